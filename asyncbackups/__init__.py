@@ -1,0 +1,1 @@
+"""Await and watch database backups of Guidewire Cloud Platform."""
