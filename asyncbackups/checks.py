@@ -55,7 +55,7 @@ def integer(value: object, name: str, *, lowest: int) -> int:
 def at_least(lowest: float, *, exclusive: bool = False) -> Validator:
     """Build an attrs validator: a finite number not below `lowest`, or above it with `exclusive`."""
 
-    def check(_: object, attribute: Any, value: object) -> None:  # noqa: ANN401 - attrs' Attribute is generic
+    def check(_: object, attribute: Any, value: object) -> None:
         number = not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
         if not number or value < lowest or (exclusive and value == lowest):  # type: ignore[operator]
             bound = "greater than" if exclusive else "at least"
@@ -67,7 +67,7 @@ def at_least(lowest: float, *, exclusive: bool = False) -> Validator:
 def between(lowest: float, highest: float) -> Validator:
     """Build an attrs validator: a number from `lowest` to `highest`, both included."""
 
-    def check(_: object, attribute: Any, value: object) -> None:  # noqa: ANN401 - attrs' Attribute is generic
+    def check(_: object, attribute: Any, value: object) -> None:
         number = not isinstance(value, bool) and isinstance(value, int | float)
         if not number or not lowest <= value <= highest:  # type: ignore[operator]
             raise ConfigurationError(f"{attribute.name} must be a number from {lowest} to {highest}, not {value!r}")

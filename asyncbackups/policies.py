@@ -7,10 +7,73 @@ from __future__ import annotations
 
 import attrs
 
-from asyncbackups.checks import at_least, between, optional, seconds
+from asyncbackups.checks import at_least, between, integer, optional, seconds
 from asyncbackups.errors import ConfigurationError
 
 __all__ = ["Limits", "PollingPolicy", "RetryPolicy"]
+
+
+def _count(_: object, attribute: attrs.Attribute[int], value: object) -> None:
+    integer(value, attribute.name, lowest=1)
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """When to send an idempotent request again. A create is never sent again by this policy.
+
+    Delays grow exponentially with full jitter: the n-th is uniform up to ``min(maximum, initial * factor**n)``.
+    Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+
+    Attributes:
+        attempts: The most attempts for one call, the first included.
+        initial: The first backoff interval, in seconds.
+        factor: How much each interval is longer than the last.
+        maximum: The longest interval, in seconds.
+        retry_after_maximum: The longest `Retry-After` that is obeyed, in seconds; a longer one is cut to it.
+        quota: How many retries a client may have in hand. Each retry takes one, each success gives back a tenth:
+            an outage is not multiplied by everybody's retries (botocore's retry quota is the model).
+    """
+
+    attempts: int = attrs.field(default=4, validator=_count)
+    initial: float = attrs.field(default=0.5, converter=seconds, validator=at_least(0))
+    factor: float = attrs.field(default=2.0, converter=float, validator=at_least(1))
+    maximum: float = attrs.field(default=30.0, converter=seconds, validator=at_least(0))
+    retry_after_maximum: float = attrs.field(default=300.0, converter=seconds, validator=at_least(0))
+    quota: int = attrs.field(default=100, validator=_count)
+
+    def delay(self, attempt: int, *, draw: float, retry_after: float | None = None) -> float:
+        """Return how long to wait before the next attempt.
+
+        Args:
+            attempt: The attempt that failed, counted from 1.
+            draw: A uniform number from [0, 1).
+            retry_after: Seconds that the server asked for, or None. It is a lower bound, never exceeded by more than
+                the backoff interval, so that many clients do not come back in the same instant.
+
+        Returns:
+            Seconds.
+        """
+        # Beyond 2**64 the exponent no longer matters, but would overflow.
+        interval = min(self.maximum, self.initial * self.factor ** min(attempt - 1, 64))
+        asked = min(retry_after or 0.0, self.retry_after_maximum)
+        return asked + draw * interval
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """How fast the calls of one client may go, all together.
+
+    Attributes:
+        concurrency: The most requests in flight at once.
+        requests_per_second: The most requests started in a second, or None for no limit of ours.
+    """
+
+    concurrency: int = attrs.field(default=32, validator=_count)
+    requests_per_second: float | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(float),
+        validator=optional(at_least(0, exclusive=True)),
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -41,9 +104,7 @@ class PollingPolicy:
 
     def __attrs_post_init__(self) -> None:
         if self.maximum < self.initial:
-            raise ConfigurationError(
-                f"maximum ({self.maximum} s) must be at least initial ({self.initial} s)"
-            )
+            raise ConfigurationError(f"maximum ({self.maximum} s) must be at least initial ({self.initial} s)")
 
     def sped_up(self, speed: float) -> PollingPolicy:
         """Return the policy for a world that runs `speed` times faster: every duration divided by it."""

@@ -1,0 +1,137 @@
+"""What a watch or a bulk run tells: one attrs class for each kind of news, made for ``match``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from asyncbackups.errors import BackupsError
+from asyncbackups.models import Backup, BackupRef, PlanetRef
+
+__all__ = [
+    "Adoption",
+    "BackupCreated",
+    "BackupFailed",
+    "BackupGone",
+    "BackupSucceeded",
+    "CreateFailed",
+    "Event",
+    "FinalEvent",
+    "WatchExpired",
+    "WatchFailed",
+]
+
+Adoption = Literal["marker", "time"]
+"""How a create whose answer was lost found its backup: by the marker in its metadata, or by kind and time alone."""
+
+
+@attrs.frozen(kw_only=True)
+class _BackupEvent:
+    """What every event about a backup carries.
+
+    Attributes:
+        ref: The backup.
+        planet: The planet it is of, where that is known.
+        elapsed: Seconds since the backup was added to the watch (of a bulk run: since its create began).
+        polls: How many answers have told of this backup, lists included.
+    """
+
+    ref: BackupRef
+    planet: PlanetRef | None = None
+    elapsed: float = 0.0
+    polls: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class BackupSucceeded(_BackupEvent):
+    """It ran and succeeded.
+
+    Attributes:
+        backup: As last seen.
+    """
+
+    backup: Backup
+
+
+@attrs.frozen(kw_only=True)
+class BackupFailed(_BackupEvent):
+    """It ran and failed.
+
+    Attributes:
+        backup: As last seen; `error_message` may say why.
+    """
+
+    backup: Backup
+
+
+@attrs.frozen(kw_only=True)
+class BackupGone(_BackupEvent):
+    """It was deleted while it was watched, or never existed.
+
+    Attributes:
+        backup: As last seen, or None where it was never seen.
+    """
+
+    backup: Backup | None = None
+
+
+@attrs.frozen(kw_only=True)
+class WatchExpired(_BackupEvent):
+    """Our deadline passed while it was still in progress.
+
+    Attributes:
+        backup: As last seen, or None where it was never seen.
+    """
+
+    backup: Backup | None = None
+
+
+@attrs.frozen(kw_only=True)
+class WatchFailed(_BackupEvent):
+    """We could no longer check: what became of the backup is unknown.
+
+    Attributes:
+        error: Why: not permitted, credentials gone, the engine broke.
+        backup: As last seen, or None where it was never seen.
+    """
+
+    error: BackupsError
+    backup: Backup | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BackupCreated(_BackupEvent):
+    """A bulk run created a backup, and watches it from now on.
+
+    Attributes:
+        backup: As the create's answer showed it.
+        adopted: None where the create's own answer named the backup; else how it was found.
+    """
+
+    backup: Backup
+    adopted: Adoption | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CreateFailed:
+    """A bulk run could not create the backup of one planet.
+
+    Attributes:
+        planet: Which.
+        error: Why. An `AmbiguousCreateError` means that it may have been created all the same.
+        elapsed: Seconds since the create began.
+        polls: Always 0: nothing was watched.
+    """
+
+    planet: PlanetRef
+    error: BackupsError
+    elapsed: float = 0.0
+    polls: int = 0
+
+
+FinalEvent = BackupSucceeded | BackupFailed | BackupGone | WatchExpired | WatchFailed
+"""What ends a watch: each backup added gets exactly one of these."""
+
+Event = FinalEvent | BackupCreated | CreateFailed
+"""Everything that a bulk run may tell."""

@@ -1,0 +1,307 @@
+"""What the API speaks of: backups, what to create, where they live; in the API's own words.
+
+Sets that the service may extend (mechanisms, types, planet classes, statuses) stay open: known values are named
+constants, unknown ones pass through.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Self
+
+import attrs
+
+from asyncbackups.checks import integer, not_blank
+from asyncbackups.errors import ConfigurationError
+
+__all__ = [
+    "Backup",
+    "BackupMetadata",
+    "BackupRef",
+    "BackupSpec",
+    "BackupType",
+    "Environment",
+    "Health",
+    "Mechanism",
+    "PlanetClass",
+    "PlanetRef",
+    "Progress",
+    "Status",
+    "progress_of",
+]
+
+
+class Mechanism(enum.StrEnum):
+    """Known mechanisms of a backup; others pass as plain text."""
+
+    LOGICAL = "logical"
+    """A ``pg_dump``: every planet; minutes to hours, as large as the database is."""
+    SNAPSHOT = "snapshot"
+    """Planets with a cluster of their own; under 10 minutes."""
+
+
+class BackupType(enum.StrEnum):
+    """Known types of a backup; others pass as plain text."""
+
+    PERMANENT = "permanent"
+    TEMPORARY = "temporary"
+    SCHEDULED = "scheduled"
+
+
+class PlanetClass(enum.StrEnum):
+    """The planet class that the guide shows; others pass as plain text."""
+
+    DEV = "dev"
+
+
+class Status(enum.StrEnum):
+    """The one status that the guide documents; others pass as plain text."""
+
+    SUCCEEDED = "succeeded"
+
+
+def _name(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    not_blank(value, attribute.name)
+
+
+def _text(_: object, attribute: attrs.Attribute[str], value: object) -> None:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{attribute.name} must be a text, not {value!r}")
+
+
+def _path_name(value: object, name: str) -> str:
+    text = not_blank(value, name)
+    if text in {".", ".."}:
+        # Percent-encoding does not protect these two: every URL parser takes "%2E%2E" for "..".
+        raise ConfigurationError(f"{name} must not be {text!r}: it would be another path")
+    return text
+
+
+def _path_segment(_: object, attribute: attrs.Attribute[str], value: object) -> None:
+    _path_name(value, attribute.name)
+
+
+def _backup_id(_: object, attribute: attrs.Attribute[int], value: object) -> None:
+    integer(value, attribute.name, lowest=0)
+
+
+@attrs.frozen(order=True)
+class PlanetRef:
+    """A planet (environment) of a star system.
+
+    Attributes:
+        star_system: The star system's id (`projectId`).
+        planet: The planet's id.
+    """
+
+    star_system: str = attrs.field(validator=_path_segment)
+    planet: str = attrs.field(validator=_path_segment)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``star_system/planet``.
+
+        Raises:
+            ConfigurationError: If it is not of that form.
+        """
+        parts = text.strip().split("/")
+        if len(parts) != 2 or not all(part.strip() for part in parts):
+            raise ConfigurationError(f"a planet is written star_system/planet, not {text!r}")
+        return cls(*parts)
+
+    def __str__(self) -> str:
+        return f"{self.star_system}/{self.planet}"
+
+
+@attrs.frozen(order=True)
+class BackupRef:
+    """A backup of a star system, by its id.
+
+    Attributes:
+        star_system: The star system's id (`projectId`).
+        backup_id: The backup's id.
+    """
+
+    star_system: str = attrs.field(validator=_path_segment)
+    backup_id: int = attrs.field(validator=_backup_id)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``star_system/backup_id``.
+
+        Raises:
+            ConfigurationError: If it is not of that form.
+        """
+        star_system, slash, number = text.strip().rpartition("/")
+        if not slash or "/" in star_system or not (number.isascii() and number.isdecimal()):
+            raise ConfigurationError(f"a backup is written star_system/backup_id, with a whole number, not {text!r}")
+        return cls(star_system, int(number))
+
+    def __str__(self) -> str:
+        return f"{self.star_system}/{self.backup_id}"
+
+
+@attrs.frozen
+class BackupMetadata:
+    """A name and a description, for people.
+
+    Attributes:
+        name: Must not be blank.
+        description: May be empty.
+    """
+
+    name: str = attrs.field(validator=_name)
+    description: str = attrs.field(default="", validator=_text)
+
+
+DOCUMENTED_RETENTION_DAYS = 10
+"""The retention of the guide's example. The longest is 14 days unless the tenant says otherwise: the server decides."""
+
+
+def _retention_default(spec: BackupSpec) -> int | None:
+    return DOCUMENTED_RETENTION_DAYS if spec.temporary else None
+
+
+@attrs.frozen
+class BackupSpec:
+    """What to create.
+
+    Attributes:
+        mechanism: A `Mechanism`, or another word that the service knows.
+        planet_class: The class of the planet, for instance "dev".
+        temporary: Whether the backup is removed after its retention period; a permanent one is kept until deleted.
+        retention_period_in_days: Days that a temporary backup is kept: positive, 10 unless given (as in the guide's
+            example). None for a permanent one.
+        metadata: Name and description.
+    """
+
+    mechanism: str = attrs.field(default=Mechanism.LOGICAL, validator=_name)
+    planet_class: str = attrs.field(default=PlanetClass.DEV, validator=_name)
+    temporary: bool = attrs.field(default=True)
+    retention_period_in_days: int | None = attrs.field(default=attrs.Factory(_retention_default, takes_self=True))
+    metadata: BackupMetadata = attrs.field(factory=lambda: BackupMetadata("asyncbackups"))
+
+    @temporary.validator
+    def _check_temporary(self, _: object, value: object) -> None:
+        if not isinstance(value, bool):
+            raise ConfigurationError(f"temporary must be True or False, not {value!r}")
+
+    @retention_period_in_days.validator
+    def _check_retention(self, _: object, value: object) -> None:
+        if self.temporary:
+            integer(value, "retention_period_in_days (of a temporary backup)", lowest=1)
+        elif value is not None:
+            raise ConfigurationError(
+                "retention_period_in_days must be None for a permanent backup (temporary=False): "
+                f"it is kept until it is deleted, not for {value!r} days"
+            )
+
+    @metadata.validator
+    def _check_metadata(self, _: object, value: object) -> None:
+        if not isinstance(value, BackupMetadata):
+            raise ConfigurationError(f"metadata must be a BackupMetadata, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class Environment:
+    """The environment that a backup was made of.
+
+    Attributes:
+        tenant: The tenant's id, or None where the answer does not say (so are the next three).
+        project: The star system's id.
+        stage: For instance "dev".
+        name: As the service shows it.
+        extra: Whatever else the answer holds, in the API's own names.
+    """
+
+    tenant: str | None = None
+    project: str | None = None
+    stage: str | None = None
+    name: str | None = None
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class Backup:
+    """A backup, as an answer of the service shows it. What the answer does not say is None.
+
+    Attributes:
+        id: Its number; with the star system it names the backup.
+        mechanism: See `Mechanism`.
+        type: See `BackupType`.
+        environment: What it was made of.
+        status: "succeeded" once it is created; other words are not documented and are kept as they are.
+        display_status: A status for people.
+        error_message: Why it failed, where the service says so.
+        started_at: When it began (aware, UTC).
+        completed_at: When it ended (aware, UTC).
+        expiration_date: When it will be removed (aware, UTC).
+        database_to_application_builds: As the service sends it.
+        extra: Every member of the answer that the attributes above do not reproduce exactly, in the API's own names;
+            it is written back out.
+    """
+
+    id: int
+    mechanism: str | None = None
+    type: str | None = None
+    environment: Environment | None = None
+    status: str | None = None
+    display_status: str | None = None
+    error_message: str | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    expiration_date: datetime | None = None
+    database_to_application_builds: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class Health:
+    """What the health endpoint says.
+
+    Attributes:
+        status: The service's own word; it is not documented which there are.
+        extra: Whatever else the answer holds.
+    """
+
+    status: str
+    extra: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+
+
+class Progress(enum.Enum):
+    """How far a backup is: what a status means for somebody who waits."""
+
+    IN_PROGRESS = "in progress"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+    @property
+    def final(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        return self is not Progress.IN_PROGRESS
+
+
+_FAILURES = frozenset({"failed", "error", "cancelled", "canceled", "aborted", "expired", "deleted"})
+
+
+def progress_of(backup: Backup) -> Progress:
+    """Say what a backup's status means. Pass another function as the client's `status_rule` to replace it.
+
+    "The database backup has been created if the value of `status` is `succeeded`" is documented. Other statuses are
+    not: words that speak of failure are taken for failure in any case, as is a backup that is completed without
+    having succeeded. Anything else is in progress, and bounded by the deadline of the watch.
+
+    Args:
+        backup: What an answer showed.
+
+    Returns:
+        What that means for somebody who waits.
+    """
+    status = (backup.status or "").casefold()
+    if status == Status.SUCCEEDED:
+        return Progress.SUCCEEDED
+    if status in _FAILURES or backup.completed_at is not None:
+        return Progress.FAILED
+    return Progress.IN_PROGRESS

@@ -1,0 +1,1 @@
+"""Requests out, answers in: what is sent for an operation, and what an answer means. No I/O."""

@@ -1,0 +1,79 @@
+"""Which request stands for which operation: the paths of the Database API.
+
+Source: the guide "Manage database backups"; the star system's list is at the singular `backup`, as the guide prints it.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import attrs
+
+from asyncbackups.checks import not_blank
+from asyncbackups.errors import ConfigurationError
+from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
+from asyncbackups.wire.codec import encode_spec
+from asyncbackups.wire.http import Kind, Request
+
+__all__ = ["Requests", "segment"]
+
+
+def segment(text: str) -> str:
+    """Percent-encode a name so that it stays one segment of a path, whatever is in it.
+
+    Raises:
+        ConfigurationError: If it cannot be encoded (a lone surrogate).
+    """
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError as exc:
+        raise ConfigurationError(f"{text!r} is not valid text: it cannot be part of a path") from exc
+
+
+@attrs.frozen
+class Requests:
+    """Builds the requests of one tenant.
+
+    Attributes:
+        tenant: The tenant's id.
+        star_system_list: The last segment of a star system's list: "backup" as documented, or "backups".
+    """
+
+    tenant: str
+    star_system_list: str = "backup"
+    _root: str = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        root = f"/api/v1/tenants/{segment(not_blank(self.tenant, 'tenant'))}/starsystems/"
+        object.__setattr__(self, "_root", root)
+
+    def create(self, planet: PlanetRef, spec: BackupSpec) -> Request:
+        """Create a backup of a planet."""
+        return Request(kind=Kind.CREATE, method="POST", path=self._planet(planet), body=encode_spec(spec))
+
+    def get(self, ref: BackupRef, *, etag: str | None = None) -> Request:
+        """Retrieve one backup."""
+        return Request(kind=Kind.GET, method="GET", path=self._backup(ref), etag=etag)
+
+    def list(self, star_system: str, planet: str | None = None, *, etag: str | None = None) -> Request:
+        """List the backups of a star system, or of one of its planets."""
+        if planet is None:
+            path = f"{self._root}{segment(star_system)}/{self.star_system_list}"
+        else:
+            path = self._planet(PlanetRef(star_system, planet))
+        return Request(kind=Kind.LIST, method="GET", path=path, etag=etag)
+
+    def delete(self, ref: BackupRef) -> Request:
+        """Delete one backup."""
+        return Request(kind=Kind.DELETE, method="DELETE", path=self._backup(ref))
+
+    @staticmethod
+    def health() -> Request:
+        """Ask how the service is."""
+        return Request(kind=Kind.HEALTH, method="GET", path="/management/health")
+
+    def _backup(self, ref: BackupRef) -> str:
+        return f"{self._root}{segment(ref.star_system)}/backups/{ref.backup_id}"
+
+    def _planet(self, planet: PlanetRef) -> str:
+        return f"{self._root}{segment(planet.star_system)}/planets/{segment(planet.planet)}/backups"
