@@ -6,6 +6,22 @@ It is an oracle for tests and a stage for demonstrations, and shares no code wit
 from asyncbackups.simulator.access import Access
 from asyncbackups.simulator.clock import Clock, ManualClock, SystemClock
 from asyncbackups.simulator.counts import Counts
+from asyncbackups.simulator.faults import (
+    Drop,
+    Endless,
+    Fault,
+    FaultRules,
+    Gate,
+    GzipBomb,
+    Html,
+    Malformed,
+    Oversized,
+    Redirect,
+    Respond,
+    Slow,
+    Truncate,
+    When,
+)
 from asyncbackups.simulator.routing import Kind
 from asyncbackups.simulator.server import Simulator
 from asyncbackups.simulator.shape import ApiShape, CreateAnswer, Echo, ErrorBody, Paging, StatusWords
@@ -19,20 +35,34 @@ __all__ = [
     "Clock",
     "Counts",
     "CreateAnswer",
+    "Drop",
     "Echo",
+    "Endless",
     "ErrorBody",
+    "Fault",
+    "FaultRules",
     "Fixed",
+    "Gate",
+    "GzipBomb",
+    "Html",
     "Kind",
     "Lognormal",
+    "Malformed",
     "ManualClock",
     "Order",
+    "Oversized",
     "Paging",
     "Phase",
     "PlanetProfile",
+    "Redirect",
+    "Respond",
     "SimulatedBackup",
     "Simulator",
+    "Slow",
     "StatusWords",
     "SystemClock",
+    "Truncate",
+    "When",
     "Workload",
     "World",
 ]

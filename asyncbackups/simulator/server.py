@@ -16,6 +16,7 @@ from asyncbackups.simulator.access import Access, TokenStore
 from asyncbackups.simulator.api import DatabaseApi
 from asyncbackups.simulator.clock import Clock, SystemClock
 from asyncbackups.simulator.counts import Counts
+from asyncbackups.simulator.faults import Fault, FaultRules
 from asyncbackups.simulator.rendering import Renderer
 from asyncbackups.simulator.routing import TOKEN_PATH
 from asyncbackups.simulator.service import Service
@@ -31,13 +32,21 @@ def _as_set(names: Iterable[str]) -> set[str]:
     return set(names)
 
 
+def _as_rules(faults: Iterable[Fault]) -> FaultRules:
+    return FaultRules(faults, rng=random.Random())  # noqa: S311 - seeded with the simulator's seed later
+
+
+def _no_rules() -> FaultRules:
+    return _as_rules(())
+
+
 @define(kw_only=True, eq=False, slots=False)
 class Simulator:
     """The Database API over real HTTP on loopback, with backups that take their time and can fail.
 
     Enter it with `async with`; it serves from `base_url` in the event loop that entered it::
 
-        async with Simulator(speed=60, workload=Workload(median=120)) as sim:
+        async with Simulator(speed=60, workload=Workload(duration=Lognormal(120, 0.4))) as sim:
             client = BackupClient(sim.base_url, sim.tenant, auth=sim.token)
 
     Its settings are also its attributes. `stop` and `start` make an outage: the port and all backups stay.
@@ -51,6 +60,7 @@ class Simulator:
         workload: What backups are like, and the history at the start.
         shape: What the guide leaves open about the API.
         access: Tokens and client credentials.
+        faults: What goes wrong, from the start; the attribute is a list that may be changed at any time.
         clock: The time; the machine's own unless given.
         clock_offset: Seconds by which the server's time of day is ahead of `clock`.
         host: Address to bind.
@@ -66,6 +76,7 @@ class Simulator:
     workload: Workload = field(factory=Workload, validator=validators.instance_of(Workload))
     shape: ApiShape = field(factory=ApiShape, validator=validators.instance_of(ApiShape))
     access: Access = field(factory=Access, validator=validators.instance_of(Access))
+    faults: FaultRules = field(factory=_no_rules, converter=_as_rules)
     clock: Clock = field(factory=SystemClock)
     clock_offset: float = 0.0
     host: str = "127.0.0.1"
@@ -74,6 +85,7 @@ class Simulator:
 
     def __attrs_post_init__(self) -> None:
         self.counts = Counts()
+        self.faults.seed(self.seed)
         self.tokens = TokenStore(self.access, tenant=self.tenant, clock=self.clock)
         self.world = World(
             self.workload,
@@ -100,7 +112,9 @@ class Simulator:
             tenant=self.tenant,
             forbidden=self.forbidden,
         )
-        return Service(api, self.world, self.counts, list_segment=self.shape.list_segment, scheme=self._scheme)
+        return Service(
+            api, self.world, self.counts, self.faults, list_segment=self.shape.list_segment, scheme=self._scheme
+        )
 
     @property
     def _scheme(self) -> str:
@@ -159,7 +173,7 @@ class Simulator:
             raise RuntimeError("the simulator is serving already")
         # The low-level server: routing is ours, and a request then costs a fraction of an application's.
         server = web.Server(self._service.handle, access_log=None)
-        runner = web.ServerRunner(server, shutdown_timeout=0.1)
+        runner = web.ServerRunner(server, shutdown_timeout=0.01)
         await runner.setup()
         try:
             await web.TCPSite(runner, self.host, self.port, ssl_context=self.ssl_context, backlog=1024).start()

@@ -9,11 +9,13 @@ import msgspec
 from aiohttp import web
 
 from asyncbackups.simulator.answers import Answer, Incoming
+from asyncbackups.simulator.counts import DROPPED, Counts
+from asyncbackups.simulator.faults import Drop, FaultRules, Verdict, When
+from asyncbackups.simulator.misbehaviour import falsify, happens_before, misbehave
 from asyncbackups.simulator.routing import Kind, Route, find_route
 
 if TYPE_CHECKING:
     from asyncbackups.simulator.api import DatabaseApi
-    from asyncbackups.simulator.counts import Counts
     from asyncbackups.simulator.world import World
 
 __all__ = ["Service"]
@@ -26,14 +28,25 @@ class Service:
         api: What answers them.
         world: The backups, for the time and the admin endpoints.
         counts: Where they are counted.
+        faults: What goes wrong.
         list_segment: Last path segment of a star system's list.
         scheme: `http` or `https`, for links.
     """
 
-    def __init__(self, api: DatabaseApi, world: World, counts: Counts, *, list_segment: str, scheme: str) -> None:
+    def __init__(
+        self,
+        api: DatabaseApi,
+        world: World,
+        counts: Counts,
+        faults: FaultRules,
+        *,
+        list_segment: str,
+        scheme: str,
+    ) -> None:
         self._api = api
         self._world = world
         self._counts = counts
+        self._faults = faults
         self._list_segment = list_segment
         self._scheme = scheme
         self._date_second = 0.0
@@ -46,20 +59,50 @@ class Service:
             return self._admin(route)
         self._counts.enter()
         try:
-            answer = self._api.answer(route, await self._read(request))
-            self._counts.add(route.kind, answer.status, len(answer.body))
-            return self._response(answer)
+            incoming = await self._read(request)
+            verdict = self._judge(route) if self._faults else None
+            if verdict is not None:
+                return await self._handle_badly(request, route, incoming, verdict)
+            return self._send(route, self._api.answer(route, incoming))
         finally:
             self._counts.leave()
+
+    def _judge(self, route: Route) -> Verdict | None:
+        planet = route.planet
+        if not planet and route.backup_id is not None:
+            backup = self._world.find(route.star_system, route.backup_id)
+            planet = "" if backup is None else backup.planet
+        return self._faults.judge(route.kind, route.star_system, planet)
+
+    async def _handle_badly(
+        self, request: web.BaseRequest, route: Route, incoming: Incoming, verdict: Verdict
+    ) -> web.StreamResponse:
+        """Answer a request that faults have hit."""
+        await verdict.hold(When.BEFORE)
+        action = verdict.action
+        true = None if happens_before(action) else self._api.answer(route, incoming)
+        await verdict.hold(When.AFTER)
+        if action is None:
+            return self._send(route, true or Answer(500))
+        false = falsify(action, true)
+        if false is not None:
+            return self._send(route, false)
+        status = DROPPED if true is None or isinstance(action, Drop) else true.status
+        self._counts.add(route.kind, status, 0)
+        try:
+            return await misbehave(action, request, true)
+        except ConnectionError:
+            # The client has had enough, which is all that an endless answer waits for.
+            return web.Response()
+
+    def _send(self, route: Route, answer: Answer) -> web.Response:
+        self._counts.add(route.kind, answer.status, len(answer.body))
+        headers = {**answer.headers, "Date": self._now_as_date()}
+        return web.Response(body=answer.body, status=answer.status, headers=headers)
 
     async def _read(self, request: web.BaseRequest) -> Incoming:
         body = await request.read() if request.body_exists else b""
         return Incoming(request.headers, body, f"{self._scheme}://{request.headers.get('Host', '')}")
-
-    def _response(self, answer: Answer) -> web.Response:
-        return web.Response(
-            body=answer.body, status=answer.status, headers={**answer.headers, "Date": self._now_as_date()}
-        )
 
     def _now_as_date(self) -> str:
         """Write the server's time for the `Date` header; a new text each second."""

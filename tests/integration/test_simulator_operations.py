@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from asyncbackups.simulator import Access, ApiShape, Fixed, ManualClock, PlanetProfile, Simulator, Workload
 
@@ -25,9 +26,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 async def sim(clock: ManualClock) -> AsyncIterator[Simulator]:
-    workload = Workload(
-        duration=Fixed(131), planets={"doomed": PlanetProfile(failure_share=1.0)}, first_id=362
-    )
+    workload = Workload(duration=Fixed(131), planets={"doomed": PlanetProfile(failure_share=1.0)}, first_id=362)
     async with Simulator(clock=clock, workload=workload, forbidden={"secret"}) as simulator:
         yield simulator
 
@@ -147,8 +146,6 @@ async def test_refused_requests(http: aiohttp.ClientSession, method: str, path: 
 
 async def test_encoded_names_stay_one_segment(http: aiohttp.ClientSession, sim: Simulator) -> None:
     """A planet named with slashes and dots is one path segment when it is percent-encoded."""
-    from yarl import URL
-
     for name, encoded in (("../../x", "..%2F..%2Fx"), ("a/b", "a%2Fb"), ("é", "%C3%A9")):
         url = URL(f"{sim.base_url}/{SPACE}/planets/{encoded}/backups", encoded=True)
         async with http.post(url, json=BODY) as answer:
@@ -233,13 +230,13 @@ async def test_an_outage_keeps_port_and_backups(clock: ManualClock) -> None:
 
 async def test_settings_are_checked() -> None:
     """A setting that cannot be names itself, the value and what is allowed."""
-    with pytest.raises(ValueError, match="Simulator.speed must be a number greater than 0, not 0"):
+    with pytest.raises(ValueError, match=r"Simulator\.speed must be a number greater than 0, not 0"):
         Simulator(speed=0)
-    with pytest.raises(ValueError, match="Workload.failure_share must be a number from 0 to 1"):
+    with pytest.raises(ValueError, match=r"Workload\.failure_share must be a number from 0 to 1"):
         Workload(failure_share=2)
     with pytest.raises(ValueError, match="needs an envelope"):
         ApiShape(envelope=None, paging="total_pages")
-    with pytest.raises(ValueError, match="Access.token must be a string"):
+    with pytest.raises(ValueError, match=r"Access\.token must be a string"):
         Access(token="")
     with pytest.raises(RuntimeError, match="async with"):
         _ = Simulator().base_url
