@@ -22,6 +22,7 @@ from asyncbackups.simulator.faults import (
     Truncate,
     When,
 )
+from asyncbackups.simulator.process import SimulatorProcess, SimulatorSettings, run, serve
 from asyncbackups.simulator.routing import Kind
 from asyncbackups.simulator.server import Simulator
 from asyncbackups.simulator.shape import ApiShape, CreateAnswer, Echo, ErrorBody, Paging, StatusWords
@@ -58,6 +59,8 @@ __all__ = [
     "Respond",
     "SimulatedBackup",
     "Simulator",
+    "SimulatorProcess",
+    "SimulatorSettings",
     "Slow",
     "StatusWords",
     "SystemClock",
@@ -65,4 +68,6 @@ __all__ = [
     "When",
     "Workload",
     "World",
+    "run",
+    "serve",
 ]
