@@ -106,6 +106,19 @@ class PollingPolicy:
         if self.maximum < self.initial:
             raise ConfigurationError(f"maximum ({self.maximum} s) must be at least initial ({self.initial} s)")
 
+    def backoff(self, number: int, *, draw: float) -> float:
+        """Return the delay before asking again after so many disappointments.
+
+        Args:
+            number: How many there were before this one.
+            draw: A uniform number from [0, 1).
+
+        Returns:
+            Seconds: with full jitter uniform in (0, interval].
+        """
+        interval = min(self.maximum, self.initial * self.factor ** min(number, 64))
+        return interval * (1 - self.jitter * draw)
+
     def sped_up(self, speed: float) -> PollingPolicy:
         """Return the policy for a world that runs `speed` times faster: every duration divided by it."""
         return attrs.evolve(
