@@ -2,32 +2,104 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import attrs
+
 from asyncbackups.errors import ConfigurationError
 
-__all__ = ["Seconds", "at_least", "between", "integer", "not_blank", "optional", "seconds"]
+__all__ = [
+    "Seconds",
+    "at_least",
+    "between",
+    "duration",
+    "integer",
+    "not_blank",
+    "number",
+    "optional",
+    "path_name",
+    "seconds",
+    "shown",
+    "text",
+]
 
 Seconds = float | timedelta
 """A duration: a number of seconds, or a `datetime.timedelta`."""
 
 Validator = Callable[[Any, Any, Any], None]
 
+_LARGEST = 2**63 - 1
+"""What JSON parsers, databases and the service itself can hold as a whole number."""
 
-def seconds(value: Seconds) -> float:
+_SHOWN_CHARACTERS = 200
+
+
+def shown(value: object) -> str:
+    """Return a value as a message quotes it: its repr, at most 200 characters."""
+    try:
+        quoted = repr(value)
+    except (ValueError, RecursionError):  # integers of thousands of digits; arrays in arrays in arrays
+        return f"a {type(value).__name__} too large to show"
+    return quoted if len(quoted) <= _SHOWN_CHARACTERS else f"{quoted[: _SHOWN_CHARACTERS - 1]}…"
+
+
+def _finite(value: object) -> float | None:
+    """Return a finite number; None for anything else (a bool, infinity, NaN, an int that no float can hold)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) <= sys.float_info.max else None
+
+
+def seconds(value: Seconds, name: str = "a duration") -> float:
     """Return a duration as a number of seconds.
 
     Raises:
-        ConfigurationError: If it is not a number or a timedelta, or is not a finite number.
+        ConfigurationError: If it is not a timedelta or a finite number.
     """
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigurationError(f"a duration must be a finite number of seconds or a timedelta, not {value!r}")
-    return float(value)
+    finite = _finite(value)
+    if finite is None:
+        raise ConfigurationError(f"{name} must be a finite number of seconds or a timedelta, not {shown(value)}")
+    return finite
+
+
+def number(value: object, name: str) -> float:
+    """Return a finite number.
+
+    Raises:
+        ConfigurationError: If it is not one.
+    """
+    finite = _finite(value)
+    if finite is None:
+        raise ConfigurationError(f"{name} must be a finite number, not {shown(value)}")
+    return finite
+
+
+def _seconds_of_field(value: Seconds, field: attrs.Attribute[Any]) -> float:
+    return seconds(value, field.name)
+
+
+duration = attrs.Converter(_seconds_of_field, takes_field=True)
+"""An attrs converter: `seconds`, in a message that names the field."""
+
+
+def text(value: object, name: str) -> str:
+    """Return a text that can be sent.
+
+    Raises:
+        ConfigurationError: If it is no text, or holds a lone surrogate, which UTF-8 cannot carry.
+    """
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} must be a text, not {shown(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as exc:
+        raise ConfigurationError(f"{name} must be valid Unicode, without lone surrogates, not {shown(value)}") from exc
+    return value
 
 
 def not_blank(value: object, name: str) -> str:
@@ -36,19 +108,34 @@ def not_blank(value: object, name: str) -> str:
     Raises:
         ConfigurationError: If it is no text, or blank.
     """
-    if not isinstance(value, str) or not value.strip():
-        raise ConfigurationError(f"{name} must not be blank: give a non-empty text, not {value!r}")
-    return value
+    if isinstance(value, str) and any(character.isprintable() and character != " " for character in value):
+        return text(value, name)
+    raise ConfigurationError(f"{name} must not be blank: give a non-empty text, not {shown(value)}")
+
+
+def path_name(value: object, name: str) -> str:
+    """Return a name that can be one segment of a path, once it is percent-encoded.
+
+    Raises:
+        ConfigurationError: If it is no text, blank, or one of the two names that no encoding protects.
+    """
+    checked = not_blank(value, name)
+    if checked in {".", ".."}:
+        # Every URL parser takes "%2E%2E" for "..", too.
+        raise ConfigurationError(f"{name} must not be {checked!r}: it would be another path")
+    return checked
 
 
 def integer(value: object, name: str, *, lowest: int) -> int:
-    """Return a whole number that is at least `lowest`.
+    """Return a whole number that is at least `lowest` and fits into 64 bits.
 
     Raises:
         ConfigurationError: If it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise ConfigurationError(f"{name} must be a whole number of at least {lowest}, not {value!r}")
+        raise ConfigurationError(f"{name} must be a whole number of at least {lowest}, not {shown(value)}")
+    if value > _LARGEST:
+        raise ConfigurationError(f"{name} must be a whole number of at most {_LARGEST}, not {shown(value)}")
     return value
 
 
@@ -56,10 +143,10 @@ def at_least(lowest: float, *, exclusive: bool = False) -> Validator:
     """Build an attrs validator: a finite number not below `lowest`, or above it with `exclusive`."""
 
     def check(_: object, attribute: Any, value: object) -> None:
-        number = not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
-        if not number or value < lowest or (exclusive and value == lowest):  # type: ignore[operator]
+        finite = _finite(value)
+        if finite is None or finite < lowest or (exclusive and finite == lowest):
             bound = "greater than" if exclusive else "at least"
-            raise ConfigurationError(f"{attribute.name} must be a number {bound} {lowest}, not {value!r}")
+            raise ConfigurationError(f"{attribute.name} must be a number {bound} {lowest}, not {shown(value)}")
 
     return check
 
@@ -68,9 +155,11 @@ def between(lowest: float, highest: float) -> Validator:
     """Build an attrs validator: a number from `lowest` to `highest`, both included."""
 
     def check(_: object, attribute: Any, value: object) -> None:
-        number = not isinstance(value, bool) and isinstance(value, int | float)
-        if not number or not lowest <= value <= highest:  # type: ignore[operator]
-            raise ConfigurationError(f"{attribute.name} must be a number from {lowest} to {highest}, not {value!r}")
+        finite = _finite(value)
+        if finite is None or not lowest <= finite <= highest:
+            raise ConfigurationError(
+                f"{attribute.name} must be a number from {lowest} to {highest}, not {shown(value)}"
+            )
 
     return check
 

@@ -353,8 +353,8 @@ class AmbiguousCreateError(BackupsError):
     """
 
     def __init__(self, reason: str, *, planet: PlanetRef, candidates: Sequence[Backup] = ()) -> None:
-        ids = ", ".join(str(backup.id) for backup in candidates)
-        seen = f" (candidates: {ids})" if ids else ""
+        ids = [str(backup.id) for backup in candidates[:10]] + ["…"] * (len(candidates) > 10)
+        seen = f" (candidates: {', '.join(ids)})" if ids else ""
         super().__init__(
             f"{planet}: whether the backup was created is unknown: {reason}{seen}. "
             "List the planet's backups before you create it again."
@@ -383,7 +383,7 @@ class WatchError(BackupsError):
 
     @classmethod
     def _what(cls, backup: Backup | None) -> str:
-        return "was not seen to succeed" if backup is None else f"ended as {backup.status!r}"
+        return "was not seen to succeed" if backup is None else f"ended as {_shown(backup.status)}"
 
 
 class BackupFailedError(WatchError):
@@ -391,8 +391,10 @@ class BackupFailedError(WatchError):
 
     @classmethod
     def _what(cls, backup: Backup | None) -> str:
-        why = f": {backup.error_message}" if backup is not None and backup.error_message else ""
-        return f"failed, its status is {getattr(backup, 'status', None)!r}{why}"
+        if backup is None:
+            return "failed"
+        why = f": {_bounded(backup.error_message)}" if backup.error_message else ""
+        return f"failed, its status is {_shown(backup.status)}{why}"
 
 
 class BackupGoneError(WatchError):
@@ -408,9 +410,18 @@ class WatchExpiredError(WatchError, TimeoutError):
 
     @classmethod
     def _what(cls, backup: Backup | None) -> str:
-        seen = "it was never seen" if backup is None else f"its status was {backup.status!r}"
+        seen = "it was never seen" if backup is None else f"its status was {_shown(backup.status)}"
         return f"was not finished when our deadline passed; {seen}"
 
 
 def _attempts(attempt: int) -> str:
     return f" (attempt {attempt})" if attempt > 1 else ""
+
+
+def _shown(status: str | None) -> str:
+    return "not given" if status is None else repr(_bounded(status))
+
+
+def _bounded(text: str) -> str:
+    """Cut what the server wrote: a message is no place for a stack trace of megabytes; the backup has it whole."""
+    return text if len(text) <= 500 else f"{text[:499]}…"

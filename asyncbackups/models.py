@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import attrs
 
-from asyncbackups.checks import integer, not_blank
+from asyncbackups.checks import integer, not_blank, path_name, shown, text
 from asyncbackups.errors import ConfigurationError
 
 __all__ = [
@@ -67,20 +67,11 @@ def _name(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
 
 
 def _text(_: object, attribute: attrs.Attribute[str], value: object) -> None:
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{attribute.name} must be a text, not {value!r}")
+    text(value, attribute.name)
 
 
-def _path_name(value: object, name: str) -> str:
-    text = not_blank(value, name)
-    if text in {".", ".."}:
-        # Percent-encoding does not protect these two: every URL parser takes "%2E%2E" for "..".
-        raise ConfigurationError(f"{name} must not be {text!r}: it would be another path")
-    return text
-
-
-def _path_segment(_: object, attribute: attrs.Attribute[str], value: object) -> None:
-    _path_name(value, attribute.name)
+def _path_name(_: object, attribute: attrs.Attribute[str], value: object) -> None:
+    path_name(value, attribute.name)
 
 
 def _backup_id(_: object, attribute: attrs.Attribute[int], value: object) -> None:
@@ -96,19 +87,19 @@ class PlanetRef:
         planet: The planet's id.
     """
 
-    star_system: str = attrs.field(validator=_path_segment)
-    planet: str = attrs.field(validator=_path_segment)
+    star_system: str = attrs.field(validator=_path_name)
+    planet: str = attrs.field(validator=_path_name)
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, written: str) -> Self:
         """Read ``star_system/planet``.
 
         Raises:
             ConfigurationError: If it is not of that form.
         """
-        parts = text.strip().split("/")
-        if len(parts) != 2 or not all(part.strip() for part in parts):
-            raise ConfigurationError(f"a planet is written star_system/planet, not {text!r}")
+        parts = [part.strip() for part in written.split("/")]
+        if len(parts) != 2 or not all(parts):
+            raise ConfigurationError(f"a planet is written star_system/planet, not {shown(written)}")
         return cls(*parts)
 
     def __str__(self) -> str:
@@ -124,19 +115,22 @@ class BackupRef:
         backup_id: The backup's id.
     """
 
-    star_system: str = attrs.field(validator=_path_segment)
+    star_system: str = attrs.field(validator=_path_name)
     backup_id: int = attrs.field(validator=_backup_id)
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, written: str) -> Self:
         """Read ``star_system/backup_id``.
 
         Raises:
             ConfigurationError: If it is not of that form.
         """
-        star_system, slash, number = text.strip().rpartition("/")
-        if not slash or "/" in star_system or not (number.isascii() and number.isdecimal()):
-            raise ConfigurationError(f"a backup is written star_system/backup_id, with a whole number, not {text!r}")
+        star_system, _, number = (part.strip() for part in written.partition("/"))
+        # Nineteen digits hold every id of 64 bits; of numbers of thousands of digits Python makes a bare ValueError.
+        if not star_system or not (number.isascii() and number.isdecimal() and len(number) <= 19):
+            raise ConfigurationError(
+                f"a backup is written star_system/backup_id, with a whole number, not {shown(written)}"
+            )
         return cls(star_system, int(number))
 
     def __str__(self) -> str:
@@ -186,7 +180,7 @@ class BackupSpec:
     @temporary.validator
     def _check_temporary(self, _: object, value: object) -> None:
         if not isinstance(value, bool):
-            raise ConfigurationError(f"temporary must be True or False, not {value!r}")
+            raise ConfigurationError(f"temporary must be True or False, not {shown(value)}")
 
     @retention_period_in_days.validator
     def _check_retention(self, _: object, value: object) -> None:
@@ -195,13 +189,13 @@ class BackupSpec:
         elif value is not None:
             raise ConfigurationError(
                 "retention_period_in_days must be None for a permanent backup (temporary=False): "
-                f"it is kept until it is deleted, not for {value!r} days"
+                f"it is kept until it is deleted, not for {shown(value)} days"
             )
 
     @metadata.validator
     def _check_metadata(self, _: object, value: object) -> None:
         if not isinstance(value, BackupMetadata):
-            raise ConfigurationError(f"metadata must be a BackupMetadata, not {value!r}")
+            raise ConfigurationError(f"metadata must be a BackupMetadata, not {shown(value)}")
 
 
 @attrs.frozen(kw_only=True)
@@ -240,7 +234,8 @@ class Backup:
         expiration_date: When it will be removed (aware, UTC).
         database_to_application_builds: As the service sends it.
         extra: Every member of the answer that the attributes above do not reproduce exactly, in the API's own names;
-            it is written back out.
+            it is written back out, and where it names a member that an attribute holds, too, it is `extra` that is
+            written.
     """
 
     id: int
@@ -302,6 +297,6 @@ def progress_of(backup: Backup) -> Progress:
     status = (backup.status or "").casefold()
     if status == Status.SUCCEEDED:
         return Progress.SUCCEEDED
-    if status in _FAILURES or backup.completed_at is not None:
-        return Progress.FAILED
-    return Progress.IN_PROGRESS
+    # A `completedAt` that is no ISO 8601 instant (an epoch number, say) is in `extra`, and says the same.
+    completed = backup.completed_at is not None or bool(backup.extra.get("completedAt"))
+    return Progress.FAILED if completed or status in _FAILURES else Progress.IN_PROGRESS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -12,7 +13,7 @@ import attrs
 
 from asyncbackups.errors import ApiError, ProtocolError, RedirectRefusedError
 from asyncbackups.models import Backup, Health
-from asyncbackups.wire.codec import backup_from, decode_json, excerpt_of, health_from
+from asyncbackups.wire.codec import backup_from, decode_json, excerpt_of, health_from, id_of, is_backup
 from asyncbackups.wire.http import Response
 
 __all__ = [
@@ -37,7 +38,11 @@ _HEADERS_OF_USE = (
     "X-Correlation-Id",
     "X-Request-Id",
 )
-_BACKUP_IN_LOCATION = re.compile(r"/backups?/([0-9]{1,18})/?(?:[?#].*)?$")
+_BACKUP_IN_LOCATION = re.compile(r"/backups?/([0-9]{1,19})/?(?:[?#].*)?$")
+
+_WRAPPERS = frozenset({"backup", "body", "content", "data", "item", "payload", "resource", "response", "result"})
+_TELLING = frozenset({"mechanism", "displayStatus", "expirationDate", "databaseToApplicationBuilds"})
+"""Members that only a backup has: an environment, a task or a person may have an id, too."""
 
 
 @attrs.frozen
@@ -75,7 +80,7 @@ def check_status(response: Response, *, now: datetime) -> None:
             response,
             cls=RedirectRefusedError,
         )
-    if status < 400:
+    if not 400 <= status < 600:
         raise as_protocol_error(f"the status {status} is not one of HTTP's final ones", response)
     raise ApiError.class_for(status)(
         status=status,
@@ -108,18 +113,15 @@ def retry_after_of(headers: Mapping[str, str], *, now: datetime) -> float | None
         now: The time here (aware), where the answer has no `Date`.
 
     Returns:
-        Seconds to wait, not negative and not bounded; None where the header is missing or unreadable.
+        Seconds to wait, not negative, finite but otherwise not bounded; None where the header is missing or unreadable.
     """
     text = headers.get("Retry-After", "").strip()
     if not text:
         return None
-    try:
-        if text.isascii() and text.replace(".", "", 1).isdigit():
-            return float(text)
-        date = _http_date(text)
-        return None if date is None else max(0.0, (date - (server_time_of(headers) or now)).total_seconds())
-    except (ValueError, OverflowError):
-        return None
+    if text.isascii() and text.replace(".", "", 1).isdigit():
+        return min(float(text), sys.float_info.max)
+    date = _http_date(text)
+    return None if date is None else max(0.0, (date - (server_time_of(headers) or now)).total_seconds())
 
 
 def server_time_of(headers: Mapping[str, str]) -> datetime | None:
@@ -130,9 +132,9 @@ def server_time_of(headers: Mapping[str, str]) -> datetime | None:
 def _http_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):  # the standard parser is not strict about what it raises
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def parse_backup(response: Response, *, backup_id: int) -> Backup:
@@ -150,15 +152,19 @@ def parse_backup(response: Response, *, backup_id: int) -> Backup:
 
 
 def parse_created(response: Response) -> Created:
-    """Read the answer of a create: a backup, one wrapped in an object, or a `Location`. Never raises."""
+    """Read the answer of a create: a backup, one wrapped in an object, or a `Location`. Never raises.
+
+    An answer that names two backups names none: to watch the wrong one would be worse than to look for ours.
+    """
     try:
         backup = _found_backup(decode_json(response.body))
     except ProtocolError:
         backup = None
-    if backup is not None:
-        return Created(backup.id, backup)
     located = _BACKUP_IN_LOCATION.search(response.headers.get("Location", ""))
-    return Created(int(located.group(1)) if located else None)
+    located_id = id_of(located.group(1)) if located else None
+    if backup is None:
+        return Created(located_id)
+    return Created(backup.id, backup) if located_id in {None, backup.id} else Created(None)
 
 
 def parse_health(response: Response) -> Health:
@@ -182,17 +188,17 @@ def _json(response: Response) -> Any:
 
 
 def _found_backup(raw: Any) -> Backup | None:
-    """Find the one backup in an answer: the value itself, or its one member that has an id."""
-    own = _backup_or_none(raw)
-    if own is not None:
-        return own
-    members = raw.values() if isinstance(raw, dict) else raw if isinstance(raw, list) else ()
-    found = [backup for member in members if (backup := _backup_or_none(member)) is not None]
-    return found[0] if len(found) == 1 else None
-
-
-def _backup_or_none(raw: Any) -> Backup | None:
-    try:
-        return backup_from(raw)
-    except ProtocolError:
+    """Find the one backup in an answer: the value itself, alone in an array, or wrapped in an object."""
+    if isinstance(raw, list) and len(raw) == 1:
+        raw = raw[0]
+    if not isinstance(raw, dict):
         return None
+    # Something that has an id and a "backup" beside it is not the backup but what makes it (a task, an operation).
+    if is_backup(raw) and (_is_telling(raw) or not is_backup(raw.get("backup"))):
+        return backup_from(raw)
+    wrapped = [value for name, value in raw.items() if is_backup(value) and (name in _WRAPPERS or _is_telling(value))]
+    return backup_from(wrapped[0]) if len(wrapped) == 1 else None
+
+
+def _is_telling(raw: Mapping[str, Any]) -> bool:
+    return not _TELLING.isdisjoint(raw)

@@ -7,6 +7,7 @@ own name, and encoding writes it back out.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,24 +15,52 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import msgspec
 
-from asyncbackups.errors import ProtocolError
+from asyncbackups.checks import shown
+from asyncbackups.errors import ConfigurationError, ProtocolError
 from asyncbackups.models import Backup, BackupMetadata, BackupSpec, Environment, Health
 
 if TYPE_CHECKING:
     from cattrs.preconf.msgspec import MsgspecJsonConverter
 
-__all__ = ["backup_from", "decode_json", "encode_spec", "excerpt_of", "health_from", "plain"]
+__all__ = [
+    "JSON_FAULTS",
+    "backup_from",
+    "decode_json",
+    "encode_spec",
+    "excerpt_of",
+    "health_from",
+    "id_of",
+    "is_backup",
+    "plain",
+    "spec_from",
+]
 
 EXCERPT_CHARACTERS = 500
+
+JSON_FAULTS = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+"""What msgspec raises for bytes that it cannot decode: malformed, nested too deep, not UTF-8."""
+
+_SECRETS = re.compile(
+    r"""(bearer\s+(?=[\w.~+/-]{16}) | (?:access_token|refresh_token|id_token|client_secret)["']?\s*[:=]\s*["']?)"""
+    r"""[^\s"'&,;<>}]+""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""A second net: the transport redacts the tokens that it knows, this one what looks like one, wherever it came from."""
 
 _Model = TypeVar("_Model", Backup, Environment, Health)
 _Load = Callable[[Any], Any]
 
 
 def excerpt_of(body: bytes) -> str:
-    """Return the beginning of a body, as text on one line, at most 500 characters."""
-    text = " ".join(body[: 4 * EXCERPT_CHARACTERS].decode("utf-8", "replace").split())
-    return text if len(text) <= EXCERPT_CHARACTERS else f"{text[: EXCERPT_CHARACTERS - 1]}…"
+    """Return the beginning of a body, as text on one line, at most 500 characters.
+
+    What a terminal would obey (control characters) is replaced, and so is what looks like a secret.
+    """
+    beginning = body[: 4 * EXCERPT_CHARACTERS]
+    text = _SECRETS.sub(r"\1***", " ".join(beginning.decode("utf-8", "replace").split()))
+    text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    whole = len(beginning) == len(body) and len(text) <= EXCERPT_CHARACTERS
+    return text if whole else f"{text[: EXCERPT_CHARACTERS - 1]}…"
 
 
 def decode_json(body: bytes) -> Any:
@@ -42,8 +71,21 @@ def decode_json(body: bytes) -> Any:
     """
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
+    except JSON_FAULTS as exc:
         raise ProtocolError(f"the answer is not JSON ({exc})", excerpt=excerpt_of(body)) from exc
+
+
+def id_of(value: object) -> int | None:
+    """Return the id that a JSON value stands for: a whole number of 64 bits, or one written as a text; else None."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 19:
+        value = int(value)
+    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    return value if fits else None  # type: ignore[return-value]
+
+
+def is_backup(raw: object) -> bool:
+    """Whether a decoded JSON value is a backup: an object with an id."""
+    return isinstance(raw, dict) and id_of(raw.get("id")) is not None
 
 
 def backup_from(raw: Any) -> Backup:
@@ -52,7 +94,7 @@ def backup_from(raw: Any) -> Backup:
     Raises:
         ProtocolError: If it is no object with an integer `id`.
     """
-    if not isinstance(raw, dict) or _integer(raw.get("id")) is None:
+    if not is_backup(raw):
         raise ProtocolError("a backup must be an object with an integer id", excerpt=_quote(raw))
     return _converter().structure(raw, Backup)
 
@@ -78,16 +120,23 @@ def plain(model: object) -> Any:
     return _converter().unstructure(model)
 
 
+def spec_from(raw: Any) -> BackupSpec:
+    """Structure what `plain` made of a spec: what a journal has kept.
+
+    Raises:
+        ConfigurationError: If it is no such object, or what it says is not allowed.
+    """
+    try:
+        return _converter().structure(raw, BackupSpec)
+    except (KeyError, TypeError) as exc:
+        raise ConfigurationError(f"what to create is not described as it should be: {shown(raw)}") from exc
+
+
 def _quote(raw: object) -> str:
-    return excerpt_of(msgspec.json.encode(raw))
-
-
-def _integer(value: object) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value if value >= 0 else None
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else None
+    try:
+        return excerpt_of(msgspec.json.encode(raw))
+    except RecursionError:  # what could just be decoded is too deep to be written from further down the stack
+        return f"a deeply nested {type(raw).__name__}"
 
 
 def _text(value: object) -> str | None:
@@ -99,18 +148,22 @@ def _object(value: object) -> Mapping[str, Any] | None:
 
 
 def _instant(value: object) -> datetime | None:
-    """Read an ISO 8601 instant. One without an offset is taken for UTC, in which the guide's examples are written."""
-    if not isinstance(value, str) or "T" not in value:
+    """Read an ISO 8601 instant. A date alone is none: it would be a guess by up to a day."""
+    if not isinstance(value, str) or not any(separator in value for separator in "Tt "):
         return None
     try:
-        moment = datetime.fromisoformat(value)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return _utc(datetime.fromisoformat(value))
     except (ValueError, OverflowError):
         return None
 
 
+def _utc(moment: datetime) -> datetime:
+    """Take an instant without an offset for UTC, in which the guide's examples are written."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
 def _written(moment: datetime) -> str:
-    return f"{moment.replace(tzinfo=None).isoformat()}Z"
+    return f"{_utc(moment).replace(tzinfo=None).isoformat()}Z"
 
 
 _ENVIRONMENT: dict[str, tuple[str, _Load]] = {name: (name, _text) for name in ("tenant", "project", "stage", "name")}
@@ -123,7 +176,7 @@ def _environment(value: object) -> Environment | None:
 
 
 _BACKUP: dict[str, tuple[str, _Load]] = {
-    "id": ("id", _integer),
+    "id": ("id", id_of),
     "mechanism": ("mechanism", _text),
     "type": ("type", _text),
     "environment": ("environment", _environment),

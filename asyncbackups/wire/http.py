@@ -29,7 +29,7 @@ class Request:
         kind: What it is for.
         method: HTTP method.
         path: Below the base URL, percent-encoded, beginning with "/". A link that was followed is a whole URL.
-        body: The JSON body, or None.
+        body: The JSON body (of a token request: a form, with the secret in it, hence never shown), or None.
         etag: An entity tag known from an earlier answer; the server may then answer 304.
         authorized: Whether the token goes along.
     """
@@ -37,7 +37,7 @@ class Request:
     kind: Kind
     method: str
     path: str
-    body: bytes | None = None
+    body: bytes | None = attrs.field(default=None, repr=False)
     etag: str | None = None
     authorized: bool = True
 
@@ -53,8 +53,8 @@ class Response:
 
     Attributes:
         status: HTTP status.
-        headers: Case-insensitive.
-        body: The whole body.
+        headers: Case-insensitive; one that came several times is joined with ", ".
+        body: The whole body; never shown, because a token may be in it.
         method: Of the request.
         url: That was asked.
         attempt: Which attempt this answers, counted from 1.
@@ -63,7 +63,7 @@ class Response:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = attrs.field(repr=False)
     method: str
     url: str
     attempt: int = 1

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urldefrag, urljoin, urlsplit
 
 import attrs
 import msgspec
 
+from asyncbackups.checks import shown
 from asyncbackups.errors import ProtocolError
 from asyncbackups.models import Backup
 from asyncbackups.wire.answers import as_protocol_error
-from asyncbackups.wire.codec import backup_from
+from asyncbackups.wire.codec import JSON_FAULTS, backup_from, id_of
 from asyncbackups.wire.http import Response
 
 __all__ = ["Glance", "Page", "check_complete", "full_backups", "glances", "open_page"]
@@ -40,18 +41,22 @@ _RAW_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_ENTRIES = msgspec.json.Decoder(list[msgspec.Raw])
 
 _LIST_NAMES = ("backups", "items", "content", "data")
-_BLOCKS = ("page", "paging", "pagination", "meta", "metadata")
-_MORE_TOKENS = (
-    "nextPageToken",
-    "next_page_token",
-    "nextToken",
-    "next_token",
-    "continuationToken",
-    "nextCursor",
-    "next",
+
+# Names in which APIs commonly speak of paging: lower case, letters only, as `_letters` makes them of any spelling.
+_BLOCKS = frozenset({"meta", "metadata", "page", "pageinfo", "pagemetadata", "paging", "pagination"})
+_LAST = frozenset({"islast", "islastpage", "last", "lastpage"})
+_MORE = frozenset({"hasmore", "hasnext", "hasnextpage", "istruncated", "more", "moreavailable", "truncated"})
+_TOKENS = frozenset(
+    {
+        *("continuation", "continuationtoken", "odatanextlink"),
+        *("next", "nextcursor", "nexthref", "nextlink", "nextmarker", "nextoffset", "nextpage", "nextpagelink"),
+        *("nextpagetoken", "nextpageurl", "nexttoken", "nexturi", "nexturl"),
+    }
 )
-_PAGE_COUNTS = ("totalPages", "total_pages", "pageCount")
-_ENTRY_COUNTS = ("totalElements", "totalCount", "total_count", "totalItems", "total")
+_PAGE_COUNTS = frozenset({"pagecount", "pages", "totalpages"})
+_ENTRY_COUNTS = frozenset(
+    {"count", "total", "totalcount", "totalelements", "totalitems", "totalrecords", "totalresults"}
+)
 
 
 @attrs.frozen
@@ -65,7 +70,7 @@ class Page:
         response: The answer itself.
     """
 
-    entries: bytes | memoryview | msgspec.Raw
+    entries: bytes | memoryview | msgspec.Raw = attrs.field(repr=False)
     next_url: str | None
     members: Mapping[str, Any]
     response: Response
@@ -87,7 +92,7 @@ def open_page(response: Response) -> Page:
             raise as_protocol_error("the answer holds no list of backups (or more than one)", response)
         entries = raw.pop(name)
         members = {key: msgspec.json.decode(value) for key, value in raw.items()}
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
+    except JSON_FAULTS as exc:
         raise as_protocol_error("the answer is not a JSON object or array", response) from exc
     return Page(entries, _next_url(response, members), members, response)
 
@@ -101,8 +106,7 @@ def _list_name(raw: Mapping[str, msgspec.Raw]) -> str | None:
     if len(fitting) == 1:
         return fitting[0]
     # Where every array is empty, whichever is the list of backups is empty.
-    empty = arrays if not fitting and all(_is_empty(raw[name]) for name in arrays) else []
-    return empty[0] if empty else None
+    return next(iter(arrays), None) if all(_is_empty(raw[name]) for name in arrays) else None
 
 
 def _has_ids(raw: msgspec.Raw) -> bool:
@@ -124,11 +128,14 @@ def glances(page: Page) -> list[Glance]:
     """
     try:
         found = _GLANCES.decode(page.entries)
-        for glance in found:
-            if type(glance.id) is not int:
-                glance.id = int(glance.id)
-    except (msgspec.DecodeError, RecursionError, ValueError) as exc:
+    except JSON_FAULTS as exc:
         raise as_protocol_error(f"the list holds something that is no backup ({exc})", page.response) from exc
+    for glance in found:
+        number = id_of(glance.id)
+        if number is None:
+            reason = f"the list holds something that is no backup (its id is {shown(glance.id)})"
+            raise as_protocol_error(reason, page.response)
+        glance.id = number
     return found
 
 
@@ -141,7 +148,7 @@ def full_backups(page: Page) -> Iterator[Backup]:
     try:
         for raw in _RAW_ENTRIES.decode(page.entries):
             yield backup_from(msgspec.json.decode(raw))
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except JSON_FAULTS as exc:
         raise as_protocol_error("the list is not JSON", page.response) from exc
     except ProtocolError as exc:
         raise as_protocol_error("the list holds something that is no backup", page.response) from exc
@@ -164,35 +171,56 @@ def check_complete(page: Page, *, pages: int, entries: int) -> None:
 
 
 def _markers_of_more(page: Page, pages: int, entries: int) -> Iterator[str]:
-    blocks = [
-        page.members,
-        *(page.members[name] for name in _BLOCKS if isinstance(page.members.get(name), dict)),
-    ]
-    for block in blocks:
-        yield from _markers_in(block, pages, entries)
-    headers = page.response.headers
+    for block in _blocks(page.members):
+        for name, value in block.items():
+            if _tells_of_more(_letters(name), value, pages, entries):
+                yield f"{shown(name)} is {shown(value)}"
+        if any(map(_says_something, _next_links(block))):
+            yield "a next link without an address"
+    yield from _headers_of_more(page.response.headers, pages, entries)
+
+
+def _headers_of_more(headers: Mapping[str, str], pages: int, entries: int) -> Iterator[str]:
     if headers.get("X-Next-Page", "").strip():
         yield "the header X-Next-Page"
-    for name, seen in (("X-Total-Pages", pages), ("X-Total-Count", entries)):
-        text = headers.get(name, "")
-        if text.isascii() and text.isdigit() and int(text) > seen:
-            yield f"the header {name}: {text}"
+    if _count(headers.get("X-Total-Pages")) > pages:
+        yield "the header X-Total-Pages"
+    # RFC 9110 section 14.4: "items 0-49/319".
+    if max(_count(headers.get("X-Total-Count")), _count(headers.get("Content-Range", "").rpartition("/")[2])) > entries:
+        yield "the header X-Total-Count or Content-Range"
 
 
-def _markers_in(block: Mapping[str, Any], pages: int, entries: int) -> Iterator[str]:
-    if block.get("last") is False:
-        yield "last is false"
-    for name in ("hasMore", "has_more", "hasNext"):
-        if block.get(name) is True:
-            yield f"{name} is true"
-    for name in _MORE_TOKENS:
-        if block.get(name):
-            yield f"there is a {name}"
-    for names, seen in ((_PAGE_COUNTS, pages), (_ENTRY_COUNTS, entries)):
-        for name in names:
-            count = block.get(name)
-            if isinstance(count, int) and count > seen:
-                yield f"{name} is {count}"
+def _blocks(members: Mapping[str, Any], depth: int = 2) -> Iterator[Mapping[str, Any]]:
+    """Iterate over the objects that may speak of paging: the envelope, and in it `page`, `meta.pagination`, ..."""
+    yield members
+    for name, value in members.items():
+        if depth and isinstance(value, dict) and _letters(name) in _BLOCKS:
+            yield from _blocks(value, depth - 1)
+
+
+def _tells_of_more(name: str, value: object, pages: int, entries: int) -> bool:
+    return (
+        (name in _LAST and value is False)
+        or (name in _MORE and value is True)
+        or (name in _TOKENS and _says_something(value))
+        or (name in _PAGE_COUNTS and _count(value) > pages)
+        or (name in _ENTRY_COUNTS and _count(value) > entries)
+    )
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalpha, name.casefold()))
+
+
+def _says_something(value: object) -> bool:
+    return any(value.values()) if isinstance(value, dict) else bool(value)
+
+
+def _count(value: object) -> float:
+    """Return the number that a JSON value or a header is; 0, which is never more than what was seen, for others."""
+    if isinstance(value, str):
+        return int(value) if value.isascii() and value.isdecimal() and len(value) <= 19 else 0
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
 
 
 def _next_url(response: Response, members: Mapping[str, Any]) -> str | None:
@@ -201,17 +229,25 @@ def _next_url(response: Response, members: Mapping[str, Any]) -> str | None:
     Raises:
         ProtocolError: If it leads to another origin: the token must not go there.
     """
-    target = _link_header(response.headers.get("Link", "")) or _link_member(members)
+    target = _link_header(response.headers.get("Link", ""))
+    if target is None:
+        target = _link_member(members)
     if target is None:
         return None
     try:
-        url = urljoin(response.url, target)
-        same = urlsplit(url)[:2] == urlsplit(response.url)[:2]
+        # Bytes that have no place in a URL are encoded, so that nothing below takes them for something else.
+        url = quote(urldefrag(urljoin(response.url, target)).url, safe="%/:?#[]@!$&'()*+,;=~")
+        same = _origin(url) == _origin(response.url) and "@" not in urlsplit(url).netloc
     except ValueError:
         same = False
     if not same:
-        raise as_protocol_error(f"the next page is at another origin ({target[:200]!r}): not followed", response)
+        raise as_protocol_error(f"the next page is at another origin ({shown(target)}): not followed", response)
     return url
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _link_header(text: str) -> str | None:
@@ -229,10 +265,18 @@ def _link_header(text: str) -> str | None:
 
 
 def _link_member(members: Mapping[str, Any]) -> str | None:
-    for name in ("links", "_links"):
-        links = members.get(name)
-        following = links.get("next") if isinstance(links, dict) else None
-        href = following.get("href") if isinstance(following, dict) else None
-        if isinstance(href, str) and href:
-            return href
+    for block in _blocks(members):
+        for following in _next_links(block):
+            href = following.get("href") if isinstance(following, dict) else following
+            if isinstance(href, str) and href:
+                return href
     return None
+
+
+def _next_links(block: Mapping[str, Any]) -> Iterator[Any]:
+    """Iterate over what `links` says of the next page: `{"next": ...}`, or `[{"rel": "next", ...}]`."""
+    for links in (block.get("links"), block.get("_links")):
+        if isinstance(links, dict):
+            yield links.get("next")
+        elif isinstance(links, list):
+            yield from (link for link in links if isinstance(link, dict) and link.get("rel") == "next")

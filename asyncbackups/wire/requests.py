@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import attrs
 
-from asyncbackups.checks import not_blank
+from asyncbackups.checks import path_name, shown
 from asyncbackups.errors import ConfigurationError
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
 from asyncbackups.wire.codec import encode_spec
@@ -18,16 +18,22 @@ from asyncbackups.wire.http import Kind, Request
 __all__ = ["Requests", "segment"]
 
 
-def segment(text: str) -> str:
+def segment(text: str, name: str = "a part of a path") -> str:
     """Percent-encode a name so that it stays one segment of a path, whatever is in it.
 
+    Args:
+        text: The name.
+        name: What it is the name of, for the message.
+
     Raises:
-        ConfigurationError: If it cannot be encoded (a lone surrogate).
+        ConfigurationError: If it is blank, "." or "..", or cannot be encoded (a lone surrogate).
     """
-    try:
-        return quote(text, safe="")
-    except UnicodeEncodeError as exc:
-        raise ConfigurationError(f"{text!r} is not valid text: it cannot be part of a path") from exc
+    return quote(path_name(text, name), safe="")
+
+
+def _list_segment(_: object, attribute: attrs.Attribute[str], value: object) -> None:
+    if value not in ("backup", "backups"):
+        raise ConfigurationError(f"{attribute.name} must be 'backup' or 'backups', not {shown(value)}")
 
 
 @attrs.frozen
@@ -40,12 +46,12 @@ class Requests:
     """
 
     tenant: str
-    star_system_list: str = "backup"
+    star_system_list: str = attrs.field(default="backup", validator=_list_segment)
     _root: str = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        root = f"/api/v1/tenants/{segment(not_blank(self.tenant, 'tenant'))}/starsystems/"
-        object.__setattr__(self, "_root", root)
+        root = f"/api/v1/tenants/{segment(self.tenant, 'tenant')}/starsystems/"
+        object.__setattr__(self, "_root", root)  # the way that attrs documents for frozen classes
 
     def create(self, planet: PlanetRef, spec: BackupSpec) -> Request:
         """Create a backup of a planet."""
@@ -58,7 +64,7 @@ class Requests:
     def list(self, star_system: str, planet: str | None = None, *, etag: str | None = None) -> Request:
         """List the backups of a star system, or of one of its planets."""
         if planet is None:
-            path = f"{self._root}{segment(star_system)}/{self.star_system_list}"
+            path = f"{self._root}{segment(star_system, 'star_system')}/{self.star_system_list}"
         else:
             path = self._planet(PlanetRef(star_system, planet))
         return Request(kind=Kind.LIST, method="GET", path=path, etag=etag)
