@@ -1,0 +1,336 @@
+"""What the guide leaves open: each setting of the simulator, seen over HTTP."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import aiohttp
+import pytest
+import trustme
+
+from asyncbackups.simulator import (
+    ApiShape,
+    Fixed,
+    ManualClock,
+    Simulator,
+    StatusWords,
+    Workload,
+)
+
+BODY = {
+    "mechanism": "logical",
+    "planetClass": "dev",
+    "temporary": True,
+    "retentionPeriodInDays": 2,
+    "metadata": {"name": "mine", "description": "of mine"},
+}
+SPACE = "api/v1/tenants/example/starsystems/test"
+PLANET = f"{SPACE}/planets/mars/backups"
+BACKUP = f"{SPACE}/backups/1"
+
+
+class Caller:
+    """A client that speaks plain HTTP to a simulator, and the clock that both live by."""
+
+    def __init__(self, sim: Simulator, http: aiohttp.ClientSession, clock: ManualClock) -> None:
+        self.sim = sim
+        self.clock = clock
+        self._http = http
+
+    async def ask(self, method: str, path: str, **more: object) -> tuple[int, object, dict[str, str]]:
+        async with self._http.request(method, path, **more) as answer:
+            body = await answer.json() if answer.content_type == "application/json" else await answer.text()
+            return answer.status, body, answer.headers
+
+    async def get(self, path: str, **more: object) -> object:
+        return (await self.ask("GET", path, **more))[1]
+
+    async def create(self, planet: str = "mars", **change: object) -> tuple[int, object, dict[str, str]]:
+        return await self.ask("POST", f"{SPACE}/planets/{planet}/backups", json=BODY | change)
+
+
+@asynccontextmanager
+async def calling(shape: ApiShape | None = None, **settings: object) -> AsyncIterator[Caller]:
+    clock = ManualClock()
+    settings.setdefault("workload", Workload(duration=Fixed(60), queue_time=10))
+    async with Simulator(shape=shape or ApiShape(), clock=clock, **settings) as sim:
+        headers = {"Authorization": f"Bearer {sim.token}"}
+        async with aiohttp.ClientSession(f"{sim.base_url}/", headers=headers) as http:
+            yield Caller(sim, http, clock)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        (ApiShape(envelope=None), []),
+        (ApiShape(), {"backups": []}),
+        (ApiShape(envelope="items", envelope_extra={"count": 0}), {"items": [], "count": 0}),
+    ],
+)
+async def test_envelopes(shape: ApiShape, expected: object) -> None:
+    """A list is a bare array, or sits under the key asked for, beside other members."""
+    async with calling(shape) as caller:
+        assert await caller.get(PLANET) == expected
+
+
+async def test_status_words() -> None:
+    """Each phase of a backup has the words asked for."""
+    words = StatusWords(queued="WAITING", in_progress="RUNNING", succeeded="succeeded", failed="BROKEN")
+    async with calling(ApiShape(words=words)) as caller:
+        assert (await caller.create())[1]["status"] == "WAITING"
+        seen = []
+        for seconds in (10, 59, 1):
+            caller.clock.advance(seconds)
+            backup = await caller.get(BACKUP)
+            seen.append((backup["status"], bool(backup["startedAt"]), bool(backup["completedAt"])))
+        assert seen == [("RUNNING", True, False), ("RUNNING", True, False), ("succeeded", True, True)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "expected"),
+    [
+        ("object", 200, {"id": 1}),
+        ("object", 201, {"id": 1}),
+        ("wrapped", 202, {"backup": {"id": 1}}),
+        ("without_id", 200, {"id": None}),
+    ],
+)
+async def test_create_answers_with_a_body(answer: str, status: int, expected: dict[str, object]) -> None:
+    """A create answers with the object, under a key, or without an id, and with the status asked for."""
+    async with calling(ApiShape(create_answer=answer, create_status=status)) as caller:
+        code, body, _ = await caller.create()
+        assert code == status
+        inner, wanted = body.get("backup", body), expected.get("backup", expected)
+        assert inner.get("id") == wanted["id"]
+        assert inner["status"] == "queued"
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+async def test_create_answers_with_a_location_only(absolute: bool) -> None:
+    """A create may answer with nothing but a Location, absolute or not, which leads to the backup."""
+    async with calling(ApiShape(create_answer="location", absolute_links=absolute)) as caller:
+        _, body, headers = await caller.create()
+        assert body == ""
+        assert headers["Location"].startswith(caller.sim.base_url if absolute else "/api/")
+        assert (await caller.get(headers["Location"]))["id"] == 1
+
+
+async def test_create_answers_with_nothing() -> None:
+    """A create may answer with nothing at all, and the backup exists."""
+    async with calling(ApiShape(create_answer="empty", create_status=202)) as caller:
+        status, body, _ = await caller.create()
+        assert (status, body) == (202, "")
+        assert caller.sim.creates["test", "mars"] == 1
+
+
+@pytest.mark.parametrize(
+    ("echo", "in_get", "in_list"),
+    [("none", False, False), ("get", True, False), ("list", False, True), ("both", True, True)],
+)
+async def test_metadata_echo(echo: str, in_get: bool, in_list: bool) -> None:
+    """Metadata comes back in gets, in lists, in both, or nowhere."""
+    async with calling(ApiShape(echo_metadata=echo, extra_members={"region": "x"})) as caller:
+        created = (await caller.create())[1]
+        got = await caller.get(BACKUP)
+        listed = (await caller.get(PLANET))["backups"][0]
+        assert [("metadata" in one) for one in (created, got, listed)] == [in_get, in_get, in_list]
+        assert got["region"] == listed["region"] == "x"
+
+
+async def test_the_plural_path() -> None:
+    """A star system's list may live at the plural path; the singular one is then a 404."""
+    async with calling(ApiShape(plural_list_path=True)) as caller:
+        assert [(await caller.ask("GET", f"{SPACE}/{last}"))[0] for last in ("backup", "backups")] == [404, 200]
+
+
+@pytest.mark.parametrize(
+    "shape", [ApiShape(paging="links_next", page_size=2), ApiShape(paging="link_header", page_size=2, envelope=None)]
+)
+@pytest.mark.parametrize("path", [f"{SPACE}/backup", PLANET])
+async def test_following_links_shows_every_backup_once(shape: ApiShape, path: str) -> None:
+    """Pages that name their successor lead through the whole list."""
+    async with calling(shape) as caller:
+        for _ in range(5):
+            await caller.create()
+        seen, following = [], path
+        while following:
+            _, body, headers = await caller.ask("GET", following)
+            seen.append([one["id"] for one in (body if isinstance(body, list) else body["backups"])])
+            if isinstance(body, list):
+                following = headers.get("Link", "").removeprefix("<").removesuffix('>; rel="next"')
+            else:
+                following = body.get("links", {}).get("next", {}).get("href")
+        assert seen == [[1, 2], [3, 4], [5]]
+
+
+@pytest.mark.parametrize(
+    ("paging", "marker", "last_marker"),
+    [
+        (
+            "total_pages",
+            {"totalPages": 2, "totalElements": 3, "number": 0},
+            {"totalPages": 2, "totalElements": 3, "number": 1},
+        ),
+        ("last_false", {"last": False}, {"last": True}),
+        ("next_page_token", {"nextPageToken": "2"}, {}),
+    ],
+)
+async def test_markers_of_more_pages(paging: str, marker: dict[str, object], last_marker: dict[str, object]) -> None:
+    """A page may say in its own words that there is more."""
+    async with calling(ApiShape(paging=paging, page_size=2)) as caller:
+        for _ in range(3):
+            await caller.create()
+        first = await caller.get(PLANET)
+        second = await caller.get(f"{PLANET}?page=2")
+        assert [len(first.pop("backups")), len(second.pop("backups"))] == [2, 1]
+        assert (first, second) == (marker, last_marker)
+        assert len((await caller.get(f"{PLANET}?page=oops"))["backups"]) == 2
+
+
+async def test_entity_tags() -> None:
+    """With entity tags on, what has not changed is a 304, and what has changed is not."""
+    async with calling(ApiShape(etag=True)) as caller:
+        await caller.create()
+        for path in (BACKUP, PLANET):
+            tag = (await caller.ask("GET", path))[2]["ETag"]
+            assert (await caller.ask("GET", path, headers={"If-None-Match": tag}))[0] == 304
+            caller.clock.advance(40)
+            assert (await caller.ask("GET", path, headers={"If-None-Match": tag}))[0] == 200
+
+
+async def test_retry_after_on_unfinished_backups() -> None:
+    """An unfinished backup may come with Retry-After; a finished one does not."""
+    async with calling(ApiShape(in_progress_retry_after=5)) as caller:
+        await caller.create()
+        assert (await caller.ask("GET", BACKUP))[2]["Retry-After"] == "5"
+        caller.clock.advance(70)
+        assert "Retry-After" not in (await caller.ask("GET", BACKUP))[2]
+
+
+async def test_lists_lag_behind_gets() -> None:
+    """A new backup shows up in lists late, and its status there is behind that of a get."""
+    async with calling(ApiShape(list_lag=20, list_stale=15)) as caller:
+        await caller.create()
+        assert (await caller.get(BACKUP))["id"] == 1
+        seen = []
+        for seconds in (19, 1, 50, 15):
+            caller.clock.advance(seconds)
+            seen.append([one["status"] for one in (await caller.get(PLANET))["backups"]])
+        assert seen == [[], ["queued"], ["in_progress"], ["succeeded"]]
+
+
+@pytest.mark.parametrize(
+    ("speed", "started", "completed"), [(1, "09:53:09Z", "09:54:09Z"), (60, "09:53:09.000000Z", "09:53:10.000000Z")]
+)
+async def test_speed_shortens_durations_and_their_stamps(speed: float, started: str, completed: str) -> None:
+    """At speed 60 a minute takes a second, in the stamps as well, which then have microseconds."""
+    async with calling(speed=speed, workload=Workload(duration=Fixed(60))) as caller:
+        await caller.create()
+        caller.clock.advance(60 / speed)
+        backup = await caller.get(BACKUP)
+        assert backup["startedAt"].endswith(started)
+        assert backup["completedAt"].endswith(completed)
+
+
+async def test_a_server_clock_that_is_off() -> None:
+    """An offset moves stamps and the Date header, and no duration."""
+    async with calling(clock_offset=3600, workload=Workload(duration=Fixed(60))) as caller:
+        await caller.create()
+        caller.clock.advance(60)
+        _, backup, headers = await caller.ask("GET", BACKUP)
+        assert backup["startedAt"] == "2024-01-29T10:53:09Z"
+        assert headers["Date"] == "Mon, 29 Jan 2024 10:54:09 GMT"
+
+
+async def test_history_is_there_at_the_start() -> None:
+    """Each star system begins with its share of finished backups, which are older than anything new."""
+    planets = {"test": ("mars", "venus"), "other": ("pluto",)}
+    workload = Workload(history=7, history_span=3600)
+    async with calling(workload=workload, star_systems=planets) as caller:
+        backups = (await caller.get(f"{SPACE}/backup"))["backups"]
+        assert len(backups) == 7
+        assert {one["status"] for one in backups} == {"succeeded"}
+        assert {one["environment"]["name"] for one in backups} == {"mars", "venus"}
+        stamps = [datetime.fromisoformat(one["completedAt"]) for one in backups]
+        assert max(stamps) <= datetime(2024, 1, 29, 9, 53, 9, tzinfo=UTC)
+        assert len((await caller.get("api/v1/tenants/example/starsystems/other/backup"))["backups"]) == 7
+        assert (await caller.create())[1]["id"] == 15
+
+
+async def test_names_that_do_not_exist() -> None:
+    """When star systems are given, others are a 404, and so are their planets."""
+    async with calling(star_systems={"test": ("mars",)}) as caller:
+        other = "api/v1/tenants/example/starsystems/other/backup"
+        assert (await caller.ask("GET", other))[0] == 404
+        assert (await caller.create("venus"))[0] == 404
+        assert (await caller.create("mars"))[0] == 200
+
+
+async def test_temporary_backups_expire() -> None:
+    """With expiry on, a temporary backup is gone after its retention."""
+    async with calling(workload=Workload(duration=Fixed(60), expire=True)) as caller:
+        await caller.create()
+        await caller.create(temporary=False)
+        caller.clock.advance(2 * 86400 - 1)
+        assert (await caller.ask("GET", BACKUP))[0] == 200
+        caller.clock.advance(1)
+        assert (await caller.ask("GET", BACKUP))[0] == 404
+        assert [one["id"] for one in (await caller.get(PLANET))["backups"]] == [2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "media_type", "empty"),
+    [("json", "application/json", False), ("text", "text/plain", False), ("empty", "application/octet-stream", True)],
+)
+async def test_error_bodies(kind: str, media_type: str, empty: bool) -> None:
+    """Errors have a JSON body, a text, or none."""
+    async with calling(ApiShape(error_body=kind)) as caller:
+        status, body, headers = await caller.ask("GET", BACKUP)
+        assert (status, headers.get("Content-Type", media_type).partition(";")[0]) == (404, media_type)
+        assert (not body) == empty
+
+
+async def test_health_without_a_token() -> None:
+    """Health may be open to everyone."""
+    async with calling(ApiShape(health_needs_token=False, health_status="ok")) as caller:
+        assert await caller.get("management/health", headers={"Authorization": "no"}) == {"status": "ok"}
+
+
+async def test_tls() -> None:
+    """With a server context the simulator speaks TLS."""
+    authority = trustme.CA()
+    server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    async with Simulator(ssl_context=server) as sim, aiohttp.ClientSession() as http:
+        assert sim.base_url.startswith("https://127.0.0.1:")
+        async with http.get(f"{sim.base_url}/management/health", ssl=client) as answer:
+            assert answer.status == 401
+
+
+async def test_a_list_of_many_backups_follows_every_change() -> None:
+    """The kept beginning of a long list gives way when a backup in it is deleted, and grows with time."""
+    async with calling(workload=Workload(duration=Fixed(60), history=100)) as caller:
+        await caller.create()
+        listed = (await caller.get(f"{SPACE}/backup"))["backups"]
+        assert [one["id"] for one in listed] == list(range(1, 102))
+        await caller.ask("DELETE", f"{SPACE}/backups/50")
+        caller.clock.advance(60)
+        listed = (await caller.get(f"{SPACE}/backup"))["backups"]
+        assert [one["id"] for one in listed] == [n for n in range(1, 102) if n != 50]
+        assert listed[-1]["status"] == "succeeded"
+
+
+async def test_what_cannot_be_started_twice_or_bound() -> None:
+    """Starting twice and a port in use are errors, and a stop is possible at any time."""
+    async with Simulator() as sim:
+        with pytest.raises(RuntimeError, match="serving already"):
+            await sim.start()
+        other = Simulator(port=sim.port)
+        with pytest.raises(OSError, match="address already in use"):
+            await other.start()
+        await other.stop()
+    await sim.stop()
