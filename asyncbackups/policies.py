@@ -8,9 +8,25 @@ from __future__ import annotations
 import attrs
 
 from asyncbackups.checks import at_least, between, integer, optional, seconds
-from asyncbackups.errors import ConfigurationError
+from asyncbackups.errors import ApiError, BackupsError, CertificateError, ConfigurationError, TransportError
 
-__all__ = ["Limits", "PollingPolicy", "RetryPolicy"]
+__all__ = ["Limits", "PollingPolicy", "RetryPolicy", "Timeouts", "may_heal", "token_may_heal"]
+
+# 408, 424 and 503 are documented as "try again"; gateways in front of the service send 429, 502 and 504.
+# Not 500, which is documented as "contact support".
+_MAY_HEAL = frozenset({408, 424, 429, 502, 503, 504})
+
+
+def may_heal(error: BackupsError) -> bool:
+    """Whether asking again may help; whether it may be done (a POST must not) is another question."""
+    if isinstance(error, ApiError):
+        return error.status in _MAY_HEAL
+    return isinstance(error, TransportError) and not isinstance(error, CertificateError)
+
+
+def token_may_heal(error: BackupsError) -> bool:
+    """Whether asking the token endpoint again may help: also on any 5xx, for a token too many does no harm."""
+    return may_heal(error) or (isinstance(error, ApiError) and error.status is not None and error.status >= 500)
 
 
 def _count(_: object, attribute: attrs.Attribute[int], value: object) -> None:
@@ -72,6 +88,25 @@ class Limits:
     requests_per_second: float | None = attrs.field(
         default=None,
         converter=attrs.converters.optional(float),
+        validator=optional(at_least(0, exclusive=True)),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """How long one attempt may take. How long a wait for a backup may take is the wait's deadline, not this.
+
+    Attributes:
+        total: From the moment that the request may start to the last byte of the answer, in seconds.
+        connect: To get a connection, TLS included, in seconds.
+        read: The longest silence of the server within an answer, in seconds; None leaves it to `total`.
+    """
+
+    total: float = attrs.field(default=60.0, converter=seconds, validator=at_least(0, exclusive=True))
+    connect: float = attrs.field(default=10.0, converter=seconds, validator=at_least(0, exclusive=True))
+    read: float | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(seconds),
         validator=optional(at_least(0, exclusive=True)),
     )
 

@@ -1,0 +1,82 @@
+"""Which addresses the client may talk to: checked before a token goes anywhere."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from yarl import URL
+
+from asyncbackups.checks import not_blank
+from asyncbackups.errors import ConfigurationError
+
+__all__ = ["checked_proxy", "checked_url", "is_loopback", "same_origin"]
+
+
+def checked_url(text: object, name: str, *, insecure_http: bool = False) -> URL:
+    """Return an address that the client may send a token to, without a trailing slash.
+
+    Args:
+        text: The address as given.
+        name: What the address is called in messages.
+        insecure_http: Whether plain http is allowed to other machines.
+
+    Raises:
+        ConfigurationError: If it is no http(s) URL, carries credentials, a query or a fragment, or would show the
+            token to the network. The message never shows credentials.
+    """
+    url = _parsed(text, name)
+    if url.raw_user is not None or url.raw_password is not None:
+        raise ConfigurationError(f"{name} must not carry credentials: give them as `auth`")
+    if "?" in str(text) or "#" in str(text):
+        raise ConfigurationError(f"{name} must have no query and no fragment, as {str(url.origin())!r} has none")
+    if url.scheme == "http" and not (insecure_http or is_loopback(url)):
+        raise ConfigurationError(
+            f"{name} must begin with https:// (not {str(url)!r}): over plain http the token can be read on the way. "
+            "Only loopback addresses are exempt, unless insecure_http is set"
+        )
+    return url.with_path(url.raw_path.rstrip("/"), encoded=True)
+
+
+def checked_proxy(text: object) -> URL:
+    """Return a proxy's address, which may carry credentials.
+
+    Raises:
+        ConfigurationError: If it is no http(s) URL.
+    """
+    return _parsed(text, "proxy")
+
+
+def is_loopback(url: URL) -> bool:
+    """Whether an address stays on this machine: 127.0.0.0/8, ::1 or localhost."""
+    host = (url.host or "").lower()
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def same_origin(one: URL, other: URL) -> bool:
+    """Whether two addresses have the same scheme, host and port, and neither carries credentials."""
+    return (
+        (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
+        and one.raw_user is None
+        and one.raw_password is None
+    )
+
+
+def _parsed(text: object, name: str) -> URL:
+    given = not_blank(str(text) if isinstance(text, URL) else text, name)
+    # The text itself is not shown: it may hold a password that could not be told from the rest.
+    refused = ConfigurationError(f"{name} must be a URL such as https://host.example/ (http or https, with a host)")
+    if not given.isprintable() or given != given.strip():
+        raise refused
+    try:
+        url = URL(given)
+        usable = url.scheme in {"http", "https"} and bool(url.host) and bool(url.port)
+    except ValueError:
+        raise refused from None
+    if not usable:
+        raise refused
+    return url
