@@ -40,8 +40,8 @@ def read_order(body: bytes, shape: ApiShape) -> Order:
         mechanism=mechanism,
         planet_class=planet_class,
         temporary=temporary,
-        retention_days=_retention(members, temporary, shape.max_retention_days),
-        metadata=_metadata(members.get("metadata")),
+        retention_days=_retention(members, temporary, shape),
+        metadata=_metadata(members),
         type="temporary" if temporary else "permanent",
     )
 
@@ -74,25 +74,26 @@ def _text(members: dict[str, Any], name: str, default: str, accepted: Any) -> st
     return value
 
 
-def _retention(members: dict[str, Any], temporary: bool, longest: int | None) -> int | None:
-    days = members.get("retentionPeriodInDays")
-    if days is None:
-        if temporary:
+def _retention(members: dict[str, Any], temporary: bool, shape: ApiShape) -> int | None:
+    if "retentionPeriodInDays" not in members:
+        if temporary and shape.temporary_needs_retention:
             raise BadOrder("a temporary backup needs retentionPeriodInDays")
         return None
+    days = members["retentionPeriodInDays"]
     if isinstance(days, bool) or not isinstance(days, int) or days < 1:
         raise BadOrder("retentionPeriodInDays must be a positive integer")
-    longest = _CENTURY if longest is None else longest
+    longest = _CENTURY if shape.max_retention_days is None else shape.max_retention_days
     if days > longest:
         raise BadOrder(f"retentionPeriodInDays must be at most {longest}")
     return days if temporary else None
 
 
-def _metadata(value: Any) -> dict[str, Any] | None:
-    if value is None:
+def _metadata(members: dict[str, Any]) -> dict[str, Any] | None:
+    if "metadata" not in members:
         return None
-    if not isinstance(value, dict):
+    metadata = members["metadata"]
+    if not isinstance(metadata, dict):
         raise BadOrder("metadata must be an object")
-    if any(not isinstance(value.get(name, ""), str) for name in ("name", "description")):
+    if any(not isinstance(metadata.get(name, ""), str) for name in ("name", "description")):
         raise BadOrder("metadata's name and description must be strings")
-    return value
+    return metadata

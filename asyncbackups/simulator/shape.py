@@ -100,6 +100,8 @@ class ApiShape:
         fractional_seconds: Whether stamps have microseconds; `None` for: only when speed is not 1.
         extra_members: Further members of every backup object, beyond the documented ones.
         required_members: Members that a create body must have.
+        temporary_needs_retention: Whether a create of a temporary backup must have a retention; without one, it is
+            kept for ever.
         reject_unknown_members: Whether other members of a create body than the documented ones are an error.
         mechanisms: Mechanisms that a create accepts; `None` for any.
         planet_classes: Planet classes that a create accepts; `None` for any.
@@ -127,6 +129,7 @@ class ApiShape:
     fractional_seconds: bool | None = None
     extra_members: Mapping[str, Any] = field(factory=dict)
     required_members: Sequence[str] = ("mechanism", "planetClass", "temporary")
+    temporary_needs_retention: bool = True
     reject_unknown_members: bool = False
     mechanisms: Sequence[str] | None = ("logical", "snapshot")
     planet_classes: Sequence[str] | None = None

@@ -35,7 +35,9 @@ def test_the_documented_example() -> None:
         (GOOD | {"mechanism": "magic"}, "mechanism must be one of logical, snapshot"),
         (GOOD | {"planetClass": " "}, "planetClass must be a string that is not blank"),
         (GOOD | {"temporary": 1}, "temporary must be true or false"),
-        (GOOD | {"retentionPeriodInDays": None}, "needs retentionPeriodInDays"),
+        ({k: v for k, v in GOOD.items() if k != "retentionPeriodInDays"}, "needs retentionPeriodInDays"),
+        (GOOD | {"retentionPeriodInDays": None}, "must be a positive integer"),
+        (GOOD | {"metadata": None}, "metadata must be an object"),
         (GOOD | {"retentionPeriodInDays": True}, "must be a positive integer"),
         (GOOD | {"retentionPeriodInDays": 0}, "must be a positive integer"),
         (GOOD | {"retentionPeriodInDays": 15}, "must be at most 14"),
@@ -58,6 +60,13 @@ def test_what_a_tenant_may_set() -> None:
         read_order(json.dumps(GOOD | {"colour": "red"}).encode(), shape)
     with pytest.raises(BadOrder, match="at most 36500"):
         read_order(json.dumps(GOOD | {"retentionPeriodInDays": 10**9}).encode(), shape)
+
+
+def test_a_temporary_backup_without_retention() -> None:
+    """Where the setting allows it, a temporary backup needs no retention."""
+    body = b'{"mechanism": "logical", "planetClass": "dev", "temporary": true}'
+    order = read_order(body, ApiShape(temporary_needs_retention=False))
+    assert (order.type, order.retention_days) == ("temporary", None)
 
 
 def test_a_permanent_backup_keeps_no_retention() -> None:
