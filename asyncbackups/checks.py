@@ -42,7 +42,7 @@ def shown(value: object) -> str:
     try:
         quoted = repr(value)
     except (ValueError, RecursionError):  # integers of thousands of digits; arrays in arrays in arrays
-        return f"a {type(value).__name__} too large to show"
+        return f"a value of type {type(value).__name__}, too large to show"
     return quoted if len(quoted) <= _SHOWN_CHARACTERS else f"{quoted[: _SHOWN_CHARACTERS - 1]}…"
 
 
