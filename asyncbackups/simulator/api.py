@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, MutableSet
+from typing import assert_never
 from urllib.parse import parse_qsl, quote
 
 import msgspec
@@ -129,6 +130,8 @@ class DatabaseApi:
                 return json_answer(status, members)
             case CreateAnswer.EMPTY:
                 return Answer(status, b"", {})
+            case _:
+                assert_never(shape.create_answer)
 
     def _get(self, route: Route, incoming: Incoming) -> Answer:
         world = self._world

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from functools import lru_cache
+from typing import assert_never
 
 import anyio
 from aiohttp import web
@@ -72,6 +73,8 @@ def _spoil(action: Malformed | Oversized | GzipBomb, true: Answer) -> Answer:
             return Answer(200, b'{"padding": "' + b"x" * (action.size - 15) + b'"}')
         case GzipBomb():
             return Answer(200, _bomb(action.size), {**JSON_TYPE, "Content-Encoding": "gzip"})
+        case _:
+            assert_never(action)
 
 
 async def misbehave(action: Action, request: web.BaseRequest, true: Answer | None) -> web.StreamResponse:
@@ -95,7 +98,7 @@ async def misbehave(action: Action, request: web.BaseRequest, true: Answer | Non
 
 
 def _drop(request: web.BaseRequest) -> web.StreamResponse:
-    if request.transport is not None:
+    if request.transport is not None:  # pragma: no branch - the client may be faster, once in a while
         request.transport.abort()
     # aiohttp wants a response all the same; the connection that it would go to is gone.
     return web.Response()
@@ -110,7 +113,7 @@ async def _truncate(action: Truncate, request: web.BaseRequest, answer: Answer) 
     part = min(int(len(answer.body) * action.share), len(answer.body) - 1)
     if part > 0:
         await response.write(answer.body[:part])
-    if request.transport is not None:
+    if request.transport is not None:  # pragma: no branch - as above
         request.transport.close()
     return response
 

@@ -84,14 +84,16 @@ async def serve(
     """
     done = asyncio.Event() if until is None else until
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # Windows' event loops have no signal handlers; there, Ctrl-C interrupts the loop itself.
+    signals = () if sys.platform == "win32" else (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
         loop.add_signal_handler(number, done.set)
     try:
         async with Simulator(**settings) as sim:
             announce(sim)
             await done.wait()
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals:
             loop.remove_signal_handler(number)
 
 
@@ -226,6 +228,6 @@ class SimulatorProcess:
 
 
 def _pipes(child: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
-    if child.stdin is None or child.stdout is None:
+    if child.stdin is None or child.stdout is None:  # pragma: no cover - what the type cannot say
         raise RuntimeError("the child was started without pipes")
     return child.stdin, child.stdout

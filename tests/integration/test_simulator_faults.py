@@ -109,9 +109,10 @@ async def test_probability_follows_the_seed() -> None:
     assert set(outcomes[0]) == {500, 401}
 
 
-async def test_a_truncated_body(sim: Simulator, http: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+async def test_a_truncated_body(sim: Simulator, http: aiohttp.ClientSession, share: float) -> None:
     """A body shorter than its Content-Length ends the connection."""
-    sim.faults.append(Fault(Truncate(), kind="list"))
+    sim.faults.append(Fault(Truncate(share), kind="list"))
     async with http.get(f"{SPACE}/backup") as answer:
         assert answer.status == 200
         with pytest.raises(aiohttp.ClientPayloadError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
@@ -27,6 +28,7 @@ from asyncbackups.simulator import (
     Workload,
     run,
 )
+from asyncbackups.simulator.process import run_event_loop
 
 BODY = b'{"mechanism": "logical", "planetClass": "dev", "temporary": false}'
 PLANET = "api/v1/tenants/example/starsystems/test/planets/mars/backups"
@@ -123,3 +125,25 @@ def test_settings_of_process_and_simulator_agree() -> None:
     """Whatever a simulator can be told, a process can be told as well, but for what cannot be pickled."""
     names = {attribute.name for attribute in attrs.fields(Simulator)}
     assert set(SimulatorSettings.__annotations__) == names - {"clock", "ssl_context"}
+
+
+def test_a_child_that_dies_at_once_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that ends before it has read its settings is a start that failed, too."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    many = SimulatorProcess(star_systems={"x": [str(n) for n in range(50_000)]})
+    with pytest.raises(RuntimeError, match="did not start"):
+        many.start()
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = many.pid
+
+
+def test_without_uvloop_asyncio_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where uvloop is not installed, asyncio's own loop runs the simulator."""
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    seen: list[str] = []
+
+    async def name_the_loop() -> None:
+        seen.append(type(asyncio.get_running_loop()).__module__)
+
+    run_event_loop(name_the_loop())
+    assert seen[0].startswith("asyncio.")

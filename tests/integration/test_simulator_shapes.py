@@ -334,3 +334,50 @@ async def test_what_cannot_be_started_twice_or_bound() -> None:
             await other.start()
         await other.stop()
     await sim.stop()
+
+
+async def test_another_address_and_other_admin_paths() -> None:
+    """It binds the address asked for, version 6 as well, and knows no admin path but its own."""
+    async with Simulator(host="::1") as sim, aiohttp.ClientSession() as http:
+        assert sim.base_url.startswith("http://[::1]:")
+        async with http.get(f"{sim.base_url}/_simulator/nothing") as answer:
+            assert answer.status == 404
+        assert sim.counts.total == 0
+
+
+async def test_a_token_without_the_scope_for_a_read() -> None:
+    """A token whose scopes cover nothing is refused everywhere but at health."""
+    async with calling() as caller:
+        form = {
+            "grant_type": "client_credentials",
+            "scope": "tenant.example",
+            "client_id": caller.sim.client_id,
+            "client_secret": caller.sim.client_secret,
+        }
+        _, grant, _ = await caller.ask("POST", caller.sim.token_url, data=form)
+        headers = {"Authorization": f"Bearer {grant['access_token']}"}
+        paths = ("management/health", PLANET)
+        assert [(await caller.ask("GET", path, headers=headers))[0] for path in paths] == [200, 403]
+        assert caller.sim.scopes[0] == "tenant.example"
+
+
+async def test_a_body_that_is_not_said_to_be_json() -> None:
+    """A create without the documented Content-Type is a 400."""
+    async with calling() as caller:
+        assert (await caller.ask("POST", PLANET, data=b"{}"))[0] == 400
+        assert not caller.sim.creates
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"envelope": None, "envelope_extra": {"a": 1}}, "envelope_extra needs an envelope"),
+        ({"create_status": 204}, r"ApiShape\.create_status must be one of 200, 201, 202, not 204"),
+        ({"page_size": 0}, r"ApiShape\.page_size must be a whole number of 1 or more, not 0"),
+        ({"echo_metadata": "sometimes"}, "'sometimes' is not a valid Echo"),
+    ],
+)
+def test_shapes_that_cannot_be(settings: dict[str, object], message: str) -> None:
+    """A shape that no API can have is refused, with what is allowed."""
+    with pytest.raises(ValueError, match=message):
+        ApiShape(**settings)
