@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any, Protocol
 
 import attrs
 
+from asyncbackups.events import FinalEvent
 from asyncbackups.models import Backup, BackupRef, Progress
 
-__all__ = ["Cost", "Entry", "Flight", "GetPoll", "ListPoll", "Poll", "Sighting", "Subscription"]
+__all__ = ["Cost", "Entry", "Flight", "GetPoll", "ListPoll", "Poll", "Sighting", "Subscriber", "Subscription"]
+
+
+class Subscriber(Protocol):
+    """Somebody who waits for backups."""
+
+    def deliver(self, event: FinalEvent) -> None:
+        """Take the one final event of a backup. Must not raise or block."""
 
 
 @attrs.define(eq=False, weakref_slot=False)
@@ -17,14 +24,14 @@ class Subscription:
     """One wait for one backup.
 
     Attributes:
-        subscriber: Who waits; opaque here.
+        subscriber: Who waits.
         flight: For what.
         added: Since when, in seconds of the monotonic clock.
         deadline: Until when.
         open: Whether it still waits: False once its one final event is out, or it was given up.
     """
 
-    subscriber: Hashable
+    subscriber: Subscriber
     flight: Flight
     added: float
     deadline: float = 0.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import count
 from typing import Any
 
@@ -19,13 +19,23 @@ from asyncbackups.models import BackupRef, PlanetRef, Progress
 from asyncbackups.policies import PollingPolicy
 from asyncbackups.polling.deadlines import Deadlines
 from asyncbackups.polling.durations import Durations
-from asyncbackups.polling.flights import Cost, Entry, Flight, GetPoll, ListPoll, Poll, Sighting, Subscription
+from asyncbackups.polling.flights import (
+    Cost,
+    Entry,
+    Flight,
+    GetPoll,
+    ListPoll,
+    Poll,
+    Sighting,
+    Subscriber,
+    Subscription,
+)
 from asyncbackups.polling.planner import Costs
 from asyncbackups.polling.star_system import Knowledge, Outcome, StarSystem
 
 __all__ = ["Explanation", "News", "Scheduler"]
 
-News = tuple[Hashable, FinalEvent]
+News = tuple[Subscriber, FinalEvent]
 """Who is to be told, and what."""
 
 _SHARE = 3
@@ -87,7 +97,7 @@ class Scheduler:
     def add(
         self,
         ref: BackupRef,
-        subscriber: Hashable,
+        subscriber: Subscriber,
         *,
         now: float,
         deadline: float,
@@ -118,31 +128,31 @@ class Scheduler:
             star_system.add(flight, now)
             self._schedule(star_system)
             return True
-        if any(subscription.subscriber == subscriber for subscription in flight.subscriptions):
+        if any(subscription.subscriber is subscriber for subscription in flight.subscriptions):
             return False
         flight.planet = flight.planet or planet
         self._subscribe(flight, subscriber, now, deadline)
         return True
 
-    def _subscribe(self, flight: Flight, subscriber: Hashable, now: float, deadline: float) -> None:
+    def _subscribe(self, flight: Flight, subscriber: Subscriber, now: float, deadline: float) -> None:
         subscription = Subscription(subscriber, flight, now)
         subscription.deadline = self._deadlines.add(subscription, deadline, now=now)
         flight.subscriptions = (*flight.subscriptions, subscription)
 
-    def discard(self, ref: BackupRef, subscriber: Hashable) -> bool:
+    def discard(self, ref: BackupRef, subscriber: Subscriber) -> bool:
         """Let somebody no longer wait for a backup; returns whether they did."""
         flight = self._find(ref)
         return flight is not None and self._discard(flight, subscriber)
 
-    def _discard(self, flight: Flight, subscriber: Hashable) -> bool:
+    def _discard(self, flight: Flight, subscriber: Subscriber) -> bool:
         for subscription in flight.subscriptions:
-            if subscription.subscriber == subscriber:
+            if subscription.subscriber is subscriber:
                 self._unsubscribe(flight, subscription)
                 self._deadlines.ended()
                 return True
         return False
 
-    def discard_all(self, subscriber: Hashable) -> None:
+    def discard_all(self, subscriber: Subscriber) -> None:
         """Let somebody no longer wait for anything."""
         for flight in self._flights():
             self._discard(flight, subscriber)

@@ -6,8 +6,8 @@ only a part of the list is never taken for the whole of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any
 from urllib.parse import quote, urldefrag, urljoin, urlsplit
 
 import attrs
@@ -17,16 +17,19 @@ from asyncbackups.checks import shown
 from asyncbackups.errors import ProtocolError
 from asyncbackups.models import Backup
 from asyncbackups.wire.answers import as_protocol_error
-from asyncbackups.wire.codec import JSON_FAULTS, backup_from, id_of
+from asyncbackups.wire.codec import JSON_FAULTS, backup_from
 from asyncbackups.wire.http import Response
 
 __all__ = ["Glance", "Page", "check_complete", "full_backups", "glances", "open_page"]
 
 
-class Glance(msgspec.Struct, gc=False):
-    """The part of a backup that tells whether there is news of it. `id` is a number once `glances` has read it."""
+_Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
-    id: int | str
+
+class Glance(msgspec.Struct, gc=False):
+    """The part of a backup that tells whether there is news of it."""
+
+    id: int
     status: Any = None
     completedAt: Any = None  # noqa: N815 - the API's own name
 
@@ -35,7 +38,8 @@ class _WithId(msgspec.Struct, gc=False):
     id: int | str
 
 
-_GLANCES = msgspec.json.Decoder(list[Glance])
+# Lax, so that an id may be written as a text.
+_GLANCES = msgspec.json.Decoder(list[Glance], strict=False)
 _WITH_ID = msgspec.json.Decoder(list[_WithId])
 _RAW_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_ENTRIES = msgspec.json.Decoder(list[msgspec.Raw])
@@ -127,26 +131,24 @@ def glances(page: Page) -> list[Glance]:
         ProtocolError: If an entry has no id.
     """
     try:
-        found = _GLANCES.decode(page.entries)
+        return _GLANCES.decode(page.entries)
     except JSON_FAULTS as exc:
         raise as_protocol_error(f"the list holds something that is no backup ({exc})", page.response) from exc
-    for glance in found:
-        number = id_of(glance.id)
-        if number is None:
-            reason = f"the list holds something that is no backup (its id is {shown(glance.id)})"
-            raise as_protocol_error(reason, page.response)
-        glance.id = number
-    return found
 
 
-def full_backups(page: Page) -> Iterator[Backup]:
+def full_backups(page: Page, *, places: Collection[int] | None = None) -> Iterator[Backup]:
     """Decode the entries one after the other, as they are asked for: a long list may be spread over event-loop turns.
+
+    Args:
+        page: Whose entries.
+        places: Which of them, counted from 0; None for all.
 
     Raises:
         ProtocolError: If an entry is no backup.
     """
     try:
-        for raw in _RAW_ENTRIES.decode(page.entries):
+        entries = _RAW_ENTRIES.decode(page.entries) if places is None or places else []
+        for raw in entries if places is None else (entries[place] for place in sorted(places)):
             yield backup_from(msgspec.json.decode(raw))
     except JSON_FAULTS as exc:
         raise as_protocol_error("the list is not JSON", page.response) from exc

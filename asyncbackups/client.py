@@ -1,0 +1,325 @@
+"""The face: a client owns the session and the engine, and offers everything as methods."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import random as random_numbers
+import ssl as tls
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from asyncbackups.auth import TokenSource
+from asyncbackups.bulk import BulkRun, Targets
+from asyncbackups.checks import Seconds, integer
+from asyncbackups.clock import Clock, SystemClock
+from asyncbackups.engine import Engine, StatusRule
+from asyncbackups.environment import read_environment
+from asyncbackups.errors import ClientClosedError, ConfigurationError
+from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef, progress_of
+from asyncbackups.operations import Operations
+from asyncbackups.policies import Limits, PollingPolicy, RetryPolicy, Timeouts
+from asyncbackups.polling.scheduler import Scheduler
+from asyncbackups.transport import Transport
+from asyncbackups.watch import DEFAULT_DEADLINE, Watch, checked_deadline, wait_for
+from asyncbackups.wire.requests import Requests
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["BackupClient"]
+
+_STAR_SYSTEM_LISTS = ("backup", "backups")
+_BULK_CONCURRENCY = 8
+
+
+class BackupClient:
+    """A client of the Database API for one tenant. Use it with ``async with``; it may be left in another task.
+
+    Args:
+        base_url: The service's address, for instance that of a region; https, or http to loopback.
+        tenant: The tenant's id.
+        auth: A token; or an object with ``async def token(self) -> str``, for instance `ClientCredentials`.
+        retry: When idempotent requests are sent again.
+        polling: When backups in flight are asked about.
+        limits: How fast all calls of this client may go together.
+        timeouts: How long one request may take; not to be confused with the deadline of a watch.
+        session: An aiohttp session to use and not to close; None for an own one.
+        star_system_list: The end of the path of a star system's list: "backup" as the guide prints it, or "backups".
+        status_rule: Says what a backup's status means.
+        insecure_http: Whether plain http is allowed to other machines than this.
+        max_answer_bytes: The largest answer that is read, in bytes.
+        ssl: The TLS context of the own session; None for Python's default one.
+        proxy: A proxy's URL, or None.
+        trust_env: Whether the own session takes proxies from the environment.
+        clock: The time; tests pass their own.
+        random: Where jitter comes from; None for a fresh generator.
+
+    Raises:
+        ConfigurationError: If an argument is wrong; nothing is opened or sent.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        tenant: str,
+        *,
+        auth: str | TokenSource,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen, as are the next ones
+        polling: PollingPolicy = PollingPolicy(),  # noqa: B008
+        limits: Limits = Limits(),  # noqa: B008
+        timeouts: Timeouts = Timeouts(),  # noqa: B008
+        session: aiohttp.ClientSession | None = None,
+        star_system_list: str = "backup",
+        status_rule: StatusRule = progress_of,
+        insecure_http: bool = False,
+        max_answer_bytes: int = 64 * 1024 * 1024,
+        ssl: tls.SSLContext | None = None,
+        proxy: str | None = None,
+        trust_env: bool = False,
+        clock: Clock | None = None,
+        random: random_numbers.Random | None = None,
+    ) -> None:
+        if star_system_list not in _STAR_SYSTEM_LISTS:
+            raise ConfigurationError(f"star_system_list must be 'backup' or 'backups', not {star_system_list!r}")
+        self._clock = clock or SystemClock()
+        self._random = random or random_numbers.Random()  # noqa: S311 - jitter, no cryptography
+        self._polling, self._limits, self._status_rule = polling, limits, status_rule
+        requests = Requests(tenant, star_system_list)
+        self._transport = Transport(
+            base_url,
+            auth=auth,
+            retry=retry,
+            limits=limits,
+            timeouts=timeouts,
+            session=session,
+            insecure_http=insecure_http,
+            max_answer_bytes=max_answer_bytes,
+            ssl=ssl,
+            proxy=proxy,
+            trust_env=trust_env,
+            clock=self._clock,
+            random=self._random,
+        )
+        self._operations = Operations(self._transport, requests, utcnow=self._clock.utcnow)
+        self._tenant = tenant
+        self._engine: Engine | None = None
+        self._left = False
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Self:
+        """Make a client from environment variables.
+
+        ``ASYNCBACKUPS_BASE_URL`` or ``ASYNCBACKUPS_REGION``; ``ASYNCBACKUPS_TENANT``; ``ASYNCBACKUPS_TOKEN``, or
+        ``ASYNCBACKUPS_CLIENT_ID`` and ``ASYNCBACKUPS_CLIENT_SECRET`` (with ``ASYNCBACKUPS_TOKEN_URL`` where no region
+        says it, and ``ASYNCBACKUPS_SCOPES`` for other scopes than the tenant's read and write).
+
+        Args:
+            overrides: Arguments of the client; they win over the environment.
+
+        Raises:
+            ConfigurationError: If variables are missing (all are named at once) or wrong.
+        """
+        known = {name: overrides.pop(name, None) for name in ("base_url", "tenant", "auth")}
+        found = read_environment(os.environ, **known, insecure_http=overrides.get("insecure_http", False))
+        return cls(found.base_url, found.tenant, auth=found.auth, **overrides)
+
+    def __repr__(self) -> str:
+        return f"<BackupClient of tenant {self._tenant!r}>"
+
+    async def __aenter__(self) -> Self:
+        """Open the client.
+
+        Raises:
+            ClientClosedError: If it was entered before: a client is used once.
+        """
+        if self._engine is not None:
+            raise ClientClosedError("a client can be entered only once: make another one")
+        self._engine = Engine(
+            self._operations,
+            scheduler=lambda: Scheduler(self._polling, draw=self._random.random),
+            clock=self._clock,
+            concurrency=self._limits.concurrency,
+            status_rule=self._status_rule,
+        )
+        await self._transport.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close what was opened; whoever still waits gets a `ClientClosedError`."""
+        self._left = True
+        try:
+            if self._engine is not None:
+                await self._engine.close()
+        finally:
+            await self._transport.close()
+
+    @property
+    def requests(self) -> dict[str, int]:
+        """How many requests were sent so far, by kind ("create", "get", "list", "delete", "health", "token")."""
+        return {str(kind): number for kind, number in self._transport.requests.items()}
+
+    async def create(self, star_system: str, planet: str, spec: BackupSpec) -> Backup:
+        """Create a backup of a planet. It is sent once: what may have happened is never sent again blindly.
+
+        Args:
+            star_system: The star system's id.
+            planet: The planet's id.
+            spec: What to create.
+
+        Returns:
+            The new backup, as the service shows it; in progress, as a rule.
+
+        Raises:
+            ConfigurationError: If an argument is wrong; nothing was sent.
+            AmbiguousCreateError: If the backup may have been created without our knowing.
+            ApiError: If the service refused it.
+            TransportError: If the request could not be sent.
+        """
+        return await self._opened().create(PlanetRef(star_system, planet), _checked_spec(spec))
+
+    async def get(self, star_system: str, backup_id: int) -> Backup:
+        """Retrieve a backup.
+
+        Args:
+            star_system: The star system's id.
+            backup_id: The backup's id.
+
+        Raises:
+            ConfigurationError: If an argument is wrong; nothing was sent.
+            NotFoundError: If there is no such backup.
+            ApiError: If the service answered with another error.
+            TransportError: If no complete answer came.
+            ProtocolError: If the answer cannot be understood.
+        """
+        return await self._opened().get(BackupRef(star_system, backup_id))
+
+    async def list(self, star_system: str, planet: str | None = None) -> builtins.list[Backup]:
+        """List the backups of a star system, or of one planet.
+
+        Args:
+            star_system: The star system's id.
+            planet: The planet's id; None for all planets.
+
+        Raises:
+            ConfigurationError: If an argument is wrong; nothing was sent.
+            ApiError: If the service answered with an error.
+            TransportError: If no complete answer came.
+            ProtocolError: If the answer cannot be understood, or may be only a part of the list.
+        """
+        return await self._opened().list(star_system, planet)
+
+    async def delete(self, star_system: str, backup_id: int, *, missing_ok: bool = False) -> None:
+        """Delete a backup.
+
+        Args:
+            star_system: The star system's id.
+            backup_id: The backup's id.
+            missing_ok: Whether it is fine that there is no such backup.
+
+        Raises:
+            ConfigurationError: If an argument is wrong; nothing was sent.
+            NotFoundError: If there is no such backup.
+            ApiError: If the service answered with another error.
+            TransportError: If no complete answer came.
+        """
+        await self._opened().delete(BackupRef(star_system, backup_id), missing_ok=missing_ok)
+
+    async def health(self) -> Health:
+        """Ask how the service is.
+
+        Raises:
+            ApiError: If the service answered with an error.
+            TransportError: If no complete answer came.
+            ProtocolError: If the answer cannot be understood.
+        """
+        return await self._opened().health()
+
+    async def wait(self, star_system: str, backup_id: int, *, deadline: Seconds = DEFAULT_DEADLINE) -> Backup:
+        """Wait until a backup has succeeded. Waits for the same backup share their polls.
+
+        Args:
+            star_system: The star system's id.
+            backup_id: The backup's id.
+            deadline: For how long, in seconds; it bounds the wait, not a request.
+
+        Returns:
+            The backup, succeeded.
+
+        Raises:
+            ConfigurationError: If an argument is wrong; nothing was sent.
+            BackupFailedError: If it ran and failed.
+            BackupGoneError: If it does not exist, or was deleted meanwhile.
+            WatchExpiredError: If the deadline passed.
+            PermissionDeniedError: If it may not be read.
+            AuthenticationError: If the credentials are refused.
+            ClientClosedError: If the client is not open, or was left meanwhile.
+            EngineError: If the polling engine broke.
+        """
+        ref = BackupRef(star_system, backup_id)
+        return await wait_for(self._opened_engine(), ref, deadline=checked_deadline(deadline))
+
+    def watch(self, refs: Iterable[BackupRef] | None = None, *, deadline: Seconds = DEFAULT_DEADLINE) -> Watch:
+        """Watch any number of backups: an async iterator of final events, in the order in which they come.
+
+        Args:
+            refs: The backups; the iteration ends with the last of them. None for a watch that is open until its
+                `finish`, to which backups are added as it runs.
+            deadline: For how long each backup is watched, in seconds, unless `Watch.add` says otherwise.
+
+        Raises:
+            ConfigurationError: If an argument is wrong.
+            ClientClosedError: If the client is not open.
+        """
+        return Watch(self._opened_engine(), refs, deadline=checked_deadline(deadline))
+
+    def bulk_create(
+        self,
+        targets: Targets,
+        spec: BackupSpec,
+        *,
+        concurrency: int = _BULK_CONCURRENCY,
+        deadline: Seconds = DEFAULT_DEADLINE,
+    ) -> BulkRun:
+        """Create a backup of each of many planets and watch them all: one stream of events, and a report.
+
+        Args:
+            targets: Planets, as any iterable or async iterable; it is read as creates begin, never ahead.
+            spec: What to create.
+            concurrency: The most creates in flight at once.
+            deadline: For how long each backup is watched, in seconds.
+
+        Raises:
+            ConfigurationError: If an argument is wrong.
+            ClientClosedError: If the client is not open.
+        """
+        checked = _checked_spec(spec)
+        operations = self._opened()
+        return BulkRun(
+            self._opened_engine(),
+            create=lambda planet: operations.create(planet, checked),
+            targets=targets,
+            concurrency=integer(concurrency, "concurrency", lowest=1),
+            deadline=checked_deadline(deadline),
+            clock=self._clock,
+            requests=self._transport.requests,
+        )
+
+    def _opened_engine(self) -> Engine:
+        if self._engine is None or self._left:
+            state = "was left" if self._left else "is not open"
+            raise ClientClosedError(f"the client {state}: use it within `async with BackupClient(...) as client`")
+        return self._engine
+
+    def _opened(self) -> Operations:
+        self._opened_engine()
+        return self._operations
+
+
+def _checked_spec(spec: object) -> BackupSpec:
+    if not isinstance(spec, BackupSpec):
+        raise ConfigurationError(f"spec must be a BackupSpec, not {spec!r}")
+    return spec

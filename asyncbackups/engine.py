@@ -1,0 +1,233 @@
+"""The engine: one task per client that asks the scheduler what is due, does it, and tells who waits.
+
+It decides nothing: between two decisions of the scheduler it sleeps until the next deadline, or until it is woken. Its
+tasks are as many as its requests in flight, however many backups are watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+import anyio
+import anyio.abc
+
+from asyncbackups.clock import Clock
+from asyncbackups.errors import BackupsError, ClientClosedError, EngineError
+from asyncbackups.models import Backup, BackupRef, Progress
+from asyncbackups.operations import Answer, Operations
+from asyncbackups.polling.flights import Cost, GetPoll, ListPoll, Poll, Sighting, Subscriber
+from asyncbackups.polling.scheduler import Explanation, News, Scheduler
+from asyncbackups.polling.server_time import ServerTime
+
+__all__ = ["Engine", "StatusRule"]
+
+_log = logging.getLogger(__name__)
+
+StatusRule = Callable[[Backup], Progress]
+"""Says what a backup's status means."""
+
+
+class Engine:
+    """Polls every backup in flight of a client, whoever waits for it; a backup watched twice is polled once.
+
+    Its task is started by the first wait and ended by `close`, which may be called from another task.
+
+    Args:
+        operations: What it asks with.
+        scheduler: Makes a scheduler: at the start, and anew after a crash.
+        clock: The time.
+        concurrency: The most polls in flight at once.
+        status_rule: Says what a status means.
+    """
+
+    def __init__(
+        self,
+        operations: Operations,
+        *,
+        scheduler: Callable[[], Scheduler],
+        clock: Clock,
+        concurrency: int,
+        status_rule: StatusRule,
+    ) -> None:
+        self._operations = operations
+        self._new_scheduler = scheduler
+        self._scheduler = scheduler()
+        self._clock = clock
+        self._concurrency = concurrency
+        self._status_rule = status_rule
+        self._server_time = ServerTime()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._requests = 0
+        self._closed = False
+
+    @property
+    def in_flight(self) -> int:
+        """How many backups are in flight."""
+        return self._scheduler.in_flight
+
+    def add(
+        self,
+        ref: BackupRef,
+        subscriber: Subscriber,
+        *,
+        deadline: float,
+        planet: str | None = None,
+        born: float | None = None,
+    ) -> bool:
+        """Let somebody wait for a backup; returns whether that is new.
+
+        Args:
+            ref: Which backup.
+            subscriber: Who waits.
+            deadline: For how long, in seconds from now.
+            planet: Its planet, where that is known.
+            born: When it was created, on the client's clock, where that is known.
+
+        Raises:
+            ClientClosedError: If the client was left.
+        """
+        if self._closed:
+            raise ClientClosedError("the client was left: nothing can be watched any more")
+        now = self._clock.monotonic()
+        new = self._scheduler.add(ref, subscriber, now=now, deadline=now + deadline, planet=planet, born=born)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="asyncbackups-engine")
+        self._wake.set()
+        return new
+
+    def discard(self, ref: BackupRef, subscriber: Subscriber) -> bool:
+        """Let somebody no longer wait for a backup; returns whether they did."""
+        return self._scheduler.discard(ref, subscriber)
+
+    def discard_all(self, subscriber: Subscriber) -> None:
+        """Let somebody no longer wait for anything."""
+        self._scheduler.discard_all(subscriber)
+
+    def explain(self, ref: BackupRef) -> Explanation | None:
+        """Say when a backup is asked about next, and why; None where it is not in flight."""
+        return self._scheduler.explain(ref, self._clock.monotonic())
+
+    async def close(self) -> None:
+        """End the task; whoever still waits is told that the client was left."""
+        self._closed = True
+        task = self._task
+        if task is not None:
+            task.cancel()
+            # Not `await task`: it would not tell the task's cancellation from our own.
+            await asyncio.wait({task})
+        self._give_up(ClientClosedError("the client was left while this backup was watched"))
+
+    async def _run(self) -> None:
+        try:
+            async with anyio.create_task_group() as tasks:
+                await self._drive(tasks)
+        except Exception as exc:  # noqa: BLE001 - whatever it was, nobody may be left waiting
+            cause = _single(exc)
+            _log.exception("the polling engine broke", exc_info=cause)
+            error = EngineError(f"the polling engine broke: {type(cause).__name__}: {cause}")
+            error.__cause__ = cause
+            self._give_up(error)
+        finally:
+            self._task = None
+            if not self._closed and self._scheduler.in_flight:
+                # The event loop is being torn down around us: nobody may be left waiting.
+                self._give_up(ClientClosedError("the event loop ended while this backup was watched"))
+
+    def _give_up(self, error: BackupsError) -> None:
+        news = self._scheduler.give_up(error, self._clock.monotonic())
+        # What was under way no longer matters to anybody: begin anew.
+        self._scheduler = self._new_scheduler()
+        self._requests = 0
+        self._tell(news)
+
+    async def _drive(self, tasks: anyio.abc.TaskGroup) -> None:
+        while True:
+            self._wake.clear()
+            now = self._clock.monotonic()
+            self._tell(self._scheduler.expire(now))
+            for poll in self._scheduler.due(now, room=self._concurrency - self._requests):
+                self._requests += 1
+                tasks.start_soon(self._perform, poll)
+            await self._sleep_until(self._scheduler.next_deadline())
+
+    async def _sleep_until(self, when: float | None) -> None:
+        timer = None if when is None else self._clock.call_at(when, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _perform(self, poll: Poll) -> None:
+        try:
+            news = await (self._get(poll) if isinstance(poll, GetPoll) else self._list(poll))
+        except BackupsError as exc:
+            _log.debug("a poll of %s told nothing: %s", poll.star_system, exc)
+            news = self._scheduler.failed(poll, exc, self._clock.monotonic())
+        self._requests -= 1
+        self._tell(news)
+        self._wake.set()
+
+    async def _get(self, poll: GetPoll) -> list[News]:
+        asked = self._clock.monotonic()
+        backup, answer = await self._operations.poll_get(poll.ref)
+        now = self._clock.monotonic()
+        self._learn_time(answer, asked, now)
+        return self._scheduler.got(poll, self._sighting(backup, now), _cost(answer), now)
+
+    async def _list(self, poll: ListPoll) -> list[News]:
+        asked = self._clock.monotonic()
+        listing = await self._operations.poll_list(
+            poll.star_system,
+            poll.planet,
+            etag=poll.etag,
+            wanted=lambda entries: self._scheduler.wanted(poll, entries),
+        )
+        now = self._clock.monotonic()
+        self._learn_time(listing.answer, asked, now)
+        cost = _cost(listing.answer)
+        if listing.entries is None:
+            self._scheduler.unchanged(poll, cost, now)
+            return []
+        sightings = {backup.id: self._sighting(backup, now) for backup in listing.backups.values()}
+        return self._scheduler.listed(poll, listing.entries, sightings, cost, now)
+
+    def _learn_time(self, answer: Answer, asked: float, came: float) -> None:
+        if answer.date is not None:
+            self._server_time.observe(answer.date, asked=asked, came=came)
+
+    def _sighting(self, backup: Backup, now: float) -> Sighting:
+        at_server = self._server_time.at(now, otherwise=self._clock.utcnow())
+        return Sighting(
+            backup=backup,
+            progress=self._status_rule(backup),
+            age=_between(backup.started_at, at_server),
+            duration=_between(backup.started_at, backup.completed_at),
+        )
+
+    @staticmethod
+    def _tell(news: list[News]) -> None:
+        for subscriber, event in news:
+            subscriber.deliver(event)
+
+
+def _between(start: datetime | None, end: datetime | None) -> float | None:
+    """Return the seconds from one instant to another; None where one is missing or their order is impossible."""
+    if start is None or end is None or end < start:
+        return None
+    return (end - start).total_seconds()
+
+
+def _cost(answer: Answer) -> Cost:
+    return Cost(size=answer.size, seconds=answer.seconds, retry_after=answer.retry_after, etag=answer.etag)
+
+
+def _single(exc: BaseException) -> BaseException:
+    """Unwrap the exception groups of task groups, as long as there is one exception in them."""
+    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]
+    return exc

@@ -1,0 +1,239 @@
+"""The five operations of the Database API and its health, over the transport."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import itertools
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from datetime import datetime
+from typing import Protocol
+
+import attrs
+
+from asyncbackups.errors import (
+    AmbiguousCreateError,
+    ApiError,
+    BackupsError,
+    ConnectError,
+    NotFoundError,
+    ProtocolError,
+    TransportError,
+)
+from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef
+from asyncbackups.wire.answers import (
+    as_protocol_error,
+    parse_backup,
+    parse_created,
+    parse_health,
+    retry_after_of,
+    server_time_of,
+)
+from asyncbackups.wire.http import Kind, Request, Response
+from asyncbackups.wire.lists import Glance, Page, check_complete, full_backups, glances, open_page
+from asyncbackups.wire.requests import Requests
+
+__all__ = ["Answer", "Listing", "Operations", "Sender"]
+
+_MOST_PAGES = 10_000
+"""A list with more pages than this is taken for one without an end."""
+_AT_ONCE = 128
+"""How many backups are decoded between two turns of the event loop: about a millisecond's work."""
+_UNKNOWN_OUTCOMES = frozenset({408, 500, 502, 503, 504})
+"""Error statuses after which a create may have happened all the same."""
+
+
+class Sender(Protocol):
+    """The one door to the network."""
+
+    async def send(self, request: Request, *, attempts: int | None = None) -> Response:
+        """Send a request and return its answer of 2xx or 304; raise the typed error for anything else."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What is worth knowing of how an answer came.
+
+    Attributes:
+        size: Bytes of its bodies.
+        seconds: How long it took.
+        retry_after: Seconds after which the server wants to be asked again, or None.
+        etag: Its entity tag, or None.
+        date: The server's clock (aware, whole seconds), or None.
+    """
+
+    size: int
+    seconds: float
+    retry_after: float | None
+    etag: str | None
+    date: datetime | None
+
+    @classmethod
+    def of(cls, responses: Iterable[Response], *, now: datetime) -> Answer:
+        """Sum up the responses that make one answer: the pages of a list."""
+        several = list(responses)
+        headers = several[-1].headers
+        return cls(
+            size=sum(len(response.body) for response in several),
+            seconds=sum(response.seconds for response in several),
+            retry_after=retry_after_of(headers, now=now),
+            etag=headers.get("ETag") if len(several) == 1 else None,
+            date=server_time_of(headers),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Listing:
+    """A list as a watcher reads it.
+
+    Attributes:
+        entries: Of every backup in it, only what tells whether there is news; None where nothing changed (304).
+        backups: Those that were wanted whole, by id.
+        answer: How it came.
+    """
+
+    entries: list[Glance] | None
+    backups: dict[int, Backup]
+    answer: Answer
+
+
+class Operations:
+    """The operations.
+
+    Args:
+        sender: The door to the network.
+        requests: Builds the requests of the tenant.
+        utcnow: The time of day, for `Retry-After` dates.
+    """
+
+    def __init__(self, sender: Sender, requests: Requests, *, utcnow: Callable[[], datetime]) -> None:
+        self._sender = sender
+        self._requests = requests
+        self._utcnow = utcnow
+
+    async def get(self, ref: BackupRef) -> Backup:
+        """Retrieve one backup."""
+        response = await self._sender.send(self._requests.get(ref))
+        return parse_backup(response, backup_id=ref.backup_id)
+
+    async def list(self, star_system: str, planet: str | None = None) -> builtins.list[Backup]:
+        """List the backups of a star system or of one planet, over all pages."""
+        pages = await self._pages(self._requests.list(star_system, planet), attempts=None)
+        backups = [backup async for backup in _decoded(pages)]
+        check_complete(pages[-1], pages=len(pages), entries=len(backups))
+        return backups
+
+    async def delete(self, ref: BackupRef, *, missing_ok: bool = False) -> None:
+        """Delete one backup."""
+        try:
+            await self._sender.send(self._requests.delete(ref))
+        except NotFoundError as exc:
+            # A delete that is sent again after its answer was lost finds nothing: it has done its work.
+            if not (missing_ok or exc.attempt > 1):
+                raise
+
+    async def health(self) -> Health:
+        """Ask how the service is."""
+        return parse_health(await self._sender.send(self._requests.health()))
+
+    async def create(self, planet: PlanetRef, spec: BackupSpec) -> Backup:
+        """Send one create.
+
+        Raises:
+            AmbiguousCreateError: If it may have happened without our knowing the backup's id.
+            ApiError: If the service refused it.
+            ConnectError: If it could not be sent.
+        """
+        request = self._requests.create(planet, spec)
+        try:
+            response = await self._sender.send(request)
+        except BackupsError as exc:
+            if _may_have_happened(exc):
+                raise AmbiguousCreateError(str(exc), planet=planet) from exc
+            raise
+        created = parse_created(response)
+        if created.backup is not None:
+            return created.backup
+        if created.backup_id is None:
+            unnamed = as_protocol_error("the answer to a create names no backup", response)
+            raise AmbiguousCreateError(str(unnamed), planet=planet) from unnamed
+        return await self._created(BackupRef(planet.star_system, created.backup_id))
+
+    async def _created(self, ref: BackupRef) -> Backup:
+        """Retrieve a backup that was just created; where that fails, its id at least is not lost."""
+        try:
+            return await self.get(ref)
+        except BackupsError:
+            return Backup(id=ref.backup_id)
+
+    async def poll_get(self, ref: BackupRef) -> tuple[Backup, Answer]:
+        """Retrieve one backup once: a poll that fails is not repeated, the schedule does that."""
+        response = await self._sender.send(self._requests.get(ref), attempts=1)
+        answer = Answer.of([response], now=self._utcnow())
+        return parse_backup(response, backup_id=ref.backup_id), answer
+
+    async def poll_list(
+        self,
+        star_system: str,
+        planet: str | None,
+        *,
+        etag: str | None,
+        wanted: Callable[[Iterable[Glance]], set[int]],
+    ) -> Listing:
+        """Read a list once, as far as there is news in it.
+
+        Args:
+            star_system: Whose list.
+            planet: Of which planet; None for all.
+            etag: The entity tag of the last answer, where it may be used.
+            wanted: Says which entries to decode whole.
+        """
+        pages = await self._pages(self._requests.list(star_system, planet, etag=etag), attempts=1)
+        answer = Answer.of([page.response for page in pages], now=self._utcnow())
+        if pages[0].response.status == 304:
+            return Listing(entries=None, backups={}, answer=answer)
+        per_page = [glances(page) for page in pages]
+        entries = [entry for of_page in per_page for entry in of_page]
+        check_complete(pages[-1], pages=len(pages), entries=len(entries))
+        ids = wanted(entries)
+        places = [{place for place, entry in enumerate(of_page) if entry.id in ids} for of_page in per_page]
+        backups = {backup.id: backup async for backup in _decoded(pages, places)}
+        return Listing(entries=entries, backups=backups, answer=answer)
+
+    async def _pages(self, request: Request, *, attempts: int | None) -> builtins.list[Page]:
+        pages: list[Page] = []
+        seen: set[str] = set()
+        while True:
+            response = await self._sender.send(request, attempts=attempts)
+            page = _not_modified(response) if response.status == 304 else open_page(response)
+            pages.append(page)
+            seen.add(response.url)
+            if page.next_url is None:
+                return pages
+            if page.next_url in seen or len(pages) >= _MOST_PAGES:
+                raise as_protocol_error(f"the pages of the list have no end ({len(pages)} were read)", response)
+            request = Request(kind=Kind.LIST, method="GET", path=page.next_url)
+
+
+def _may_have_happened(error: BackupsError) -> bool:
+    if isinstance(error, ApiError):
+        return error.status in _UNKNOWN_OUTCOMES
+    if isinstance(error, ConnectError):
+        return False
+    return isinstance(error, TransportError | ProtocolError)
+
+
+def _not_modified(response: Response) -> Page:
+    return Page(b"[]", None, {}, response)
+
+
+async def _decoded(
+    pages: Iterable[Page], places: Iterable[Collection[int] | None] | None = None
+) -> AsyncIterator[Backup]:
+    """Decode the backups of all pages, or those at the given places of each, giving way to other tasks in between."""
+    for page, chosen in zip(pages, places or itertools.repeat(None), strict=False):
+        for number, backup in enumerate(full_backups(page, places=chosen)):
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
+            yield backup

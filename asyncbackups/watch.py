@@ -1,0 +1,217 @@
+"""Waiting: for one backup, or for any number of them as a stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from asyncbackups.checks import Seconds, seconds
+from asyncbackups.engine import Engine
+from asyncbackups.errors import (
+    BackupFailedError,
+    BackupGoneError,
+    BackupsError,
+    ClientClosedError,
+    ConfigurationError,
+    WatchExpiredError,
+)
+from asyncbackups.events import BackupFailed, BackupGone, BackupSucceeded, FinalEvent, WatchExpired, WatchFailed
+from asyncbackups.models import Backup, BackupRef
+from asyncbackups.polling.scheduler import Explanation
+from asyncbackups.stream import EventStream
+
+__all__ = ["DEFAULT_DEADLINE", "Watch", "checked_deadline", "error_of", "wait_for"]
+
+DEFAULT_DEADLINE = 24 * 3600.0
+"""For how long a backup is watched unless told otherwise, in seconds: a logical backup may take hours."""
+
+
+def checked_deadline(deadline: Seconds) -> float:
+    """Return a deadline as a positive number of seconds from now.
+
+    Raises:
+        ConfigurationError: If it is not one.
+    """
+    value = seconds(deadline)
+    if value <= 0:
+        raise ConfigurationError(f"deadline must be a positive number of seconds from now, not {deadline!r}")
+    return value
+
+
+class Watch:
+    """Watches backups until each has ended, and tells of each exactly once, in the order in which they end.
+
+    Enter it with ``async with``, then iterate with ``async for``. A slow consumer loses nothing. Leaving early is
+    clean: what was still in flight is no longer watched (the backups themselves go on).
+
+    Given `refs`, the iteration ends with the last of them; without, it goes on until `finish`.
+
+    Args:
+        engine: The client's engine.
+        refs: The backups to begin with, or None.
+        deadline: For how long each is watched unless `add` says otherwise, in seconds.
+    """
+
+    def __init__(self, engine: Engine, refs: Iterable[BackupRef] | None, *, deadline: float) -> None:
+        self._engine = engine
+        self._first = None if refs is None else [_checked_ref(ref) for ref in refs]
+        self._deadline = deadline
+        self._stream: EventStream[FinalEvent] = EventStream()
+        self._in_flight = 0
+        self._entered = False
+        self._left = False
+        self._finished = False
+
+    async def __aenter__(self) -> Self:
+        """Begin.
+
+        Raises:
+            ClientClosedError: If it was entered before: a watch is used once.
+        """
+        if self._entered:
+            raise ClientClosedError("a watch can be entered only once: make another one")
+        self._entered = True
+        for ref in self._first or ():
+            self._add(ref, self._deadline)
+        if self._first is not None:
+            self.finish()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop watching what is still in flight."""
+        self._left = True
+        self._engine.discard_all(self)
+        self._in_flight = 0
+        self._stream.close()
+
+    def add(self, star_system: str, backup_id: int, *, deadline: Seconds | None = None) -> BackupRef:
+        """Watch one more backup; returns at once. Adding one that is being watched already changes nothing.
+
+        Args:
+            star_system: Its star system.
+            backup_id: Its id.
+            deadline: For how long, in seconds from now; None for the watch's own.
+
+        Returns:
+            Its name, as events carry it.
+
+        Raises:
+            ConfigurationError: If a name or the deadline is not valid.
+            ClientClosedError: If the watch was not entered, is finished, or was left.
+        """
+        ref = BackupRef(star_system, backup_id)
+        limit = self._deadline if deadline is None else checked_deadline(deadline)
+        if not self._entered or self._left or self._finished:
+            state = "was left" if self._left else "is finished" if self._finished else "is not entered (async with)"
+            raise ClientClosedError(f"nothing can be added: the watch {state}")
+        self._add(ref, limit)
+        return ref
+
+    def _add(self, ref: BackupRef, deadline: float) -> None:
+        if self._engine.add(ref, self, deadline=deadline):
+            self._in_flight += 1
+
+    def discard(self, ref: BackupRef) -> None:
+        """Stop watching a backup: it gets no event. One that is not being watched is ignored."""
+        if self._engine.discard(ref, self):
+            self._in_flight -= 1
+            self._close_if_over()
+
+    def finish(self) -> None:
+        """Say that nothing more will be added: the iteration ends with the last backup in flight."""
+        self._finished = True
+        self._close_if_over()
+
+    @property
+    def in_flight(self) -> int:
+        """How many of this watch's backups have not ended yet."""
+        return self._in_flight
+
+    def explain(self, ref: BackupRef) -> Explanation | None:
+        """Say when a backup is asked about next, and why; None where it is not in flight."""
+        return self._engine.explain(ref)
+
+    def deliver(self, event: FinalEvent) -> None:
+        """Take an event; for the engine."""
+        self._in_flight -= 1
+        self._stream.put(event)
+        self._close_if_over()
+
+    def _close_if_over(self) -> None:
+        if self._finished and not self._in_flight:
+            self._stream.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> FinalEvent:
+        """Return the next event.
+
+        Raises:
+            StopAsyncIteration: When the last backup has ended.
+            ClientClosedError: If the watch was not entered.
+        """
+        if not self._entered:
+            raise ClientClosedError("enter the watch before iterating: `async with client.watch(...) as watch`")
+        return await self._stream.__anext__()
+
+
+class _Waiter:
+    """Somebody who waits for one backup."""
+
+    def __init__(self) -> None:
+        self.event: asyncio.Future[FinalEvent] = asyncio.get_running_loop().create_future()
+
+    def deliver(self, event: FinalEvent) -> None:
+        if not self.event.done():
+            self.event.set_result(event)
+
+
+async def wait_for(engine: Engine, ref: BackupRef, *, deadline: float) -> Backup:
+    """Wait until a backup has succeeded; waits for the same backup share its polls.
+
+    Args:
+        engine: The client's engine.
+        ref: Which backup.
+        deadline: For how long, in seconds.
+
+    Raises:
+        BackupFailedError: If it failed.
+        BackupGoneError: If it does not exist.
+        WatchExpiredError: If the deadline passed.
+        BackupsError: If it could not be checked: what the last poll raised.
+    """
+    waiter = _Waiter()
+    engine.add(ref, waiter, deadline=deadline)
+    try:
+        event = await waiter.event
+    finally:
+        engine.discard(ref, waiter)
+    if isinstance(event, BackupSucceeded):
+        return event.backup
+    raise error_of(event)
+
+
+def error_of(event: BackupFailed | BackupGone | WatchExpired | WatchFailed) -> BackupsError:
+    """Return the error that says what an event of failure says."""
+    match event:
+        case BackupFailed():
+            return BackupFailedError.of(event.ref, event.backup)
+        case BackupGone():
+            return BackupGoneError.of(event.ref, event.backup)
+        case WatchExpired():
+            return WatchExpiredError.of(event.ref, event.backup)
+        case WatchFailed():
+            return event.error
+
+
+def _checked_ref(ref: object) -> BackupRef:
+    if isinstance(ref, BackupRef):
+        return ref
+    if isinstance(ref, tuple) and len(ref) == 2:
+        return BackupRef(*ref)
+    raise ConfigurationError(f"refs must be BackupRefs or (star_system, backup_id) pairs, not {ref!r}")
