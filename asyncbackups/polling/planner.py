@@ -16,7 +16,7 @@ import attrs
 from asyncbackups.polling.durations import Recent
 
 if TYPE_CHECKING:
-    from asyncbackups.polling.durations import Belief
+    from asyncbackups.polling.beliefs import Belief
 
 __all__ = ["Costs", "Load", "Plan", "Where", "plan"]
 

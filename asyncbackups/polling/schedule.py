@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncbackups.policies import PollingPolicy
-    from asyncbackups.polling.durations import Belief
+    from asyncbackups.polling.beliefs import Belief
 
 __all__ = ["SAMPLE", "floor", "gap"]
 
@@ -42,11 +42,23 @@ def gap(
     if len(members) == 1:
         belief, age = members[0]
         ideal = belief.gap(age, policy.request_worth * cost)
+        longest = _longest(belief, age, policy)
         spread = 1 + policy.jitter * (0.5 - draw) if belief.seen else 1 - policy.jitter * draw
     else:
-        ideal = _together(members, policy, cost)
+        sample = members[:: -(-len(members) // SAMPLE)]
+        longest = min(_longest(belief, age, policy) for belief, age in sample)
+        ideal = _together(sample, len(members), policy, cost, longest)
         spread = 1 + policy.jitter * (0.5 - draw)
-    return min(policy.maximum, max(floor(policy), ideal * spread))
+    return min(longest, max(floor(policy), ideal * spread))
+
+
+def _longest(belief: Belief, age: float, policy: PollingPolicy) -> float:
+    """Return the longest gap, in seconds: the maximum, stretched while what is known speaks for waiting.
+
+    A poll rate of 1 / maximum is right for some hazard; if only what contradicts the history has it, the hazard
+    is less in proportion to the doubt, and the best rate to its root.
+    """
+    return policy.maximum / math.sqrt(belief.doubt(age))
 
 
 def floor(policy: PollingPolicy) -> float:
@@ -54,19 +66,18 @@ def floor(policy: PollingPolicy) -> float:
     return policy.initial * _FLOOR
 
 
-def _together(members: Sequence[tuple[Belief, float]], policy: PollingPolicy, cost: float) -> float:
+def _together(
+    sample: Sequence[tuple[Belief, float]], count: int, policy: PollingPolicy, cost: float, longest: float
+) -> float:
     """Integrate the rate of polls for a group, in ever longer steps, until it reaches one."""
-    sample = members[:: -(-len(members) // SAMPLE)]
-    scale = len(members) / len(sample)
     before = [belief.cumulative(age) for belief, age in sample]
     elapsed = polls = 0.0
     step = floor(policy)
-    while elapsed < policy.maximum:
+    while elapsed < longest:
         after = [belief.cumulative(age + elapsed + step) for belief, age in sample]
-        finished = math.fsum(after) - math.fsum(before)
-        rate = math.sqrt(scale * finished / step / (2 * policy.request_worth * cost))
-        more = rate * step + finished / len(sample) / 6
+        each = (math.fsum(after) - math.fsum(before)) / len(sample)
+        more = math.sqrt(count * each * step / (2 * policy.request_worth * cost)) + each / 6
         if polls + more >= 1:
             return elapsed + step * (1 - polls) / more
         polls, elapsed, before, step = polls + more, elapsed + step, after, step * _STRIDE
-    return policy.maximum
+    return longest

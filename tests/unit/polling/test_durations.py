@@ -1,0 +1,175 @@
+"""How long backups take: learned by key, from few or many, with old news fading and memory bounded."""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncbackups.policies import PollingPolicy
+from asyncbackups.polling.beliefs import Belief
+from asyncbackups.polling.durations import Durations, Recent
+
+POLICY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0.25, request_worth=5)
+
+
+def lognormal(median: float, sigma: float, count: int, seed: int = 1) -> list[float]:
+    rng = random.Random(seed)
+    return [rng.lognormvariate(math.log(median), sigma) for _ in range(count)]
+
+
+def durations_of(history: list[float], *, key: tuple[str, str | None, str | None] = ("s", "p", "logical")) -> Durations:
+    durations = Durations(POLICY)
+    for seconds in history:
+        durations.observe(*key, seconds)
+    return durations
+
+
+def quantile(belief: Belief, share: float) -> float:
+    """Return the age that a share of backups finish by."""
+    low, high = 0.0, 1e7
+    while high - low > 0.01:
+        middle = (low + high) / 2
+        low, high = (middle, high) if belief.survival(middle) > 1 - share else (low, middle)
+    return high
+
+
+def test_nothing_known_is_backoff():
+    """Without any history the belief is the policy's backoff."""
+    durations = Durations(POLICY)
+    assert durations.belief("s", "p", "logical") is durations.unknown
+    assert durations.unknown.seen == 0
+
+
+def test_learns_the_distribution():
+    """From thirty durations the quantiles are known well enough."""
+    belief = durations_of(lognormal(131, 0.4, 30)).belief("s", "p", "logical")
+    assert belief.seen == 30
+    assert quantile(belief, 0.5) == pytest.approx(131, rel=0.2)
+    assert quantile(belief, 0.9) == pytest.approx(131 * math.exp(0.4 * 1.28), rel=0.3)
+
+
+def test_two_kinds_of_backup_are_two_modes():
+    """Snapshots of minutes and dumps of an hour: hardly any finish in between."""
+    history = [*lognormal(131, 0.2, 20), *lognormal(3600, 0.2, 10)]
+    random.Random(2).shuffle(history)
+    belief = durations_of(history).belief("s", "p", "logical")
+    assert belief.survival(400) - belief.survival(1500) < 0.05
+    assert belief.hazard(700) < belief.hazard(131) / 20
+    assert belief.hazard(700) < belief.hazard(3600) / 5
+
+
+def test_falls_back_from_planet_to_star_system_to_everything():
+    """A planet never seen is judged by its star system, and that by all others."""
+    durations = durations_of([100.0] * 20)
+    assert durations.belief("s", "p", "logical").seen == 20
+    assert quantile(durations.belief("s", "other", "logical"), 0.5) == pytest.approx(100, rel=0.1)
+    assert quantile(durations.belief("elsewhere", None, "logical"), 0.5) == pytest.approx(100, rel=0.1)
+    assert quantile(durations.belief("s", "p", None), 0.5) == pytest.approx(100, rel=0.1)
+    assert durations.belief("s", "p", "snapshot") is durations.unknown
+
+
+def test_a_planet_of_which_little_is_known_leans_on_its_star_system():
+    """One odd backup of a planet does not make its star system forgotten."""
+    durations = durations_of([100.0] * 30, key=("s", "many", "logical"))
+    durations.observe("s", "few", "logical", 1000.0)
+    few = durations.belief("s", "few", "logical")
+    assert few.seen == 1
+    alone = durations_of([1000.0]).belief("s", "p", "logical")
+    assert few.survival(80) - few.survival(125) > alone.survival(80) - alone.survival(125) + 0.1
+    assert 0.3 < few.survival(500) < 0.9
+
+
+def test_of_unknown_planet_and_mechanism_it_learns_too():
+    """A duration of which nothing else is known counts for its star system and for everything."""
+    durations = durations_of([100.0] * 5, key=("s", None, None))
+    assert durations.belief("s", "p", None).seen == 5
+    assert durations.belief("x", "p", None).seen == 5
+    assert durations.belief("s", "p", "logical") is durations.unknown
+
+
+@pytest.mark.parametrize("seconds", [-1.0, math.inf, math.nan])
+def test_ignores_what_cannot_be(seconds: float):
+    """A duration is finite and not negative."""
+    durations = durations_of([seconds])
+    assert durations.belief("s", "p", "logical") is durations.unknown
+
+
+def test_learns_nothing_when_told_not_to():
+    """`learn=False` is plain backoff, whatever finishes."""
+    durations = Durations(PollingPolicy(learn=False))
+    durations.observe("s", "p", "logical", 100.0)
+    assert durations.belief("s", "p", "logical") is durations.unknown
+
+
+def test_a_belief_is_kept_until_there_is_news():
+    """Asking again is cheap; something observed elsewhere changes nothing here."""
+    durations = durations_of(lognormal(131, 0.4, 40))
+    first = durations.belief("s", "p", "logical")
+    assert durations.belief("s", "p", "logical") is first
+    durations.observe("x", "y", "logical", 131.0)
+    assert durations.belief("s", "p", "logical") is first
+    for _ in range(6):
+        durations.observe("s", "p", "logical", 131.0)
+    assert durations.belief("s", "p", "logical") is not first
+
+
+def test_a_surprise_is_news_at_once():
+    """A duration that was thought impossible renews even a belief that rests on many."""
+    durations = durations_of([131.0] * 60)
+    first = durations.belief("s", "p", "logical")
+    durations.observe("s", "p", "logical", 5000.0)
+    assert durations.belief("s", "p", "logical") is not first
+
+
+def test_old_news_fades():
+    """A world that became ten times slower is believed after a dozen backups, and the old one forgotten."""
+    durations = durations_of([*[131.0] * 64, *[1310.0] * 12])
+    belief = durations.belief("s", "p", "logical")
+    assert belief.survival(400) > 0.5
+    for _ in range(64):
+        durations.observe("s", "p", "logical", 1310.0)
+    assert durations.belief("s", "p", "logical").survival(400) > 0.95
+
+
+@given(st.permutations(lognormal(131, 0.4, 12)))
+def test_order_does_not_matter_within_a_cluster(history: list[float]):
+    """Recency weighs clusters against each other, not durations that are alike."""
+    belief = durations_of(history).belief("s", "p", "logical")
+    other = durations_of(sorted(history)).belief("s", "p", "logical")
+    assert belief.survival(131) == pytest.approx(other.survival(131))
+
+
+def test_memory_is_bounded_by_key_and_in_all():
+    """Neither ten thousand durations of a planet nor ten thousand planets grow without limit."""
+    durations = Durations(POLICY, keys=100)
+    for i in range(1000):
+        durations.observe("s", f"p{i}", "logical", 100.0 + i % 7)
+        durations.observe("s", "p", "logical", 100.0)
+    assert len(durations._planets) == 100
+    history = durations._planets["s", "p", "logical"]
+    assert len(history.logs) == 64
+    assert sys.getsizeof(history.logs) < 1024
+    assert durations.belief("s", "p0", "logical").seen == 64  # forgotten: its star system's
+
+
+def test_the_least_recently_used_is_forgotten():
+    """Being asked for keeps a key alive."""
+    recent: Recent[str, int] = Recent(2)
+    recent.remember("a", 1)
+    recent.remember("b", 2)
+    assert recent.recall("a") == 1
+    recent.remember("c", 3)
+    assert recent.recall("b") is None
+    assert list(recent) == ["a", "c"]
+
+
+def test_extreme_durations_are_harmless():
+    """Zero and centuries are taken to be the shortest and longest that can matter."""
+    belief = durations_of([0.0, 1e300, 5e-324]).belief("s", "p", "logical")
+    assert 0 < belief.gap(0, 5) < math.inf
+    assert belief.survival(1) < 1
