@@ -1,0 +1,277 @@
+"""Polling policies in virtual time: when each asks, and what that costs; exact, without a network.
+
+Every policy is reduced to the ages at which it asks about a backup. With the distribution of durations known,
+requests and delays follow without simulating time: a backup that takes T is asked about at every age up to the
+first that is at least T. T runs over 2,000 quantiles of its distribution; what is random (jitter, histories, groups)
+is averaged over seeded draws. Ours is the package's own code.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+import numpy as np
+from scipy import stats
+
+from asyncbackups.policies import PollingPolicy
+from asyncbackups.polling.beliefs import Belief
+from asyncbackups.polling.durations import Durations
+from asyncbackups.polling.planner import Costs, Load, plan
+from asyncbackups.polling.schedule import SAMPLE, gap
+
+Schedule = np.ndarray
+Where = ("s", "p", "logical")
+GET_BYTES, GET_SECONDS = 600, 0.05
+LIST_BYTES, LIST_SECONDS = 450, 50e-6  # per backup listed
+KEPT = 3  # backups that a star system keeps, finished ones included, for each one in flight
+QUANTILES = (np.arange(2000) + 0.5) / 2000
+
+
+@attrs.frozen
+class Outcome:
+    """Requests for each backup, and the delay of its news in seconds: mean and 99th percentile."""
+
+    requests: float
+    delay: float
+    p99: float = math.nan
+
+
+class Mixture:
+    """A mixture of distributions, with the methods of scipy's that are used here."""
+
+    def __init__(self, *parts: tuple[float, Any]) -> None:
+        self.parts = parts
+        grid = np.geomspace(1e-2, 1e6, 20_000)
+        self._grid, self._cdf = grid, 1 - self.sf(grid)
+
+    def sf(self, t: Any) -> Any:
+        """Return the survival function."""
+        return sum(weight * part.sf(t) for weight, part in self.parts)
+
+    def ppf(self, q: Any) -> Any:
+        """Return quantiles, interpolated."""
+        return np.interp(q, self._cdf, self._grid)
+
+
+def lognormal(median: float, sigma: float) -> Any:
+    return stats.lognorm(sigma, scale=median)
+
+
+@attrs.frozen
+class World:
+    """How long backups take, and how long the history says they took."""
+
+    name: str
+    truth: Any
+    past: Any
+
+    def draw(self, count: int, rng: np.random.Generator, *, past: bool = False) -> np.ndarray:
+        """Draw durations, true ones or ones of the history."""
+        return np.asarray((self.past if past else self.truth).ppf(rng.random(count)))
+
+    @property
+    def end(self) -> float:
+        """Return an age that all but one in a million finish by."""
+        return float(self.truth.ppf(1 - 1e-6))
+
+
+def worlds() -> list[World]:
+    usual = lognormal(131, 0.4)
+    mix = Mixture((0.7, usual), (0.3, lognormal(3600, 0.4)))
+    honest = [World(f"sigma {s}", lognormal(131, s), lognormal(131, s)) for s in (0.2, 0.4, 0.8)]
+    lies = [World(f"lie: {n}", lognormal(m, 0.4), usual) for n, m in (("10x longer", 1310), ("10x shorter", 13.1))]
+    return [*honest, World("bimodal", mix, mix), *lies]
+
+
+# --- policies: each yields the ages at which it asks ---
+
+
+def fixed(every: float, *, at_once: bool = False) -> Callable[[random.Random, float], Iterator[float]]:
+    def ages(_: random.Random, scale: float) -> Iterator[float]:
+        age = 0.0 if at_once else every * scale
+        while True:
+            yield age
+            age += every * scale
+
+    return ages
+
+
+def backoff(initial: float, factor: float, maximum: float, *, full_jitter: bool = False) -> Any:
+    def ages(rng: random.Random, scale: float) -> Iterator[float]:
+        age, interval = 0.0, initial
+        while True:
+            age += interval * scale * (rng.random() if full_jitter else 1)
+            yield age
+            interval = min(interval * factor, maximum)
+
+    return ages
+
+
+PEERS: dict[str, Any] = {
+    "azure-core (at once, then 30 s)": fixed(30, at_once=True),
+    "google-api-core (1 s x2 cap 60, full jitter)": backoff(1, 2, 60, full_jitter=True),
+    "botocore (15 s)": fixed(15),
+    "botocore RDS (30 s)": fixed(30),
+    "planet (5 s)": fixed(5),
+    "1 s x2 cap 60": backoff(1, 2, 60),
+    "1 s x1.5 cap 20": backoff(1, 1.5, 20),
+}
+BACKOFF, GOOGLE = "1 s x2 cap 60", "google-api-core (1 s x2 cap 60, full jitter)"
+
+
+def scaled(policy: PollingPolicy, cadence: float) -> PollingPolicy:
+    """Ask `cadence` times less often: a rate that is the root of a hazard over c needs its square."""
+    return attrs.evolve(
+        policy,
+        initial=policy.initial * cadence,
+        maximum=policy.maximum * cadence,
+        request_worth=policy.request_worth * cadence**2,
+    )
+
+
+def ours(belief: Belief, policy: PollingPolicy, rng: random.Random) -> Iterator[float]:
+    age = 0.0
+    while True:
+        age += gap([(belief, age)], policy=policy, draw=rng.random())
+        yield age
+
+
+def believed(policy: PollingPolicy, history: np.ndarray) -> Belief:
+    durations = Durations(policy)
+    for seconds in history:
+        durations.observe(*Where, float(seconds))
+    return durations.belief(*Where)
+
+
+# --- evaluation ---
+
+
+def until(ages: Iterator[float], end: float) -> Schedule:
+    asked = []
+    for age in ages:
+        asked.append(age)
+        if age >= end:
+            return np.array(asked)
+    raise AssertionError
+
+
+def outcome(schedules: list[Schedule], took: np.ndarray) -> Outcome:
+    """Average over schedules and durations."""
+    found = [np.searchsorted(asked, took) for asked in schedules]
+    delays = np.concatenate([asked[i] - took for asked, i in zip(schedules, found, strict=True)])
+    return Outcome(float(np.mean(found)) + 1, float(delays.mean()), float(np.quantile(delays, 0.99)))
+
+
+def of_peer(name: str, world: World, draws: int, scale: float = 1.0) -> Outcome:
+    rng = random.Random(1)
+    draws = draws if name == GOOGLE else 1
+    return outcome([until(PEERS[name](rng, scale), world.end) for _ in range(draws)], world.truth.ppf(QUANTILES))
+
+
+def of_us(policy: PollingPolicy, world: World, seen: int, draws: int) -> Outcome:
+    rng, histories = random.Random(1), np.random.default_rng(1)
+    beliefs = [believed(policy, world.draw(seen, histories, past=True)) for _ in range(draws)]
+    schedules = [until(ours(belief, policy, rng), world.end) for belief in beliefs]
+    return outcome(schedules, world.truth.ppf(QUANTILES))
+
+
+def optimal(world: World, worth: float, count: int = 1, nodes: int = 1500) -> Outcome:
+    """Find the best schedule by dynamic programming over a grid of ages, the true distribution being known.
+
+    For one backup this is the optimum of Barlow, Hunter and Proschan (1963). For `count` started together and
+    covered by one list it is the best of the schedules that do not look at who is left.
+    """
+    ages = np.concatenate([[0], np.geomspace(world.truth.ppf(1e-5 / count), world.end * 1.5, nodes)])
+    alive = world.truth.sf(ages)
+    spent = np.concatenate([[0], np.cumsum((alive[1:] + alive[:-1]) / 2 * np.diff(ages))])  # mean of min(T, age)
+    asked = 1 - (1 - alive) ** count
+    best, follower = np.zeros(len(ages)), np.zeros(len(ages), int)
+    for i in range(len(ages) - 2, -1, -1):
+        # The integral of (next - T) over those that finish in the gap.
+        delay = (ages[i + 1 :] - ages[i]) * alive[i] - (spent[i + 1 :] - spent[i])
+        value = worth * asked[i] + count * delay + best[i + 1 :]
+        follower[i] = i + 1 + value.argmin()
+        best[i] = value.min()
+    requests = delays = 0.0
+    i = 0
+    while i < len(ages) - 1:
+        j = follower[i]
+        requests += asked[i]
+        delays += (ages[j] - ages[i]) * alive[i] - (spent[j] - spent[i])
+        i = j
+    return Outcome(requests / count, delays)
+
+
+def at_requests(curve: list[Outcome], requests: float) -> float:
+    """Interpolate the delay at so many requests, log-log; outside of what was measured, not a number."""
+    ordered = sorted(curve, key=lambda point: point.requests)
+    x = np.log([point.requests for point in ordered])
+    y = np.log([point.delay for point in ordered])
+    return float(np.exp(np.interp(math.log(requests), x, y, left=math.nan, right=math.nan)))
+
+
+# --- groups: many backups of one star system, started together ---
+
+
+def of_group(policy: PollingPolicy, world: World, count: int, draws: int, seen: int = 30) -> tuple[Outcome, float]:
+    """Poll groups to the end by the plan's lists and gets; return the outcome and the lists' share of requests."""
+    rng, draw = random.Random(1), np.random.default_rng(1)
+    requests, lists, delays = 0, 0, []
+    for _ in range(draws):
+        belief = believed(policy, world.draw(seen, draw, past=True))
+        by_list, by_get, late = _group(policy, belief, np.sort(world.draw(count, draw)), rng)
+        requests += by_list + by_get
+        lists += by_list
+        delays.append(late)
+    delay = np.concatenate(delays)
+    mean = Outcome(requests / draws / count, float(delay.mean()), float(np.quantile(delay, 0.99)))
+    return mean, lists / requests
+
+
+def _group(policy: PollingPolicy, belief: Belief, took: np.ndarray, rng: random.Random) -> tuple[int, int, np.ndarray]:
+    costs, lists, age, late = measured(len(took)), 0, 0.0, []
+    while len(took):
+        members = [(belief, age)] * len(took)
+        load = Load.of(members[:SAMPLE], horizon=policy.maximum, scale=len(took) / min(len(took), SAMPLE))
+        if not (policy.coalesce and plan("s", {None: load}, costs, now=0.0).star_system):
+            break
+        age += gap(members, policy=policy, cost=costs.of_list(("s", None)), draw=rng.random())
+        lists += 1
+        done = int(np.searchsorted(took, age, side="right"))
+        late.append(age - took[:done])
+        took = took[done:]
+    gets = 0
+    for seconds in took:
+        asked = age
+        while asked < seconds:
+            asked += gap([(belief, asked)], policy=policy, draw=rng.random())
+            gets += 1
+        late.append(np.array([asked - seconds]))
+    return lists, gets, np.concatenate(late)
+
+
+def measured(count: int) -> Costs:
+    """Return the costs of a star system with so many in flight, as they would have been measured."""
+    costs, listed = Costs(), count * KEPT
+    costs.got("s", size=GET_BYTES, seconds=GET_SECONDS)
+    costs.listed(("s", None), size=listed * LIST_BYTES, seconds=GET_SECONDS + listed * LIST_SECONDS)
+    return costs
+
+
+def changed(policy: PollingPolicy, world: World, draws: int, new: int = 30) -> Outcome:
+    """Average over the first backups of a changed world: 30 old ones are known, each new one is learned from."""
+    rng, draw = random.Random(1), np.random.default_rng(1)
+    points = []
+    for _ in range(draws):
+        durations = Durations(policy)
+        for seconds in world.draw(30, draw, past=True):
+            durations.observe(*Where, float(seconds))
+        for seconds in world.draw(new, draw):
+            schedule = until(ours(durations.belief(*Where), policy, rng), world.end)
+            points.append(outcome([schedule], world.truth.ppf(QUANTILES[::10])))
+            durations.observe(*Where, float(seconds))
+    return Outcome(float(np.mean([p.requests for p in points])), float(np.mean([p.delay for p in points])))
