@@ -55,5 +55,4 @@ async def main(stream: IO[bytes]) -> None:
 
 if __name__ == "__main__":  # pragma: no branch
     # Unbuffered, or bytes after the settings could be read into a buffer that the event loop does not see.
-    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as raw:
-        run_event_loop(main(raw))
+    run_event_loop(main(open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)))  # noqa: SIM115

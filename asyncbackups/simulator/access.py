@@ -77,7 +77,7 @@ class TokenStore:
     """
 
     def __init__(self, access: Access, *, tenant: str, clock: Clock) -> None:
-        self.issued = 0
+        self.issued: int = 0
         self._access = access
         self._tenant = tenant
         self._clock = clock

@@ -28,8 +28,8 @@ class Counts:
     def __init__(self) -> None:
         self.requests: Counter[tuple[Kind, int]] = Counter()
         self.bytes_sent: Counter[Kind] = Counter()
-        self.in_flight = 0
-        self.peak = 0
+        self.in_flight: int = 0
+        self.peak: int = 0
 
     def enter(self) -> None:
         """Count a request in."""

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import anyio
-from attrs import Attribute, define, field, frozen
+from attrs import define, field, frozen
 
 from asyncbackups.simulator.routing import Kind
 from asyncbackups.simulator.settings import natural, not_negative, optional, positive, share
@@ -177,7 +177,7 @@ class Gate:
     def __init__(self) -> None:
         self._arrived = anyio.Event()
         self._opened = anyio.Event()
-        self.waiting = 0
+        self.waiting: int = 0
 
     async def arrived(self) -> None:
         """Wait until a request has come to the gate."""
@@ -231,9 +231,8 @@ class Fault:
     gate: Gate | None = field(default=None, kw_only=True)
     gate_after: Gate | None = field(default=None, kw_only=True)
 
-    @gate_after.validator
-    def _does_something(self, _: Attribute[Any], gate_after: Gate | None) -> None:
-        if not (self.action or self.delay or self.delay_after or self.gate or gate_after):
+    def __attrs_post_init__(self) -> None:
+        if not (self.action or self.delay or self.delay_after or self.gate or self.gate_after):
             raise ValueError("Fault needs an action, a delay or a gate: this one would do nothing")
 
     def matches(self, kind: Kind, star_system: str, planet: str) -> bool:
@@ -337,7 +336,10 @@ class FaultRules(MutableSequence[Fault]):
         return self._armed[index].fault
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._armed[index] = [_Armed(one) for one in value] if isinstance(index, slice) else _Armed(value)
+        if isinstance(index, slice):
+            self._armed[index] = [_Armed(one) for one in value]
+        else:
+            self._armed[index] = _Armed(value)
 
     def __delitem__(self, index: int | slice) -> None:
         del self._armed[index]

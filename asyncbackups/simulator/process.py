@@ -21,8 +21,11 @@ from asyncbackups.simulator.workload import Workload
 
 __all__ = ["SimulatorProcess", "SimulatorSettings", "run", "run_event_loop", "serve"]
 
-START_LIMIT = 30.0
-"""Seconds within which a child must say that it serves."""
+ASK_LIMIT = 30.0
+"""Seconds within which a child must answer an admin request."""
+
+# Whatever proxy the environment names, the child is on loopback.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class SimulatorSettings(TypedDict, total=False):
@@ -129,7 +132,10 @@ class SimulatorProcess:
     """
 
     def __init__(self, **settings: Unpack[SimulatorSettings]) -> None:
-        self.base_url = self.token = self.tenant = self.token_url = ""
+        self.base_url: str = ""
+        self.token: str = ""
+        self.tenant: str = ""
+        self.token_url: str = ""
         self._settings = settings
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -214,7 +220,7 @@ class SimulatorProcess:
 
     def _ask(self, what: str) -> Any:
         self._running()
-        with urllib.request.urlopen(f"{self.base_url}/_simulator/{what}", timeout=START_LIMIT) as answer:  # noqa: S310
+        with _OPENER.open(f"{self.base_url}/_simulator/{what}", timeout=ASK_LIMIT) as answer:
             return json.load(answer)
 
     def _end(self, number: signal.Signals) -> int:

@@ -20,7 +20,7 @@ from asyncbackups.simulator.faults import Fault, FaultRules
 from asyncbackups.simulator.rendering import Renderer
 from asyncbackups.simulator.routing import TOKEN_PATH
 from asyncbackups.simulator.service import Service
-from asyncbackups.simulator.settings import natural, positive, text
+from asyncbackups.simulator.settings import finite, natural, positive, text
 from asyncbackups.simulator.shape import ApiShape
 from asyncbackups.simulator.workload import Workload
 from asyncbackups.simulator.world import World
@@ -78,16 +78,16 @@ class Simulator:
     access: Access = field(factory=Access, validator=validators.instance_of(Access))
     faults: FaultRules = field(factory=_no_rules, converter=_as_rules)
     clock: Clock = field(factory=SystemClock)
-    clock_offset: float = 0.0
+    clock_offset: float = field(default=0.0, validator=finite)
     host: str = "127.0.0.1"
     port: int = field(default=0, validator=natural(0, 65535))
     ssl_context: ssl.SSLContext | None = None
 
     def __attrs_post_init__(self) -> None:
-        self.counts = Counts()
+        self.counts: Counts = Counts()
         self.faults.seed(self.seed)
-        self.tokens = TokenStore(self.access, tenant=self.tenant, clock=self.clock)
-        self.world = World(
+        self.tokens: TokenStore = TokenStore(self.access, tenant=self.tenant, clock=self.clock)
+        self.world: World = World(
             self.workload,
             clock=self.clock,
             rng=random.Random(),  # noqa: S311 - durations are no secrets

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from attrs import Attribute
 
-__all__ = ["callable_model", "natural", "not_negative", "one_of", "optional", "positive", "share", "text"]
+__all__ = ["callable_model", "finite", "natural", "not_negative", "one_of", "optional", "positive", "share", "text"]
 
 Validator: TypeAlias = Callable[[Any, "Attribute[Any]", Any], None]
 
@@ -31,6 +31,12 @@ def not_negative(instance: Any, attribute: Attribute[Any], value: Any) -> None:
     """Accept a finite number of 0 or more."""
     if not (_is_number(value) and value >= 0):
         _refuse(instance, attribute, value, "a number of 0 or more")
+
+
+def finite(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+    """Accept any finite number."""
+    if not _is_number(value):
+        _refuse(instance, attribute, value, "a finite number")
 
 
 def share(instance: Any, attribute: Attribute[Any], value: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from attrs import Attribute, field, frozen
+from attrs import field, frozen
 
 from asyncbackups.simulator.settings import natural, not_negative, one_of, optional, text
 
@@ -138,15 +138,11 @@ class ApiShape:
     health_status: str = field(default="UP", validator=text)
     health_needs_token: bool = True
 
-    @envelope_extra.validator
-    def _envelope_exists(self, _: Attribute[Any], extra: Mapping[str, Any]) -> None:
-        if extra and self.envelope is None:
+    def __attrs_post_init__(self) -> None:
+        if self.envelope is None and self.envelope_extra:
             raise ValueError("envelope_extra needs an envelope: a bare array has no other members")
-
-    @paging.validator
-    def _paging_fits(self, _: Attribute[Any], paging: Paging) -> None:
-        if self.envelope is None and paging not in (Paging.NONE, Paging.LINK_HEADER):
-            raise ValueError(f"paging {paging.value!r} needs an envelope: a bare array has no other members")
+        if self.envelope is None and self.paging not in (Paging.NONE, Paging.LINK_HEADER):
+            raise ValueError(f"paging {self.paging.value!r} needs an envelope: a bare array has no other members")
 
     @property
     def list_segment(self) -> str:

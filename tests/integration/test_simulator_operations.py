@@ -238,5 +238,7 @@ async def test_settings_are_checked() -> None:
         ApiShape(envelope=None, paging="total_pages")
     with pytest.raises(ValueError, match=r"Access\.token must be a string"):
         Access(token="")
+    with pytest.raises(ValueError, match=r"Simulator\.clock_offset must be a finite number, not inf"):
+        Simulator(clock_offset=float("inf"))
     with pytest.raises(RuntimeError, match="async with"):
         _ = Simulator().base_url
