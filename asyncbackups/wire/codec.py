@@ -76,11 +76,12 @@ def decode_json(body: bytes) -> Any:
 
 
 def id_of(value: object) -> int | None:
-    """Return the id that a JSON value stands for: a whole number of 64 bits, or one written as a text; else None."""
+    """Return the id that a JSON value stands for: a whole number of 64 bits, 362.0 and "362" included; else None."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 19:
         value = int(value)
-    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
-    return value if fits else None  # type: ignore[return-value]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value < 2**63 and value % 1 == 0 else None
 
 
 def is_backup(raw: object) -> bool:

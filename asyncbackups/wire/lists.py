@@ -29,7 +29,7 @@ _Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 class Glance(msgspec.Struct, gc=False):
     """The part of a backup that tells whether there is news of it."""
 
-    id: int
+    id: _Id
     status: Any = None
     completedAt: Any = None  # noqa: N815 - the API's own name
 

@@ -163,9 +163,9 @@ def test_instants_made_by_hand_are_written_in_utc(zone: timezone | None) -> None
     assert plain(Backup(id=1, started_at=moment))["startedAt"] == "2024-01-29T09:00:00Z"
 
 
-@pytest.mark.parametrize("value", [0, 362, "362", "007", 2**63 - 1, str(2**63 - 1)])
+@pytest.mark.parametrize("value", [0, 362, "362", "007", 362.0, 2**63 - 1, str(2**63 - 1)])
 def test_ids_are_whole_numbers_also_as_text(value: Any) -> None:
-    """An id may be written as text; it is a number all the same."""
+    """An id may be written as text or with a point; it is a number all the same."""
     assert id_of(value) == int(value)
     assert is_backup({"id": value})
     assert backup_from({"id": value}).id == int(value)
@@ -173,7 +173,7 @@ def test_ids_are_whole_numbers_also_as_text(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [-1, "-1", 2**63, str(2**63), "9" * 5000, 1.0, True, None, "", " 1", "1_0", "٣", "x", [1], {"id": 1}],
+    [-1, "-1", 2**63, str(2**63), "9" * 5000, 1.5, 2.0**63, True, None, "", " 1", "1_0", "٣", "x", [1], {"id": 1}],
     ids=lambda value: repr(value)[:20],
 )
 def test_anything_else_is_no_id(value: Any) -> None:
