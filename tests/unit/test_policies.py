@@ -9,8 +9,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncbackups.errors import ConfigurationError
-from asyncbackups.policies import Limits, PollingPolicy, RetryPolicy
+from asyncbackups.errors import (
+    ApiError,
+    BackupsError,
+    CertificateError,
+    ConfigurationError,
+    ConnectError,
+    ProtocolError,
+    TransportError,
+)
+from asyncbackups.policies import Limits, PollingPolicy, RetryPolicy, may_heal, token_may_heal
+
+
+@pytest.mark.parametrize(
+    ("error", "heals", "token_heals"),
+    [
+        *((ApiError(status=status), True, True) for status in (408, 424, 429, 502, 503, 504)),
+        *((ApiError(status=status), False, False) for status in (400, 401, 403, 404, 405, 409, 422, None)),
+        *((ApiError(status=status), False, True) for status in (500, 501)),
+        (ConnectError("refused"), True, True),
+        (TransportError("reset"), True, True),
+        (CertificateError("expired"), False, False),
+        (ProtocolError("no JSON"), False, False),
+    ],
+    ids=repr,
+)
+def test_only_what_may_pass_is_asked_again(error: BackupsError, heals: bool, token_heals: bool) -> None:
+    """What the service or a gateway calls passing heals; 500 ("contact support") does for tokens only."""
+    assert (may_heal(error), token_may_heal(error)) == (heals, token_heals)
 
 
 @pytest.mark.parametrize(("attempt", "longest"), [(1, 1.0), (2, 3.0), (3, 9.0), (4, 10.0), (1000, 10.0)])
@@ -115,3 +141,12 @@ def test_sped_up_divides_every_duration() -> None:
     fast = PollingPolicy(initial=2, maximum=60, request_worth=10, factor=3, jitter=0.5).sped_up(2)
     assert (fast.initial, fast.maximum, fast.request_worth) == (1.0, 30.0, 5.0)
     assert (fast.factor, fast.jitter) == (3.0, 0.5)
+
+
+@pytest.mark.parametrize(("number", "interval"), [(0, 2.0), (1, 4.0), (5, 60.0), (10**6, 60.0)])
+@pytest.mark.parametrize(("jitter", "shortest"), [(0, 1.0), (0.5, 0.5), (1, 0.0)])
+def test_polling_backoff_grows_to_its_maximum(number: int, interval: float, jitter: float, shortest: float) -> None:
+    """The delay lies between the part that is not random and the whole interval, which grows and then stays."""
+    policy = PollingPolicy(initial=2, factor=2, maximum=60, jitter=jitter)
+    assert policy.backoff(number, draw=0.0) == interval
+    assert policy.backoff(number, draw=0.5) == interval * (1 + shortest) / 2
