@@ -26,8 +26,8 @@ _KEPT = 64
 """Durations remembered per key: five times as many would make the news 2% sooner at sigma 0.4."""
 _TRUSTED = 16
 """From so many durations of its own on, a key no longer asks the level above it."""
-_SPREAD, _SPREAD_WORTH = 0.3, 2.0
-"""Before any is seen, durations are taken to spread by 0.3 in the logarithm, with the weight of two of them."""
+_SPREAD, _SPREAD_WORTH = 0.2, 2.0
+"""Before any is seen, durations are taken to spread by 0.2 in the logarithm, with the weight of two of them."""
 _UNSEEN = 0.7
 """Weight, in backups, of what was not seen: less is closer to the optimum where the history is true, more recovers
 sooner where it is not; at this one a truth ten times longer than the history costs a tenth over backoff."""
