@@ -10,7 +10,7 @@ import attrs
 from asyncbackups.checks import at_least, between, integer, optional, seconds
 from asyncbackups.errors import ApiError, BackupsError, CertificateError, ConfigurationError, TransportError
 
-__all__ = ["Limits", "PollingPolicy", "RetryPolicy", "Timeouts", "may_heal", "token_may_heal"]
+__all__ = ["CreatePolicy", "Limits", "PollingPolicy", "RetryPolicy", "Timeouts", "may_heal", "token_may_heal"]
 
 # 408, 424 and 503 are documented as "try again"; gateways in front of the service send 429, 502 and 504.
 # Not 500, which is documented as "contact support".
@@ -27,6 +27,10 @@ def may_heal(error: BackupsError) -> bool:
 def token_may_heal(error: BackupsError) -> bool:
     """Whether asking the token endpoint again may help: also on any 5xx, for a token too many does no harm."""
     return may_heal(error) or (isinstance(error, ApiError) and error.status is not None and error.status >= 500)
+
+
+def _natural(_: object, attribute: attrs.Attribute[int], value: object) -> None:
+    integer(value, attribute.name, lowest=0)
 
 
 def _count(_: object, attribute: attrs.Attribute[int], value: object) -> None:
@@ -73,6 +77,35 @@ class RetryPolicy:
         interval = min(self.maximum, self.initial * self.factor ** min(attempt - 1, 64))
         asked = min(retry_after or 0.0, self.retry_after_maximum)
         return asked + draw * interval
+
+
+def _unresolved(_: object, attribute: attrs.Attribute[str], value: object) -> None:
+    if value not in {"raise", "duplicate"}:
+        raise ConfigurationError(f"{attribute.name} must be 'raise' or 'duplicate', not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class CreatePolicy:
+    """What is done about a create whose answer was lost: it is looked for, and never blindly sent again.
+
+    Attributes:
+        marker: Whether a short marker is put at the end of the description, by which the backup is found again, where
+            the service shows metadata: " [asyncbackups:" + 16 letters and digits + "]".
+        adopt_by_time: Whether a backup may be adopted that only its kind and its start time point to, where the service
+            shows no metadata.
+        settle: How long the service may take to show a new backup, in seconds; only after that is a create sent again.
+        resends: How often a create that was not found is sent again at the most.
+        patience: How long to go on looking while looking itself fails, in seconds.
+        unresolved: What to do when looking settles nothing: "raise" an `AmbiguousCreateError`, or accept a possible
+            "duplicate": send again, and say so (`BackupCreated.possible_duplicate`).
+    """
+
+    marker: bool = True
+    adopt_by_time: bool = True
+    settle: float = attrs.field(default=60.0, converter=seconds, validator=at_least(0))
+    resends: int = attrs.field(default=2, validator=_natural)
+    patience: float = attrs.field(default=900.0, converter=seconds, validator=at_least(0))
+    unresolved: str = attrs.field(default="raise", validator=_unresolved)
 
 
 @attrs.frozen(kw_only=True)

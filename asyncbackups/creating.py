@@ -1,0 +1,295 @@
+"""Creating one backup, exactly once: sent, and where its answer is lost, looked for before it is sent again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import uuid
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import attrs
+
+from asyncbackups.clock import Clock
+from asyncbackups.errors import (
+    AmbiguousCreateError,
+    ApiError,
+    BackupsError,
+    ConnectError,
+    NotFoundError,
+    ProtocolError,
+    RateLimitedError,
+    TransportError,
+)
+from asyncbackups.events import Adoption
+from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
+from asyncbackups.operations import Operations
+from asyncbackups.policies import CreatePolicy, RetryPolicy, may_heal
+from asyncbackups.reconcile import Adopt, Examine, Expectation, Nothing, Several, Verdict, marker_of
+
+__all__ = ["Creation", "Creator"]
+
+_Value = TypeVar("_Value")
+
+_log = logging.getLogger(__name__)
+
+_REMEMBERED = 10_000
+"""How many creates with a key are remembered, so that the same key again gives the same backup."""
+_LOOKBACK = 3600.0
+"""How old a backup may be that an earlier attempt made, where nobody knows when that was; in seconds."""
+_PROTOCOL_FAULTS = 3
+"""A list that was not understood so many times in a row will not be understood."""
+_FIRST_LOOK = 1.0
+_LONGEST_PAUSE = 30.0
+
+
+@attrs.frozen(kw_only=True)
+class Creation:
+    """A backup that was created.
+
+    Attributes:
+        backup: As the service showed it.
+        adopted: None where the create's own answer named it; else how it was found.
+        possible_duplicate: Whether there may be another one, because the create was sent again without certainty.
+    """
+
+    backup: Backup
+    adopted: Adoption | None = None
+    possible_duplicate: bool = False
+
+
+@attrs.define
+class _Attempt:
+    """One create, over all its sends and looks."""
+
+    planet: PlanetRef
+    expectation: Expectation
+    began: float | None  # when it was first sent, on the monotonic clock: the time of day may jump
+    possible_duplicate: bool = False
+
+
+class Creator:
+    """Creates backups, each exactly once as far as that can be known.
+
+    Creates of one planet take turns: while one is being looked for, no other may add to the candidates.
+
+    Args:
+        operations: What it asks with.
+        policy: What is done about lost answers.
+        retry: How often and when a create that was surely not processed (429, not connected) is sent again.
+        clock: The time.
+        draw: Gives uniform numbers from [0, 1).
+    """
+
+    def __init__(
+        self,
+        operations: Operations,
+        *,
+        policy: CreatePolicy,
+        retry: RetryPolicy,
+        clock: Clock,
+        draw: Callable[[], float],
+    ) -> None:
+        self._operations = operations
+        self._policy = policy
+        self._retry = retry
+        self._clock = clock
+        self._draw = draw
+        self._turns: dict[PlanetRef, tuple[asyncio.Lock, int]] = {}
+        self._owned: set[BackupRef] = set()
+        self._made: OrderedDict[tuple[PlanetRef, str], Creation] = OrderedDict()
+        self._unsure: OrderedDict[tuple[PlanetRef, str], float] = OrderedDict()
+
+    def own(self, ref: BackupRef) -> None:
+        """Claim a backup for another create (of an earlier process): no create adopts it any more."""
+        self._owned.add(ref)
+
+    async def create(
+        self,
+        planet: PlanetRef,
+        spec: BackupSpec,
+        *,
+        key: str | None = None,
+        may_exist: bool = False,
+        since: datetime | None = None,
+    ) -> Creation:
+        """Create a backup.
+
+        Args:
+            planet: Of which planet.
+            spec: What to create.
+            key: The caller's own identity for this create; None for a new one.
+            may_exist: Whether an earlier attempt with this key may have got through: then it is looked for first.
+            since: When that earlier attempt began (aware), where that is known.
+
+        Raises:
+            AmbiguousCreateError: If it may have happened, and looking did not settle it.
+            ApiError: If the service refused it.
+            TransportError: If it could not be sent.
+        """
+        name = (planet, key or uuid.uuid4().hex)
+        async with self._turn(planet):
+            made = self._made.get(name)
+            if made is not None:
+                return made
+            attempt = self._attempt(name, spec, since)
+            try:
+                creation = await self._settled(attempt, look_first=may_exist or name in self._unsure)
+            except (AmbiguousCreateError, asyncio.CancelledError):
+                if key is not None and attempt.began is not None:
+                    _remember(self._unsure, name, attempt.began)
+                raise
+            self._unsure.pop(name, None)
+            self.own(BackupRef(planet.star_system, creation.backup.id))
+            if key is not None:
+                _remember(self._made, name, creation)
+            return creation
+
+    def _attempt(self, name: tuple[PlanetRef, str], spec: BackupSpec, since: datetime | None) -> _Attempt:
+        marker = marker_of(*name) if self._policy.marker else None
+        expectation = Expectation(spec=spec, marker=marker, by_time=self._policy.adopt_by_time)
+        began = self._unsure.get(name)
+        if since is not None:
+            began = self._clock.monotonic() - (self._clock.utcnow() - since).total_seconds()
+        return _Attempt(name[0], expectation, began)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, planet: PlanetRef) -> AsyncIterator[None]:
+        lock, waiting = self._turns.get(planet, (None, 0))
+        lock = lock or asyncio.Lock()
+        self._turns[planet] = (lock, waiting + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, waiting = self._turns.pop(planet)
+            if waiting > 1:
+                self._turns[planet] = (lock, waiting - 1)
+
+    async def _settled(self, attempt: _Attempt, *, look_first: bool) -> Creation:
+        if look_first:
+            if attempt.began is None:
+                attempt.began = self._clock.monotonic() - _LOOKBACK
+            found = await self._find(attempt, cause=None)
+            if found is not None:
+                return found
+        sends = 0
+        while True:
+            sends += 1
+            try:
+                return await self._send(attempt)
+            except AmbiguousCreateError as exc:
+                found = await self._find(attempt, cause=exc.__cause__)
+                if found is not None:
+                    return found
+                if sends > self._policy.resends or _surely_happened(exc.__cause__):
+                    reason = f"{exc.__cause__}; it was sent {sends} time(s) and did not show up"
+                    raise AmbiguousCreateError(reason, planet=attempt.planet) from exc.__cause__
+                _log.warning("%s: the create did not show up, it is sent again", attempt.planet)
+
+    async def _send(self, attempt: _Attempt) -> Creation:
+        """Send the create, and again as long as it was surely not processed."""
+        for number in itertools.count(1):
+            if attempt.began is None:
+                attempt.began = self._clock.monotonic()
+            try:
+                backup = await self._operations.create(attempt.planet, attempt.expectation.marked)
+            except (RateLimitedError, ConnectError) as exc:
+                if number >= self._retry.attempts or not may_heal(exc):
+                    raise
+                retry_after = exc.retry_after if isinstance(exc, ApiError) else None
+                await self._clock.sleep(self._retry.delay(number, draw=self._draw(), retry_after=retry_after))
+            else:
+                return Creation(backup=backup, possible_duplicate=attempt.possible_duplicate)
+        raise AssertionError  # pragma: no cover - count has no end
+
+    async def _find(self, attempt: _Attempt, *, cause: BaseException | None) -> Creation | None:
+        """Look for the backup until it is found, or the service has had time to show it; None: it is not there."""
+        began = self._clock.monotonic()
+        pause, failures = _FIRST_LOOK, 0
+        while True:
+            elapsed = self._clock.monotonic() - began
+            try:
+                verdict, failures = await self._look(attempt), 0
+            except (TransportError, ApiError, ProtocolError) as exc:
+                failures += 1
+                if elapsed >= self._policy.patience or _is_final(exc, failures):
+                    self._unresolved(attempt, f"looking for it failed: {exc}", (), cause or exc)
+                    return None
+                verdict = Nothing()
+            if isinstance(verdict, Adopt):
+                return self._adopted(attempt, verdict)
+            if isinstance(verdict, Several):
+                reason = "several backups may be the one" if len(verdict.backups) > 1 else "a backup may be the one"
+                self._unresolved(attempt, reason, verdict.backups, cause)
+                return None
+            left = self._policy.settle - elapsed
+            if left <= 0 and not failures:
+                return None
+            # The last look is taken when the service has had its time, not earlier and not much later.
+            await self._clock.sleep(min(pause, left) if left > 0 else pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _adopted(self, attempt: _Attempt, verdict: Adopt) -> Creation:
+        _log.warning("%s: adopted backup %d, found by %s", attempt.planet, verdict.backup.id, verdict.by)
+        return Creation(backup=verdict.backup, adopted=verdict.by, possible_duplicate=attempt.possible_duplicate)
+
+    def _unresolved(
+        self, attempt: _Attempt, reason: str, candidates: tuple[Backup, ...], cause: BaseException | None
+    ) -> None:
+        """Do what the policy says where looking settles nothing: raise, or let it be sent again."""
+        if self._policy.unresolved == "raise":
+            because = f"{cause}; {reason}" if cause is not None and not candidates else reason
+            raise AmbiguousCreateError(because, planet=attempt.planet, candidates=candidates) from cause
+        attempt.possible_duplicate = True
+
+    async def _look(self, attempt: _Attempt) -> Verdict:
+        planet = attempt.planet
+        listing = await self._operations.poll_list(
+            planet.star_system, planet.planet, etag=None, wanted=lambda entries: {entry.id for entry in entries}
+        )
+        since = None
+        if attempt.began is not None:
+            at_server = listing.answer.date or self._clock.utcnow()
+            since = at_server - timedelta(seconds=self._clock.monotonic() - attempt.began)
+        verdict = self._judged(attempt, listing.backups.values(), since, examined=False)
+        if isinstance(verdict, Examine):
+            shown = [await self._shown(planet, backup) for backup in verdict.backups]
+            verdict = self._judged(attempt, shown, since, examined=True)
+        return verdict
+
+    async def _shown(self, planet: PlanetRef, listed: Backup) -> Backup:
+        """Return what a get shows of a backup, which may be more than a list does."""
+        try:
+            return await self._operations.get(BackupRef(planet.star_system, listed.id))
+        except NotFoundError:
+            return listed
+
+    def _judged(
+        self, attempt: _Attempt, backups: Iterable[Backup], since: datetime | None, *, examined: bool
+    ) -> Verdict:
+        return attempt.expectation.judge(
+            backups, star_system=attempt.planet.star_system, since=since, owned=self._owned, examined=examined
+        )
+
+
+def _surely_happened(cause: BaseException | None) -> bool:
+    """Whether the service said that it did create a backup, only not which one: then it is never sent again."""
+    return isinstance(cause, ProtocolError) and cause.status is not None and 200 <= cause.status < 300
+
+
+def _is_final(error: BackupsError, failures: int) -> bool:
+    """Whether looking again will fail in the same way."""
+    if isinstance(error, ApiError):
+        return not may_heal(error) and (error.status is None or error.status < 500)
+    return isinstance(error, ProtocolError) and failures >= _PROTOCOL_FAULTS
+
+
+def _remember(cache: OrderedDict[tuple[PlanetRef, str], _Value], name: tuple[PlanetRef, str], value: _Value) -> None:
+    cache[name] = value
+    if len(cache) > _REMEMBERED:
+        cache.popitem(last=False)

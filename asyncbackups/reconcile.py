@@ -1,0 +1,157 @@
+"""Whether a backup that a list shows is the one that a create of ours made, when the create's answer was lost.
+
+Pure: what is looked at is passed in, what to do is returned. The rules, in order: a marker in the metadata that the
+service echoes settles it; metadata that is echoed without the marker is somebody else's; where nothing is echoed,
+mechanism, type and start time among backups that are not known otherwise.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import hashlib
+from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+
+from asyncbackups.events import Adoption
+from asyncbackups.models import Backup, BackupMetadata, BackupRef, BackupSpec, BackupType, PlanetRef
+
+__all__ = ["Adopt", "Echo", "Examine", "Expectation", "Nothing", "Several", "Verdict", "marker_of"]
+
+_SLACK = timedelta(seconds=3)
+"""`startedAt` and `Date` have whole seconds, and the server's clock is known to about one."""
+_MOST_EXAMINED = 20
+"""With more candidates than this, getting each of them would settle nothing in a reasonable time."""
+_DEPTH = 6
+
+
+def marker_of(planet: PlanetRef, key: str) -> str:
+    """Return the marker for a create: always the same for the same planet and key."""
+    text = f"{planet.star_system}\0{planet.planet}\0{key}"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:10]
+    return f"[asyncbackups:{base64.b32encode(digest).decode().lower()}]"
+
+
+class Echo(enum.Enum):
+    """What the metadata that the service shows of a backup says."""
+
+    OURS = "ours"
+    OTHER = "somebody else's"
+    SILENT = "no metadata shown"
+
+
+@attrs.frozen
+class Adopt:
+    """It is this one."""
+
+    backup: Backup
+    by: Adoption
+
+
+@attrs.frozen
+class Examine:
+    """These may be it; a get may show metadata that the list does not."""
+
+    backups: tuple[Backup, ...]
+
+
+@attrs.frozen
+class Several:
+    """It cannot be told: any of these may be it, newest first."""
+
+    backups: tuple[Backup, ...]
+
+
+@attrs.frozen
+class Nothing:
+    """It is not there, or not yet."""
+
+
+Verdict = Adopt | Examine | Several | Nothing
+
+
+@attrs.frozen(kw_only=True)
+class Expectation:
+    """What the backup that is looked for is like.
+
+    Attributes:
+        spec: As the caller gave it, without the marker.
+        marker: What is put into its metadata, or None for no marker.
+        by_time: Whether kind and start time alone may settle it.
+    """
+
+    spec: BackupSpec
+    marker: str | None
+    by_time: bool
+
+    @property
+    def marked(self) -> BackupSpec:
+        """What to send: the marker at the end of the description."""
+        if self.marker is None:
+            return self.spec
+        metadata = self.spec.metadata
+        description = f"{metadata.description} {self.marker}".lstrip()
+        return attrs.evolve(self.spec, metadata=BackupMetadata(metadata.name, description))
+
+    def echo(self, backup: Backup) -> Echo:
+        """Say what a backup's metadata tells."""
+        if self.marker is not None and any(self.marker in text for text in _texts(backup.extra)):
+            return Echo.OURS
+        shown = backup.extra.get("metadata")
+        if not isinstance(shown, dict) or not any(shown.values()):
+            return Echo.SILENT
+        alike = shown.get("name") == self.spec.metadata.name and self.marker is None
+        return Echo.SILENT if alike else Echo.OTHER
+
+    def judge(
+        self,
+        backups: Iterable[Backup],
+        *,
+        star_system: str,
+        since: datetime | None,
+        owned: Collection[BackupRef],
+        examined: bool,
+    ) -> Verdict:
+        """Decide which backup it is, if any.
+
+        Args:
+            backups: What a list showed, or what gets have shown of those to examine.
+            star_system: Where.
+            since: When the create was sent, by the server's clock; None where that is not known.
+            owned: Backups that belong to another create of ours: never candidates.
+            examined: Whether `backups` come from gets, so that metadata not shown is not shown at all.
+        """
+        free = [backup for backup in backups if BackupRef(star_system, backup.id) not in owned]
+        ours = [backup for backup in free if self.echo(backup) is Echo.OURS]
+        if ours:
+            return Adopt(ours[0], "marker") if len(ours) == 1 else _several(ours)
+        silent = [backup for backup in free if self.echo(backup) is Echo.SILENT and self._fits(backup, since)]
+        if not silent:
+            return Nothing()
+        if not examined and len(silent) <= _MOST_EXAMINED:
+            return Examine(tuple(silent))
+        if len(silent) == 1 and self.by_time:
+            return Adopt(silent[0], "time")
+        return _several(silent)
+
+    def _fits(self, backup: Backup, since: datetime | None) -> bool:
+        kind = BackupType.TEMPORARY if self.spec.temporary else BackupType.PERMANENT
+        if backup.mechanism not in {None, self.spec.mechanism} or backup.type not in {None, kind}:
+            return False
+        return backup.started_at is None or since is None or backup.started_at >= since - _SLACK
+
+
+def _several(backups: Iterable[Backup]) -> Several:
+    return Several(tuple(sorted(backups, key=lambda backup: backup.id, reverse=True)))
+
+
+def _texts(value: Any, depth: int = _DEPTH) -> Iterator[str]:
+    """Yield every text in a JSON value, as deep as metadata may reasonably be."""
+    if isinstance(value, str):
+        yield value
+    elif depth and isinstance(value, dict | list):
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from _texts(member, depth - 1)
