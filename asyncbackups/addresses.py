@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import urllib.request
 
 from yarl import URL
 
 from asyncbackups.checks import not_blank
 from asyncbackups.errors import ConfigurationError
 
-__all__ = ["checked_proxy", "checked_url", "is_loopback", "same_origin"]
+__all__ = ["BaseAddress", "checked_proxy", "checked_url", "environment_proxy", "is_loopback", "same_origin"]
 
 
 def checked_url(text: object, name: str, *, insecure_http: bool = False) -> URL:
-    """Return an address that the client may send a token to, without a trailing slash.
+    """Return an address that the client may send a secret to.
 
     Args:
         text: The address as given.
@@ -34,7 +35,7 @@ def checked_url(text: object, name: str, *, insecure_http: bool = False) -> URL:
             f"{name} must begin with https:// (not {str(url)!r}): over plain http the token can be read on the way. "
             "Only loopback addresses are exempt, unless insecure_http is set"
         )
-    return url.with_path(url.raw_path.rstrip("/"), encoded=True)
+    return url
 
 
 def checked_proxy(text: object) -> URL:
@@ -58,12 +59,54 @@ def is_loopback(url: URL) -> bool:
 
 
 def same_origin(one: URL, other: URL) -> bool:
-    """Whether two addresses have the same scheme, host and port, and neither carries credentials."""
+    """Whether two addresses have the same scheme, host and port, and the first carries no credentials."""
     return (
         (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
         and one.raw_user is None
         and one.raw_password is None
     )
+
+
+def environment_proxy(url: URL) -> URL | None:
+    """Return the proxy that the environment names for an address (`HTTPS_PROXY`, `NO_PROXY`, ...), or None.
+
+    Raises:
+        ConfigurationError: If it is no http(s) URL.
+    """
+    if is_loopback(url) or urllib.request.proxy_bypass(url.host or ""):
+        return None
+    proxy = urllib.request.getproxies().get(url.scheme)
+    return None if proxy is None else checked_proxy(proxy)
+
+
+class BaseAddress:
+    """Where the service is; everything that is asked lies below it, or at least at the same origin.
+
+    Args:
+        url: As `checked_url` returned it.
+
+    Attributes:
+        url: Without a slash at the end.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self._prefix = url.raw_path.rstrip("/")
+        self.url = url.with_path(self._prefix, encoded=True)
+
+    def at(self, path: str) -> URL:
+        """Return the address of a percent-encoded path below the base, or that of a whole URL at the same origin.
+
+        Raises:
+            ValueError: If the whole URL leads to another origin, carries credentials or is none.
+        """
+        if path.startswith("/"):
+            if "?" not in path:
+                return self.url.with_path(self._prefix + path, encoded=True)
+            return URL(f"{self.url}{path}", encoded=True)
+        url = URL(path)
+        if not same_origin(url, self.url):
+            raise ValueError(f"it leads away from {self.url.origin()}")
+        return url.with_fragment(None)
 
 
 def _parsed(text: object, name: str) -> URL:

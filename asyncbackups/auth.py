@@ -25,7 +25,7 @@ from asyncbackups.errors import (
     TransportError,
 )
 from asyncbackups.policies import token_may_heal
-from asyncbackups.redaction import Redactor, Secret
+from asyncbackups.redaction import Secret
 from asyncbackups.wire.codec import decode_json, excerpt_of
 from asyncbackups.wire.http import Response
 
@@ -290,9 +290,10 @@ class ClientCredentials:
         }
         return Secret(urlencode(fields))
 
-    def _explained(self, error: ApiError | ProtocolError) -> BackupsError:
+    @staticmethod
+    def _explained(error: ApiError | ProtocolError) -> BackupsError:
         """Tell an endpoint that is unwell from one that goes on refusing (RFC 6749 section 5.2: 400 or 401)."""
-        said = Redactor(self.secrets()).text(error.excerpt)
+        said = error.excerpt  # the transport has taken the secrets out of it
         if isinstance(error, ApiError) and token_may_heal(error):
             return TransportError(
                 f"no token could be had, the token endpoint answered {error.status}; it said: {said}",

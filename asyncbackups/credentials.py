@@ -10,11 +10,13 @@ from multidict import CIMultiDict
 from asyncbackups.auth import ClientCredentials, RenewableTokenSource, TokenSource, checked_token
 from asyncbackups.errors import AuthenticationError, BackupsError, ConfigurationError, TransportError
 from asyncbackups.redaction import Redactor
+from asyncbackups.wire.http import Kind, Request
 
 __all__ = ["NO_CREDENTIAL", "Credential", "Credentials"]
 
 # How many past tokens may still be echoed by answers that are on their way.
 _REMEMBERED = 4
+_FORM = "application/x-www-form-urlencoded"
 
 
 class Credential:
@@ -35,6 +37,18 @@ class Credential:
 
     def __repr__(self) -> str:
         return "<credential>"
+
+    def headers_for(self, request: Request) -> CIMultiDict[str]:
+        """Return the headers of a request; not to be changed."""
+        if request.body is None and request.etag is None:
+            return self.headers
+        headers = self.headers.copy()
+        if request.body is not None:
+            headers["Content-Type"] = _FORM if request.kind is Kind.TOKEN else "application/json"
+        # A tag that could not have come in a header does not go out in one.
+        if request.etag is not None and request.etag.isascii() and request.etag.isprintable():
+            headers["If-None-Match"] = request.etag
+        return headers
 
 
 NO_CREDENTIAL = Credential("")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections
 import logging
 import ssl as tls
-import urllib.request
 from collections.abc import Mapping
 from random import Random
 from typing import Any
@@ -21,7 +20,7 @@ from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from asyncbackups.addresses import checked_proxy, checked_url, is_loopback, same_origin
+from asyncbackups.addresses import BaseAddress, checked_proxy, checked_url, environment_proxy
 from asyncbackups.auth import ClientCredentials, TokenSource
 from asyncbackups.checks import integer
 from asyncbackups.clock import Clock, SystemClock
@@ -54,7 +53,6 @@ _MEBIBYTE = 1024 * 1024
 _KEEPALIVE = 30.0
 _CLEAN = frozenset({200, 304})
 _DETAIL = 300
-_FORM = "application/x-www-form-urlencoded"
 
 # What aiohttp raises, and what it means here; the first that fits counts.
 _FAULTS: tuple[tuple[type[Exception], type[TransportError], str], ...] = (
@@ -73,7 +71,6 @@ _FAULTS: tuple[tuple[type[Exception], type[TransportError], str], ...] = (
     (aiohttp.ClientError, TransportError, "the connection broke"),
     (OSError, TransportError, "the connection broke"),
 )
-_RAISED = (aiohttp.ClientError, OSError, RuntimeError)
 
 
 class Transport:
@@ -120,12 +117,11 @@ class Transport:
         clock: Clock | None = None,
         random: Random | None = None,
     ) -> None:
-        self._base = checked_url(base_url, "base_url", insecure_http=insecure_http)
-        self._prefix = self._base.raw_path.rstrip("/")
+        self._base = BaseAddress(checked_url(base_url, "base_url", insecure_http=insecure_http))
         self._credentials = Credentials(auth, faults=(OSError, aiohttp.ClientError))
         self._given = _checked_session(session, ssl=ssl, trust_env=trust_env)
         self._proxy = None if proxy is None else checked_proxy(proxy)
-        if self._proxy is not None and self._base.scheme == "http" and not insecure_http:
+        if self._proxy is not None and self._base.url.scheme == "http" and not insecure_http:
             raise ConfigurationError("plain http through a proxy shows the token to it: use https, or insecure_http")
         self._max_answer_bytes = integer(max_answer_bytes, "max_answer_bytes", lowest=1)
         self._ssl, self._trust_env = ssl, trust_env
@@ -138,7 +134,7 @@ class Transport:
         self.requests: collections.Counter[Kind] = collections.Counter()
 
     def __repr__(self) -> str:
-        return f"<Transport to {self._base}>"
+        return f"<Transport to {self._base.url}>"
 
     async def open(self) -> None:
         """Make the session. Opening what is open changes nothing."""
@@ -149,7 +145,7 @@ class Transport:
         source = self._credentials.source
         if isinstance(source, ClientCredentials):
             source.bind(self._send_form, self._clock)
-        self._base_proxy = self._proxy_for(self._base)
+        self._base_proxy = self._proxy_for(self._base.url)
 
     async def close(self) -> None:
         """Close what was opened. Requests on their way fail; closing what is closed changes nothing."""
@@ -244,13 +240,18 @@ class Transport:
             answer = await session.request(
                 request.method,
                 url,
-                headers=_headers_of(request, credential),
+                headers=credential.headers_for(request),
                 data=request.body,
                 allow_redirects=False,
                 proxy=self._base_proxy if request.kind is not Kind.TOKEN else self._proxy_for(url),
             )
             body = await self._body_of(answer, request, url, attempt)
-        except _RAISED as exc:
+        except RuntimeError as exc:
+            if not session.closed:
+                raise
+            _scrub(exc, self._redactor())
+            raise ClientClosedError("the client, or the aiohttp session given to it, is closed") from exc
+        except (aiohttp.ClientError, OSError) as exc:
             raise self._translated(exc, request, url, attempt) from exc
         response = Response(
             status=answer.status,
@@ -261,6 +262,8 @@ class Transport:
             attempt=attempt,
             seconds=self._clock.monotonic() - started,
         )
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s %s: %d, %d bytes in %.3f s", request.method, url, answer.status, len(body), response.seconds)
         if answer.status in _CLEAN and credential.needle not in body and hdrs.LINK not in answer.headers:
             return response
         # The token endpoint's own answer may hold the token that was in use before, and has to.
@@ -303,11 +306,8 @@ class Transport:
             attempt=attempt,
         )
 
-    def _translated(self, exc: Exception, request: Request, url: URL, attempt: int) -> Exception:
+    def _translated(self, exc: Exception, request: Request, url: URL, attempt: int) -> TransportError:
         """Return the error of ours that stands for one of aiohttp's; the one table says which."""
-        if isinstance(exc, RuntimeError):
-            closed = self._session is None or self._session.closed
-            return ClientClosedError("the client, or the aiohttp session given to it, is closed") if closed else exc
         redactor = self._redactor()
         _scrub(exc, redactor)
         cls, what = next((cls, what) for kind, cls, what in _FAULTS if isinstance(exc, kind))
@@ -319,31 +319,17 @@ class Transport:
         return self._credentials.redactor(*([self._proxy.password] if self._proxy and self._proxy.password else []))
 
     def _url_of(self, request: Request) -> URL:
-        path = request.path
-        if path.startswith("/"):
-            if "?" not in path:
-                return self._base.with_path(self._prefix + path, encoded=True)
-            return URL(f"{self._base}{path}", encoded=True)
         try:
-            url = URL(path)
-            same = same_origin(url, self._base)
-        except ValueError:
-            same = False
-        if not same:
+            return self._base.at(request.path)
+        except ValueError as exc:
             raise ProtocolError(
-                f"a link leads away from {self._base.origin()}, and the token would go along; it is not followed",
+                f"a link is not followed ({exc}): the token would go along",
                 method=request.method,
-                excerpt=excerpt_of(self._redactor().text(path).encode("utf-8", "replace")),
-            )
-        return url.with_fragment(None)
+                excerpt=excerpt_of(self._redactor().text(request.path).encode("utf-8", "replace")),
+            ) from None
 
     def _proxy_for(self, url: URL) -> URL | None:
-        if self._proxy is not None or not self._trust_env or is_loopback(url):
-            return self._proxy
-        if urllib.request.proxy_bypass(url.host or ""):
-            return None
-        proxy = urllib.request.getproxies().get(url.scheme)
-        return None if proxy is None else checked_proxy(proxy)
+        return self._proxy or (environment_proxy(url) if self._trust_env else None)
 
     def _own_session(self) -> aiohttp.ClientSession:
         # One more than the requests in flight: a token may be on its way beside them.
@@ -387,17 +373,6 @@ class Transport:
         return session
 
 
-def _headers_of(request: Request, credential: Credential) -> CIMultiDict[str]:
-    if request.body is None and request.etag is None:
-        return credential.headers
-    headers = credential.headers.copy()
-    if request.body is not None:
-        headers[hdrs.CONTENT_TYPE] = _FORM if request.kind is Kind.TOKEN else "application/json"
-    if request.etag is not None and request.etag.isascii() and request.etag.isprintable():
-        headers[hdrs.IF_NONE_MATCH] = request.etag
-    return headers
-
-
 def _scrub(exc: Exception, redactor: Redactor) -> None:
     """Make one of aiohttp's exceptions fit to be chained: it may hold the request's headers and a proxy's password.
 
@@ -405,8 +380,9 @@ def _scrub(exc: Exception, redactor: Redactor) -> None:
     """
     exc.__traceback__ = exc.__cause__ = exc.__context__ = None
     if isinstance(exc, aiohttp.ClientResponseError):
-        info = exc.request_info
-        exc.request_info = aiohttp.RequestInfo(info.url, info.method, CIMultiDictProxy(CIMultiDict()), info.real_url)
+        # The URL of a proxy that refused may hold its password.
+        url = exc.request_info.url.with_user(None)
+        exc.request_info = aiohttp.RequestInfo(url, exc.request_info.method, CIMultiDictProxy(CIMultiDict()), url)
         exc.headers = None
         exc.args = (exc.request_info, ())
     elif isinstance(exc, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):

@@ -1,0 +1,121 @@
+"""A clock that stands still until it is moved by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+
+class FakeTimer:
+    """A callback and its time; the clock forgets it when it is cancelled."""
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self._callback: Callable[[], object] | None = callback
+
+    @property
+    def cancelled(self) -> bool:
+        return self._callback is None
+
+    def cancel(self) -> None:
+        self._callback = None
+
+    def fire(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
+
+
+class FakeClock:
+    """Implements `asyncbackups.clock.Clock`.
+
+    Args:
+        start: What `monotonic` returns at first.
+        utc: What `utcnow` returns at first.
+        hurried: Whether a sleep moves the clock itself instead of waiting to be woken: for what one task runs alone.
+
+    Attributes:
+        slept: Every duration that was slept for, in seconds.
+    """
+
+    def __init__(
+        self,
+        start: float = 1000.0,
+        utc: datetime = datetime(2024, 1, 29, 9, 53, 9, tzinfo=UTC),
+        *,
+        hurried: bool = False,
+    ) -> None:
+        self._now = start
+        self._start = start
+        self._utc = utc
+        self._hurried = hurried
+        self._timers: list[tuple[float, int, FakeTimer]] = []
+        self._order = itertools.count()
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def utcnow(self) -> datetime:
+        return self._utc + timedelta(seconds=self._now - self._start)
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> FakeTimer:
+        timer = FakeTimer(callback)
+        heapq.heappush(self._timers, (when, next(self._order), timer))
+        return timer
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if self._hurried:
+            self.advance(max(0.0, seconds))
+        if seconds <= 0 or self._hurried:
+            await asyncio.sleep(0)
+            return
+        woken = asyncio.get_running_loop().create_future()
+        timer = self.call_at(self._now + seconds, lambda: woken.done() or woken.set_result(None))
+        try:
+            await woken
+        finally:
+            timer.cancel()
+
+    def next_timer(self) -> float | None:
+        """Return when the next callback is due, or None."""
+        while self._timers and self._timers[0][2].cancelled:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    @property
+    def sleepers(self) -> int:
+        """How many callbacks are waiting; a sleep is one."""
+        return sum(not timer.cancelled for _, _, timer in self._timers)
+
+    def advance(self, seconds: float) -> None:
+        """Move on, calling back in order what comes due; tasks run when the caller next awaits."""
+        target = self._now + seconds
+        while (due := self.next_timer()) is not None and due <= target:
+            self._now = max(self._now, due)
+            heapq.heappop(self._timers)[2].fire()
+        self._now = max(self._now, target)
+
+    async def run(self, seconds: float, *, turns: int = 20) -> None:
+        """Move on from callback to callback, and let the tasks run in between.
+
+        Args:
+            seconds: How far to move.
+            turns: How many turns of the event loop tasks get before and after each step.
+        """
+        target = self._now + seconds
+        await settle(turns)
+        while (due := self.next_timer()) is not None and due <= target:
+            self.advance(max(0.0, due - self._now))
+            await settle(turns)
+        self.advance(target - self._now)
+        await settle(turns)
+
+
+async def settle(turns: int = 20) -> None:
+    """Let every task run until it waits for something that is not another task's next step."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
