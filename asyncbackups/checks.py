@@ -7,16 +7,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-import attrs
-
 from asyncbackups.errors import ConfigurationError
 
 __all__ = [
     "Seconds",
     "at_least",
     "between",
-    "duration",
+    "in_seconds",
     "integer",
+    "lasting",
     "not_blank",
     "number",
     "optional",
@@ -79,12 +78,12 @@ def number(value: object, name: str) -> float:
     return finite
 
 
-def _seconds_of_field(value: Seconds, field: attrs.Attribute[Any]) -> float:
-    return seconds(value, field.name)
-
-
-duration = attrs.Converter(_seconds_of_field, takes_field=True)
-"""An attrs converter: `seconds`, in a message that names the field."""
+def in_seconds(value: Seconds) -> float:
+    """Return a duration in seconds, and what is none as it is: an attrs converter, after which `lasting` judges."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    finite = _finite(value)
+    return value if finite is None else finite
 
 
 def text(value: object, name: str) -> str:
@@ -139,16 +138,21 @@ def integer(value: object, name: str, *, lowest: int) -> int:
     return value
 
 
-def at_least(lowest: float, *, exclusive: bool = False) -> Validator:
+def at_least(lowest: float, *, exclusive: bool = False, what: str = "a number") -> Validator:
     """Build an attrs validator: a finite number not below `lowest`, or above it with `exclusive`."""
 
     def check(_: object, attribute: Any, value: object) -> None:
         finite = _finite(value)
         if finite is None or finite < lowest or (exclusive and finite == lowest):
             bound = "greater than" if exclusive else "at least"
-            raise ConfigurationError(f"{attribute.name} must be a number {bound} {lowest}, not {shown(value)}")
+            raise ConfigurationError(f"{attribute.name} must be {what} {bound} {lowest}, not {shown(value)}")
 
     return check
+
+
+def lasting(lowest: float, *, exclusive: bool = False) -> Validator:
+    """Build an attrs validator for a duration that `in_seconds` has converted: as `at_least`, in its own words."""
+    return at_least(lowest, exclusive=exclusive, what="a finite number of seconds or a timedelta,")
 
 
 def between(lowest: float, highest: float) -> Validator:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import attrs
 
-from asyncbackups.checks import at_least, between, integer, optional, seconds
+from asyncbackups.checks import at_least, between, in_seconds, integer, lasting, number, optional, shown
 from asyncbackups.errors import ApiError, BackupsError, CertificateError, ConfigurationError, TransportError
 
 __all__ = ["CreatePolicy", "Limits", "PollingPolicy", "RetryPolicy", "Timeouts", "may_heal", "token_may_heal"]
@@ -27,6 +27,19 @@ def may_heal(error: BackupsError) -> bool:
 def token_may_heal(error: BackupsError) -> bool:
     """Whether asking the token endpoint again may help: also on any 5xx, for a token too many does no harm."""
     return may_heal(error) or (isinstance(error, ApiError) and error.status is not None and error.status >= 500)
+
+
+def _flag(_: object, attribute: attrs.Attribute[bool], value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{attribute.name} must be True or False, not {shown(value)}")
+
+
+def _interval(initial: float, factor: float, maximum: float, number: int) -> float:
+    """Return the n-th interval of an exponential backoff, counted from 0, whatever the numbers are."""
+    try:
+        return min(maximum, initial * factor**number)
+    except OverflowError:
+        return maximum
 
 
 def _natural(_: object, attribute: attrs.Attribute[int], value: object) -> None:
@@ -55,10 +68,10 @@ class RetryPolicy:
     """
 
     attempts: int = attrs.field(default=4, validator=_count)
-    initial: float = attrs.field(default=0.5, converter=seconds, validator=at_least(0))
-    factor: float = attrs.field(default=2.0, converter=float, validator=at_least(1))
-    maximum: float = attrs.field(default=30.0, converter=seconds, validator=at_least(0))
-    retry_after_maximum: float = attrs.field(default=300.0, converter=seconds, validator=at_least(0))
+    initial: float = attrs.field(default=0.5, converter=in_seconds, validator=lasting(0))
+    factor: float = attrs.field(default=2.0, validator=at_least(1))
+    maximum: float = attrs.field(default=30.0, converter=in_seconds, validator=lasting(0))
+    retry_after_maximum: float = attrs.field(default=300.0, converter=in_seconds, validator=lasting(0))
     quota: int = attrs.field(default=100, validator=_count)
 
     def delay(self, attempt: int, *, draw: float, retry_after: float | None = None) -> float:
@@ -73,15 +86,14 @@ class RetryPolicy:
         Returns:
             Seconds.
         """
-        # Beyond 2**64 the exponent no longer matters, but would overflow.
-        interval = min(self.maximum, self.initial * self.factor ** min(attempt - 1, 64))
+        interval = _interval(self.initial, self.factor, self.maximum, attempt - 1)
         asked = min(retry_after or 0.0, self.retry_after_maximum)
         return asked + draw * interval
 
 
 def _unresolved(_: object, attribute: attrs.Attribute[str], value: object) -> None:
     if value not in {"raise", "duplicate"}:
-        raise ConfigurationError(f"{attribute.name} must be 'raise' or 'duplicate', not {value!r}")
+        raise ConfigurationError(f"{attribute.name} must be 'raise' or 'duplicate', not {shown(value)}")
 
 
 @attrs.frozen(kw_only=True)
@@ -100,11 +112,11 @@ class CreatePolicy:
             "duplicate": send again, and say so (`BackupCreated.possible_duplicate`).
     """
 
-    marker: bool = True
-    adopt_by_time: bool = True
-    settle: float = attrs.field(default=60.0, converter=seconds, validator=at_least(0))
+    marker: bool = attrs.field(default=True, validator=_flag)
+    adopt_by_time: bool = attrs.field(default=True, validator=_flag)
+    settle: float = attrs.field(default=60.0, converter=in_seconds, validator=lasting(0))
     resends: int = attrs.field(default=2, validator=_natural)
-    patience: float = attrs.field(default=900.0, converter=seconds, validator=at_least(0))
+    patience: float = attrs.field(default=900.0, converter=in_seconds, validator=lasting(0))
     unresolved: str = attrs.field(default="raise", validator=_unresolved)
 
 
@@ -120,7 +132,6 @@ class Limits:
     concurrency: int = attrs.field(default=32, validator=_count)
     requests_per_second: float | None = attrs.field(
         default=None,
-        converter=attrs.converters.optional(float),
         validator=optional(at_least(0, exclusive=True)),
     )
 
@@ -135,12 +146,12 @@ class Timeouts:
         read: The longest silence of the server within an answer, in seconds; None leaves it to `total`.
     """
 
-    total: float = attrs.field(default=60.0, converter=seconds, validator=at_least(0, exclusive=True))
-    connect: float = attrs.field(default=10.0, converter=seconds, validator=at_least(0, exclusive=True))
+    total: float = attrs.field(default=60.0, converter=in_seconds, validator=lasting(0, exclusive=True))
+    connect: float = attrs.field(default=10.0, converter=in_seconds, validator=lasting(0, exclusive=True))
     read: float | None = attrs.field(
         default=None,
-        converter=attrs.converters.optional(seconds),
-        validator=optional(at_least(0, exclusive=True)),
+        converter=attrs.converters.optional(in_seconds),
+        validator=optional(lasting(0, exclusive=True)),
     )
 
 
@@ -148,27 +159,40 @@ class Timeouts:
 class PollingPolicy:
     """When to ask again about a backup in flight.
 
-    Where nothing is known of how long backups take, polling is exponential backoff with full jitter: the n-th
-    delay is uniform up to ``min(maximum, initial * factor**n)``. What is learned refines that.
+    Where nothing is known of how long backups take, polling is exponential backoff with jitter: the n-th interval is
+    ``min(maximum, initial * factor**n)``, of which a random part up to `jitter` is left out. What is learned refines
+    that. The defaults were found by the exact simulation in ``benchmarks/schedules.py``.
+
+    What `request_worth` buys, for backups of 131 s (median; sigma 0.4) of which 30 were seen before:
+
+        request_worth, s | alone: requests, delay | 100 in flight: requests each, delay
+                       1 |      7.5      6.4 s    |      0.70      2.1 s
+                       2 |      5.5      9.0 s    |      0.50      2.8 s
+                       5 |      3.7     13.5 s    |      0.32      4.4 s
+                      10 |      2.9     18.4 s    |      0.23      6.2 s
+                      20 |      2.2     25.2 s    |      0.17      8.2 s
+                      60 |      1.6     40.8 s    |      0.11     13.4 s
 
     Attributes:
         initial: The first backoff interval, in seconds.
         factor: How much each interval is longer than the last.
-        maximum: The longest interval, in seconds.
-        jitter: Which part of each backoff interval is random: 1 is full jitter, 0 none.
+        maximum: The longest backoff interval, in seconds. Where backups are known to take long, the schedule may wait
+            longer, as far as that knowledge is trusted (never ten times as long).
+        jitter: Which part of each backoff interval is random: 1 is full jitter, 0 none. Full jitter is right where many
+            clients come back after one fault; for polling it costs nearly twice the delay at equal requests.
         request_worth: How many seconds of delay of the news one request is worth: the one knob of the learned
             schedule. Four times as much halves the requests and doubles the delay.
         coalesce: Whether one list may stand for many gets.
-        learn: Whether the schedule is refined by how long backups were seen to take.
+        learn: Whether the schedule is refined by how long backups were seen to take; without, it is plain backoff.
     """
 
-    initial: float = attrs.field(default=2.0, converter=seconds, validator=at_least(0, exclusive=True))
-    factor: float = attrs.field(default=2.0, converter=float, validator=at_least(1))
-    maximum: float = attrs.field(default=60.0, converter=seconds, validator=at_least(0, exclusive=True))
-    jitter: float = attrs.field(default=1.0, converter=float, validator=between(0, 1))
-    request_worth: float = attrs.field(default=10.0, converter=seconds, validator=at_least(0, exclusive=True))
-    coalesce: bool = True
-    learn: bool = True
+    initial: float = attrs.field(default=5.0, converter=in_seconds, validator=lasting(0, exclusive=True))
+    factor: float = attrs.field(default=1.5, validator=at_least(1))
+    maximum: float = attrs.field(default=60.0, converter=in_seconds, validator=lasting(0, exclusive=True))
+    jitter: float = attrs.field(default=0.25, validator=between(0, 1))
+    request_worth: float = attrs.field(default=5.0, converter=in_seconds, validator=lasting(0, exclusive=True))
+    coalesce: bool = attrs.field(default=True, validator=_flag)
+    learn: bool = attrs.field(default=True, validator=_flag)
 
     def __attrs_post_init__(self) -> None:
         if self.maximum < self.initial:
@@ -184,11 +208,16 @@ class PollingPolicy:
         Returns:
             Seconds: with full jitter uniform in (0, interval].
         """
-        interval = min(self.maximum, self.initial * self.factor ** min(number, 64))
-        return interval * (1 - self.jitter * draw)
+        return _interval(self.initial, self.factor, self.maximum, number) * (1 - self.jitter * draw)
 
     def sped_up(self, speed: float) -> PollingPolicy:
-        """Return the policy for a world that runs `speed` times faster: every duration divided by it."""
+        """Return the policy for a world that runs `speed` times faster: every duration divided by it.
+
+        Raises:
+            ConfigurationError: If `speed` is not a positive number.
+        """
+        if number(speed, "speed") <= 0:
+            raise ConfigurationError(f"speed must be a positive number, not {shown(speed)}")
         return attrs.evolve(
             self,
             initial=self.initial / speed,

@@ -42,7 +42,7 @@ GROUPS = (1, 10, 100, 1000)
 CADENCES = tuple(np.geomspace(0.1, 4, 12))  # scales of a whole policy, for comparison at equal requests
 WORTHS = (1, 2, 5, 10, 20, 60)
 COMPARED = (2, 12)  # requests for each backup between which the distance from the optimum is stated
-POLICY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0.25, request_worth=5)
+POLICY = PollingPolicy()
 
 
 @attrs.frozen

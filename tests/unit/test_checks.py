@@ -23,7 +23,7 @@ ANYTHING = st.one_of(
 
 @attrs.frozen
 class Given:
-    wait: float = attrs.field(default=1.0, converter=checks.duration)
+    wait: float = attrs.field(default=1.0, converter=checks.in_seconds, validator=checks.lasting(0))
     low: float = attrs.field(default=1, validator=checks.at_least(1))
     above: float = attrs.field(default=1, validator=checks.at_least(0, exclusive=True))
     part: float = attrs.field(default=1, validator=checks.between(0, 1))
@@ -44,10 +44,12 @@ def test_seconds_refuses_what_is_no_finite_number(value: Any) -> None:
         checks.seconds(value, "deadline")
 
 
-def test_duration_names_the_field() -> None:
-    """As an attrs converter, the message names the field."""
+def test_a_field_in_seconds_takes_timedeltas_and_is_named_in_the_message() -> None:
+    """A converter turns timedeltas into seconds; the validator after it names the field."""
     assert Given(wait=timedelta(seconds=3)).wait == 3.0  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match=r"^wait must be a finite number of seconds or a timedelta, not 'x'"):
+    with pytest.raises(
+        ConfigurationError, match=r"^wait must be a finite number of seconds or a timedelta, at least 0, not 'x'"
+    ):
         Given(wait="x")  # type: ignore[arg-type]
 
 

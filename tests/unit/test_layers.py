@@ -30,7 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         {"addresses", "auth", "credentials", "environment", "pace", "redaction", "regions", "retries", "transport"}
     ),
     frozenset({"operations"}),
-    frozenset({"engine"}),
+    frozenset({"creating", "engine", "reconcile"}),
     frozenset({"bulk", "journal", "watch"}),
     frozenset({"client"}),
     frozenset({"__main__", "cli"}),
@@ -48,7 +48,7 @@ LEAVES = {
 }
 """Parts that may know less than their layer allows."""
 
-PURE = frozenset({"checks", "errors", "events", "models", "policies", "polling", "wire"})
+PURE = frozenset({"checks", "errors", "events", "models", "policies", "polling", "reconcile", "wire"})
 IMPURE = frozenset({"aiohttp", "anyio", "asyncio", "random", "sqlite3", "time"})
 PUBLIC_SUBMODULES = frozenset({"cli", SIMULATOR})
 """What the command line may use, beside the names of the package itself."""
