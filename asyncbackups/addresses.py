@@ -8,7 +8,8 @@ import urllib.request
 from yarl import URL
 
 from asyncbackups.checks import not_blank
-from asyncbackups.errors import ConfigurationError
+from asyncbackups.errors import ConfigurationError, ProtocolError
+from asyncbackups.wire.codec import excerpt_of
 
 __all__ = ["BaseAddress", "checked_proxy", "checked_url", "environment_proxy", "is_loopback", "same_origin"]
 
@@ -94,18 +95,23 @@ class BaseAddress:
         self.url = url.with_path(self._prefix, encoded=True)
 
     def at(self, path: str) -> URL:
-        """Return the address of a percent-encoded path below the base, or that of a whole URL at the same origin.
+        """Return the address of a percent-encoded path below the base, or that of a link: a whole URL.
 
         Raises:
-            ValueError: If the whole URL leads to another origin, carries credentials or is none.
+            ProtocolError: If a link leads to another origin, carries credentials or is no URL.
         """
         if path.startswith("/"):
             if "?" not in path:
                 return self.url.with_path(self._prefix + path, encoded=True)
             return URL(f"{self.url}{path}", encoded=True)
-        url = URL(path)
-        if not same_origin(url, self.url):
-            raise ValueError(f"it leads away from {self.url.origin()}")
+        try:
+            url = URL(path)
+            followed = same_origin(url, self.url)
+        except ValueError:
+            followed = False
+        if not followed:
+            reason = f"a link that leads away from {self.url.origin()} is not followed: the token would go along"
+            raise ProtocolError(reason, excerpt=excerpt_of(path.encode("utf-8", "replace")))
         return url.with_fragment(None)
 
 

@@ -117,22 +117,30 @@ def lease_of(response: Response, *, asked_at: float) -> Lease:
         AuthenticationError: If there is no token in it, the token cannot be put into a header, or is no bearer token.
             The answer is not quoted: what is in it may be a token.
     """
+    token, lifetime, flaw = _read(response.body)
+    if flaw:
+        raise AuthenticationError(
+            status=response.status, method=response.method, url=response.url, reason=f"the token endpoint gave {flaw}"
+        )
+    margin = min(_MARGIN, lifetime * _MARGIN_SHARE)
+    return Lease(token, asked_at + lifetime - margin, asked_at + lifetime, margin / _TRIES_IN_MARGIN)
+
+
+def _read(body: bytes) -> tuple[str, float, str]:
+    """Return token, lifetime, and what is wrong with them: apart from what raises, whose locals may be printed."""
     try:
-        raw = decode_json(response.body)
+        raw = decode_json(body)
     except ProtocolError:
         raw = None
     if not isinstance(raw, dict) or not isinstance(raw.get("access_token"), str):
-        raise _refusal(response, "the token endpoint's answer holds no access_token")
+        return "", 0.0, "no access_token"
     kind = raw.get("token_type", "Bearer")
     if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise _refusal(response, "the token endpoint gave a token that is no bearer token")
+        return "", 0.0, "a token that is no bearer token"
     try:
-        token = checked_token(raw["access_token"])
+        return checked_token(raw["access_token"]), _lifetime(raw.get("expires_in")), ""
     except ConfigurationError as exc:
-        raise _refusal(response, f"the token endpoint gave a token that cannot be used: {exc}") from None
-    lifetime = _lifetime(raw.get("expires_in"))
-    margin = min(_MARGIN, lifetime * _MARGIN_SHARE)
-    return Lease(token, asked_at + lifetime - margin, asked_at + lifetime, margin / _TRIES_IN_MARGIN)
+        return "", 0.0, f"a token that cannot be used: {exc}"
 
 
 def _lifetime(raw: object) -> float:
@@ -141,10 +149,6 @@ def _lifetime(raw: object) -> float:
     except (ValueError, OverflowError):
         lifetime = math.nan
     return min(lifetime, _LONGEST_LIFETIME) if lifetime > 0 else _LIFETIME_UNKNOWN
-
-
-def _refusal(response: Response, reason: str) -> AuthenticationError:
-    return AuthenticationError(status=response.status, method=response.method, url=response.url, reason=reason)
 
 
 class ClientCredentials:

@@ -10,12 +10,14 @@ from multidict import CIMultiDict
 from asyncbackups.auth import ClientCredentials, RenewableTokenSource, TokenSource, checked_token
 from asyncbackups.errors import AuthenticationError, BackupsError, ConfigurationError, TransportError
 from asyncbackups.redaction import Redactor
-from asyncbackups.wire.http import Kind, Request
+from asyncbackups.wire.http import Kind, Request, Response
 
 __all__ = ["NO_CREDENTIAL", "Credential", "Credentials"]
 
 # How many past tokens may still be echoed by answers that are on their way.
 _REMEMBERED = 4
+# The answers that a get or a list has when all is well.
+_COMMON = frozenset({200, 304})
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -65,6 +67,7 @@ class Credentials:
     Attributes:
         fixed: The credential, where it never changes, else None.
         source: The token source, where there is one, else None.
+        passwords: Other secrets that must not be shown.
 
     Raises:
         ConfigurationError: If `auth` is neither, or the token cannot be put into a header.
@@ -73,6 +76,7 @@ class Credentials:
     def __init__(self, auth: object, *, faults: tuple[type[Exception], ...]) -> None:
         self.fixed: Credential | None = None
         self.source: TokenSource | None = None
+        self.passwords: set[str] = set()
         self._faults = faults
         self._last = NO_CREDENTIAL
         self._tokens: collections.deque[str] = collections.deque(maxlen=_REMEMBERED)
@@ -112,14 +116,26 @@ class Credentials:
         """Whether an error tells of the token endpoint, which was asked again already, and not of the service."""
         return isinstance(self.source, ClientCredentials) and getattr(error, "url", "") == self.source.token_url
 
-    def redactor(self, *others: str) -> Redactor:
-        """Return what takes the secrets out of a text.
+    def redactor(self) -> Redactor:
+        """Return what takes the tokens of late, the client secret and the passwords out of a text."""
+        own = self.source.secrets() if isinstance(self.source, ClientCredentials) else ()
+        return Redactor({*self._tokens, *own, *self.passwords})
+
+    def quotable(self, response: Response, request: Request, credential: Credential) -> Response:
+        """Return an answer without what echoes a secret, so that anybody may quote it; mostly that is itself.
 
         Args:
-            others: Further secrets.
+            response: What came.
+            request: What was asked.
+            credential: What was sent along.
         """
-        own = self.source.secrets() if isinstance(self.source, ClientCredentials) else ()
-        return Redactor({*self._tokens, *own, *others})
+        if response.status in _COMMON:
+            # The token endpoint's answer may hold the token that was in use before, and has to.
+            if request.kind is Kind.TOKEN:
+                return response
+            if credential.needle not in response.body and "Link" not in response.headers:
+                return response
+        return self.redactor().response(response)
 
     async def _asked(self, asking: Awaitable[str]) -> str:
         """Await a token source. What it raises is not about the request, which has not been sent."""

@@ -13,6 +13,8 @@ import math
 
 from asyncbackups.clock import Clock
 from asyncbackups.policies import Limits
+from asyncbackups.wire.answers import retry_after_of
+from asyncbackups.wire.http import Response
 
 __all__ = ["Pace", "Throttle"]
 
@@ -186,13 +188,16 @@ class Pace:
         """Give a slot back."""
         self._slots.release()
 
-    def throttled(self, *, started: float, retry_after: float | None) -> None:
-        """Slow everybody down, because the server asked for it.
+    def heard(self, response: Response, *, started: float) -> None:
+        """Slow everybody down where an answer asks for it: a 429, or any error with `Retry-After`.
 
         Args:
-            started: When the request had started that was refused.
-            retry_after: For how many seconds the server asked to be silent, or None.
+            response: An answer; one of 2xx never slows, for its `Retry-After` is about one resource.
+            started: When its request had started, in the clock's monotonic seconds.
         """
+        retry_after = retry_after_of(response.headers, now=self._clock.utcnow()) if response.status >= 400 else None
+        if retry_after is None and response.status != 429:
+            return
         now = self._clock.monotonic()
         rate = self._throttle.throttled(now, started=started, retry_after=retry_after)
         if rate is not None:

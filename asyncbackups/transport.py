@@ -11,11 +11,12 @@ from __future__ import annotations
 import collections
 import logging
 import ssl as tls
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
+import attrs
 from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
@@ -33,26 +34,23 @@ from asyncbackups.errors import (
     ClientClosedError,
     ConfigurationError,
     ConnectError,
-    ProtocolError,
     TransportError,
 )
 from asyncbackups.pace import Pace
 from asyncbackups.policies import Limits, RetryPolicy, Timeouts
 from asyncbackups.redaction import Redactor, Secret
 from asyncbackups.retries import Retries
-from asyncbackups.wire.answers import check_status, retry_after_of
-from asyncbackups.wire.codec import excerpt_of
+from asyncbackups.wire.answers import check_status
 from asyncbackups.wire.http import Kind, Request, Response
 
 __all__ = ["Transport"]
 
 _log = logging.getLogger(__name__)
+_E = TypeVar("_E", bound=BackupsError)
 
-_MEBIBYTE = 1024 * 1024
 # Gateways commonly close idle connections after 60 s or more: being first avoids writing into a closing one.
 _KEEPALIVE = 30.0
-_CLEAN = frozenset({200, 304})
-_DETAIL = 300
+_DETAIL_CHARACTERS = 300
 
 # What aiohttp raises, and what it means here; the first that fits counts.
 _FAULTS: tuple[tuple[type[Exception], type[TransportError], str], ...] = (
@@ -73,6 +71,19 @@ _FAULTS: tuple[tuple[type[Exception], type[TransportError], str], ...] = (
 )
 
 
+@attrs.frozen
+class _Sending:
+    """One attempt to send a request."""
+
+    request: Request
+    url: URL
+    attempt: int
+
+    def error(self, cls: Callable[..., _E], reason: str, **details: Any) -> _E:
+        """Build an error that says what was asked."""
+        return cls(reason, method=self.request.method, url=str(self.url), attempt=self.attempt, **details)
+
+
 class Transport:
     """Sends requests: paced, authorized, retried where that is harmless; every fault a typed error.
 
@@ -82,8 +93,8 @@ class Transport:
         retry: When an idempotent request is sent again.
         limits: How fast the calls go, all together.
         timeouts: How long one attempt may take.
-        session: The caller's session. Its connector, proxy, default headers, middlewares and traces are used and it is
-            not closed; its cookies, base URL, timeouts and credentials do not matter. None for an own one.
+        session: The caller's session: its connector, proxy, default headers and traces are used, its cookies, base
+            URL, timeouts, credentials and middlewares are not, and it is not closed. None for an own one.
         insecure_http: Whether plain http is allowed to other machines.
         max_answer_bytes: The largest answer that is read, after decompression.
         ssl: The TLS context of the own session; None for Python's default one (which knows `SSL_CERT_FILE`).
@@ -110,7 +121,7 @@ class Transport:
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
         session: aiohttp.ClientSession | None = None,
         insecure_http: bool = False,
-        max_answer_bytes: int = 64 * _MEBIBYTE,
+        max_answer_bytes: int = 64 * 1024 * 1024,
         ssl: tls.SSLContext | None = None,
         proxy: str | None = None,
         trust_env: bool = False,
@@ -120,13 +131,13 @@ class Transport:
         self._base = BaseAddress(checked_url(base_url, "base_url", insecure_http=insecure_http))
         self._credentials = Credentials(auth, faults=(OSError, aiohttp.ClientError))
         self._given = _checked_session(session, ssl=ssl, trust_env=trust_env)
-        self._proxy = None if proxy is None else checked_proxy(proxy)
+        self._proxy = _given_proxy(self._given) if proxy is None else checked_proxy(proxy)
         if self._proxy is not None and self._base.url.scheme == "http" and not insecure_http:
             raise ConfigurationError("plain http through a proxy shows the token to it: use https, or insecure_http")
         self._max_answer_bytes = integer(max_answer_bytes, "max_answer_bytes", lowest=1)
-        self._ssl, self._trust_env = ssl, trust_env
-        self._limits, self._timeouts = limits, timeouts
-        self._clock = clock or SystemClock()
+        self._ssl = ssl
+        self._trust_env = trust_env if self._given is None else self._given.trust_env
+        self._limits, self._timeouts, self._clock = limits, timeouts, clock or SystemClock()
         self._retries = Retries(retry, random or Random())  # noqa: S311 - jitter, no cryptography
         self._session: aiohttp.ClientSession | None = None
         self._base_proxy: URL | None = None
@@ -137,15 +148,20 @@ class Transport:
         return f"<Transport to {self._base.url}>"
 
     async def open(self) -> None:
-        """Make the session. Opening what is open changes nothing."""
+        """Make the session. Opening what is open changes nothing.
+
+        Raises:
+            ConfigurationError: If a proxy in the environment is no URL.
+            ClientClosedError: If the caller's session is closed.
+        """
         if self._session is not None:
             return
-        self.pace.bind()
+        self._base_proxy = self._proxy_for(self._base.url)
         self._session = self._own_session() if self._given is None else self._derived_session(self._given)
+        self.pace.bind()
         source = self._credentials.source
         if isinstance(source, ClientCredentials):
             source.bind(self._send_form, self._clock)
-        self._base_proxy = self._proxy_for(self._base.url)
 
     async def close(self) -> None:
         """Close what was opened. Requests on their way fail; closing what is closed changes nothing."""
@@ -172,18 +188,18 @@ class Transport:
             TransportError: No complete answer came, or no token could be had.
             ClientClosedError: The transport is not open.
         """
-        return await self._send(request, self._url_of(request), attempts)
+        return await self._send(request, self._base.at(request.path), attempts)
 
     async def _send(self, request: Request, url: URL, attempts: int | None) -> Response:
         attempt = 1
         while True:
             try:
-                response = await self._attempt(request, url, attempt)
+                response = await self._attempt(_Sending(request, url, attempt))
             except BackupsError as exc:
                 if self._credentials.comes_from(exc) and request.kind is not Kind.TOKEN:
                     raise
                 delay = self._retries.delay(exc, request, attempt=attempt, attempts=attempts)
-                if delay is None:
+                if delay is None or self._session is None:
                     raise
             else:
                 self._retries.quota.success()
@@ -191,49 +207,45 @@ class Transport:
             await self._clock.sleep(delay)
             attempt += 1
 
-    async def _attempt(self, request: Request, url: URL, attempt: int) -> Response:
+    async def _attempt(self, sending: _Sending) -> Response:
+        request = sending.request
         if request.kind is Kind.TOKEN:  # it is made inside another request's slot, for another service
-            return self._judged(await self._exchange(request, url, NO_CREDENTIAL, attempt))
+            return self._judged(await self._exchange(sending, NO_CREDENTIAL))
         started = await self.pace.enter()
         try:
-            credential = await self._credential_for(request)
-            response = await self._exchange(request, url, credential, attempt)
+            credential = self._credentials.fixed if request.authorized else NO_CREDENTIAL
+            if credential is None:
+                credential = await self._credentials.current()
+            response = await self._exchange(sending, credential)
             if response.status == 401 and request.authorized:
-                other = await self._credentials.another(credential)
-                if other is not credential:
-                    response = await self._exchange(request, url, other, attempt)
+                response = await self._once_more(sending, credential, response)
         finally:
             self.pace.leave()
         if 200 <= response.status < 300:
             return response
-        if response.status >= 400:
-            self._slow_down(response, started)
+        self.pace.heard(response, started=started)
         return self._judged(response)
 
-    async def _credential_for(self, request: Request) -> Credential:
-        if not request.authorized:
-            return NO_CREDENTIAL
-        return self._credentials.fixed or await self._credentials.current()
+    async def _once_more(self, sending: _Sending, refused: Credential, response: Response) -> Response:
+        """After a 401 send again, if there is another credential: what was refused was not acted upon."""
+        other = await self._credentials.another(refused)
+        return response if other is refused else await self._exchange(sending, other)
 
     def _judged(self, response: Response) -> Response:
         check_status(response, now=self._clock.utcnow())
         return response
 
-    def _slow_down(self, response: Response, started: float) -> None:
-        retry_after = retry_after_of(response.headers, now=self._clock.utcnow())
-        if retry_after is not None or response.status == 429:
-            self.pace.throttled(started=started, retry_after=retry_after)
-
     async def _send_form(self, url: str, form: Secret) -> Response:
         """Post a form to the token endpoint: for `ClientCredentials`."""
-        body = form.reveal().encode()
-        request = Request(kind=Kind.TOKEN, method="POST", path=url, body=body, authorized=False)
+        # In no local variable: what prints the locals of a traceback would show the secret.
+        request = Request(kind=Kind.TOKEN, method="POST", path=url, body=form.reveal().encode(), authorized=False)
         return await self._send(request, URL(url), None)
 
-    async def _exchange(self, request: Request, url: URL, credential: Credential, attempt: int) -> Response:
+    async def _exchange(self, sending: _Sending, credential: Credential) -> Response:
         session = self._session
         if session is None:
             raise ClientClosedError("the client is not open: use it within `async with`")
+        request, url = sending.request, sending.url
         self.requests[request.kind] += 1
         started = self._clock.monotonic()
         try:
@@ -245,43 +257,38 @@ class Transport:
                 allow_redirects=False,
                 proxy=self._base_proxy if request.kind is not Kind.TOKEN else self._proxy_for(url),
             )
-            body = await self._body_of(answer, request, url, attempt)
+            body = await self._body_of(answer, sending)
         except RuntimeError as exc:
             if not session.closed:
                 raise
-            _scrub(exc, self._redactor())
+            _scrub(exc, self._credentials.redactor())
             raise ClientClosedError("the client, or the aiohttp session given to it, is closed") from exc
         except (aiohttp.ClientError, OSError) as exc:
-            raise self._translated(exc, request, url, attempt) from exc
+            raise self._translated(exc, sending) from exc
         response = Response(
             status=answer.status,
             headers=answer.headers,
             body=body,
             method=request.method,
             url=str(url),
-            attempt=attempt,
+            attempt=sending.attempt,
             seconds=self._clock.monotonic() - started,
         )
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s %s: %d, %d bytes in %.3f s", request.method, url, answer.status, len(body), response.seconds)
-        if answer.status in _CLEAN and credential.needle not in body and hdrs.LINK not in answer.headers:
-            return response
-        # The token endpoint's own answer may hold the token that was in use before, and has to.
-        return (
-            response if request.kind is Kind.TOKEN and answer.status in _CLEAN else self._redactor().response(response)
-        )
+        return self._credentials.quotable(response, request, credential)
 
-    async def _body_of(self, answer: aiohttp.ClientResponse, request: Request, url: URL, attempt: int) -> bytes:
+    async def _body_of(self, answer: aiohttp.ClientResponse, sending: _Sending) -> bytes:
         headers = answer.headers
         length = headers.get(hdrs.CONTENT_LENGTH)
-        if length is not None and hdrs.CONTENT_ENCODING not in headers and hdrs.TRANSFER_ENCODING not in headers:
-            if int(length) <= self._max_answer_bytes:
-                return await answer.read()
+        if length is None or hdrs.CONTENT_ENCODING in headers or hdrs.TRANSFER_ENCODING in headers:
+            return await self._counted_body_of(answer, sending)
+        if int(length) > self._max_answer_bytes:
             answer.close()
-            raise self._too_large(answer, request, url, attempt)
-        return await self._counted_body_of(answer, request, url, attempt)
+            raise self._too_large(answer, sending)
+        return await answer.read()
 
-    async def _counted_body_of(self, answer: aiohttp.ClientResponse, request: Request, url: URL, attempt: int) -> bytes:
+    async def _counted_body_of(self, answer: aiohttp.ClientResponse, sending: _Sending) -> bytes:
         """Read a body whose size is not known before: what a bomb unpacks to is counted as it unpacks."""
         chunks, size = [], 0
         try:
@@ -293,43 +300,27 @@ class Transport:
             raise
         if size > self._max_answer_bytes:
             answer.close()
-            raise self._too_large(answer, request, url, attempt)
+            raise self._too_large(answer, sending)
         answer.release()
         return b"".join(chunks)
 
-    def _too_large(self, answer: aiohttp.ClientResponse, request: Request, url: URL, attempt: int) -> BackupsError:
-        return AnswerTooLargeError(
-            f"the answer is larger than the limit of {self._max_answer_bytes} bytes",
-            method=request.method,
-            url=str(url),
-            status=answer.status,
-            attempt=attempt,
-        )
+    def _too_large(self, answer: aiohttp.ClientResponse, sending: _Sending) -> AnswerTooLargeError:
+        reason = f"the answer is larger than the limit of {self._max_answer_bytes} bytes"
+        return sending.error(AnswerTooLargeError, reason, status=answer.status)
 
-    def _translated(self, exc: Exception, request: Request, url: URL, attempt: int) -> TransportError:
+    def _translated(self, exc: Exception, sending: _Sending) -> TransportError:
         """Return the error of ours that stands for one of aiohttp's; the one table says which."""
-        redactor = self._redactor()
+        redactor = self._credentials.redactor()
         _scrub(exc, redactor)
         cls, what = next((cls, what) for kind, cls, what in _FAULTS if isinstance(exc, kind))
-        detail = redactor.text(str(getattr(exc, "os_error", None) or exc))[:_DETAIL]
-        reason = f"{what} ({detail})" if detail else what
-        return cls(reason, method=request.method, url=str(url), attempt=attempt)
-
-    def _redactor(self) -> Redactor:
-        return self._credentials.redactor(*([self._proxy.password] if self._proxy and self._proxy.password else []))
-
-    def _url_of(self, request: Request) -> URL:
-        try:
-            return self._base.at(request.path)
-        except ValueError as exc:
-            raise ProtocolError(
-                f"a link is not followed ({exc}): the token would go along",
-                method=request.method,
-                excerpt=excerpt_of(self._redactor().text(request.path).encode("utf-8", "replace")),
-            ) from None
+        detail = redactor.text(str(getattr(exc, "os_error", None) or exc))[:_DETAIL_CHARACTERS]
+        return sending.error(cls, f"{what} ({detail})" if detail else what)
 
     def _proxy_for(self, url: URL) -> URL | None:
-        return self._proxy or (environment_proxy(url) if self._trust_env else None)
+        proxy = self._proxy or (environment_proxy(url) if self._trust_env else None)
+        if proxy is not None and proxy.password:
+            self._credentials.passwords.add(proxy.password)
+        return proxy
 
     def _own_session(self) -> aiohttp.ClientSession:
         # One more than the requests in flight: a token may be on its way beside them.
@@ -344,16 +335,10 @@ class Transport:
         """Make a session over the caller's connector: its cookies, base URL and credentials stay out of it."""
         if given.closed:
             raise ClientClosedError("the aiohttp session that was given is closed")
-        # aiohttp shows neither of the first two; without them the caller's proxy would silently be left out.
-        proxy, proxy_auth = given._default_proxy, given._default_proxy_auth  # noqa: SLF001
-        if proxy is not None and proxy_auth is not None:
-            proxy = URL(proxy).with_user(proxy_auth.login).with_password(proxy_auth.password)
-        self._trust_env = self._trust_env or given.trust_env
         return self._configured(
             connector=given.connector,
             connector_owner=False,
             headers={name: value for name, value in given.headers.items() if name.lower() != "authorization"},
-            proxy=proxy,
             trace_configs=given.trace_configs,
         )
 
@@ -362,9 +347,7 @@ class Transport:
         session = aiohttp.ClientSession(
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={**(headers or {}), hdrs.ACCEPT: "application/json"},
-            timeout=aiohttp.ClientTimeout(
-                total=timeouts.total, connect=min(timeouts.connect, timeouts.total), sock_read=timeouts.read
-            ),
+            timeout=aiohttp.ClientTimeout(timeouts.total, min(timeouts.connect, timeouts.total), timeouts.read),
             **settings,
         )
         # aiohttp would send GET and DELETE a second time on its own when a connection breaks: uncounted, unpaced, and
@@ -392,6 +375,15 @@ def _scrub(exc: Exception, redactor: Redactor) -> None:
     for name, value in vars(exc).items():
         if isinstance(value, str):
             setattr(exc, name, redactor.text(value))
+
+
+def _given_proxy(session: aiohttp.ClientSession | None) -> URL | None:
+    """Return the proxy of the caller's session. aiohttp does not show it, but to leave it out would go around it."""
+    proxy = getattr(session, "_default_proxy", None)
+    login = getattr(session, "_default_proxy_auth", None)
+    if proxy is None or login is None:
+        return None if proxy is None else checked_proxy(proxy)
+    return checked_proxy(proxy).with_user(login.login).with_password(login.password)
 
 
 def _checked_session(session: object, *, ssl: object, trust_env: bool) -> aiohttp.ClientSession | None:

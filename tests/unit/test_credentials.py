@@ -115,9 +115,10 @@ async def test_errors_of_ours_pass() -> None:
 
 
 async def test_what_is_redacted() -> None:
-    """The tokens of late, the client secret, and what else is named."""
-    redactor = credentials("token-1").redactor("proxy-password")
-    assert redactor.text("token-1 proxy-password") == "[redacted] [redacted]"
+    """The tokens of late, the client secret, and other passwords."""
+    subject = credentials("token-1")
+    subject.passwords.add("proxy-password")
+    assert subject.redactor().text("token-1 proxy-password") == "[redacted] [redacted]"
     subject = credentials(Source("token-1", "token-2"))
     await subject.current()
     await subject.current()

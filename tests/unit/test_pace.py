@@ -9,9 +9,11 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from asyncbackups.pace import Pace, Throttle
 from asyncbackups.policies import Limits
+from asyncbackups.wire.http import Response
 from tests.fake_clock import FakeClock, settle
 
 
@@ -157,6 +159,13 @@ def pace(clock: FakeClock, **limits: float) -> Pace:
     return Pace(Limits(**limits), longest_silence=300.0, clock=clock)  # type: ignore[arg-type]
 
 
+def refuse(subject: Pace, retry_after: float | None = None, status: int = 429) -> None:
+    """Let the pace hear an answer to a request that left at the beginning."""
+    headers = CIMultiDict({} if retry_after is None else {"Retry-After": str(retry_after)})
+    response = Response(status=status, headers=headers, body=b"", method="GET", url="https://db.example/")
+    subject.heard(response, started=1000.0)
+
+
 async def entered(subject: Pace, count: int) -> list[asyncio.Task[float]]:
     tasks = [asyncio.create_task(subject.enter()) for _ in range(count)]
     await settle()
@@ -214,7 +223,7 @@ async def test_a_throttle_holds_everybody_back(clock: FakeClock, caplog: pytest.
     await entered(subject, 3)
     with caplog.at_level(logging.WARNING, "asyncbackups"):
         for _ in range(3):
-            subject.throttled(started=1000.0, retry_after=5)
+            refuse(subject, retry_after=5)
     assert [record.getMessage() for record in caplog.records] == [
         "the server asked for less: silent for 5.0 s, then 4.2 requests a second"
     ]
@@ -231,10 +240,10 @@ async def test_a_throttle_holds_everybody_back(clock: FakeClock, caplog: pytest.
 async def test_a_silence_that_grows_while_somebody_waits_holds(clock: FakeClock) -> None:
     """What is learned during a wait counts at its end."""
     subject = pace(clock, concurrency=10)
-    subject.throttled(started=1000.0, retry_after=5)
+    refuse(subject, retry_after=5)
     tasks = await entered(subject, 1)
     await clock.run(3)
-    subject.throttled(started=1000.0, retry_after=10)
+    refuse(subject, retry_after=10)
     await clock.run(9.9)
     assert done(tasks) == 0
     await clock.run(0.2)
@@ -253,7 +262,7 @@ async def test_cancelled_while_it_waits_for_a_slot(clock: FakeClock) -> None:
 async def test_cancelled_while_it_waits_for_its_turn(clock: FakeClock) -> None:
     """A caller that gives up while everything is silent gives its slot back, at the head of the queue and behind."""
     subject = pace(clock, concurrency=3)
-    subject.throttled(started=1000.0, retry_after=5)
+    refuse(subject, retry_after=5)
     tasks = await entered(subject, 3)
     await finish(tasks[:1])
     await finish(tasks[2:])
@@ -287,7 +296,7 @@ def test_another_event_loop_begins_with_free_slots(clock: FakeClock) -> None:
         subject.bind()
         subject.bind()
         await finish(await entered(subject, 2))
-        subject.throttled(started=1000.0, retry_after=5)
+        refuse(subject, retry_after=5)
 
     async def second() -> None:
         subject.bind()

@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote_plus
 
 import aiohttp
 import pytest
@@ -91,6 +92,7 @@ def assert_shows_no_secret(error: BaseException) -> None:
     for text in everything:
         assert TOKEN not in text
         assert SECRET not in text
+        assert quote_plus(SECRET) not in text
 
 
 def calls(network: aioresponses, method: str, url: str) -> list[dict[str, Any]]:
@@ -192,6 +194,31 @@ async def test_an_unknown_runtime_error_is_not_dressed_up(network: aioresponses)
             await subject.send(GET)
 
 
+@pytest.mark.parametrize("request_", [GET, CREATE], ids=["get", "create"])
+async def test_closed_while_a_request_is_on_its_way(request_: Request) -> None:
+    """The request fails at once; of a create it is said that it may have got through."""
+    async with RawServer(silent) as server:
+        subject = transport(server.url)
+        await subject.open()
+        waiting = asyncio.create_task(failure(subject, request_))
+        while not server.requests:
+            await asyncio.sleep(0)
+        await subject.close()
+        error = await waiting
+    assert isinstance(error, TransportError)
+    assert error.sent
+    assert subject.requests.total() == 1
+
+
+async def test_a_bad_proxy_in_the_environment_opens_nothing(proxied: pytest.MonkeyPatch) -> None:
+    """It is told when the transport is opened, and nothing is left open."""
+    proxied.setenv("https_proxy", "socks5://proxy.example")
+    subject = transport(trust_env=True)
+    with pytest.raises(ConfigurationError, match="proxy must be a URL"):
+        await subject.open()
+    assert isinstance(await failure(subject), ClientClosedError)
+
+
 # --- requests -------------------------------------------------------------------------------------------------------
 
 
@@ -264,7 +291,7 @@ async def test_a_link_elsewhere_is_not_followed(link: str) -> None:
     async with opened() as subject:
         error = await failure(subject, Request(kind=Kind.LIST, method="GET", path=link))
     assert isinstance(error, ProtocolError)
-    assert "a link is not followed" in str(error)
+    assert "a link that leads away from https://db.example is not followed" in str(error)
     assert subject.requests == {}
 
 
