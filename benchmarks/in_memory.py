@@ -1,0 +1,78 @@
+"""The service without a network: an engine over lists and gets that are answered from memory."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import attrs
+import msgspec
+
+from asyncbackups import PollingPolicy
+from asyncbackups.clock import SystemClock
+from asyncbackups.engine import Engine
+from asyncbackups.models import progress_of
+from asyncbackups.operations import Operations
+from asyncbackups.polling.scheduler import Scheduler
+from asyncbackups.wire.http import Kind, Request, Response
+from asyncbackups.wire.requests import Requests
+
+
+def raw(star_system: str, backup_id: int, status: str = "in_progress") -> dict[str, object]:
+    """Return a backup as the API writes it."""
+    return {
+        "id": backup_id,
+        "mechanism": "logical",
+        "type": "temporary",
+        "environment": {"tenant": "example", "project": star_system, "stage": "dev", "name": "a-planet"},
+        "status": status,
+        "displayStatus": "In progress" if status == "in_progress" else "Succeeded",
+        "errorMessage": None,
+        "startedAt": "2026-01-05T10:00:00Z",
+        "completedAt": None if status == "in_progress" else "2026-01-05T10:02:11Z",
+        "expirationDate": "2026-01-15T10:00:00Z",
+        "databaseToApplicationBuilds": {},
+    }
+
+
+@attrs.define
+class Memory:
+    """Answers from memory: every backup is in progress, for ever.
+
+    Attributes:
+        ids: Of each star system, its backups.
+        listed: Which star systems were listed.
+        requests: How many requests there were.
+    """
+
+    ids: dict[str, range]
+    listed: set[str] = attrs.field(factory=set)
+    requests: int = 0
+
+    async def send(self, request: Request, *, attempts: int | None = None) -> Response:  # noqa: ARG002
+        """Answer a request; the turn of the event loop stands for the network."""
+        await asyncio.sleep(0)
+        self.requests += 1
+        parts = request.path.split("/")
+        star_system = parts[parts.index("starsystems") + 1]
+        if request.kind is Kind.GET:
+            content: object = raw(star_system, int(parts[-1]))
+        else:
+            self.listed.add(star_system)
+            content = [raw(star_system, backup_id) for backup_id in self.ids[star_system]]
+        body = msgspec.json.encode(content)
+        url = f"http://memory{request.path}"
+        return Response(status=200, headers={}, body=body, method="GET", url=url, attempt=1, seconds=0.01)
+
+
+def engine_over(sender: Memory, policy: PollingPolicy | None = None) -> Engine:
+    """Make an engine as a client makes it, over a sender in memory."""
+    clock, chance = SystemClock(), random.Random(1)
+    chosen = PollingPolicy() if policy is None else policy
+    return Engine(
+        Operations(sender, Requests("example"), utcnow=clock.utcnow),
+        scheduler=lambda: Scheduler(chosen, draw=chance.random),
+        clock=clock,
+        concurrency=32,
+        status_rule=progress_of,
+    )
