@@ -40,6 +40,7 @@ from asyncbackups.pace import Pace
 from asyncbackups.policies import Limits, RetryPolicy, Timeouts
 from asyncbackups.redaction import Redactor, Secret
 from asyncbackups.retries import Retries
+from asyncbackups.time_limit import TimeLimit
 from asyncbackups.wire.answers import check_status
 from asyncbackups.wire.http import Kind, Request, Response
 
@@ -71,7 +72,7 @@ _FAULTS: tuple[tuple[type[Exception], type[TransportError], str], ...] = (
 )
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _Sending:
     """One attempt to send a request."""
 
@@ -132,13 +133,14 @@ class Transport:
         self._credentials = Credentials(auth, faults=(OSError, aiohttp.ClientError))
         self._given = _checked_session(session, ssl=ssl, trust_env=trust_env)
         self._proxy = _given_proxy(self._given) if proxy is None else checked_proxy(proxy)
-        if self._proxy is not None and self._base.url.scheme == "http" and not insecure_http:
+        if self._proxy and self._base.url.scheme == "http" and not insecure_http:
             raise ConfigurationError("plain http through a proxy shows the token to it: use https, or insecure_http")
         self._max_answer_bytes = integer(max_answer_bytes, "max_answer_bytes", lowest=1)
         self._ssl = ssl
         self._trust_env = trust_env if self._given is None else self._given.trust_env
         self._limits, self._timeouts, self._clock = limits, timeouts, clock or SystemClock()
         self._retries = Retries(retry, random or Random())  # noqa: S311 - jitter, no cryptography
+        self._time_limit = TimeLimit(timeouts.total, self._clock)
         self._session: aiohttp.ClientSession | None = None
         self._base_proxy: URL | None = None
         self.pace = Pace(limits, longest_silence=retry.retry_after_maximum, clock=self._clock)
@@ -157,6 +159,7 @@ class Transport:
         if self._session is not None:
             return
         self._base_proxy = self._proxy_for(self._base.url)
+        self._time_limit = TimeLimit(self._timeouts.total, self._clock)
         self._session = self._own_session() if self._given is None else self._derived_session(self._given)
         self.pace.bind()
         source = self._credentials.source
@@ -174,6 +177,7 @@ class Transport:
                 await source.release(self._send_form)
         finally:
             await session.close()
+            self._time_limit.close()
 
     async def send(self, request: Request, *, attempts: int | None = None) -> Response:
         """Send a request and return the answer, of status 2xx or 304.
@@ -210,7 +214,9 @@ class Transport:
     async def _attempt(self, sending: _Sending) -> Response:
         request = sending.request
         if request.kind is Kind.TOKEN:  # it is made inside another request's slot, for another service
-            return self._judged(await self._exchange(sending, NO_CREDENTIAL))
+            response = await self._exchange(sending, NO_CREDENTIAL)
+            check_status(response, now=self._clock.utcnow())
+            return response
         started = await self.pace.enter()
         try:
             credential = self._credentials.fixed if request.authorized else NO_CREDENTIAL
@@ -221,19 +227,15 @@ class Transport:
                 response = await self._once_more(sending, credential, response)
         finally:
             self.pace.leave()
-        if 200 <= response.status < 300:
-            return response
-        self.pace.heard(response, started=started)
-        return self._judged(response)
+        if not 200 <= response.status < 300:
+            self.pace.heard(response, started=started)
+            check_status(response, now=self._clock.utcnow())
+        return response
 
     async def _once_more(self, sending: _Sending, refused: Credential, response: Response) -> Response:
-        """After a 401 send again, if there is another credential: what was refused was not acted upon."""
+        """Send again after a 401, if there is another credential: what was refused was not acted upon."""
         other = await self._credentials.another(refused)
         return response if other is refused else await self._exchange(sending, other)
-
-    def _judged(self, response: Response) -> Response:
-        check_status(response, now=self._clock.utcnow())
-        return response
 
     async def _send_form(self, url: str, form: Secret) -> Response:
         """Post a form to the token endpoint: for `ClientCredentials`."""
@@ -249,15 +251,16 @@ class Transport:
         self.requests[request.kind] += 1
         started = self._clock.monotonic()
         try:
-            answer = await session.request(
-                request.method,
-                url,
-                headers=credential.headers_for(request),
-                data=request.body,
-                allow_redirects=False,
-                proxy=self._base_proxy if request.kind is not Kind.TOKEN else self._proxy_for(url),
-            )
-            body = await self._body_of(answer, sending)
+            with self._time_limit.since(started):
+                answer = await session.request(
+                    request.method,
+                    url,
+                    headers=credential.headers_for(request),
+                    data=request.body,
+                    allow_redirects=False,
+                    proxy=self._base_proxy if request.kind is not Kind.TOKEN else self._proxy_for(url),
+                )
+                body = await self._body_of(answer, sending)
         except RuntimeError as exc:
             if not session.closed:
                 raise
@@ -323,9 +326,8 @@ class Transport:
         return proxy
 
     def _own_session(self) -> aiohttp.ClientSession:
-        # One more than the requests in flight: a token may be on its way beside them.
         connector = aiohttp.TCPConnector(
-            limit=self._limits.concurrency + 1,
+            limit=self._limits.concurrency + 1,  # a token may be on its way beside the requests in flight
             keepalive_timeout=_KEEPALIVE,
             ssl=True if self._ssl is None else self._ssl,
         )
@@ -343,11 +345,10 @@ class Transport:
         )
 
     def _configured(self, *, headers: Mapping[str, str] | None = None, **settings: Any) -> aiohttp.ClientSession:
-        timeouts = self._timeouts
         session = aiohttp.ClientSession(
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={**(headers or {}), hdrs.ACCEPT: "application/json"},
-            timeout=aiohttp.ClientTimeout(timeouts.total, min(timeouts.connect, timeouts.total), timeouts.read),
+            timeout=aiohttp.ClientTimeout(connect=self._timeouts.connect, sock_read=self._timeouts.read),
             **settings,
         )
         # aiohttp would send GET and DELETE a second time on its own when a connection breaks: uncounted, unpaced, and
@@ -379,11 +380,11 @@ def _scrub(exc: Exception, redactor: Redactor) -> None:
 
 def _given_proxy(session: aiohttp.ClientSession | None) -> URL | None:
     """Return the proxy of the caller's session. aiohttp does not show it, but to leave it out would go around it."""
-    proxy = getattr(session, "_default_proxy", None)
+    if (proxy := getattr(session, "_default_proxy", None)) is None:
+        return None
     login = getattr(session, "_default_proxy_auth", None)
-    if proxy is None or login is None:
-        return None if proxy is None else checked_proxy(proxy)
-    return checked_proxy(proxy).with_user(login.login).with_password(login.password)
+    url = checked_proxy(proxy)
+    return url if login is None else url.with_user(login.login).with_password(login.password)
 
 
 def _checked_session(session: object, *, ssl: object, trust_env: bool) -> aiohttp.ClientSession | None:
