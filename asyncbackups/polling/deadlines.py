@@ -28,7 +28,8 @@ class Deadlines(Generic[_Item]):
 
     def __init__(self, is_open: Callable[[_Item], bool]) -> None:
         self._is_open = is_open
-        self._slots: dict[float, list[_Item]] = {}
+        # Each slot's time is kept beside its items, so that they share one number instead of having one each.
+        self._slots: dict[float, tuple[float, list[_Item]]] = {}
         self._times: list[float] = []
         self._open = 0
         self._ended = 0
@@ -47,11 +48,12 @@ class Deadlines(Generic[_Item]):
         Returns:
             When its time is really up, rounded as said above.
         """
-        slot = _rounded_up(when, now)
-        items = self._slots.get(slot)
-        if items is None:
-            items = self._slots[slot] = []
-            heapq.heappush(self._times, slot)
+        rounded = _rounded_up(when, now)
+        found = self._slots.get(rounded)
+        if found is None:
+            found = self._slots[rounded] = (rounded, [])
+            heapq.heappush(self._times, rounded)
+        slot, items = found
         items.append(item)
         self._open += 1
         return slot
@@ -64,8 +66,8 @@ class Deadlines(Generic[_Item]):
             self._sweep()
 
     def _sweep(self) -> None:
-        left = {slot: [item for item in items if self._is_open(item)] for slot, items in self._slots.items()}
-        self._slots = {slot: items for slot, items in left.items() if items}
+        left = {slot: [item for item in items if self._is_open(item)] for slot, items in self._slots.values()}
+        self._slots = {slot: (slot, items) for slot, items in left.items() if items}
         self._times = sorted(self._slots)
         self._ended = 0
 
@@ -76,7 +78,7 @@ class Deadlines(Generic[_Item]):
     def pop_due(self, now: float) -> Iterator[_Item]:
         """Give out the open items whose time is up; they are no longer kept."""
         while self._times and self._times[0] <= now:
-            for item in self._slots.pop(heapq.heappop(self._times)):
+            for item in self._slots.pop(heapq.heappop(self._times))[1]:
                 if self._is_open(item):
                     self._open -= 1
                     yield item

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 
@@ -334,8 +335,8 @@ class StarSystem:
         """Take note of what was seen of a flight; returns whether it ended."""
         flight.polls += 1
         flight.told = sent
-        flight.status = sighting.backup.status
-        flight.mechanism = sighting.backup.mechanism or flight.mechanism
+        flight.status = _shared(sighting.backup.status)
+        flight.mechanism = _shared(sighting.backup.mechanism) or flight.mechanism
         if sighting.age is not None:
             flight.born = now - sighting.age
         elif flight.born is None:
@@ -470,6 +471,11 @@ class StarSystem:
             horizon=self._know.policy.maximum,
             scale=len(flights) / len(sample),
         )
+
+
+def _shared(word: str | None) -> str | None:
+    """Return one object for equal words: decoded ones are new each time, and a million flights say "in progress"."""
+    return sys.intern(word) if type(word) is str else word
 
 
 def _is_about_the_list(error: BackupsError) -> bool:
