@@ -9,9 +9,10 @@ from yarl import URL
 
 from asyncbackups.checks import not_blank
 from asyncbackups.errors import ConfigurationError, ProtocolError
-from asyncbackups.wire.codec import excerpt_of
 
 __all__ = ["BaseAddress", "checked_proxy", "checked_url", "environment_proxy", "is_loopback", "same_origin"]
+
+_EXCERPT_CHARACTERS = 500
 
 
 def checked_url(text: object, name: str, *, insecure_http: bool = False) -> URL:
@@ -111,7 +112,7 @@ class BaseAddress:
             followed = False
         if not followed:
             reason = f"a link that leads away from {self.url.origin()} is not followed: the token would go along"
-            raise ProtocolError(reason, excerpt=excerpt_of(path.encode("utf-8", "replace")))
+            raise ProtocolError(reason, excerpt=" ".join(path.split())[:_EXCERPT_CHARACTERS])
         return url.with_fragment(None)
 
 

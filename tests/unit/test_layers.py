@@ -27,7 +27,18 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"policies"}),
     frozenset({"polling"}),
     frozenset(
-        {"addresses", "auth", "credentials", "environment", "pace", "redaction", "regions", "retries", "transport"}
+        {
+            "addresses",
+            "auth",
+            "credentials",
+            "environment",
+            "pace",
+            "redaction",
+            "regions",
+            "retries",
+            "time_limit",
+            "transport",
+        }
     ),
     frozenset({"operations"}),
     frozenset({"creating", "engine", "reconcile"}),
