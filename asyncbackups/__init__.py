@@ -71,7 +71,7 @@ from asyncbackups.models import (
     Status,
     progress_of,
 )
-from asyncbackups.policies import Limits, PollingPolicy, RetryPolicy, Timeouts
+from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
 from asyncbackups.polling.scheduler import Explanation
 from asyncbackups.regions import REGIONS, Region
 from asyncbackups.watch import Watch
@@ -107,6 +107,7 @@ __all__ = [
     "ConflictError",
     "ConnectError",
     "CreateFailed",
+    "CreatePolicy",
     "EngineError",
     "Environment",
     "Event",

@@ -12,6 +12,7 @@ import anyio
 import attrs
 
 from asyncbackups.clock import Clock
+from asyncbackups.creating import Creation
 from asyncbackups.engine import Engine
 from asyncbackups.errors import AmbiguousCreateError, BackupsError, ClientClosedError, ConfigurationError
 from asyncbackups.events import (
@@ -25,7 +26,7 @@ from asyncbackups.events import (
     WatchExpired,
     WatchFailed,
 )
-from asyncbackups.models import Backup, BackupRef, PlanetRef
+from asyncbackups.models import BackupRef, PlanetRef
 from asyncbackups.stream import EventStream
 from asyncbackups.wire.http import Kind
 
@@ -136,7 +137,7 @@ class BulkRun:
         self,
         engine: Engine,
         *,
-        create: Callable[[PlanetRef], Awaitable[Backup]],
+        create: Callable[[PlanetRef], Awaitable[Creation]],
         targets: Targets,
         concurrency: int,
         deadline: float,
@@ -274,7 +275,7 @@ class BulkRun:
         began = self._clock.monotonic()
         try:
             self._claim(planet)
-            backup = await self._create(planet)
+            creation = await self._create(planet)
         except BackupsError as exc:
             self._create_failed(planet, exc, began)
         except asyncio.CancelledError:
@@ -284,7 +285,7 @@ class BulkRun:
         except Exception as exc:  # noqa: BLE001 - a bug must not cut off the creates of the other planets
             self._failure = exc
         else:
-            self._watch(planet, backup, began)
+            self._watch(planet, creation, began)
 
     def _claim(self, planet: PlanetRef) -> None:
         if planet in self._taken:
@@ -295,10 +296,18 @@ class BulkRun:
         elapsed = self._clock.monotonic() - began
         self._note(planet, CreateFailed(planet=planet, error=error, elapsed=elapsed))
 
-    def _watch(self, planet: PlanetRef, backup: Backup, began: float) -> None:
+    def _watch(self, planet: PlanetRef, creation: Creation, began: float) -> None:
         now = self._clock.monotonic()
-        ref = BackupRef(planet.star_system, backup.id)
-        self._note(planet, BackupCreated(ref=ref, planet=planet, backup=backup, elapsed=now - began))
+        ref = BackupRef(planet.star_system, creation.backup.id)
+        created = BackupCreated(
+            ref=ref,
+            planet=planet,
+            backup=creation.backup,
+            elapsed=now - began,
+            adopted=creation.adopted,
+            possible_duplicate=creation.possible_duplicate,
+        )
+        self._note(planet, created)
         watched = _Watched(self, planet, began)
         self._watched[watched] = ref
         self._engine.add(ref, watched, deadline=self._deadline, planet=planet.planet, born=now)

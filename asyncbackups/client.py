@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from asyncbackups.auth import TokenSource
 from asyncbackups.bulk import BulkRun, Targets
-from asyncbackups.checks import Seconds, integer
+from asyncbackups.checks import Seconds, integer, not_blank
 from asyncbackups.clock import Clock, SystemClock
+from asyncbackups.creating import Creator
 from asyncbackups.engine import Engine, StatusRule
 from asyncbackups.environment import read_environment
 from asyncbackups.errors import ClientClosedError, ConfigurationError
 from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef, progress_of
 from asyncbackups.operations import Operations
-from asyncbackups.policies import Limits, PollingPolicy, RetryPolicy, Timeouts
+from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
 from asyncbackups.polling.scheduler import Scheduler
 from asyncbackups.transport import Transport
 from asyncbackups.watch import DEFAULT_DEADLINE, Watch, checked_deadline, wait_for
@@ -43,6 +44,7 @@ class BackupClient:
         auth: A token; or an object with ``async def token(self) -> str``, for instance `ClientCredentials`.
         retry: When idempotent requests are sent again.
         polling: When backups in flight are asked about.
+        creating: What is done about a create whose answer was lost.
         limits: How fast all calls of this client may go together.
         timeouts: How long one request may take; not to be confused with the deadline of a watch.
         session: An aiohttp session to use and not to close; None for an own one.
@@ -68,6 +70,7 @@ class BackupClient:
         auth: str | TokenSource,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen, as are the next ones
         polling: PollingPolicy = PollingPolicy(),  # noqa: B008
+        creating: CreatePolicy = CreatePolicy(),  # noqa: B008
         limits: Limits = Limits(),  # noqa: B008
         timeouts: Timeouts = Timeouts(),  # noqa: B008
         session: aiohttp.ClientSession | None = None,
@@ -103,6 +106,9 @@ class BackupClient:
             random=self._random,
         )
         self._operations = Operations(self._transport, requests, utcnow=self._clock.utcnow)
+        self._creator = Creator(
+            self._operations, policy=creating, retry=retry, clock=self._clock, draw=self._random.random
+        )
         self._tenant = tenant
         self._engine: Engine | None = None
         self._left = False
@@ -162,24 +168,38 @@ class BackupClient:
         """How many requests were sent so far, by kind ("create", "get", "list", "delete", "health", "token")."""
         return {str(kind): number for kind, number in self._transport.requests.items()}
 
-    async def create(self, star_system: str, planet: str, spec: BackupSpec) -> Backup:
-        """Create a backup of a planet. It is sent once: what may have happened is never sent again blindly.
+    async def create(
+        self, star_system: str, planet: str, spec: BackupSpec, *, key: str | None = None, may_exist: bool = False
+    ) -> Backup:
+        """Create a backup of a planet, exactly once as far as that can be known.
+
+        It is sent once. Where its answer is lost, the planet's backups are listed and it is looked for; see
+        `CreatePolicy`. Creates of one planet take turns.
 
         Args:
             star_system: The star system's id.
             planet: The planet's id.
             spec: What to create.
+            key: The caller's own identity for this create: the same key in the same planet gives the same backup. None
+                for a create of its own.
+            may_exist: Whether an earlier attempt with this key, of this process or another, may have got through: then
+                it is looked for before anything is sent.
 
         Returns:
             The new backup, as the service shows it; in progress, as a rule.
 
         Raises:
             ConfigurationError: If an argument is wrong; nothing was sent.
-            AmbiguousCreateError: If the backup may have been created without our knowing.
+            AmbiguousCreateError: If the backup may have been created, and looking did not settle it.
             ApiError: If the service refused it.
             TransportError: If the request could not be sent.
         """
-        return await self._opened().create(PlanetRef(star_system, planet), _checked_spec(spec))
+        self._opened()
+        if may_exist and key is None:
+            raise ConfigurationError("may_exist needs a key: the one that the earlier attempt was given")
+        where = PlanetRef(star_system, planet)
+        wanted = None if key is None else not_blank(key, "key")
+        return (await self._creator.create(where, _checked_spec(spec), key=wanted, may_exist=may_exist)).backup
 
     async def get(self, star_system: str, backup_id: int) -> Backup:
         """Retrieve a backup.
@@ -297,10 +317,9 @@ class BackupClient:
             ClientClosedError: If the client is not open.
         """
         checked = _checked_spec(spec)
-        operations = self._opened()
         return BulkRun(
             self._opened_engine(),
-            create=lambda planet: operations.create(planet, checked),
+            create=lambda planet: self._creator.create(planet, checked),
             targets=targets,
             concurrency=integer(concurrency, "concurrency", lowest=1),
             deadline=checked_deadline(deadline),

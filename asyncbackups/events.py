@@ -107,10 +107,13 @@ class BackupCreated(_BackupEvent):
     Attributes:
         backup: As the create's answer showed it.
         adopted: None where the create's own answer named the backup; else how it was found.
+        possible_duplicate: Whether there may be another one, because the create was sent again without certainty (only
+            with `CreatePolicy(unresolved="duplicate")`).
     """
 
     backup: Backup
     adopted: Adoption | None = None
+    possible_duplicate: bool = False
 
 
 @attrs.frozen(kw_only=True)
