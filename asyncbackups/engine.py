@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import anyio
@@ -25,6 +25,9 @@ from asyncbackups.polling.server_time import ServerTime
 __all__ = ["Engine", "StatusRule"]
 
 _log = logging.getLogger(__name__)
+
+_AT_ONCE = 512
+"""How many backups of a list are looked at between two turns of the event loop: about a millisecond's work."""
 
 StatusRule = Callable[[Backup], Progress]
 """Says what a backup's status means."""
@@ -193,12 +196,21 @@ class Engine:
         if listing.entries is None:
             self._scheduler.unchanged(poll, cost, now)
             return []
-        sightings = {backup.id: self._sighting(backup, now) for backup in listing.backups.values()}
+        sightings = await self._sightings(listing.backups, now)
         return self._scheduler.listed(poll, listing.entries, sightings, cost, now)
 
     def _learn_time(self, answer: Answer, asked: float, came: float) -> None:
         if answer.date is not None:
             self._server_time.observe(answer.date, asked=asked, came=came)
+
+    async def _sightings(self, backups: Mapping[int, Backup], now: float) -> dict[int, Sighting]:
+        """Say what a list showed of each backup, giving way to other tasks in between."""
+        sightings = {}
+        for number, (backup_id, backup) in enumerate(backups.items()):
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
+            sightings[backup_id] = self._sighting(backup, now)
+        return sightings
 
     def _sighting(self, backup: Backup, now: float) -> Sighting:
         at_server = self._server_time.at(now, otherwise=self._clock.utcnow())

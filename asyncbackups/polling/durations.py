@@ -180,6 +180,11 @@ class _History:
         return belief
 
 
+def _history(table: Recent[_Key, _History], key: _Key) -> _History:
+    found = table.recall(key)
+    return table.remember(key, _History()) if found is None else found
+
+
 class Durations:
     """What is known of how long backups take.
 
@@ -213,11 +218,9 @@ class Durations:
         log = math.log(min(max(seconds, self._shortest), self._longest))
         for kind in dict.fromkeys((mechanism, None)):
             for system in (star_system, None):
-                history = self._systems.recall((system, kind)) or _History()
-                self._systems.remember((system, kind), history).add(log)
+                _history(self._systems, (system, kind)).add(log)
             if planet is not None:
-                of_planet = self._planets.recall((star_system, planet, kind)) or _History()
-                self._planets.remember((star_system, planet, kind), of_planet).add(log)
+                _history(self._planets, (star_system, planet, kind)).add(log)
 
     def belief(self, star_system: str, planet: str | None, mechanism: str | None) -> Belief:
         """Return what to expect of a backup, from what is known of those most like it."""

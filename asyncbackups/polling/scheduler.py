@@ -159,19 +159,23 @@ class Scheduler:
 
     def give_up(self, error: BackupsError, now: float) -> list[News]:
         """End every wait with an error: nothing is in flight any more."""
-        return [one for flight in self._flights() for one in self._end(flight, error, now)]
+        news = [one for flight in self._flights() for one in self._end(flight, error, now)]
+        for star_system in list(self._star_systems.values()):
+            self._settle(star_system)
+        return news
 
     def _unsubscribe(self, flight: Flight, subscription: Subscription) -> None:
         subscription.open = False
         flight.subscriptions = tuple(other for other in flight.subscriptions if other is not subscription)
         if not flight.subscriptions:
-            self._let_go(flight)
+            self._settle(self._let_go(flight))
 
-    def _let_go(self, flight: Flight) -> None:
+    def _let_go(self, flight: Flight) -> StarSystem:
+        """Forget a flight; its star system is still to be settled, once for all that one answer told of."""
         star_system = self._star_systems[flight.star_system]
         star_system.remove(flight)
         self._in_flight -= 1
-        self._settle(star_system)
+        return star_system
 
     def _settle(self, star_system: StarSystem) -> None:
         """Forget a star system that has become idle; else see to its next request."""
