@@ -75,6 +75,7 @@ from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPoli
 from asyncbackups.polling.scheduler import Explanation
 from asyncbackups.regions import REGIONS, Region
 from asyncbackups.watch import Watch
+from asyncbackups.wire.codec import plain
 
 __all__ = [
     "REGIONS",
@@ -144,5 +145,6 @@ __all__ = [
     "WatchExpired",
     "WatchExpiredError",
     "WatchFailed",
+    "plain",
     "progress_of",
 ]

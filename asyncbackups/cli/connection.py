@@ -1,0 +1,125 @@
+"""Where the service is and who we are: options, and the environment for what they leave out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import attrs
+import typer
+
+from asyncbackups import REGIONS, BackupClient, ConfigurationError
+from asyncbackups.cli.command import Options
+
+__all__ = ["Connection", "TokenFile", "Where", "connection"]
+
+_PANEL = (
+    "Connection (what is left out comes from the environment: ASYNCBACKUPS_BASE_URL, _REGION, _TENANT, _TOKEN, ...)"
+)
+
+
+class TokenFile:
+    """A token that is kept in a file, where something else may renew it.
+
+    Args:
+        path: The file; it holds the token and nothing else.
+
+    Raises:
+        ConfigurationError: If it cannot be read now, or is empty.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._token = self._read()
+
+    def __repr__(self) -> str:
+        return f"TokenFile({str(self._path)!r})"
+
+    async def token(self) -> str:
+        """Return the token as it was last read."""
+        return self._token
+
+    async def renewed(self, refused: str) -> str:
+        """Read the file again: a token lives for an hour, a backup may take longer.
+
+        Args:
+            refused: The token that the service did not take.
+        """
+        if self._token == refused:
+            self._token = self._read()
+        return self._token
+
+    def _read(self) -> str:
+        try:
+            token = self._path.read_text("utf-8").strip()
+        except OSError as exc:
+            raise ConfigurationError(f"--token-file {self._path}: {exc.strerror}") from exc
+        except UnicodeDecodeError as exc:
+            raise ConfigurationError(f"--token-file {self._path}: it is no text") from exc
+        if not token:
+            raise ConfigurationError(f"--token-file {self._path}: it is empty")
+        return token
+
+
+@attrs.frozen
+class Connection:
+    """How to reach the service.
+
+    Attributes:
+        settings: Arguments of the client; the rest comes from the environment.
+    """
+
+    settings: dict[str, Any] = attrs.field(repr=False)
+
+    def client(self) -> BackupClient:
+        """Make a client; nothing is sent yet.
+
+        Raises:
+            ConfigurationError: If something is missing or wrong.
+        """
+        return BackupClient.from_env(**self.settings, trust_env=True)
+
+
+def connection(
+    base_url: Annotated[
+        str | None,
+        typer.Option(help="The service's address, else ASYNCBACKUPS_BASE_URL.", metavar="URL", rich_help_panel=_PANEL),
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            help=f"One of {', '.join(REGIONS)}, else ASYNCBACKUPS_REGION.", metavar="NAME", rich_help_panel=_PANEL
+        ),
+    ] = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option(help="The tenant's id, else ASYNCBACKUPS_TENANT.", metavar="ID", rich_help_panel=_PANEL),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file that holds the token, else ASYNCBACKUPS_TOKEN, or _CLIENT_ID and _CLIENT_SECRET.",
+            metavar="PATH",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+) -> Connection:
+    """Gather what the options say.
+
+    Raises:
+        ConfigurationError: If they contradict each other, or the token file cannot be read.
+    """
+    if base_url is not None and region is not None:
+        raise ConfigurationError("give --base-url or --region, not both")
+    settings: dict[str, Any] = {"base_url": base_url, "tenant": tenant}
+    if region is not None:
+        if region.upper() not in REGIONS:
+            raise ConfigurationError(f"--region must be one of {', '.join(REGIONS)}, not {region!r}")
+        settings["base_url"] = REGIONS[region.upper()].base_url
+    if token_file is not None:
+        settings["auth"] = TokenFile(token_file)
+    return Connection(settings)
+
+
+Where = Annotated[Connection, Options(connection)]
+"""A command's parameter: the options above."""

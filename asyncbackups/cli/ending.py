@@ -1,0 +1,97 @@
+"""How a run ended: as a report for programs, as lines for people. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from asyncbackups.cli.exits import ExitStatus
+from asyncbackups.cli.tally import Counts, Tally
+from asyncbackups.cli.text import counted, listed, took
+
+__all__ = ["Ending", "requests_text"]
+
+
+@attrs.frozen(kw_only=True)
+class Ending:
+    """What a run of creating or watching has come to.
+
+    Attributes:
+        tally: Everything counted.
+        requests: Requests sent, by kind.
+        seconds: How long it took.
+        targets: How many planets were to get a backup; None where nothing was to be created.
+        interrupted: Whether it was left before its end.
+    """
+
+    tally: Tally
+    requests: Mapping[str, int]
+    seconds: float
+    targets: int | None = None
+    interrupted: bool = False
+
+    @property
+    def status(self) -> ExitStatus:
+        """The exit status."""
+        return ExitStatus.INTERRUPTED if self.interrupted else self.tally.status
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report, the last line of a run."""
+        total = self.tally.total
+        creating: dict[str, Any] = {}
+        if self.targets is not None:
+            creating = {"planets": self.targets, "not_started": self._not_started(total)}
+        return {
+            "event": "report",
+            **creating,
+            **attrs.asdict(total),
+            "in_flight": total.in_flight,
+            "final_events": total.final_events,
+            "still_running": [str(ref) for ref in self.tally.in_flight],
+            "requests": dict(self.requests),
+            "seconds": round(self.seconds, 3),
+            "interrupted": self.interrupted,
+            "exit_status": int(self.status),
+        }
+
+    def as_lines(self) -> list[str]:
+        """Return the report for people."""
+        return [self._counts(), *self._left()]
+
+    def _counts(self) -> str:
+        total = self.tally.total
+        begun = "watched" if self.targets is None else "created"
+        others = {
+            "not created": total.create_failed,
+            "succeeded": total.succeeded,
+            "failed": total.failed,
+            "gone": total.gone,
+            "past the deadline": total.expired,
+            "could not be checked": total.unchecked,
+        }
+        told = [f"{counted(total.created, 'backup')} {begun}", *(f"{n} {what}" for what, n in others.items() if n)]
+        return f"{', '.join(told)}; {took(self.seconds)}; {requests_text(self.requests)}"
+
+    def _left(self) -> list[str]:
+        if not self.interrupted:
+            return []
+        lines = []
+        if running := list(self.tally.in_flight):
+            are = f"{counted(len(running), 'backup was', 'backups were')} created and still running"
+            lines.append(f"interrupted: {are}; to go on waiting: asyncbackups wait {listed(running)}")
+        else:
+            lines.append("interrupted: no backup that is known to us is still running")
+        if left := self._not_started(self.tally.total):
+            lines.append(f"{counted(left, 'planet was', 'planets were')} not begun with")
+        return lines
+
+    def _not_started(self, total: Counts) -> int:
+        return max(0, (self.targets or 0) - total.created - total.create_failed)
+
+
+def requests_text(requests: Mapping[str, int]) -> str:
+    """Return numbers of requests: "61 requests (create 50, list 11)"."""
+    kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(requests.items()) if number)
+    return counted(sum(requests.values()), "request") + (f" ({kinds})" if kinds else "")

@@ -1,0 +1,88 @@
+"""Exit statuses: what a run's end is to the shell. Pure."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Iterable
+
+from asyncbackups import (
+    ApiError,
+    BackupCreated,
+    BackupFailed,
+    BackupFailedError,
+    BackupGone,
+    BackupGoneError,
+    BackupSucceeded,
+    ConfigurationError,
+    CreateFailed,
+    Event,
+    JournalError,
+    WatchExpired,
+    WatchExpiredError,
+    WatchFailed,
+)
+
+__all__ = ["ExitStatus", "exit_status"]
+
+
+class ExitStatus(enum.IntEnum):
+    """How a command ended; of several the highest counts."""
+
+    OK = 0
+    FAILED = 1
+    """A backup failed or could not be created; what was asked for does not exist."""
+    USAGE = 2
+    """Wrong usage or configuration; nothing was sent."""
+    DEADLINE = 3
+    """A deadline of ours passed."""
+    UNCHECKED = 4
+    """We could not check, because of the service, the network or the credentials."""
+    INTERRUPTED = 130
+
+
+# The service understood the request and refused it for good: that is an answer, not a failure to get one.
+_REFUSED = frozenset({400, 404, 405, 409, 422})
+
+
+def exit_status(happened: Iterable[Event | BaseException]) -> ExitStatus:
+    """Return the status that stands for everything that happened.
+
+    Args:
+        happened: Events, and exceptions that ended something.
+    """
+    return max(map(_status_of, happened), default=ExitStatus.OK)
+
+
+def _status_of(one: Event | BaseException) -> ExitStatus:
+    match one:
+        case BackupCreated() | BackupSucceeded():
+            return ExitStatus.OK
+        case BackupFailed() | BackupGone() | BackupFailedError() | BackupGoneError():
+            return ExitStatus.FAILED
+        case WatchExpired() | WatchExpiredError():
+            return ExitStatus.DEADLINE
+        case CreateFailed():
+            return _not_created(one)
+        case WatchFailed():
+            return ExitStatus.UNCHECKED
+        case _:
+            return _raised(one)
+
+
+def _not_created(event: CreateFailed) -> ExitStatus:
+    status = _raised(event.error)
+    # A target that is wrong is one that could not be created; the command itself was used rightly.
+    return ExitStatus.FAILED if status is ExitStatus.USAGE else status
+
+
+def _raised(error: BaseException) -> ExitStatus:
+    match error:
+        case KeyboardInterrupt() | asyncio.CancelledError():
+            return ExitStatus.INTERRUPTED
+        case ConfigurationError() | JournalError():
+            return ExitStatus.USAGE
+        case ApiError() if error.status in _REFUSED:
+            return ExitStatus.FAILED
+        case _:
+            return ExitStatus.UNCHECKED

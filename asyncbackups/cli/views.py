@@ -1,0 +1,142 @@
+"""Where the events of a run are shown: JSON on stdout, lines on stderr, a live table on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from asyncbackups import BackupCreated, BackupSucceeded, Event
+from asyncbackups.cli import output
+from asyncbackups.cli.events import as_json, as_text
+from asyncbackups.cli.tally import Tally
+from asyncbackups.cli.text import say
+
+__all__ = ["JsonView", "LinesView", "View", "Views", "views_for"]
+
+
+class View:
+    """Shows events as they come, between entering and leaving."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop showing."""
+
+    def tell(self, event: Event) -> None:
+        """Show an event."""
+
+    def end(self, report: dict[str, Any], lines: list[str]) -> None:
+        """Show how it ended, after leaving."""
+
+
+class JsonView(View):
+    """One JSON object per line on standard output.
+
+    Args:
+        unread: Called when nobody reads standard output any more; what is left is not printed.
+    """
+
+    def __init__(self, unread: Callable[[], None]) -> None:
+        self._unread = unread
+
+    def tell(self, event: Event) -> None:
+        """Print an event."""
+        self._print(as_json(event))
+
+    def end(self, report: dict[str, Any], lines: list[str]) -> None:  # noqa: ARG002 - for people
+        """Print the report."""
+        self._print(report)
+
+    def _print(self, value: dict[str, Any]) -> None:
+        try:
+            output.print_json(value)
+        except OSError as exc:  # a broken pipe, a full disk
+            output.silence()
+            say(f"asyncbackups: standard output: {exc.strerror}")
+            self._unread()
+
+
+class LinesView(View):
+    """One line for each event on stderr.
+
+    Args:
+        quiet: Whether only trouble is told, because something else shows the rest.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+
+    def tell(self, event: Event) -> None:
+        """Write an event."""
+        if not (self._quiet and isinstance(event, BackupCreated | BackupSucceeded)):
+            say(as_text(event))
+
+    def end(self, report: dict[str, Any], lines: list[str]) -> None:  # noqa: ARG002 - for programs
+        """Write the report."""
+        for line in lines:
+            say(line)
+
+
+class Views(View):
+    """Several views as one; the first is left last."""
+
+    def __init__(self, *views: View) -> None:
+        self._views = views
+
+    def __enter__(self) -> Self:
+        for view in self._views:
+            view.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for view in reversed(self._views):
+            view.__exit__(kind, exc, traceback)
+
+    def tell(self, event: Event) -> None:
+        """Show an event everywhere."""
+        for view in self._views:
+            view.tell(event)
+
+    def end(self, report: dict[str, Any], lines: list[str]) -> None:
+        """Show the end everywhere."""
+        for view in self._views:
+            view.end(report, lines)
+
+
+def views_for(
+    tally: Tally,
+    *,
+    json: bool,
+    title: str,
+    begun: str,
+    requests: Callable[[], Mapping[str, int]],
+    unread: Callable[[], None],
+) -> Views:
+    """Choose the views that fit the streams: JSON where asked for, a live table only on a terminal.
+
+    Args:
+        tally: What is counted.
+        json: Whether JSON goes to standard output.
+        title: What is being done.
+        begun: What the first column counts: "created" or "watched".
+        requests: Returns the requests sent so far, by kind.
+        unread: Called when nobody reads standard output any more.
+    """
+    views: list[View] = [JsonView(unread)] if json else []
+    # JSON and a live table in one terminal would tear each other apart.
+    if sys.stderr.isatty() and not (json and sys.stdout.isatty()):
+        from asyncbackups.cli.live import LiveView  # noqa: PLC0415 - rich's live display costs time to import
+
+        views += [LiveView(tally, title=title, begun=begun, requests=requests, began=time.monotonic())]
+        views += [LinesView(quiet=True)]
+    elif not json:
+        views.append(LinesView())
+    return Views(*views)
