@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import pathlib
 import random as random_numbers
 import ssl as tls
 from collections.abc import Iterable
@@ -11,13 +12,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncbackups.auth import TokenSource
-from asyncbackups.bulk import BulkRun, Targets
+from asyncbackups.bulk import BulkRun, Targets, planets_of
 from asyncbackups.checks import Seconds, integer, not_blank
 from asyncbackups.clock import Clock, SystemClock
 from asyncbackups.creating import Creator
 from asyncbackups.engine import Engine, StatusRule
 from asyncbackups.environment import read_environment
 from asyncbackups.errors import ClientClosedError, ConfigurationError
+from asyncbackups.journal.journal import Journal
+from asyncbackups.journal.ledger import Ledger, NoLedger, Planets
 from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef, progress_of
 from asyncbackups.operations import Operations
 from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BackupClient"]
 
-_STAR_SYSTEM_LISTS = ("backup", "backups")
 _BULK_CONCURRENCY = 8
 
 
@@ -84,8 +86,6 @@ class BackupClient:
         clock: Clock | None = None,
         random: random_numbers.Random | None = None,
     ) -> None:
-        if star_system_list not in _STAR_SYSTEM_LISTS:
-            raise ConfigurationError(f"star_system_list must be 'backup' or 'backups', not {star_system_list!r}")
         self._clock = clock or SystemClock()
         self._random = random or random_numbers.Random()  # noqa: S311 - jitter, no cryptography
         self._polling, self._limits, self._status_rule = polling, limits, status_rule
@@ -109,7 +109,7 @@ class BackupClient:
         self._creator = Creator(
             self._operations, policy=creating, retry=retry, clock=self._clock, draw=self._random.random
         )
-        self._tenant = tenant
+        self._tenant, self._base_url = tenant, base_url
         self._engine: Engine | None = None
         self._left = False
 
@@ -140,8 +140,9 @@ class BackupClient:
         Raises:
             ClientClosedError: If it was entered before: a client is used once.
         """
-        if self._engine is not None:
+        if self._engine is not None or self._left:
             raise ClientClosedError("a client can be entered only once: make another one")
+        await self._transport.open()
         self._engine = Engine(
             self._operations,
             scheduler=lambda: Scheduler(self._polling, draw=self._random.random),
@@ -149,7 +150,6 @@ class BackupClient:
             concurrency=self._limits.concurrency,
             status_rule=self._status_rule,
         )
-        await self._transport.open()
         return self
 
     async def __aexit__(
@@ -303,24 +303,78 @@ class BackupClient:
         *,
         concurrency: int = _BULK_CONCURRENCY,
         deadline: Seconds = DEFAULT_DEADLINE,
+        journal: str | os.PathLike[str] | None = None,
+        since: int | None = None,
     ) -> BulkRun:
         """Create a backup of each of many planets and watch them all: one stream of events, and a report.
 
         Args:
-            targets: Planets, as any iterable or async iterable; it is read as creates begin, never ahead.
+            targets: Planets, as any iterable or async iterable; it is read as creates begin, never ahead. With a
+                journal, a collection (which has an end) is read and written down at once.
             spec: What to create.
             concurrency: The most creates in flight at once.
             deadline: For how long each backup is watched, in seconds.
+            journal: A file that remembers the run (see `resume`); the same call with the same file goes on with it.
+                None for no memory. Needs the extra ``journal``.
+            since: With a journal: deliver again the events after this one. None for those that were not acknowledged:
+                an event is, once the next one is asked for.
 
         Raises:
-            ConfigurationError: If an argument is wrong.
+            ConfigurationError: If an argument is wrong, or aiosqlite is not installed.
             ClientClosedError: If the client is not open.
         """
         checked = _checked_spec(spec)
+        self._opened()
+        if journal is None and since is not None:
+            raise ConfigurationError("since needs a journal: without one, events are not numbered")
+        ledger = NoLedger(checked) if journal is None else self._journal(journal, checked, since)
+        planets = planets_of(targets, whole=journal is not None)
+        return self._run(ledger, planets, concurrency=concurrency, deadline=deadline)
+
+    def resume(
+        self,
+        journal: str | os.PathLike[str],
+        *,
+        concurrency: int = _BULK_CONCURRENCY,
+        deadline: Seconds = DEFAULT_DEADLINE,
+        since: int | None = None,
+    ) -> BulkRun:
+        """Go on with a bulk run from its journal alone, however its process ended.
+
+        Creates that may have been sent are looked for first; backups without an outcome are watched; the remaining
+        targets that the journal has are created. Outcomes stand: a create that failed is not tried again. The report
+        covers the whole run.
+
+        Args:
+            journal: The run's file.
+            concurrency: The most creates in flight at once.
+            deadline: For how long each backup is watched from now on, in seconds.
+            since: Deliver again the events after this one; None for those that were not acknowledged.
+
+        Raises:
+            ConfigurationError: If an argument is wrong, or aiosqlite is not installed.
+            ClientClosedError: If the client is not open.
+        """
+        self._opened()
+        return self._run(self._journal(journal, None, since), None, concurrency=concurrency, deadline=deadline)
+
+    def _journal(self, path: str | os.PathLike[str], spec: BackupSpec | None, since: int | None) -> Journal:
+        return Journal(
+            pathlib.Path(path),
+            tenant=self._tenant,
+            base_url=self._base_url,
+            spec=spec,
+            since=None if since is None else integer(since, "since", lowest=0),
+            own=self._creator.own,
+            clock=self._clock,
+        )
+
+    def _run(self, ledger: Ledger, planets: Planets, *, concurrency: int, deadline: Seconds) -> BulkRun:
         return BulkRun(
             self._opened_engine(),
-            create=lambda planet: self._creator.create(planet, checked),
-            targets=targets,
+            create=self._creator.create,
+            ledger=ledger,
+            planets=planets,
             concurrency=integer(concurrency, "concurrency", lowest=1),
             deadline=checked_deadline(deadline),
             clock=self._clock,

@@ -15,7 +15,6 @@ from asyncbackups.errors import (
     AmbiguousCreateError,
     ApiError,
     BackupsError,
-    ConnectError,
     NotFoundError,
     ProtocolError,
     TransportError,
@@ -167,10 +166,21 @@ class Operations:
         except BackupsError:
             return Backup(id=ref.backup_id)
 
-    async def poll_get(self, ref: BackupRef) -> tuple[Backup, Answer]:
-        """Retrieve one backup once: a poll that fails is not repeated, the schedule does that."""
-        response = await self._sender.send(self._requests.get(ref), attempts=1)
+    async def poll_get(self, ref: BackupRef, *, etag: str | None = None) -> tuple[Backup | None, Answer]:
+        """Retrieve one backup once: a poll that fails is not repeated, the schedule does that.
+
+        Args:
+            ref: Which backup.
+            etag: The entity tag of the last answer about it, where there was one.
+
+        Returns:
+            The backup, or None where it has not changed since (304); and how the answer came.
+        """
+        request = self._requests.get(ref, etag=etag)
+        response = await self._sender.send(request, attempts=1)
         answer = Answer.of([response], now=self._utcnow())
+        if _not_modified(response, request):
+            return None, answer
         return parse_backup(response, backup_id=ref.backup_id), answer
 
     async def poll_list(
@@ -206,7 +216,7 @@ class Operations:
         seen: set[str] = set()
         while True:
             response = await self._sender.send(request, attempts=attempts)
-            page = _not_modified(response) if response.status == 304 else open_page(response)
+            page = _unchanged_page(response) if _not_modified(response, request) else open_page(response)
             pages.append(page)
             seen.add(response.url)
             if page.next_url is None:
@@ -219,12 +229,19 @@ class Operations:
 def _may_have_happened(error: BackupsError) -> bool:
     if isinstance(error, ApiError):
         return error.status in _UNKNOWN_OUTCOMES
-    if isinstance(error, ConnectError):
-        return False
-    return isinstance(error, TransportError | ProtocolError)
+    if isinstance(error, TransportError):
+        return error.sent  # not, for instance, where no token could be had
+    return isinstance(error, ProtocolError)
 
 
-def _not_modified(response: Response) -> Page:
+def _not_modified(response: Response, request: Request) -> bool:
+    """Tell whether an answer says that nothing has changed since the tag that was sent; without one it says nothing."""
+    if response.status == 304 and request.etag is None:
+        raise as_protocol_error("nothing has changed, it says (304), but no entity tag was sent", response)
+    return response.status == 304
+
+
+def _unchanged_page(response: Response) -> Page:
     return Page(b"[]", None, {}, response)
 
 
