@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import anyio
 import attrs
@@ -14,95 +14,24 @@ import attrs
 from asyncbackups.clock import Clock
 from asyncbackups.creating import Creation
 from asyncbackups.engine import Engine
-from asyncbackups.errors import AmbiguousCreateError, BackupsError, ClientClosedError, ConfigurationError
+from asyncbackups.errors import AmbiguousCreateError, BackupsError, ClientClosedError, ConfigurationError, JournalError
 from asyncbackups.events import (
     BackupCreated,
-    BackupFailed,
-    BackupGone,
-    BackupSucceeded,
     CreateFailed,
     Event,
     FinalEvent,
-    WatchExpired,
-    WatchFailed,
 )
-from asyncbackups.models import BackupRef, PlanetRef
+from asyncbackups.journal.ledger import Earlier, Intent, Ledger, Planets, Running, Target, numbered
+from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
+from asyncbackups.report import BulkReport, Outcome
 from asyncbackups.stream import EventStream
+from asyncbackups.targets import Targets, checked_target, planets_of
 from asyncbackups.wire.http import Kind
 
-__all__ = ["BulkReport", "BulkRun", "Outcome", "Targets", "checked_target"]
-
-Targets = Iterable[PlanetRef | tuple[str, str] | str] | AsyncIterable[PlanetRef | tuple[str, str] | str]
-"""Planets: `PlanetRef`s, pairs, or texts ``star_system/planet``."""
+__all__ = ["BulkReport", "BulkRun", "Outcome", "Targets", "checked_target", "planets_of"]
 
 _UNREAD = 1_000
 """With so many events unread, creating waits for the consumer: memory stays bounded by what is in flight."""
-
-
-@attrs.frozen(kw_only=True)
-class Outcome:
-    """What became of one planet.
-
-    Attributes:
-        event: The last event that told of it.
-        seconds: From the beginning of its create to that event.
-    """
-
-    event: Event
-    seconds: float
-
-
-@attrs.define(kw_only=True)
-class BulkReport:
-    """What a bulk run has come to so far.
-
-    Attributes:
-        planets: How many targets were taken up.
-        created: How many backups were created (adopted ones included).
-        create_failed: How many could not be created.
-        succeeded: How many backups succeeded.
-        failed: How many failed.
-        gone: How many were deleted while watched.
-        expired: How many were still in progress when their deadline passed.
-        unchecked: How many could no longer be checked.
-        outcomes: Per planet, what became of it; a planet in flight is not in it yet.
-        requests: Requests that the client has sent since the run began, by kind.
-        seconds: How long the run has taken.
-    """
-
-    planets: int = 0
-    created: int = 0
-    create_failed: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    gone: int = 0
-    expired: int = 0
-    unchecked: int = 0
-    outcomes: dict[PlanetRef, Outcome] = attrs.field(factory=dict)
-    requests: collections.Counter[Kind] = attrs.field(factory=collections.Counter)
-    seconds: float = 0.0
-
-    @property
-    def in_flight(self) -> int:
-        """How many backups are created and have not ended yet."""
-        ended = self.succeeded + self.failed + self.gone + self.expired + self.unchecked
-        return self.created - ended
-
-    @property
-    def ok(self) -> bool:
-        """Whether every planet that was taken up has a backup that succeeded."""
-        return self.succeeded == self.planets
-
-
-_COUNTED: dict[type[object], str] = {
-    BackupCreated: "created",
-    CreateFailed: "create_failed",
-    BackupSucceeded: "succeeded",
-    BackupFailed: "failed",
-    BackupGone: "gone",
-    WatchExpired: "expired",
-    WatchFailed: "unchecked",
-}
 
 
 @attrs.define(eq=False)
@@ -110,11 +39,21 @@ class _Watched:
     """A backup that was created, as the run waits for it."""
 
     run: BulkRun
-    planet: PlanetRef
+    target: Target
     began: float
 
     def deliver(self, event: FinalEvent) -> None:
         self.run.ended(self, event)
+
+
+class _Create(Protocol):
+    """How a run creates one backup."""
+
+    async def __call__(
+        self, planet: PlanetRef, spec: BackupSpec, *, key: str | None, may_exist: bool, since: datetime | None
+    ) -> Creation:
+        """Create it."""
+        ...
 
 
 class BulkRun:
@@ -126,7 +65,8 @@ class BulkRun:
     Args:
         engine: The client's engine.
         create: Creates one backup.
-        targets: The planets.
+        ledger: What it remembers.
+        planets: The targets, see `planets_of`; None for those that the ledger has.
         concurrency: The most creates in flight at once.
         deadline: For how long each backup is watched, in seconds.
         clock: The time.
@@ -137,8 +77,9 @@ class BulkRun:
         self,
         engine: Engine,
         *,
-        create: Callable[[PlanetRef], Awaitable[Creation]],
-        targets: Targets,
+        create: _Create,
+        ledger: Ledger,
+        planets: Planets,
         concurrency: int,
         deadline: float,
         clock: Clock,
@@ -146,7 +87,9 @@ class BulkRun:
     ) -> None:
         self._engine = engine
         self._create = create
-        self._targets = _each_target(targets)
+        self._ledger = ledger
+        self._planets = planets
+        self._targets = numbered(())
         self._reading = asyncio.Lock()
         self._taken: set[PlanetRef] = set()
         self._concurrency = concurrency
@@ -157,6 +100,10 @@ class BulkRun:
         self._room = asyncio.Event()
         self._report = BulkReport()
         self._watched: dict[_Watched, BackupRef] = {}
+        self._untold = 0
+        self._held: dict[asyncio.Task[object] | None, int] = {}
+        self._delivered = 0
+        self._entered = False
         self._task: asyncio.Task[None] | None = None
         self._creating = True
         self._began = 0.0
@@ -164,15 +111,22 @@ class BulkRun:
         self._failure: Exception | None = None
 
     async def __aenter__(self) -> Self:
-        """Begin.
+        """Begin, or go on with what the journal has.
 
         Raises:
             ClientClosedError: If it was entered before: a run is used once.
+            JournalError: If the journal is of another run, is being run, or cannot be used; nothing was sent.
         """
-        if self._task is not None:
+        if self._entered:
             raise ClientClosedError("a bulk run can be entered only once: make another one")
-        self._began = self._clock.monotonic()
+        self._entered = True
         self._requests_before = self._requests.copy()
+        earlier = await self._ledger.open(self._planets)
+        try:
+            self._go_on(earlier)
+        except BaseException:
+            await self._leave()
+            raise
         self._task = asyncio.get_running_loop().create_task(self._run(), name="asyncbackups-bulk")
         return self
 
@@ -182,11 +136,36 @@ class BulkRun:
         """Stop creating and watching; what exists goes on without us."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait({self._task})
+            try:
+                await asyncio.wait({self._task})
+            finally:
+                await self._leave()
+
+    async def _leave(self) -> None:
         for watched, ref in self._watched.items():
             self._engine.discard(ref, watched)
         self._watched.clear()
-        self._stream.close()
+        try:
+            await self._ledger.close()
+        finally:
+            self._stream.close()
+
+    def _go_on(self, earlier: Earlier) -> None:
+        """Take up what earlier processes have done; without any, that is nothing."""
+        self._began = self._clock.monotonic() if earlier.started is None else self._since(earlier.started)
+        self._targets = earlier.targets
+        self._taken.update(earlier.planets)
+        self._report.planets = earlier.taken
+        for event in earlier.told:
+            self._report.count(event)
+        for event in earlier.undelivered:
+            self._stream.put(event)
+        for running in earlier.running:
+            self._watch_again(running)
+
+    def _since(self, moment: datetime) -> float:
+        """Return an instant of the time of day on the run's own clock; one that is to come, for now."""
+        return self._clock.monotonic() - max(0.0, (self._clock.utcnow() - moment).total_seconds())
 
     @property
     def report(self) -> BulkReport:
@@ -206,41 +185,68 @@ class BulkRun:
         Raises:
             StopAsyncIteration: When every planet has its outcome.
             ClientClosedError: If the run was not entered.
+            JournalError: If the journal could not be written, after all other events: what had been begun then was
+                watched to its end.
             Exception: What the iteration of the targets raised, after the events of those already read.
         """
         if self._task is None:
             raise ClientClosedError("enter the run before iterating: `async with client.bulk_create(...) as run`")
+        self._acknowledge()
         try:
             event = await self._stream.__anext__()
         except StopAsyncIteration:
-            if self._failure is not None:
-                raise self._failure from None
-            raise
-        self._room.set()
-        return event
+            await self._ledger.flush()
+            if self._failed is None:
+                raise
+        else:
+            self._room.set()
+            self._deliver(event)
+            return event
+        raise self._failed
+
+    def _deliver(self, event: Event) -> None:
+        if event.id is not None:
+            self._delivered = event.id
+            self._held[asyncio.current_task()] = event.id
+
+    def _acknowledge(self) -> None:
+        """Whoever asks for the next event has dealt with the last one; several consumers may share the events."""
+        task = asyncio.current_task()
+        for holder in [one for one in self._held if one is None or one is task or one.done()]:
+            del self._held[holder]
+        self._ledger.acknowledge(min(self._held.values(), default=self._delivered + 1) - 1)
+
+    @property
+    def _failed(self) -> Exception | None:
+        return self._failure or self._ledger.failure
 
     def ended(self, watched: _Watched, event: FinalEvent) -> None:
         """Take note of a backup's final event; for the engine."""
         del self._watched[watched]
         elapsed = self._clock.monotonic() - watched.began
-        self._note(watched.planet, attrs.evolve(event, planet=watched.planet, elapsed=elapsed))
-        self._close_if_over()
+        self._note(watched.target, attrs.evolve(event, planet=watched.target.planet, elapsed=elapsed))
 
     @property
     def _over(self) -> bool:
-        return not self._creating and not self._watched
+        return not (self._creating or self._watched or self._untold)
 
     def _close_if_over(self) -> None:
         if self._over:
             self._report.seconds = self._clock.monotonic() - self._began
             self._stream.close()
 
-    def _note(self, planet: PlanetRef, event: Event) -> None:
-        name = _COUNTED[type(event)]
-        setattr(self._report, name, getattr(self._report, name) + 1)
-        if not isinstance(event, BackupCreated):
-            self._report.outcomes[planet] = Outcome(event=event, seconds=event.elapsed)
+    def _note(self, target: Target, event: Event) -> None:
+        self._untold += 1
+        self._ledger.record(target, event, self._noted)
+
+    def _noted(self, event: Event) -> None:
+        self._untold -= 1
+        self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        self._report.count(event)
         self._stream.put(event)
+        self._close_if_over()
 
     async def _run(self) -> None:
         try:
@@ -252,88 +258,86 @@ class BulkRun:
             self._close_if_over()
 
     async def _work(self) -> None:
-        while (planet := await self._take()) is not None:
-            await self._create_one(planet)
+        while (target := await self._take()) is not None:
+            await self._create_one(target)
 
-    async def _take(self) -> PlanetRef | None:
+    async def _take(self) -> Target | None:
         """Read the next target, once the consumer has kept up and nobody else is reading."""
         async with self._reading:
             while len(self._stream) >= _UNREAD:
                 self._room.clear()
                 await self._room.wait()
-            if self._failure is not None:
+            if self._failed is not None:
                 return None
             try:
-                planet = await anext(self._targets, None)
+                return await anext(self._targets, None)
             except Exception as exc:  # noqa: BLE001 - the caller's iterable may raise anything; it gets it back
                 self._failure = exc
                 return None
-        self._report.planets += planet is not None
-        return planet
 
-    async def _create_one(self, planet: PlanetRef) -> None:
+    async def _create_one(self, target: Target) -> None:
         began = self._clock.monotonic()
         try:
-            self._claim(planet)
-            creation = await self._create(planet)
+            self._claim(target.planet)
+            intent = await self._ledger.intend(target)
+        except JournalError:
+            return  # what cannot be written is not sent; `_take` ends the creating, `__anext__` says why
+        except ConfigurationError as exc:
+            self._report.planets += 1
+            self._create_failed(target, exc, began)
+            return
+        self._report.planets += 1
+        await self._create_intended(target, intent, began)
+
+    async def _create_intended(self, target: Target, intent: Intent, began: float) -> None:
+        if intent.since is not None and intent.may_exist:
+            began = self._since(intent.since)
+        try:
+            creation = await self._create(
+                target.planet, self._ledger.spec, key=intent.key, may_exist=intent.may_exist, since=intent.since
+            )
         except BackupsError as exc:
-            self._create_failed(planet, exc, began)
+            self._create_failed(target, exc, began)
         except asyncio.CancelledError:
+            # No entry of the journal: resuming looks for it.
             reason = "the run was left while the create was under way"
-            self._create_failed(planet, AmbiguousCreateError(reason, planet=planet), began)
+            self._tell(self._not_created(target, AmbiguousCreateError(reason, planet=target.planet), began))
             raise
         except Exception as exc:  # noqa: BLE001 - a bug must not cut off the creates of the other planets
             self._failure = exc
         else:
-            self._watch(planet, creation, began)
+            self._created(target, creation, began)
 
     def _claim(self, planet: PlanetRef) -> None:
         if planet in self._taken:
             raise ConfigurationError(f"{planet} is listed twice among the targets: it gets one backup")
         self._taken.add(planet)
 
-    def _create_failed(self, planet: PlanetRef, error: BackupsError, began: float) -> None:
-        elapsed = self._clock.monotonic() - began
-        self._note(planet, CreateFailed(planet=planet, error=error, elapsed=elapsed))
+    def _create_failed(self, target: Target, error: BackupsError, began: float) -> None:
+        self._note(target, self._not_created(target, error, began))
 
-    def _watch(self, planet: PlanetRef, creation: Creation, began: float) -> None:
+    def _not_created(self, target: Target, error: BackupsError, began: float) -> CreateFailed:
+        return CreateFailed(planet=target.planet, error=error, elapsed=self._clock.monotonic() - began)
+
+    def _created(self, target: Target, creation: Creation, began: float) -> None:
         now = self._clock.monotonic()
-        ref = BackupRef(planet.star_system, creation.backup.id)
+        ref = BackupRef(target.planet.star_system, creation.backup.id)
         created = BackupCreated(
             ref=ref,
-            planet=planet,
+            planet=target.planet,
             backup=creation.backup,
             elapsed=now - began,
             adopted=creation.adopted,
             possible_duplicate=creation.possible_duplicate,
         )
-        self._note(planet, created)
-        watched = _Watched(self, planet, began)
+        self._note(target, created)
+        self._watch(target, ref, began=began, born=now)
+
+    def _watch_again(self, running: Running) -> None:
+        began, born = self._since(running.intended), self._since(running.created)
+        self._watch(running.target, running.ref, began=began, born=born)
+
+    def _watch(self, target: Target, ref: BackupRef, *, began: float, born: float) -> None:
+        watched = _Watched(self, target, began)
         self._watched[watched] = ref
-        self._engine.add(ref, watched, deadline=self._deadline, planet=planet.planet, born=now)
-
-
-async def _each_target(targets: Targets) -> AsyncIterator[PlanetRef]:
-    if isinstance(targets, AsyncIterable):
-        async for target in targets:
-            yield checked_target(target)
-    else:
-        for target in targets:
-            yield checked_target(target)
-
-
-def checked_target(target: object) -> PlanetRef:
-    """Return a target as a planet.
-
-    Raises:
-        ConfigurationError: If it is none.
-    """
-    match target:
-        case PlanetRef():
-            return target
-        case str():
-            return PlanetRef.parse(target)
-        case (str(star_system), str(planet)):
-            return PlanetRef(star_system, planet)
-        case _:
-            raise ConfigurationError(f"a target must be a PlanetRef, or star_system/planet, not {target!r}")
+        self._engine.add(ref, watched, deadline=self._deadline, planet=target.planet.planet, born=born)

@@ -112,11 +112,13 @@ class JournalError(BackupsError):
 
     Attributes:
         path: The journal's file, or None where no file is concerned.
+        created: Backups that were created, as far as that can still be read.
     """
 
-    def __init__(self, message: str, *, path: str | None = None) -> None:
+    def __init__(self, message: str, *, path: str | None = None, created: Sequence[BackupRef] = ()) -> None:
         super().__init__(message)
         self.path = path
+        self.created = tuple(created)
 
 
 class TransportError(BackupsError):

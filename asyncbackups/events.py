@@ -35,12 +35,14 @@ class _BackupEvent:
         planet: The planet it is of, where that is known.
         elapsed: Seconds since the backup was added to the watch (of a bulk run: since its create began).
         polls: How many answers have told of this backup, lists included.
+        id: Its number in the journal, ascending and the same however often it is delivered; None without a journal.
     """
 
     ref: BackupRef
     planet: PlanetRef | None = None
     elapsed: float = 0.0
     polls: int = 0
+    id: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -125,12 +127,14 @@ class CreateFailed:
         error: Why. An `AmbiguousCreateError` means that it may have been created all the same.
         elapsed: Seconds since the create began.
         polls: Always 0: nothing was watched.
+        id: Its number in the journal, or None without one.
     """
 
     planet: PlanetRef
     error: BackupsError
     elapsed: float = 0.0
     polls: int = 0
+    id: int | None = None
 
 
 FinalEvent = BackupSucceeded | BackupFailed | BackupGone | WatchExpired | WatchFailed

@@ -1,0 +1,95 @@
+"""What a bulk run has come to: counts, and what became of each planet."""
+
+from __future__ import annotations
+
+import collections
+
+import attrs
+
+from asyncbackups.events import (
+    BackupCreated,
+    BackupFailed,
+    BackupGone,
+    BackupSucceeded,
+    CreateFailed,
+    Event,
+    WatchExpired,
+    WatchFailed,
+)
+from asyncbackups.models import PlanetRef
+from asyncbackups.wire.http import Kind
+
+__all__ = ["BulkReport", "Outcome"]
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What became of one planet.
+
+    Attributes:
+        event: The last event that told of it.
+        seconds: From the beginning of its create to that event.
+    """
+
+    event: Event
+    seconds: float
+
+
+@attrs.define(kw_only=True)
+class BulkReport:
+    """What a bulk run has come to so far.
+
+    Attributes:
+        planets: How many targets were taken up.
+        created: How many backups were created (adopted ones included).
+        create_failed: How many could not be created.
+        succeeded: How many backups succeeded.
+        failed: How many failed.
+        gone: How many were deleted while watched.
+        expired: How many were still in progress when their deadline passed.
+        unchecked: How many could no longer be checked.
+        outcomes: Per planet, what became of it; a planet in flight is not in it yet.
+        requests: Requests that the client has sent since the run began, by kind; of a run that was resumed, since then.
+        seconds: How long the run has taken; of a run that was resumed, since it first began.
+    """
+
+    planets: int = 0
+    created: int = 0
+    create_failed: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    gone: int = 0
+    expired: int = 0
+    unchecked: int = 0
+    outcomes: dict[PlanetRef, Outcome] = attrs.field(factory=dict)
+    requests: collections.Counter[Kind] = attrs.field(factory=collections.Counter)
+    seconds: float = 0.0
+
+    @property
+    def in_flight(self) -> int:
+        """How many backups are created and have not ended yet."""
+        ended = self.succeeded + self.failed + self.gone + self.expired + self.unchecked
+        return self.created - ended
+
+    @property
+    def ok(self) -> bool:
+        """Whether every planet that was taken up has a backup that succeeded."""
+        return self.succeeded == self.planets
+
+    def count(self, event: Event) -> None:
+        """Take an event into account."""
+        name = _COUNTED[type(event)]
+        setattr(self, name, getattr(self, name) + 1)
+        if event.planet is not None and not isinstance(event, BackupCreated):
+            self.outcomes[event.planet] = Outcome(event=event, seconds=event.elapsed)
+
+
+_COUNTED: dict[type[object], str] = {
+    BackupCreated: "created",
+    CreateFailed: "create_failed",
+    BackupSucceeded: "succeeded",
+    BackupFailed: "failed",
+    BackupGone: "gone",
+    WatchExpired: "expired",
+    WatchFailed: "unchecked",
+}

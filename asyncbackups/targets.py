@@ -1,0 +1,57 @@
+"""The planets of a bulk run, as callers give them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Set
+
+from asyncbackups.errors import ConfigurationError
+from asyncbackups.journal.ledger import Planets
+from asyncbackups.models import PlanetRef
+
+__all__ = ["Targets", "checked_target", "planets_of"]
+
+Targets = Iterable[PlanetRef | tuple[str, str] | str] | AsyncIterable[PlanetRef | tuple[str, str] | str]
+"""Planets: `PlanetRef`s, pairs, or texts ``star_system/planet``."""
+
+
+def planets_of(targets: Targets, *, whole: bool) -> Planets:
+    """Return targets as planets.
+
+    Args:
+        targets: As the caller gave them.
+        whole: Whether to read them all now, where there is an end to them: for a journal, which keeps them.
+
+    Raises:
+        ConfigurationError: If one of those that are read is none.
+    """
+    if whole and isinstance(targets, Collection) and not isinstance(targets, str):
+        planets = [checked_target(target) for target in targets]
+        # A set has another order in each process; the journal tells targets by their place.
+        return sorted(planets) if isinstance(targets, Set) else planets
+    return _each_target(targets)
+
+
+async def _each_target(targets: Targets) -> AsyncIterator[PlanetRef]:
+    if isinstance(targets, AsyncIterable):
+        async for target in targets:
+            yield checked_target(target)
+    else:
+        for target in targets:
+            yield checked_target(target)
+
+
+def checked_target(target: object) -> PlanetRef:
+    """Return a target as a planet.
+
+    Raises:
+        ConfigurationError: If it is none.
+    """
+    match target:
+        case PlanetRef():
+            return target
+        case str():
+            return PlanetRef.parse(target)
+        case (str(star_system), str(planet)):
+            return PlanetRef(star_system, planet)
+        case _:
+            raise ConfigurationError(f"a target must be a PlanetRef, or star_system/planet, not {target!r}")
