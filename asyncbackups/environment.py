@@ -54,7 +54,8 @@ def read_environment(
         ConfigurationError: If something is missing: all that is missing is named at once. Also if a value is wrong.
     """
     reader = _Reader(variables)
-    where = reader.region()
+    # The region that the caller's base URL belongs to goes before the environment's: tokens of one fit no other.
+    where = (region_of(base_url) if base_url else None) or reader.region()
     base_url = base_url or reader.value("BASE_URL") or (where.base_url if where else "")
     if not base_url:
         reader.missing.append(f"{PREFIX}BASE_URL (or {PREFIX}REGION)")

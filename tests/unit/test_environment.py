@@ -50,6 +50,14 @@ def test_the_particular_goes_before_the_general() -> None:
     assert read_environment({**variables, "ASYNCBACKUPS_TOKEN": "abcd"}).auth == "abcd"
 
 
+def test_the_region_of_a_given_base_url_gives_the_token_url() -> None:
+    """The token comes from the region whose base URL the caller gave, and not from the environment's."""
+    variables = {"ASYNCBACKUPS_REGION": "AMER", "ASYNCBACKUPS_TENANT": "acme", **CREDENTIALS}
+    auth = read_environment(variables, base_url=region("EMEA").base_url).auth
+    assert isinstance(auth, ClientCredentials)
+    assert auth.token_url == region("EMEA").token_url
+
+
 def test_a_known_base_url_gives_the_token_url() -> None:
     """The token URL is known where the base URL is a region's."""
     variables = {**BASE, **CREDENTIALS, "ASYNCBACKUPS_BASE_URL": region("EMEA").base_url}
