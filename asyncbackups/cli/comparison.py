@@ -59,16 +59,17 @@ class Comparison:
             "loop_mean_delay_computed": round(statistics.fmean(late for _, late in loop), 2),
         }
 
-    def as_line(self) -> str:
-        """Return the figures as one line."""
+    def as_lines(self) -> list[str]:
+        """Return the figures for people."""
         told = self.as_json()
         if not told:
-            return "no backup ended: there is nothing to compare"
+            return []
         ours = (
             f"{told['polls']} gets and lists told of {told['backups']} ends, {took(told['mean_delay'])} late on average"
         )
         gets, late = told["loop_polls_computed"], took(told["loop_mean_delay_computed"])
-        return (
-            f"{ours}; a loop that sleeps {INTERVAL:.0f} s would have sent {gets} gets and heard {late} late "
-            "(computed, not run; in the backups' own time)"
-        )
+        return [
+            ours,
+            f"a loop that sleeps {INTERVAL:.0f} s would have sent {gets} gets and heard {late} late "
+            "(computed, not run; all in the backups' own time)",
+        ]

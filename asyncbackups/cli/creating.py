@@ -57,12 +57,14 @@ class BulkShow:
         title: What is being done.
         json: Whether JSON goes to standard output.
         notice: Called with each event, too; None for nobody.
+        outlived: Whether the backups go on after the command.
     """
 
     targets: Sequence[PlanetRef]
     title: str
     json: bool
     notice: Callable[[Event], None] | None = None
+    outlived: bool = True
     tally: Tally = attrs.field(factory=Tally, init=False)
     _feed: Feed = attrs.field(init=False)
     _interrupted: bool = attrs.field(default=False, init=False)
@@ -144,6 +146,7 @@ class BulkShow:
             seconds=run.report.seconds,
             targets=len(self.targets),
             interrupted=self._interrupted,
+            outlived=self.outlived,
         )
 
 

@@ -24,6 +24,7 @@ class Ending:
         seconds: How long it took.
         targets: How many planets were to get a backup; None where nothing was to be created.
         interrupted: Whether it was left before its end.
+        outlived: Whether backups go on after the command; those of a simulator that ends with it do not.
     """
 
     tally: Tally
@@ -31,6 +32,7 @@ class Ending:
     seconds: float
     targets: int | None = None
     interrupted: bool = False
+    outlived: bool = True
 
     @property
     def status(self) -> ExitStatus:
@@ -77,15 +79,18 @@ class Ending:
     def _left(self) -> list[str]:
         if not self.interrupted:
             return []
-        lines = []
-        if running := list(self.tally.in_flight):
-            are = f"{counted(len(running), 'backup was', 'backups were')} created and still running"
-            lines.append(f"interrupted: {are}; to go on waiting: asyncbackups wait {listed(running)}")
-        else:
-            lines.append("interrupted: no backup that is known to us is still running")
+        lines = [f"interrupted: {self._running()}"]
         if left := self._not_started(self.tally.total):
             lines.append(f"{counted(left, 'planet was', 'planets were')} not begun with")
         return lines
+
+    def _running(self) -> str:
+        running = list(self.tally.in_flight)
+        if not running:
+            return "no backup that we know of is still running"
+        made = "watched" if self.targets is None else "created"
+        still = f"{counted(len(running), 'backup')} {made} and still running"
+        return f"{still}; to go on waiting: asyncbackups wait {listed(running)}" if self.outlived else still
 
     def _not_started(self, total: Counts) -> int:
         return max(0, (self.targets or 0) - total.created - total.create_failed)

@@ -93,10 +93,10 @@ class LiveView(View):
         table.add_section()
         table.add_row("all", *_cells(total, others=others), style="bold")
         spent = f"{took(time.monotonic() - self._began)} · {requests_text(self._requests())}"
-        return Group(table, Text(spent, style="dim"))
+        return Group(Text(self._title, style="bold"), table, Text(spent, style="dim"))
 
     def _table(self, *, others: bool) -> Table:
-        table = Table(title=Text(self._title), title_justify="left", title_style="bold")
+        table = Table()
         table.add_column("star system", overflow="ellipsis", no_wrap=True)
         for column in (self._begun, "in flight", "succeeded", "failed", *(["other"] if others else [])):
             table.add_column(column, justify="right", style=_STYLES.get(column, ""), no_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -56,4 +57,7 @@ def _fields(prefix: str, value: Any) -> Iterable[tuple[str, str]]:
         if isinstance(inner, dict) and inner:
             yield from _fields(f"{prefix}{key}.", inner)
         else:
-            yield f"{prefix}{key}", "-" if inner in (None, {}) else str(inner)
+            yield (
+                f"{prefix}{key}",
+                inner if isinstance(inner, str) else "-" if inner in (None, {}) else json.dumps(inner),
+            )

@@ -29,7 +29,7 @@ def read_targets(arguments: Sequence[str]) -> list[PlanetRef]:
     """
     first, *rest = arguments
     found: list[Located] = []
-    if first == "-" or Path(first).is_file():
+    if first == "-" or _readable(first):
         found.extend(_read(first))
     else:
         found.append((_parse_first(first), f"argument {first!r}"))
@@ -70,6 +70,11 @@ def unique(found: Iterable[Located]) -> list[PlanetRef]:
             raise ConfigurationError(f"{planet} is there twice: {seen[planet]}, and {where}")
         seen[planet] = where
     return list(seen)
+
+
+def _readable(name: str) -> bool:
+    """Whether there is something to read under a name: also a pipe, as the shell's ``<(...)`` makes one."""
+    return Path(name).exists() and not Path(name).is_dir()
 
 
 def _parse_first(argument: str) -> PlanetRef:

@@ -42,7 +42,13 @@ async def demo(
     """Watch a whole bulk run against a simulated Database API on this machine; nothing else is needed."""
     polling = PollingPolicy().sped_up(speed)
     heard = _Heard(speed)
-    show = BulkShow(_targets(planets, star_systems), title=_title(planets, speed, seed), json=json, notice=heard.note)
+    show = BulkShow(
+        _targets(planets, star_systems),
+        title=_title(planets, speed, seed),
+        json=json,
+        notice=heard.note,
+        outlived=False,
+    )
     workload = Workload(duration=_DURATION, failure_share=failure_share, history=_HISTORY)
     slow = Fault(kind="create", delay=_CREATE_SECONDS / speed)
     async with (
@@ -58,7 +64,7 @@ async def demo(
         ending, view = await show.run(lambda feed: client.bulk_create(feed, BackupSpec(), concurrency=concurrency))
     comparison = heard.beside(ending)
     report = ending.as_json()
-    view.end({**report, "comparison": comparison.as_json()}, [*ending.as_lines(), comparison.as_line()])
+    view.end({**report, "comparison": comparison.as_json()}, [*ending.as_lines(), *comparison.as_lines()])
     return ending.status
 
 
