@@ -142,7 +142,7 @@ class Operations:
         Raises:
             AmbiguousCreateError: If it may have happened without our knowing the backup's id.
             ApiError: If the service refused it.
-            ConnectError: If it could not be sent.
+            TransportError: If it could not be sent.
         """
         request = self._requests.create(planet, spec)
         try:
