@@ -42,11 +42,13 @@ class Memory:
     Attributes:
         ids: Of each star system, its backups.
         listed: Which star systems were listed.
+        all_listed: Set once all of them were.
         requests: How many requests there were.
     """
 
     ids: dict[str, range]
     listed: set[str] = attrs.field(factory=set)
+    all_listed: asyncio.Event = attrs.field(factory=asyncio.Event)
     requests: int = 0
 
     async def send(self, request: Request, *, attempts: int | None = None) -> Response:  # noqa: ARG002
@@ -59,6 +61,8 @@ class Memory:
             content: object = raw(star_system, int(parts[-1]))
         else:
             self.listed.add(star_system)
+            if len(self.listed) == len(self.ids):
+                self.all_listed.set()
             content = [raw(star_system, backup_id) for backup_id in self.ids[star_system]]
         body = msgspec.json.encode(content)
         url = f"http://memory{request.path}"

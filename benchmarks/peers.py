@@ -1,0 +1,255 @@
+"""Real peers over real HTTP, and us: each waits for the same 1,000 backups in 10 star systems.
+
+    python -m benchmarks.peers [--quick]
+
+The simulator runs in a process of its own and each side in another, one side after the other, each with a fresh
+simulator and the same seed: the same backups (lognormal, median 131 s, sigma 0.4; 30 finished ones in each star system
+before) take the same time for everyone. The world runs 20 times faster than life, and every side divides all durations
+of its schedule by the same number; planet-style polling has a world at 10, because with its 5 s it would saturate this
+machine, not the schedule. (At a speed of 60, as first planned, several sides would.) Waits begin over the first 30 s,
+so that nobody's polls come in one burst. Times are in seconds of the world: measured, and multiplied by the speed.
+
+The delay of the news is from when a backup truly ended (the simulator tells, on the machine's one monotonic clock) to
+when the waiting program knew. Requests are counted by the simulator; processor time and memory are those of the side's
+process, from the moment that everything is imported and connected to the last news. What each side does is written in
+`benchmarks.waiting`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from asyncbackups import BackupClient, BackupSpec
+from asyncbackups.simulator import Lognormal, SimulatorProcess, Workload
+from benchmarks.report import RESULTS, Target, setting, table, targets, write
+
+STAR_SYSTEMS = 10
+SPEED = 20.0
+
+
+@attrs.frozen
+class Side:
+    """A side of the comparison.
+
+    Attributes:
+        name: As the table has it.
+        code: Which function of `benchmarks.waiting`.
+        needs: The module that it needs.
+        every: For the plain loop: seconds from poll to poll.
+        slower: By how much its world is slower than the others'.
+    """
+
+    name: str
+    code: str
+    needs: str = "aiohttp"
+    every: float = 30.0
+    slower: float = 1.0
+
+
+OURS = Side("asyncbackups", "ours")
+PEERS = (
+    Side("azure-core `AsyncLROPoller` (30 s)", "azure", needs="azure.core"),
+    Side("google-api-core `AsyncOperation` (1 s x2, cap 60 s, full jitter)", "google", needs="google.api_core"),
+    Side("aiobotocore `AIOWaiter` (15 s, 40 attempts)", "botocore", needs="aiobotocore"),
+    Side("planet-style loop (5 s)", "loop", every=5.0, slower=2.0),
+    Side("aiohttp, a task for each backup (30 s)", "loop"),
+)
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """What came of a side. Delays are seconds of the world.
+
+    Attributes:
+        requests: Gets and lists that the simulator counted.
+        delays: Of each backup.
+        cpu: Seconds of the processor.
+        peak: Most bytes of its process.
+        above: How much of that came with the wait.
+    """
+
+    requests: int
+    delays: list[float]
+    cpu: float
+    peak: int
+    above: int
+
+    @property
+    def mean(self) -> float:
+        """The mean delay."""
+        return statistics.fmean(self.delays)
+
+    @property
+    def p99(self) -> float:
+        """The delay that one of a hundred exceeds."""
+        return statistics.quantiles(self.delays, n=100)[98]
+
+    @property
+    def product(self) -> float:
+        """Requests times delay, which does not depend on the cadence chosen."""
+        return self.requests * self.mean
+
+
+def installed(side: Side) -> bool:
+    try:
+        return importlib.util.find_spec(side.needs) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+async def created(sim: SimulatorProcess, number: int) -> list[tuple[str, int]]:
+    """Create the backups that everybody waits for."""
+    refs = []
+    targets = iter([(f"star-system-{n % STAR_SYSTEMS}", f"planet-{n // STAR_SYSTEMS % 10 + 1}") for n in range(number)])
+
+    async def work(client: BackupClient) -> None:
+        for star_system, planet in targets:
+            backup = await client.create(star_system, planet, BackupSpec())
+            refs.append((star_system, backup.id))
+
+    async with BackupClient(sim.base_url, sim.tenant, auth=sim.token) as client:
+        await asyncio.gather(*(work(client) for _ in range(16)))
+    return refs
+
+
+def polls(sim: SimulatorProcess) -> int:
+    """Return how many gets and lists the simulator has counted."""
+    requests = sim.counts()["requests"]
+    return sum(number for kind in requests if kind.startswith(("get", "list")) for number in requests[kind].values())
+
+
+def measure(side: Side, number: int, speed: float) -> Result:
+    """Let a side wait, in a process of its own."""
+    speed /= side.slower
+    workload = Workload(duration=Lognormal(131, 0.4), history=30)
+    with (
+        SimulatorProcess(speed=speed, seed=7, workload=workload) as sim,
+        subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.waiting", side.code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as child,
+    ):
+        assert child.stdin is not None
+        assert child.stdout is not None
+        refs = asyncio.run(created(sim, number))
+        where = {"base_url": sim.base_url, "token": sim.token, "tenant": sim.tenant}
+        child.stdin.write(json.dumps({**where, "refs": refs, "speed": speed, "every": side.every}) + "\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "prepared\n"
+        before = polls(sim)
+        child.stdin.write("go\n")
+        child.stdin.flush()
+        told = json.loads(child.stdout.readline())
+        return result(told, sim, polls(sim) - before, speed)
+
+
+def result(told: dict[str, Any], sim: SimulatorProcess, requests: int, speed: float) -> Result:
+    truth = sim.backups()
+    delays = []
+    for backup_id, heard in told["heard"].items():
+        known_from = max(truth[int(backup_id)]["completed_at"], told["began"][backup_id])
+        delays.append((heard - known_from) * speed)
+    assert len(delays) == len(told["began"])
+    return Result(requests=requests, delays=delays, cpu=told["cpu"], peak=told["peak"], above=told["above"])
+
+
+def report(found: dict[str, Result], equal: str, number: int) -> str:
+    ours = found[OURS.name]
+    peers = {name: one for name, one in found.items() if name not in (OURS.name, equal)}
+    best = min(peers, key=lambda name: peers[name].product)
+    times = peers[best].product / ours.product
+    held = [
+        Target(f"requests x mean delay, against the best peer ({best})", "at most 1/50", f"1/{times:.0f}", times >= 50),
+        Target(
+            "processor time, against one aiohttp task for each backup at equal mean delay",
+            "at most 1/10",
+            f"1/{found[equal].cpu / ours.cpu:.1f}",
+            found[equal].cpu / ours.cpu >= 10,
+        ),
+    ]
+    head = ("side", "requests", "mean delay, s", "p99 delay, s", "CPU, s", "peak memory, MB", "of it for the wait, MB")
+    rows = [
+        (name, one.requests, one.mean, one.p99, one.cpu, one.peak / 1e6, one.above / 1e6) for name, one in found.items()
+    ]
+    ratio_head = ("side", "requests", "mean delay", "p99 delay", "requests x delay", "CPU", "memory for the wait")
+    ratios = [
+        (
+            name,
+            one.requests / ours.requests,
+            one.mean / ours.mean,
+            one.p99 / ours.p99,
+            one.product / ours.product,
+            one.cpu / ours.cpu,
+            one.above / ours.above,
+        )
+        for name, one in found.items()
+    ]
+    return f"""# Real peers, real HTTP
+
+Made by `python -m benchmarks.peers`: {setting("aiohttp", "azure-core", "google-api-core", "aiobotocore")}.
+{number:,} backups in {STAR_SYSTEMS} star systems, lognormal with median 131 s and sigma 0.4, 30 finished ones in each
+star system. Delays are seconds of a world that runs 20 times faster (10 times for planet-style polling, whose requests
+would saturate the machine); every schedule is divided by the same number. The peers' own packages poll, driven as they
+document it, each with one task for each backup; planet's wait is tied to its own API, so its loop of 5 s is written
+out. Ours is one `client.watch()` with the default policy. One run of each side, in a process of its own.
+
+{targets(held)}
+{table(head, rows)}
+## How many times ours
+
+{table(ratio_head, ratios)}"""
+
+
+def plot(found: dict[str, Result], path: Path) -> None:
+    import matplotlib as mpl  # noqa: PLC0415 - only where it is drawn
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415 - after the backend is chosen
+
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    for name, one in found.items():
+        axes.loglog(
+            one.requests, one.mean, "o" if name != OURS.name else "*", markersize=10, label=name.replace("`", "")
+        )
+    axes.set(xlabel="requests", ylabel="mean delay of the news, s")
+    axes.set_title("Waiting for the same 1,000 backups")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks.peers", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="only 100 backups, in a world three times faster still")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the tables and the plot go")
+    options = parser.parse_args(argv)
+    number, speed = (100, 3 * SPEED) if options.quick else (1_000, SPEED)
+    found = {OURS.name: measure(OURS, number, speed)}
+    equally = Side("aiohttp, a task for each backup, at our mean delay", "loop", every=2 * found[OURS.name].mean)
+    for side in (equally, *PEERS):
+        if installed(side):
+            found[side.name] = measure(side, number, speed)
+        else:
+            print(f"{side.needs} is not installed: left out", file=sys.stderr)
+    write(options.out, "peers", report(found, equally.name, number))
+    plot(found, options.out / "peers.png")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,273 @@
+"""How each side of `benchmarks.peers` waits for a thousand backups: the code of the comparison, in one process a side.
+
+Every side gets the same: base URL, token, backups, and by how much the world runs faster than life (`speed`), by which
+it divides every duration of its schedule. It notes on the machine's monotonic clock when it knew of each backup.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import attrs
+
+from benchmarks.report import memory, peak_memory
+
+SPREAD = 30.0
+"""Seconds of the world over which the waits begin: backups are not all created in one instant."""
+
+
+@attrs.define
+class Job:
+    """What to wait for.
+
+    Attributes:
+        base_url: Of the service.
+        token: The bearer token.
+        tenant: The tenant.
+        refs: Star systems and ids of the backups.
+        speed: By how much the world is faster than life.
+        every: For the plain loop: seconds of the world from poll to poll.
+        began: When the wait for each backup began, by id.
+        heard: When it was known that it had ended.
+    """
+
+    base_url: str
+    token: str
+    tenant: str
+    refs: list[tuple[str, int]]
+    speed: float
+    every: float = 30.0
+    began: dict[int, float] = attrs.field(factory=dict)
+    heard: dict[int, float] = attrs.field(factory=dict)
+
+    def seconds(self, of_the_world: float) -> float:
+        """Return how long something takes here."""
+        return of_the_world / self.speed
+
+    def path(self, star_system: str, backup_id: int) -> str:
+        """Return the path of a backup."""
+        return f"/api/v1/tenants/{self.tenant}/starsystems/{star_system}/backups/{backup_id}"
+
+    def url(self, star_system: str, backup_id: int) -> str:
+        """Return the URL of a backup."""
+        return self.base_url + self.path(star_system, backup_id)
+
+    async def staggered(self, begin: Callable[[str, int], object]) -> None:
+        """Begin to wait for one backup after the other, over the first 30 s of the world."""
+        start, order = time.monotonic(), list(self.refs)
+        random.Random(3).shuffle(order)
+        for place, (star_system, backup_id) in enumerate(order):
+            await asyncio.sleep(start + self.seconds(SPREAD) * place / len(order) - time.monotonic())
+            self.began[backup_id] = time.monotonic()
+            begin(star_system, backup_id)
+
+    async def one_task_each(self, wait: Callable[[str, int], Awaitable[object]]) -> None:
+        """Run a task for each backup, that returns once it has succeeded."""
+
+        async def run(star_system: str, backup_id: int) -> None:
+            await wait(star_system, backup_id)
+            self.heard[backup_id] = time.monotonic()
+
+        tasks: list[asyncio.Task[None]] = []
+        await self.staggered(lambda *ref: tasks.append(asyncio.create_task(run(*ref))))
+        await asyncio.gather(*tasks)
+
+
+Go = Callable[[], Awaitable[None]]
+"""What a side calls between what it prepares, which is not counted, and the wait."""
+
+
+async def ours(job: Job, go: Go) -> None:
+    """One watch; the policy's defaults, every duration divided by the speed."""
+    from asyncbackups import BackupClient, BackupSucceeded, PollingPolicy  # noqa: PLC0415 - each side its own imports
+
+    policy = PollingPolicy().sped_up(job.speed)
+    async with BackupClient(job.base_url, job.tenant, auth=job.token, polling=policy) as client:
+        await client.get(*job.refs[0])  # everybody's first get is before: connections are there, and lazy imports
+        await go()
+        async with client.watch() as watch, asyncio.TaskGroup() as tasks:
+
+            async def add() -> None:
+                await job.staggered(watch.add)
+                watch.finish()
+
+            tasks.create_task(add())
+            async for event in watch:
+                assert isinstance(event, BackupSucceeded), event
+                job.heard[event.ref.backup_id] = time.monotonic()
+
+
+def _session(job: Job) -> Any:
+    import aiohttp  # noqa: PLC0415
+
+    return aiohttp.ClientSession(headers={"Authorization": f"Bearer {job.token}"})
+
+
+async def _get(session: Any, url: str) -> Any:
+    async with session.get(url) as answer:
+        answer.raise_for_status()
+        return await answer.json()
+
+
+async def loop(job: Job, go: Go) -> None:
+    """The hand-written loop: a task for each backup gets it, sleeps, gets it again; at most 200 times for planet."""
+    async with _session(job) as session:
+        await _get(session, job.url(*job.refs[0]))
+        await go()
+
+        async def wait(star_system: str, backup_id: int) -> None:
+            url = job.url(star_system, backup_id)
+            while (await _get(session, url))["status"] != "succeeded":  # noqa: ASYNC110 - that is what it does
+                await asyncio.sleep(job.seconds(job.every))
+
+        await job.one_task_each(wait)
+
+
+async def azure(job: Job, go: Go) -> None:
+    """azure-core: `AsyncLROPoller` with `AsyncLROBasePolling` and an own `LongRunningOperation`, as it documents.
+
+    The first answer that a poller starts from would be the create's; here a get stands in for it, uncounted.
+    """
+    from azure.core import AsyncPipelineClient  # noqa: PLC0415
+    from azure.core.pipeline.policies import AsyncRetryPolicy, HeadersPolicy, RequestIdPolicy  # noqa: PLC0415
+    from azure.core.polling import AsyncLROPoller  # noqa: PLC0415
+    from azure.core.polling.async_base_polling import AsyncLROBasePolling  # noqa: PLC0415
+    from azure.core.polling.base_polling import LongRunningOperation  # noqa: PLC0415
+    from azure.core.rest import HttpRequest  # noqa: PLC0415
+
+    class ByStatus(LongRunningOperation):  # type: ignore[misc]
+        def can_poll(self, pipeline_response: Any) -> bool:
+            self._url = pipeline_response.http_response.request.url
+            return True
+
+        def get_polling_url(self) -> str:
+            return self._url
+
+        def set_initial_status(self, pipeline_response: Any) -> str:  # noqa: ARG002 - azure-core's interface
+            return "InProgress"
+
+        def get_status(self, pipeline_response: Any) -> str:
+            return "Succeeded" if pipeline_response.http_response.json()["status"] == "succeeded" else "InProgress"
+
+        def get_final_get_url(self, pipeline_response: Any) -> None:  # noqa: ARG002 - azure-core's interface
+            return None
+
+    headers = HeadersPolicy({"Authorization": f"Bearer {job.token}"})
+    policies = [RequestIdPolicy(), headers, AsyncRetryPolicy()]
+    async with AsyncPipelineClient(job.base_url, policies=policies) as client:
+
+        async def first(star_system: str, backup_id: int) -> Any:
+            request = HttpRequest("GET", job.url(star_system, backup_id))
+            return await client.send_request(request, _return_pipeline_response=True)
+
+        answers = dict(zip(job.refs, await asyncio.gather(*(first(*ref) for ref in job.refs)), strict=True))
+        await go()
+
+        async def wait(star_system: str, backup_id: int) -> None:
+            method: Any = AsyncLROBasePolling(timeout=job.seconds(30), lro_algorithms=[ByStatus()])
+            answer = answers.pop((star_system, backup_id))
+            await AsyncLROPoller(client, answer, lambda response: response.http_response.json(), method).result()
+
+        await job.one_task_each(wait)
+
+
+async def google(job: Job, go: Go) -> None:
+    """google-api-core: `operation_async.AsyncOperation.result()`; its default retry, durations over the speed."""
+    from google.api_core import operation_async, retry_async  # noqa: PLC0415
+    from google.api_core.future.async_future import RETRY_PREDICATE  # noqa: PLC0415
+    from google.longrunning import operations_pb2  # noqa: PLC0415
+    from google.protobuf import empty_pb2  # noqa: PLC0415
+
+    retry = retry_async.AsyncRetry(
+        predicate=RETRY_PREDICATE, initial=job.seconds(1), maximum=job.seconds(60), multiplier=2, timeout=None
+    )
+    async with _session(job) as session:
+        await _get(session, job.url(*job.refs[0]))
+        await go()
+
+        async def wait(star_system: str, backup_id: int) -> None:
+            url = job.url(star_system, backup_id)
+
+            async def refresh(retry: object = None) -> Any:  # noqa: ARG001 - google-api-core's interface
+                answer = await _get(session, url)
+                operation = operations_pb2.Operation(name=str(backup_id), done=answer["status"] == "succeeded")
+                if operation.done:
+                    operation.response.Pack(empty_pb2.Empty())
+                return operation
+
+            async def cancel() -> None:
+                raise NotImplementedError
+
+            first = operations_pb2.Operation(name=str(backup_id))
+            operation = operation_async.AsyncOperation(first, refresh, cancel, empty_pb2.Empty, retry=retry)
+            await operation.result()
+
+        await job.one_task_each(wait)
+
+
+async def botocore(job: Job, go: Go) -> None:
+    """aiobotocore: its own `AIOWaiter`, 15 s and at most 40 attempts; the operation is a get with aiohttp."""
+    from aiobotocore.waiter import AIOWaiter  # noqa: PLC0415
+    from botocore.waiter import SingleWaiterConfig  # noqa: PLC0415
+
+    succeeded = {"state": "success", "matcher": "path", "argument": "status", "expected": "succeeded"}
+    config = SingleWaiterConfig(
+        {"operation": "GetBackup", "delay": job.seconds(15), "maxAttempts": 40, "acceptors": [succeeded]}
+    )
+    async with _session(job) as session:
+        await _get(session, job.url(*job.refs[0]))
+        await go()
+
+        async def get(*, url: str) -> Any:
+            return await _get(session, url)
+
+        async def wait(star_system: str, backup_id: int) -> None:
+            await AIOWaiter("backup_succeeded", config, get).wait(url=job.url(star_system, backup_id))
+
+        await job.one_task_each(wait)
+
+
+SIDES: dict[str, Callable[[Job, Go], Awaitable[None]]] = {
+    "ours": ours,
+    "loop": loop,
+    "azure": azure,
+    "google": google,
+    "botocore": botocore,
+}
+
+
+async def run(side: str, job: Job) -> dict[str, Any]:
+    used: dict[str, float] = {}
+
+    async def go() -> None:
+        print("prepared", flush=True)
+        sys.stdin.readline()
+        used.update(cpu=time.process_time(), memory=float(memory()))
+
+    await SIDES[side](job, go)
+    return {
+        "cpu": time.process_time() - used["cpu"],
+        "peak": peak_memory(),
+        "above": peak_memory() - used["memory"],
+        "began": job.began,
+        "heard": job.heard,
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Wait as one side does, told by `benchmarks.peers` over stdin."""
+    side = (sys.argv[1:] if argv is None else argv)[0]
+    job = Job(**json.loads(sys.stdin.readline()))
+    job.refs = [(star_system, backup_id) for star_system, backup_id in job.refs]
+    print(json.dumps(asyncio.run(run(side, job))), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
