@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 __all__ = ["Deadlines"]
@@ -19,8 +19,8 @@ _FEW = 64
 class Deadlines(Generic[_Item]):
     """Items, and when their time is up: each deadline is rounded up by at most 1/256 of what is left, never over 1 s.
 
-    Items that end early are only counted; once they outnumber the open ones the slots are swept, so that memory
-    stays in proportion to what is open.
+    Items that end early are only counted; once they are a quarter of the open ones the slots are swept, so that memory
+    stays in proportion to what is open. With the last open one everything is forgotten.
 
     Args:
         is_open: Says whether an item still waits.
@@ -62,7 +62,14 @@ class Deadlines(Generic[_Item]):
         """Count one item that is no longer open."""
         self._open -= 1
         self._ended += 1
-        if self._ended > max(_FEW, self._open):
+        self._tidy()
+
+    def _tidy(self) -> None:
+        if not self._open:
+            self._slots.clear()
+            self._times.clear()
+            self._ended = 0
+        elif self._ended > max(_FEW, self._open // 4):
             self._sweep()
 
     def _sweep(self) -> None:
@@ -71,19 +78,24 @@ class Deadlines(Generic[_Item]):
         self._times = sorted(self._slots)
         self._ended = 0
 
-    def next(self) -> float | None:
-        """Return when the next time is up, or None. What ended early may still be counted for a while."""
-        return self._times[0] if self._times else None
+    def next(self) -> float:
+        """Return when the next time is up; infinity for never. What ended early may still count for a while."""
+        return self._times[0] if self._times else math.inf
 
-    def pop_due(self, now: float) -> Iterator[_Item]:
-        """Give out the open items whose time is up; they are no longer kept."""
-        while self._times and self._times[0] <= now:
-            for item in self._slots.pop(heapq.heappop(self._times))[1]:
-                if self._is_open(item):
-                    self._open -= 1
-                    yield item
-                else:
-                    self._ended -= 1
+    def pop_due(self, now: float, *, most: int) -> list[_Item]:
+        """Take out open items whose time is up, at most so many; more may be left."""
+        due: list[_Item] = []
+        while self._times and self._times[0] <= now and len(due) < most:
+            items = self._slots[self._times[0]][1]
+            portion = items[: most - len(due)]
+            del items[: len(portion)]
+            if not items:
+                del self._slots[heapq.heappop(self._times)]
+            due += [item for item in portion if self._is_open(item)]
+            self._ended -= sum(not self._is_open(item) for item in portion)
+        self._open -= len(due)
+        self._tidy()
+        return due
 
 
 def _rounded_up(when: float, now: float) -> float:

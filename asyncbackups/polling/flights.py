@@ -9,7 +9,21 @@ import attrs
 from asyncbackups.events import FinalEvent
 from asyncbackups.models import Backup, BackupRef, Progress
 
-__all__ = ["Cost", "Entry", "Flight", "GetPoll", "ListPoll", "Poll", "Sighting", "Subscriber", "Subscription"]
+__all__ = [
+    "ASKED",
+    "Cost",
+    "Entry",
+    "Flight",
+    "GetPoll",
+    "ListPoll",
+    "Poll",
+    "Sighting",
+    "Subscriber",
+    "Subscription",
+]
+
+ASKED = float("-inf")
+"""The `due` of what is being asked for: its request is under way."""
 
 
 class Subscriber(Protocol):
@@ -51,7 +65,7 @@ class Flight:
         status: As last seen; None while it was not seen.
         polls: How many answers told of it.
         told: When the newest request that told of it was sent; negative infinity before.
-        due: When it is to be asked about by a get; infinity while a list does that.
+        due: When it is to be asked about by a get; `ASKED` while that is under way, infinity while a list does it.
         missing: How many gets in a row found nothing.
         unlisted: Whether the last list did not show it; then it is asked by get until one does.
         subscriptions: Who waits for it; never empty while it is in flight.
@@ -93,10 +107,12 @@ class GetPoll:
     Attributes:
         ref: Which.
         sent: When it was issued, in seconds of the monotonic clock.
+        etag: The entity tag of the last answer about it: then 304 tells that nothing has changed.
     """
 
     ref: BackupRef
     sent: float
+    etag: str | None = None
 
     @property
     def star_system(self) -> str:

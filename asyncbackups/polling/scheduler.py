@@ -5,10 +5,9 @@ The scheduler decides, the engine acts: it asks `due`, performs, feeds back what
 
 from __future__ import annotations
 
-import heapq
+import math
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
-from itertools import count
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -18,6 +17,7 @@ from asyncbackups.events import BackupFailed, BackupGone, BackupSucceeded, Final
 from asyncbackups.models import BackupRef, PlanetRef, Progress
 from asyncbackups.policies import PollingPolicy
 from asyncbackups.polling.deadlines import Deadlines
+from asyncbackups.polling.due_queue import DueQueue
 from asyncbackups.polling.durations import Durations
 from asyncbackups.polling.flights import (
     Cost,
@@ -30,8 +30,9 @@ from asyncbackups.polling.flights import (
     Subscriber,
     Subscription,
 )
+from asyncbackups.polling.knowledge import Knowledge
 from asyncbackups.polling.planner import Costs
-from asyncbackups.polling.star_system import Knowledge, Outcome, StarSystem
+from asyncbackups.polling.star_system import Outcome, StarSystem
 
 __all__ = ["Explanation", "News", "Scheduler"]
 
@@ -42,6 +43,8 @@ _SHARE = 3
 """A star system with requests under way takes another place only below so many times the free ones."""
 _STALL = 5.0
 """Seconds by which the engine may be late before what is overdue is spread out."""
+_AT_ONCE = 1_000
+"""How many deadlines may pass in one go: a few milliseconds' work."""
 
 
 @attrs.frozen(kw_only=True)
@@ -81,10 +84,8 @@ class Scheduler:
         self._know = Knowledge(policy, draw, Durations(policy), Costs())
         self._star_systems: dict[str, StarSystem] = {}
         self._deadlines: Deadlines[Subscription] = Deadlines(lambda subscription: subscription.open)
-        self._heap: list[tuple[float, int, StarSystem]] = []
-        self._scheduled: dict[str, float] = {}
+        self._waiting: DueQueue[StarSystem] = DueQueue()
         self._ready: deque[StarSystem] = deque()
-        self._order = count()
         self._in_flight = 0
 
     @property
@@ -152,16 +153,21 @@ class Scheduler:
                 return True
         return False
 
-    def discard_all(self, subscriber: Subscriber) -> None:
-        """Let somebody no longer wait for anything."""
-        for flight in self._flights():
-            self._discard(flight, subscriber)
+    def discard_all(self, subscriber: Subscriber, star_systems: Iterable[str]) -> None:
+        """Let somebody no longer wait for anything in some star systems."""
+        for name in star_systems:
+            star_system = self._star_systems.get(name)
+            for flight in [] if star_system is None else list(star_system.flights.values()):
+                self._discard(flight, subscriber)
 
     def give_up(self, error: BackupsError, now: float) -> list[News]:
-        """End every wait with an error: nothing is in flight any more."""
-        news = [one for flight in self._flights() for one in self._end(flight, error, now)]
-        for star_system in list(self._star_systems.values()):
-            self._settle(star_system)
+        """End every wait with an error. The scheduler is not to be used any more: it may be what broke."""
+        news: list[News] = []
+        for star_system in self._star_systems.values():
+            for flight in star_system.flights.values():
+                news += self._close(flight, error, now)
+        self._star_systems.clear()
+        self._in_flight = 0
         return news
 
     def _unsubscribe(self, flight: Flight, subscription: Subscription) -> None:
@@ -179,28 +185,22 @@ class Scheduler:
 
     def _settle(self, star_system: StarSystem) -> None:
         """Forget a star system that has become idle; else see to its next request."""
-        if star_system.flights or star_system.requests:
+        if star_system.flights or star_system.requests or star_system.queued:
             self._schedule(star_system)
         else:
-            self._star_systems.pop(star_system.name, None)
-            self._scheduled.pop(star_system.name, None)
+            star_system.due = math.inf
+            del self._star_systems[star_system.name]
 
     def _find(self, ref: BackupRef) -> Flight | None:
         star_system = self._star_systems.get(ref.star_system)
         return None if star_system is None else star_system.flights.get(ref.backup_id)
 
-    def _flights(self) -> list[Flight]:
-        return [flight for star_system in self._star_systems.values() for flight in star_system.flights.values()]
-
     # What is due
 
     def next_deadline(self) -> float | None:
         """Return when there is something to do, as far as no answer comes before; None for never."""
-        while self._heap and self._is_stale(self._heap[0]):
-            heapq.heappop(self._heap)
-        times = [self._heap[0][0]] if self._heap else []
-        expiry = self._deadlines.next()
-        return min([*times, expiry] if expiry is not None else times, default=None)
+        when = min(self._waiting.next(), self._deadlines.next())
+        return when if when < math.inf else None
 
     def due(self, now: float, *, room: int) -> list[Poll]:
         """Return the requests to send now; each counts as under way until its answer is recorded.
@@ -232,9 +232,9 @@ class Scheduler:
         return polls
 
     def expire(self, now: float) -> list[News]:
-        """Return the waits whose deadline has passed; they are over."""
+        """Return waits whose deadline has passed, which are over; of very many, some are left for next time."""
         news: list[News] = []
-        for subscription in self._deadlines.pop_due(now):
+        for subscription in self._deadlines.pop_due(now, most=_AT_ONCE):
             flight = subscription.flight
             about = _about(flight, subscription, now)
             news.append((subscription.subscriber, WatchExpired(**about, backup=flight.last_seen())))
@@ -255,41 +255,38 @@ class Scheduler:
             age=None if flight.born is None else flight.age(now),
             status=flight.status,
             polls=flight.polls,
-            learned_from=star_system.member(flight, now)[0].seen,
+            learned_from=self._know.member(flight, now)[0].seen,
             expires_in=max(subscription.deadline for subscription in flight.subscriptions) - now,
         )
 
     def _collect_ready(self, now: float) -> None:
-        while self._heap and self._heap[0][0] <= now:
-            entry = heapq.heappop(self._heap)
-            if self._is_stale(entry):
-                continue
-            due, _, star_system = entry
-            del self._scheduled[star_system.name]
+        while (due := self._waiting.next()) <= now:
+            star_system = self._waiting.pop(due=math.inf)
             if now - due > _STALL:
                 star_system.spread(now, min(now - due, self._know.policy.maximum))
             star_system.queued = True
             self._ready.append(star_system)
 
-    def _is_stale(self, entry: tuple[float, int, StarSystem]) -> bool:
-        return self._scheduled.get(entry[2].name) != entry[0]
-
     def _schedule(self, star_system: StarSystem) -> None:
         if star_system.queued:
             return
         due = star_system.next_due()
-        if due is None:
-            self._scheduled.pop(star_system.name, None)
-        elif due != self._scheduled.get(star_system.name):
-            self._scheduled[star_system.name] = due
-            heapq.heappush(self._heap, (due, next(self._order), star_system))
+        if due == math.inf:
+            star_system.due = due
+        elif due != star_system.due:
+            self._waiting.put(star_system, due)
 
     # What came
 
-    def wanted(self, poll: ListPoll, entries: Iterable[Entry]) -> set[int]:
-        """Return the ids of a list's entries that are worth decoding whole."""
-        star_system = self._star_systems.get(poll.star_system)
-        return star_system.wanted(poll, entries) if star_system is not None else set()
+    def wanted(self, poll: ListPoll, entries: Iterable[Entry], *, every: bool = False) -> set[int]:
+        """Return the ids of a list's entries that are worth decoding whole.
+
+        Args:
+            poll: Which list.
+            entries: What is in it.
+            every: Whether there may be news of a backup whose status is as it was.
+        """
+        return self._star_systems[poll.star_system].wanted(poll, entries, every=every)
 
     def got(self, poll: GetPoll, sighting: Sighting, cost: Cost, now: float) -> list[News]:
         """Record the answer to a get; returns who is to be told what."""
@@ -299,19 +296,39 @@ class Scheduler:
     def listed(
         self,
         poll: ListPoll,
-        entries: Collection[Entry],
+        entries: Iterable[Entry],
         sightings: Mapping[int, Sighting],
         cost: Cost,
         now: float,
     ) -> list[News]:
         """Record a list: all its entries, and those that `wanted` asked for; returns who is to be told what."""
-        star_system = self._star_systems[poll.star_system]
-        return self._conclude(star_system, star_system.listed(poll, entries, sightings, cost, now), now)
+        portions = self.listed_in_portions(poll, entries, sightings, cost, now)
+        return [one for portion in portions for one in portion]
 
-    def unchanged(self, poll: ListPoll, cost: Cost, now: float) -> None:
-        """Record that a list has not changed (304)."""
+    def listed_in_portions(
+        self,
+        poll: ListPoll,
+        entries: Iterable[Entry],
+        sightings: Mapping[int, Sighting],
+        cost: Cost,
+        now: float,
+    ) -> Iterator[list[News]]:
+        """Record a list as `listed` does, a portion each time that the next one is asked for.
+
+        In between anything else may be recorded. All portions are to be asked for: only then is the poll over.
+        """
         star_system = self._star_systems[poll.star_system]
-        star_system.unchanged(poll, cost, now)
+        for outcomes in star_system.listed(poll, entries, sightings, cost, now):
+            yield [one for flight, what in outcomes for one in self._end(flight, what, now)]
+        self._settle(star_system)
+
+    def unchanged(self, poll: Poll, cost: Cost, now: float) -> None:
+        """Record that what was asked about is as it was (304)."""
+        star_system = self._star_systems[poll.star_system]
+        if isinstance(poll, GetPoll):
+            star_system.unchanged_since(poll, cost, now)
+        else:
+            star_system.unchanged(poll, cost, now)
         self._settle(star_system)
 
     def failed(self, poll: Poll, error: BackupsError, now: float) -> list[News]:
@@ -325,12 +342,18 @@ class Scheduler:
         return news
 
     def _end(self, flight: Flight, what: Sighting | BackupsError, now: float) -> list[News]:
+        news = self._close(flight, what, now)
+        for _ in news:
+            self._deadlines.ended()
+        self._let_go(flight)
+        return news
+
+    @staticmethod
+    def _close(flight: Flight, what: Sighting | BackupsError, now: float) -> list[News]:
         news: list[News] = []
         for subscription in flight.subscriptions:
             subscription.open = False
             news.append((subscription.subscriber, _final_event(flight, subscription, what, now)))
-            self._deadlines.ended()
-        self._let_go(flight)
         return news
 
 

@@ -15,6 +15,7 @@ import attrs
 __all__ = ["ServerTime"]
 
 _RESOLUTION = 1.0  # seconds: RFC 9110 dates have no fractions
+_FIRST_YEAR, _LAST_YEAR = 1971, 9000  # a clock that shows another one is no clock, and would break date arithmetic
 
 
 @attrs.define
@@ -32,6 +33,8 @@ class ServerTime:
             asked: When the request left, on our monotonic clock, in seconds.
             came: When the answer was there, on the same clock.
         """
+        if not _FIRST_YEAR <= date.year <= _LAST_YEAR:
+            return
         stamp = date.timestamp()
         lowest, highest = stamp - came, stamp + _RESOLUTION - asked
         self._lowest, self._highest = max(self._lowest, lowest), min(self._highest, highest)

@@ -1,0 +1,71 @@
+"""What all star systems of a client share: the policy, how long backups take, and what requests cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from asyncbackups.policies import PollingPolicy
+from asyncbackups.polling import planner, schedule
+from asyncbackups.polling.durations import Belief, Durations, Recent
+from asyncbackups.polling.flights import Flight
+
+__all__ = ["Knowledge"]
+
+_LISTS = 4096
+"""Of so many lists it is remembered up to where they were learned from."""
+
+
+@attrs.frozen
+class Knowledge:
+    """What is known, and what follows from it for flights.
+
+    Attributes:
+        policy: When to ask.
+        draw: Gives uniform numbers from [0, 1).
+        durations: How long backups take.
+        costs: What gets and lists cost.
+        learned_until: For each list, the newest `completedAt` of what was learned from it, as the service wrote it.
+    """
+
+    policy: PollingPolicy
+    draw: Callable[[], float]
+    durations: Durations
+    costs: planner.Costs
+    learned_until: Recent[planner.Where, str] = attrs.field(factory=lambda: Recent(_LISTS))
+
+    def member(self, flight: Flight, now: float) -> tuple[Belief, float]:
+        """Return what the schedule needs to know of a flight: the belief about it, and its age."""
+        belief = self.durations.belief(flight.star_system, flight.planet, flight.mechanism)
+        return belief, flight.age(now)
+
+    def gap(self, flights: Sequence[Flight], now: float, *, cost: float = 1.0) -> float:
+        """Return the seconds until the next request, which costs so many gets and tells of all these flights."""
+        return schedule.gap(_Members(self, flights, now), policy=self.policy, cost=cost, draw=self.draw())
+
+    def load(self, flights: Sequence[Flight], now: float, *, sample: int = schedule.SAMPLE) -> planner.Load:
+        """Weigh what polling these flights costs, from so many of them."""
+        chosen = flights[:: -(-len(flights) // sample)]
+        return planner.Load.of(
+            (self.member(flight, now) for flight in chosen),
+            horizon=self.policy.maximum,
+            scale=len(flights) / len(chosen),
+        )
+
+
+@attrs.frozen
+class _Members(Sequence[tuple[Belief, float]]):
+    """Flights as the schedule sees them; built only for those that it looks at."""
+
+    know: Knowledge
+    flights: Sequence[Flight]
+    now: float
+
+    def __len__(self) -> int:
+        return len(self.flights)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        if isinstance(index, slice):
+            return [self.know.member(flight, self.now) for flight in self.flights[index]]
+        return self.know.member(self.flights[index], self.now)
