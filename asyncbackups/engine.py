@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 import anyio
 import anyio.abc
 
+from asyncbackups.checks import shown
 from asyncbackups.clock import Clock
 from asyncbackups.errors import BackupsError, ClientClosedError, EngineError
-from asyncbackups.models import Backup, BackupRef, Progress
+from asyncbackups.models import Backup, BackupRef, Progress, Status, progress_of
 from asyncbackups.operations import Answer, Operations
 from asyncbackups.polling.flights import Cost, GetPoll, ListPoll, Poll, Sighting, Subscriber
 from asyncbackups.polling.scheduler import Explanation, News, Scheduler
 from asyncbackups.polling.server_time import ServerTime
+from asyncbackups.wire.lists import Glance
 
 __all__ = ["Engine", "StatusRule"]
 
@@ -28,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 _AT_ONCE = 512
 """How many backups of a list are looked at between two turns of the event loop: about a millisecond's work."""
+_MOST_WORDS = 100
+"""So many statuses that are not documented are reported: a service that makes up new ones must not fill the log."""
 
 StatusRule = Callable[[Backup], Progress]
 """Says what a backup's status means."""
@@ -66,6 +70,8 @@ class Engine:
         self._task: asyncio.Task[None] | None = None
         self._requests = 0
         self._closed = False
+        self._attached: set[Callable[[], None]] = set()
+        self._words: set[str | None] = {Status.SUCCEEDED}
 
     @property
     def in_flight(self) -> int:
@@ -97,18 +103,30 @@ class Engine:
             raise ClientClosedError("the client was left: nothing can be watched any more")
         now = self._clock.monotonic()
         new = self._scheduler.add(ref, subscriber, now=now, deadline=now + deadline, planet=planet, born=born)
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="asyncbackups-engine")
         self._wake.set()
         return new
 
     def discard(self, ref: BackupRef, subscriber: Subscriber) -> bool:
         """Let somebody no longer wait for a backup; returns whether they did."""
-        return self._scheduler.discard(ref, subscriber)
+        found = self._scheduler.discard(ref, subscriber)
+        if found:
+            self._wake.set()  # there may be nothing left to wake up for
+        return found
 
-    def discard_all(self, subscriber: Subscriber) -> None:
-        """Let somebody no longer wait for anything."""
-        self._scheduler.discard_all(subscriber)
+    def discard_all(self, subscriber: Subscriber, star_systems: Iterable[str]) -> None:
+        """Let somebody no longer wait for anything in some star systems."""
+        self._scheduler.discard_all(subscriber, star_systems)
+        self._wake.set()
+
+    def attach(self, on_left: Callable[[], None]) -> None:
+        """Have something called when the client is left: for who may wait without a backup in flight."""
+        self._attached.add(on_left)
+
+    def detach(self, on_left: Callable[[], None]) -> None:
+        """Undo `attach`."""
+        self._attached.discard(on_left)
 
     def explain(self, ref: BackupRef) -> Explanation | None:
         """Say when a backup is asked about next, and why; None where it is not in flight."""
@@ -118,31 +136,30 @@ class Engine:
         """End the task; whoever still waits is told that the client was left."""
         self._closed = True
         task = self._task
-        if task is not None:
-            task.cancel()
-            # Not `await task`: it would not tell the task's cancellation from our own.
-            await asyncio.wait({task})
-        self._give_up(ClientClosedError("the client was left while this backup was watched"))
+        try:
+            if task is not None:
+                task.cancel()
+                # Not `await task`: it would not tell the task's cancellation from our own.
+                await asyncio.wait({task})
+        finally:
+            self._give_up(_client_left())
+            for on_left in list(self._attached):
+                on_left()
 
     async def _run(self) -> None:
+        error: BackupsError = ClientClosedError("the event loop ended while this backup was watched")
         try:
             async with anyio.create_task_group() as tasks:
                 await self._drive(tasks)
         except Exception as exc:  # noqa: BLE001 - whatever it was, nobody may be left waiting
-            cause = _single(exc)
-            _log.exception("the polling engine broke", exc_info=cause)
-            error = EngineError(f"the polling engine broke: {type(cause).__name__}: {cause}")
-            error.__cause__ = cause
-            self._give_up(error)
+            error = _broken(_single(exc))
         finally:
             self._task = None
-            if not self._closed and self._scheduler.in_flight:
-                # The event loop is being torn down around us: nobody may be left waiting.
-                self._give_up(ClientClosedError("the event loop ended while this backup was watched"))
+            self._give_up(_client_left() if self._closed else error)
 
     def _give_up(self, error: BackupsError) -> None:
+        """Tell whoever waits that it is over, and begin anew: what was under way no longer matters to anybody."""
         news = self._scheduler.give_up(error, self._clock.monotonic())
-        # What was under way no longer matters to anybody: begin anew.
         self._scheduler = self._new_scheduler()
         self._requests = 0
         self._tell(news)
@@ -166,42 +183,56 @@ class Engine:
                 timer.cancel()
 
     async def _perform(self, poll: Poll) -> None:
-        try:
-            news = await (self._get(poll) if isinstance(poll, GetPoll) else self._list(poll))
-        except BackupsError as exc:
-            _log.debug("a poll of %s told nothing: %s", poll.star_system, exc)
-            news = self._scheduler.failed(poll, exc, self._clock.monotonic())
+        await (self._get(poll) if isinstance(poll, GetPoll) else self._list(poll))
         self._requests -= 1
-        self._tell(news)
         self._wake.set()
 
-    async def _get(self, poll: GetPoll) -> list[News]:
+    async def _get(self, poll: GetPoll) -> None:
         asked = self._clock.monotonic()
-        backup, answer = await self._operations.poll_get(poll.ref)
-        now = self._clock.monotonic()
-        self._learn_time(answer, asked, now)
-        return self._scheduler.got(poll, self._sighting(backup, now), _cost(answer), now)
+        try:
+            backup, answer = await self._operations.poll_get(poll.ref, etag=poll.etag)
+        except BackupsError as exc:
+            self._failed(poll, exc)
+            return
+        now = self._learn_time(answer, asked)
+        if backup is None:
+            self._scheduler.unchanged(poll, _cost(answer), now)
+        else:
+            self._tell(self._scheduler.got(poll, self._sighting(backup, now), _cost(answer), now))
 
-    async def _list(self, poll: ListPoll) -> list[News]:
+    async def _list(self, poll: ListPoll) -> None:
         asked = self._clock.monotonic()
-        listing = await self._operations.poll_list(
-            poll.star_system,
-            poll.planet,
-            etag=poll.etag,
-            wanted=lambda entries: self._scheduler.wanted(poll, entries),
-        )
-        now = self._clock.monotonic()
-        self._learn_time(listing.answer, asked, now)
+        try:
+            listing = await self._operations.poll_list(
+                poll.star_system, poll.planet, etag=poll.etag, wanted=lambda entries: self._wanted(poll, entries)
+            )
+        except BackupsError as exc:
+            self._failed(poll, exc)
+            return
+        now = self._learn_time(listing.answer, asked)
         cost = _cost(listing.answer)
         if listing.entries is None:
             self._scheduler.unchanged(poll, cost, now)
-            return []
+            return
         sightings = await self._sightings(listing.backups, now)
-        return self._scheduler.listed(poll, listing.entries, sightings, cost, now)
+        for news in self._scheduler.listed_in_portions(poll, listing.entries, sightings, cost, now):
+            self._tell(news)
+            await asyncio.sleep(0)
 
-    def _learn_time(self, answer: Answer, asked: float, came: float) -> None:
+    def _wanted(self, poll: ListPoll, entries: Iterable[Glance]) -> set[int]:
+        # A rule of the caller's may look at more than the status and whether it is completed.
+        return self._scheduler.wanted(poll, entries, every=self._status_rule is not progress_of)
+
+    def _failed(self, poll: Poll, error: BackupsError) -> None:
+        _log.debug("a poll of %s told nothing: %s", poll.star_system, error)
+        self._tell(self._scheduler.failed(poll, error, self._clock.monotonic()))
+
+    def _learn_time(self, answer: Answer, asked: float) -> float:
+        """Learn what time it is at the server; returns the time here."""
+        now = self._clock.monotonic()
         if answer.date is not None:
-            self._server_time.observe(answer.date, asked=asked, came=came)
+            self._server_time.observe(answer.date, asked=asked, came=now)
+        return now
 
     async def _sightings(self, backups: Mapping[int, Backup], now: float) -> dict[int, Sighting]:
         """Say what a list showed of each backup, giving way to other tasks in between."""
@@ -213,10 +244,16 @@ class Engine:
         return sightings
 
     def _sighting(self, backup: Backup, now: float) -> Sighting:
+        progress = self._status_rule(backup)
+        if not isinstance(progress, Progress):
+            raise TypeError(f"the status rule must return a Progress, not {shown(progress)}")
+        if backup.status not in self._words and len(self._words) < _MOST_WORDS:
+            self._words.add(backup.status)
+            _log.info("the status %s is not documented; it is taken for: %s", shown(backup.status), progress.value)
         at_server = self._server_time.at(now, otherwise=self._clock.utcnow())
         return Sighting(
             backup=backup,
-            progress=self._status_rule(backup),
+            progress=progress,
             age=_between(backup.started_at, at_server),
             duration=_between(backup.started_at, backup.completed_at),
         )
@@ -225,6 +262,17 @@ class Engine:
     def _tell(news: list[News]) -> None:
         for subscriber, event in news:
             subscriber.deliver(event)
+
+
+def _client_left() -> ClientClosedError:
+    return ClientClosedError("the client was left while this backup was watched")
+
+
+def _broken(cause: BaseException) -> EngineError:
+    _log.error("the polling engine broke", exc_info=cause)
+    error = EngineError(f"the polling engine broke: {type(cause).__name__}: {cause}")
+    error.__cause__ = cause
+    return error
 
 
 def _between(start: datetime | None, end: datetime | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
@@ -26,6 +27,8 @@ __all__ = ["DEFAULT_DEADLINE", "Watch", "checked_deadline", "error_of", "wait_fo
 
 DEFAULT_DEADLINE = 24 * 3600.0
 """For how long a backup is watched unless told otherwise, in seconds: a logical backup may take hours."""
+_AT_ONCE = 1_000
+"""How many backups are taken up between two turns of the event loop: some milliseconds' work."""
 
 
 def checked_deadline(deadline: Seconds) -> float:
@@ -56,13 +59,14 @@ class Watch:
 
     def __init__(self, engine: Engine, refs: Iterable[BackupRef] | None, *, deadline: float) -> None:
         self._engine = engine
-        self._first = None if refs is None else [_checked_ref(ref) for ref in refs]
+        self._first = None if refs is None else dict.fromkeys(map(_checked_ref, refs))
         self._deadline = deadline
         self._stream: EventStream[FinalEvent] = EventStream()
-        self._in_flight = 0
+        self._in_flight: collections.Counter[str] = collections.Counter()  # by star system
         self._entered = False
         self._left = False
         self._finished = False
+        self._client_left = False
 
     async def __aenter__(self) -> Self:
         """Begin.
@@ -73,9 +77,18 @@ class Watch:
         if self._entered:
             raise ClientClosedError("a watch can be entered only once: make another one")
         self._entered = True
-        for ref in self._first or ():
-            self._add(ref, self._deadline)
-        if self._first is not None:
+        self._engine.attach(self._end_with_client)
+        first, self._first = self._first, None
+        finished, self._finished = self._finished or first is not None, False
+        try:
+            for number, ref in enumerate(first or (), 1):
+                self._add(ref, self._deadline)
+                if number % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        except BaseException:
+            self._stop()
+            raise
+        if finished:
             self.finish()
         return self
 
@@ -83,9 +96,18 @@ class Watch:
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop watching what is still in flight."""
+        self._stop()
+
+    def _stop(self) -> None:
         self._left = True
-        self._engine.discard_all(self)
-        self._in_flight = 0
+        self._engine.detach(self._end_with_client)
+        if self._in_flight:
+            self._engine.discard_all(self, self._in_flight)
+        self._in_flight.clear()
+        self._stream.close()
+
+    def _end_with_client(self) -> None:
+        self._client_left = not self._finished
         self._stream.close()
 
     def add(self, star_system: str, backup_id: int, *, deadline: Seconds | None = None) -> BackupRef:
@@ -113,12 +135,17 @@ class Watch:
 
     def _add(self, ref: BackupRef, deadline: float) -> None:
         if self._engine.add(ref, self, deadline=deadline):
-            self._in_flight += 1
+            self._in_flight[ref.star_system] += 1
+
+    def _one_less(self, ref: BackupRef) -> None:
+        self._in_flight[ref.star_system] -= 1
+        if not self._in_flight[ref.star_system]:
+            del self._in_flight[ref.star_system]
 
     def discard(self, ref: BackupRef) -> None:
         """Stop watching a backup: it gets no event. One that is not being watched is ignored."""
         if self._engine.discard(ref, self):
-            self._in_flight -= 1
+            self._one_less(ref)
             self._close_if_over()
 
     def finish(self) -> None:
@@ -129,7 +156,7 @@ class Watch:
     @property
     def in_flight(self) -> int:
         """How many of this watch's backups have not ended yet."""
-        return self._in_flight
+        return self._in_flight.total()
 
     def explain(self, ref: BackupRef) -> Explanation | None:
         """Say when a backup is asked about next, and why; None where it is not in flight."""
@@ -137,12 +164,12 @@ class Watch:
 
     def deliver(self, event: FinalEvent) -> None:
         """Take an event; for the engine."""
-        self._in_flight -= 1
+        self._one_less(event.ref)
         self._stream.put(event)
         self._close_if_over()
 
     def _close_if_over(self) -> None:
-        if self._finished and not self._in_flight:
+        if self._entered and self._finished and not self._in_flight:
             self._stream.close()
 
     def __aiter__(self) -> Self:
@@ -153,11 +180,16 @@ class Watch:
 
         Raises:
             StopAsyncIteration: When the last backup has ended.
-            ClientClosedError: If the watch was not entered.
+            ClientClosedError: If the watch was not entered, or the client was left before the watch was finished.
         """
         if not self._entered:
             raise ClientClosedError("enter the watch before iterating: `async with client.watch(...) as watch`")
-        return await self._stream.__anext__()
+        try:
+            return await self._stream.__anext__()
+        except StopAsyncIteration:
+            if self._client_left and not self._left:
+                raise ClientClosedError("the client was left while this watch was open") from None
+            raise
 
 
 class _Waiter:
@@ -193,7 +225,8 @@ async def wait_for(engine: Engine, ref: BackupRef, *, deadline: float) -> Backup
         engine.discard(ref, waiter)
     if isinstance(event, BackupSucceeded):
         return event.backup
-    raise error_of(event)
+    # Many may raise one error, and each time its traceback would grow.
+    raise error_of(event).with_traceback(None)
 
 
 def error_of(event: BackupFailed | BackupGone | WatchExpired | WatchFailed) -> BackupsError:
