@@ -12,7 +12,10 @@ _EXTRA = frozenset({"click", "rich", "typer"})
 def main() -> int:
     """Run the command line and return its exit status; without the extra `cli` say what to install."""
     try:
-        from asyncbackups import cli  # noqa: PLC0415 - what may be missing
+        import rich  # noqa: F401, PLC0415 - the command line imports it late
+        import typer  # noqa: F401, PLC0415
+
+        from asyncbackups import cli  # noqa: PLC0415
     except ModuleNotFoundError as exc:
         if exc.name not in _EXTRA:
             raise

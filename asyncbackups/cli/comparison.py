@@ -68,8 +68,5 @@ class Comparison:
             f"{told['polls']} gets and lists told of {told['backups']} ends, {took(told['mean_delay'])} late on average"
         )
         gets, late = told["loop_polls_computed"], took(told["loop_mean_delay_computed"])
-        return [
-            ours,
-            f"a loop that sleeps {INTERVAL:.0f} s would have sent {gets} gets and heard {late} late "
-            "(computed, not run; all in the backups' own time)",
-        ]
+        loop = f"a loop that sleeps {INTERVAL:.0f} s would have sent {gets} gets and heard {late} late"
+        return [ours, f"{loop} (computed, not run; all in the backups' own time)"]

@@ -17,6 +17,9 @@ _PANEL = (
     "Connection (what is left out comes from the environment: ASYNCBACKUPS_BASE_URL, _REGION, _TENANT, _TOKEN, ...)"
 )
 
+CLIENT: dict[str, Any] = {"trust_env": True}
+"""How each command's client differs from the default: a proxy is found where other programs find it, too."""
+
 
 class TokenFile:
     """A token that is kept in a file, where something else may renew it.
@@ -77,7 +80,7 @@ class Connection:
         Raises:
             ConfigurationError: If something is missing or wrong.
         """
-        return BackupClient.from_env(**self.settings, trust_env=True)
+        return BackupClient.from_env(**self.settings, **CLIENT)
 
 
 def connection(

@@ -110,7 +110,8 @@ class BulkShow:
         if self._under_way:
             creates = counted(self._under_way, "create")
             say(f"interrupted: waiting for the answers to {creates} under way; once more to leave at once")
-        elif self._following is not None:
+        elif self._following is not None and self._following is not asyncio.current_task():
+            # It waits for an event that may never come. Where it is itself that noticed, it looks before it waits.
             self._following.cancel()
 
     async def _follow(self, run: BulkRun) -> None:

@@ -9,7 +9,7 @@ import attrs
 
 from asyncbackups.cli.exits import ExitStatus
 from asyncbackups.cli.tally import Counts, Tally
-from asyncbackups.cli.text import counted, listed, took
+from asyncbackups.cli.text import counted, took
 
 __all__ = ["Ending", "requests_text"]
 
@@ -85,12 +85,12 @@ class Ending:
         return lines
 
     def _running(self) -> str:
-        running = list(self.tally.in_flight)
+        running = list(self.tally.in_flight)  # all are named: on a terminal nothing else has named them
         if not running:
             return "no backup that we know of is still running"
         made = "watched" if self.targets is None else "created"
         still = f"{counted(len(running), 'backup')} {made} and still running"
-        return f"{still}; to go on waiting: asyncbackups wait {listed(running)}" if self.outlived else still
+        return f"{still}; to go on waiting: asyncbackups wait {' '.join(map(str, running))}" if self.outlived else still
 
     def _not_started(self, total: Counts) -> int:
         return max(0, (self.targets or 0) - total.created - total.create_failed)

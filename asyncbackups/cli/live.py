@@ -87,7 +87,7 @@ class LiveView(View):
         room = max(_FEWEST_ROWS, self._console.height - _OTHER_LINES)
         table = self._table(others=others)
         for star_system, counts in rows[:room]:
-            table.add_row(printable(star_system), *_cells(counts, others=others))
+            table.add_row(Text(printable(star_system)), *_cells(counts, others=others))
         if len(rows) > room:
             table.add_row(f"… and {len(rows) - room} more")
         table.add_section()

@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Sequence
 from datetime import datetime
 
 from asyncbackups import ConfigurationError
 
-__all__ = ["counted", "listed", "parse_duration", "printable", "say", "stamp", "took"]
+__all__ = ["counted", "parse_duration", "printable", "say", "stamp", "took"]
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)", re.ASCII)
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_LISTED = 20
 
 
 def printable(text: str) -> str:
@@ -48,13 +46,6 @@ def stamp(moment: datetime | None) -> str:
 def counted(number: int, what: str, plural: str = "") -> str:
     """Return a number with its noun: "1 backup", "2 backups"."""
     return f"{number} {what if number == 1 else plural or f'{what}s'}"
-
-
-def listed(names: Sequence[object]) -> str:
-    """Return names with spaces between; of many only the first ones, and how many more there are."""
-    shown = " ".join(str(name) for name in names[:_LISTED])
-    more = len(names) - _LISTED
-    return f"{shown} … and {more} more" if more > 0 else shown
 
 
 def parse_duration(text: str, option: str) -> float:

@@ -44,20 +44,27 @@ class JsonView(View):
 
     def __init__(self, unread: Callable[[], None]) -> None:
         self._unread = unread
+        self._broken = False
 
     def tell(self, event: Event) -> None:
         """Print an event."""
         self._print(as_json(event))
 
-    def end(self, report: dict[str, Any], lines: list[str]) -> None:  # noqa: ARG002 - for people
-        """Print the report."""
+    def end(self, report: dict[str, Any], lines: list[str]) -> None:
+        """Print the report; where nobody reads it, people get theirs."""
         self._print(report)
+        if self._broken:
+            for line in lines:
+                say(line)
 
     def _print(self, value: dict[str, Any]) -> None:
         try:
             output.print_json(value)
         except OSError as exc:  # a broken pipe, a full disk
             output.silence()
+            if self._broken:
+                return
+            self._broken = True
             say(f"asyncbackups: standard output: {exc.strerror}")
             self._unread()
 

@@ -18,7 +18,7 @@ from asyncbackups.cli.exits import ExitStatus
 from asyncbackups.cli.interrupts import on_interrupt
 from asyncbackups.cli.tally import Tally
 from asyncbackups.cli.text import counted, parse_duration
-from asyncbackups.cli.views import View, views_for
+from asyncbackups.cli.views import views_for
 
 __all__ = ["wait"]
 
@@ -37,35 +37,54 @@ async def wait(
     """Wait until each of the backups has succeeded or failed."""
     refs = [BackupRef.parse(backup) for backup in dict.fromkeys(backups)]
     seconds = parse_duration(deadline, "--deadline")
-    tally = Tally(refs)
     async with where.client() as client:
-        task, began, interrupted = asyncio.current_task(), time.monotonic(), False
-
-        def interrupt() -> None:
-            nonlocal interrupted
-            interrupted = True
-            if task is not None:
-                task.cancel()
-
-        title = f"waiting for {counted(len(refs), 'backup')}"
-        requests = lambda: client.requests  # noqa: E731 - read anew each time
-        view = views_for(tally, json=json, title=title, begun="watched", requests=requests, unread=interrupt)
-        try:
-            with on_interrupt(interrupt), view:
-                await _follow(client, refs, seconds, tally, view)
-        except asyncio.CancelledError:
-            if task is None or not interrupted:
-                raise
-            task.uncancel()
-        ending = Ending(
-            tally=tally, requests=client.requests, seconds=time.monotonic() - began, interrupted=interrupted
-        )
-    view.end(ending.as_json(), ending.as_lines())
+        following = _Following(client, refs, deadline=seconds, json=json)
+        ending = await following.run()
+    following.view.end(ending.as_json(), ending.as_lines())
     return ending.status
 
 
-async def _follow(client: BackupClient, refs: Sequence[BackupRef], deadline: float, tally: Tally, view: View) -> None:
-    async with client.watch(refs, deadline=deadline) as watch:
-        async for event in watch:
-            tally.note(event)
-            view.tell(event)
+class _Following:
+    """Watches backups, until all have ended or it is interrupted, and shows what comes."""
+
+    def __init__(self, client: BackupClient, refs: Sequence[BackupRef], *, deadline: float, json: bool) -> None:
+        self._client = client
+        self._refs = refs
+        self._deadline = deadline
+        self._tally = Tally(refs)
+        self._interrupted = False
+        self._task = asyncio.current_task()
+        self.view = views_for(
+            self._tally,
+            json=json,
+            title=f"waiting for {counted(len(refs), 'backup')}",
+            begun="watched",
+            requests=lambda: client.requests,
+            unread=self.interrupt,
+        )
+
+    def interrupt(self) -> None:
+        self._interrupted = True
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+
+    async def run(self) -> Ending:
+        began = time.monotonic()
+        try:
+            with on_interrupt(self.interrupt), self.view:
+                await self._follow()
+        except asyncio.CancelledError:
+            if self._task is None or not self._interrupted:
+                raise
+            self._task.uncancel()
+        seconds = time.monotonic() - began
+        requests = self._client.requests
+        return Ending(tally=self._tally, requests=requests, seconds=seconds, interrupted=self._interrupted)
+
+    async def _follow(self) -> None:
+        async with self._client.watch(self._refs, deadline=self._deadline) as watch:
+            async for event in watch:
+                self._tally.note(event)
+                self.view.tell(event)
+                if self._interrupted:
+                    break

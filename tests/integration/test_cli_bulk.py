@@ -1,0 +1,186 @@
+"""The command `bulk`: targets, events, statuses, and what an interrupt leaves behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from asyncbackups.simulator import Fault, Fixed, Gate, PlanetProfile, Respond, Simulator, Workload
+from tests.cli_program import Program, finish, hosted, settings_of, start
+
+WORKLOAD = Workload(
+    duration=Fixed(0.0), planets={"broken": PlanetProfile(failure_share=1), "slow": PlanetProfile(duration=Fixed(9e9))}
+)
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    """Serve a world in which backups end at once, except for those of the planet "slow"."""
+    faults = [Fault(Respond(400), kind="create", planet="refused")]
+    with hosted(lambda: Simulator(workload=WORKLOAD, faults=faults)) as (simulator, _):
+        yield simulator
+
+
+@pytest.fixture
+def run(simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
+    """Return what runs commands, with the environment that leads to the simulator."""
+    for name, value in settings_of(simulator).items():
+        monkeypatch.setenv(name, value)
+    return Program(capsys)
+
+
+def targets_file(tmp_path: Path, *lines: str) -> str:
+    path = tmp_path / "targets"
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def test_json_events_and_report(run: Program, tmp_path: Path) -> None:
+    """Each planet's backup is told of twice, as created and as ended; the report comes last; stderr stays empty."""
+    ended = run("bulk", targets_file(tmp_path, "# two", "alpha/one", "beta/two"), "beta/é", "--json")
+    *events, report = ended.json
+    assert (ended.status, ended.err) == (0, "")
+    planets = {"alpha/one", "beta/two", "beta/é"}
+    for name in ("backup_created", "backup_succeeded"):
+        assert {f"{e['star_system']}/{e['planet']}" for e in events if e["event"] == name} == planets
+    assert {key: report[key] for key in ("event", "planets", "created", "succeeded", "final_events", "in_flight")} == {
+        "event": "report",
+        "planets": 3,
+        "created": 3,
+        "succeeded": 3,
+        "final_events": 3,
+        "in_flight": 0,
+    }
+    assert report["requests"]["create"] == 3
+
+
+def test_lines_for_people(run: Program) -> None:
+    """Without --json stdout stays empty; stderr has a line for each event and the sum at the end."""
+    ended = run("bulk", "people/one", "people/broken")
+    assert (ended.status, ended.out) == (1, "")
+    lines = ended.err.splitlines()
+    assert len(lines) == 5
+    assert any(line.startswith("people/one: backup") and "succeeded after" in line for line in lines)
+    assert any(line.endswith("pg_dump: error: connection to server was lost") for line in lines)
+    assert lines[-1].startswith("2 backups created, 1 succeeded, 1 failed; ")
+
+
+@pytest.mark.parametrize(
+    ("planets", "status"),
+    [(["s/refused", "s/one"], 1), (["s/slow", "s/one"], 3), (["s/slow", "s/refused", "s/broken"], 3)],
+)
+def test_exit_statuses(run: Program, planets: list[str], status: int) -> None:
+    """A planet whose create is refused is 1, a deadline that passed is 3, and the higher one counts."""
+    ended = run("bulk", *planets, "--deadline", "0.4s")
+    assert ended.status == status
+
+
+def test_a_wrong_token_creates_nothing_and_says_so(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused credentials are status 4, once for each planet."""
+    monkeypatch.setenv("ASYNCBACKUPS_TOKEN", "wrong-token-value")
+    ended = run("bulk", "alpha/x", "alpha/y", "--json")
+    *events, report = ended.json
+    assert ended.status == report["exit_status"] == 4
+    assert [event["error"]["type"] for event in events] == ["AuthenticationError"] * 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["new/one", "", "nonsense"], "line 3: a planet is written star_system/planet, not 'nonsense'"),
+        (["new/one", "../../x"], "line 2: a planet is written star_system/planet, not '../../x'"),
+        (["new/one", "new/one"], "new/one is there twice: "),
+        ([], "there is no target in it"),
+    ],
+)
+def test_bad_targets_create_nothing(
+    run: Program, simulator: Simulator, tmp_path: Path, lines: list[str], message: str
+) -> None:
+    """A file that is wrong somewhere is status 2, with the line, before anything is created."""
+    ended = run("bulk", targets_file(tmp_path, *lines), "--json")
+    assert (ended.status, ended.out) == (2, "")
+    assert message in ended.error
+    assert simulator.creates["new", "one"] == 0
+
+
+def test_standard_input(simulator: Simulator) -> None:
+    """Targets may come through a pipe."""
+    process = start("bulk", "-", "--json", settings=settings_of(simulator), stdin=-1)
+    with process:
+        out, err = process.communicate("piped/one\npiped/two # the last\n", timeout=30)
+    assert (process.returncode, err) == (0, "")
+    assert json.loads(out.splitlines()[-1])["succeeded"] == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_tells_what_goes_on(simulator: Simulator, number: signal.Signals) -> None:
+    """An interrupt of a run that waits ends it at once with 130, and names the backups that are still running."""
+    process = start("bulk", "int/one", "int/slow", settings=settings_of(simulator))
+    assert process.stderr is not None
+    seen = [process.stderr.readline() for _ in range(3)]
+    slow = next(line.split()[2] for line in seen if line.startswith("int/slow"))
+    process.send_signal(number)
+    ended = finish(process)
+    assert ended.status == 130
+    assert ended.out == ""
+    assert ended.err.splitlines()[-1] == (
+        f"interrupted: 1 backup created and still running; to go on waiting: asyncbackups wait int/{slow}"
+    )
+
+
+def test_interrupt_waits_for_creates_under_way() -> None:
+    """A create that is under way is not cut off: its answer is awaited, and its backup named."""
+    gate = Gate()
+    faults = [Fault(kind="create", planet="held", gate_after=gate)]
+    with hosted(lambda: Simulator(workload=WORKLOAD, faults=faults)) as (simulator, host):
+        planets = ["int/slow", "int/held", "int/never"]
+        process = start("bulk", *planets, "--json", "--concurrency", "1", settings=settings_of(simulator))
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["planet"] == "slow"
+        host.wait(gate.arrived)
+        process.send_signal(signal.SIGINT)
+        assert "waiting for the answers to 1 create under way" in process.stderr.readline()
+        host.call(gate.open)
+        ended = finish(process)
+        report = ended.json[-1]
+        assert ended.status == report["exit_status"] == 130
+        assert report["interrupted"] is True
+        assert (report["created"], report["not_started"], report["create_failed"]) == (2, 1, 0)
+        assert "int/1" in report["still_running"]
+        assert (simulator.creates["int", "held"], simulator.creates["int", "never"]) == (1, 0)
+
+
+def test_a_second_interrupt_leaves_at_once() -> None:
+    """Whoever does not want to wait for an answer is told that the outcome of that create is unknown."""
+    gate = Gate()
+    faults = [Fault(kind="create", gate_after=gate)]
+    with hosted(lambda: Simulator(workload=WORKLOAD, faults=faults)) as (simulator, host):
+        process = start("bulk", "int/held", settings=settings_of(simulator))
+        assert process.stderr is not None
+        host.wait(gate.arrived)
+        process.send_signal(signal.SIGINT)
+        assert "once more to leave at once" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        ended = finish(process)
+        assert ended.status == 130
+        assert "int/held: whether the backup was created is unknown" in ended.err
+        assert "Traceback" not in ended.err
+
+
+def test_nobody_reads(simulator: Simulator) -> None:
+    """When the reader of the events goes away the run is left, and what goes on is said on stderr."""
+    process = start("bulk", "pipe/slow", "pipe/one", "--json", "--concurrency", "1", settings=settings_of(simulator))
+    assert process.stdout is not None
+    created = json.loads(process.stdout.readline())
+    process.stdout.close()
+    process.stdout = None
+    ended = finish(process)
+    assert ended.status == 130
+    assert "standard output: Broken pipe" in ended.err
+    assert f"pipe/{created['backup_id']}" in ended.err
+    assert "Traceback" not in ended.err

@@ -1,0 +1,170 @@
+"""The commands for single backups, in this process, against a simulator over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from asyncbackups.simulator import Fixed, PlanetProfile, Simulator, Workload
+from tests.cli_program import Program, hosted, settings_of
+
+WORKLOAD = Workload(
+    duration=Fixed(0.0),
+    history=3,
+    planets={"broken": PlanetProfile(failure_share=1), "slow": PlanetProfile(duration=Fixed(9e9))},
+)
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    """Serve a world in which backups end at once, except for those of the planet "slow"."""
+    with hosted(lambda: Simulator(workload=WORKLOAD, forbidden={"secret"})) as (simulator, _):
+        yield simulator
+
+
+@pytest.fixture
+def run(simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
+    """Return what runs commands, with the environment that leads to the simulator."""
+    for name, value in settings_of(simulator).items():
+        monkeypatch.setenv(name, value)
+    return Program(capsys)
+
+
+def test_health(run: Program) -> None:
+    """Health is the service's own word, or its whole answer."""
+    assert run("health").out == "UP\n"
+    assert run("health", "--json").json == [{"status": "UP"}]
+
+
+def test_create_wait_get_list_delete(run: Program) -> None:
+    """What create prints goes into wait, get and delete; then it is gone."""
+    created = run("create", "alpha/prod", "--name", "nightly", "--retention-days", "3")
+    assert (created.status, created.error.partition(";")[0]) == (
+        0,
+        f"alpha/prod: backup {created.out[6:-1]} is created",
+    )
+    ref = created.out.strip()
+    waited = run("wait", ref)
+    assert (waited.status, waited.out) == (0, "")
+    assert waited.err.startswith(f"{ref} succeeded after")
+    shown = run("get", ref)
+    assert "metadata.name\tnightly\n" in shown.out
+    assert f"\n{ref}\tprod\tlogical\ttemporary\tsucceeded\t" in run("list", "alpha/prod").out
+    assert run("delete", ref).error == f"{ref} is deleted"
+    missing = run("delete", ref)
+    assert (missing.status, "404, not found" in missing.error) == (1, True)
+    assert run("delete", ref, "--missing-ok", "--json").json == [
+        {"event": "backup_deleted", "star_system": "alpha", "planet": None, "backup_id": int(ref[6:])}
+    ]
+    assert (run("get", ref).status, run("wait", ref).status) == (1, 1)
+
+
+def test_json_is_the_api_s_own(run: Program) -> None:
+    """Create, get and list print one backup per line, in the API's own field names."""
+    (created,) = run("create", "alpha/é", "--permanent", "--mechanism", "snapshot", "--json").json
+    assert (created["type"], created["mechanism"], created["environment"]["name"]) == ("permanent", "snapshot", "é")
+    (shown,) = run("get", f"alpha/{created['id']}", "--json").json
+    assert {"displayStatus", "completedAt", "databaseToApplicationBuilds"} <= set(shown)
+    listed = run("list", "alpha", "--json").json
+    assert [one for one in listed if one["id"] == created["id"]] == [shown]
+    assert run("list", "alpha/é", "--json").json == [shown]
+
+
+def test_wait_for_many(run: Program) -> None:
+    """Waiting tells of each end as an event, then reports; the highest status counts."""
+    good, broken, slow = (run("create", f"beta/{planet}").out.strip() for planet in ("good", "broken", "slow"))
+    both = run("wait", good, broken, good, "--json")
+    *events, report = both.json
+    assert {(event["event"], f"beta/{event['backup_id']}") for event in events} == {
+        ("backup_succeeded", good),
+        ("backup_failed", broken),
+    }
+    assert (report["created"], report["succeeded"], report["failed"], report["exit_status"]) == (2, 1, 1, 1)
+    assert (both.status, both.err) == (1, "")
+    late = run("wait", slow, good, "--deadline", "0.3s")
+    assert late.status == 3
+    assert f"{slow} was not finished when our deadline passed" in late.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["create", "../../x"], 2, "a planet is written star_system/planet, not '../../x'"),
+        (["create", "alpha/a/b"], 2, "a planet is written star_system/planet, not 'alpha/a/b'"),
+        (["create", "é"], 2, "a planet is written star_system/planet, not 'é'"),
+        (["create", "alpha/.."], 2, "planet must not be '..'"),
+        (["create", "alpha/x", "--mechanism", "magic"], 1, "400"),
+        (["create", "alpha/x", "--retention-days", "0"], 2, "whole number of at least 1"),
+        (["create", "alpha/x", "--permanent", "--retention-days", "2"], 2, "permanent backup"),
+        (["create", "alpha/x", "--name", " "], 2, "name must not be blank"),
+        (["create", "secret/x"], 4, "403"),
+        (["get", "alpha/362x"], 2, "a backup is written star_system/backup_id"),
+        (["get", "alpha/999999"], 1, "404"),
+        (["list", "alpha/"], 2, "a planet is written"),
+        (["list", "secret"], 4, "403"),
+        (["wait", "alpha/1", "--deadline", "soon"], 2, "--deadline must be a positive duration"),
+        (["health", "--base-url", "http://example.com"], 2, "https://"),
+        (["health", "--base-url", "https://x.example", "--region", "AMER"], 2, "not both"),
+        (["health", "--token-file", "/no/such/file"], 2, "No such file"),
+        (["frobnicate"], 2, "No such command"),
+        (["get"], 2, "Missing argument 'BACKUP'"),
+        (["health", "--nonsense"], 2, "--nonsense"),
+        (["bulk", "alpha/x", "--concurrency", "0"], 2, "--concurrency"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_errors_are_one_line(run: Program, arguments: list[str], status: int, message: str) -> None:
+    """Whatever is wrong ends in one line on stderr and the status that stands for it."""
+    ended = run(*arguments)
+    assert (ended.status, ended.out) == (status, "")
+    assert ended.error.startswith("asyncbackups: ")
+    assert message in ended.error
+
+
+def test_a_wrong_token(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials that are refused are status 4 everywhere, and the token is in no message."""
+    monkeypatch.setenv("ASYNCBACKUPS_TOKEN", "wrong-token-value")
+    for arguments in (["health"], ["create", "alpha/x"], ["get", "alpha/1"], ["list", "alpha"], ["delete", "alpha/1"]):
+        ended = run(*arguments)
+        assert (ended.status, "401" in ended.error, "wrong-token" in ended.error) == (4, True, False)
+    waited = run("wait", "alpha/1")
+    assert (waited.status, "alpha/1 could no longer be checked: " in waited.err) == (4, True)
+
+
+def test_nothing_in_the_environment(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is missing is named at once."""
+    for name in ("BASE_URL", "TENANT", "TOKEN"):
+        monkeypatch.delenv(f"ASYNCBACKUPS_{name}")
+    ended = run("health")
+    assert ended.status == 2
+    assert all(f"ASYNCBACKUPS_{name}" in ended.error for name in ("BASE_URL", "REGION", "TENANT", "TOKEN"))
+
+
+def test_options_lead_to_the_service(
+    run: Program, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Base URL and tenant may be options, the token a file: then nothing is needed from the environment."""
+    for name in ("BASE_URL", "TENANT", "TOKEN"):
+        monkeypatch.delenv(f"ASYNCBACKUPS_{name}")
+    token = tmp_path_factory.mktemp("secrets") / "token"
+    token.write_text(simulator.token + "\n")
+    assert run("list", "alpha", "--base-url", simulator.base_url, "--tenant", "example", "--token-file", str(token)).out
+
+
+def test_verbose_logs_to_stderr(run: Program, simulator: Simulator) -> None:
+    """-vv logs every request, before or after the command, and never the token."""
+    for arguments in (["-vv", "health"], ["health", "-v", "-v"]):
+        ended = run(*arguments)
+        assert ended.out == "UP\n"
+        assert "/management/health: 200" in ended.err
+        assert simulator.token not in ended.err
+    assert run("-v", "health").err == ""
+
+
+def test_version_and_help(run: Program) -> None:
+    """The version is one line; help names the commands and the exit statuses; nothing at all is wrong usage."""
+    assert run("--version").out.startswith("asyncbackups ")
+    helped = run("-h")
+    assert (helped.status, "health" in helped.out, "130 interrupted" in helped.out) == (0, True, True)
+    assert run().status == 2

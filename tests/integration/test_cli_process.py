@@ -1,0 +1,158 @@
+"""The program as a process: streams, terminals, signals, and an installation without the extra."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+
+import pytest
+
+from asyncbackups.simulator import Simulator
+from tests.cli_program import PROGRAM, environment, finish, hosted, settings_of, start
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], env=environment(), text=True, capture_output=True, check=False)
+
+
+def test_the_library_needs_no_extra() -> None:
+    """Importing the package imports neither typer nor rich nor the command line."""
+    code = "import asyncbackups, sys; print([m for m in sys.modules if m in ('typer', 'rich', 'asyncbackups.cli')])"
+    assert python(code).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_the_extra_it_says_what_to_install(missing: str) -> None:
+    """Without typer or rich the program says in one line what to install, and exits with 2."""
+    run = "import runpy; runpy.run_module('asyncbackups', run_name='__main__')"
+    code = f"import sys; sys.modules[{missing!r}] = None; {run}"
+    ended = python(code)
+    assert ended.returncode == 2
+    assert ended.stderr == "asyncbackups: the command line needs: pip install 'asyncbackups[cli]'\n"
+
+
+def test_another_missing_module_is_an_error() -> None:
+    """A module that is missing for another reason is not blamed on the extra."""
+    code = "import sys; sys.modules['asyncbackups.cli.app'] = None; from asyncbackups.__main__ import main; main()"
+    assert "ModuleNotFoundError" in python(code).stderr
+
+
+def test_demo_creates_and_finishes_everything() -> None:
+    """The demo ends with 0 and tells of 200 creates and 200 ends."""
+    arguments = ["demo", "--planets", "200", "--star-systems", "8", "--speed", "60", "--seed", "7", "--json"]
+    ended = subprocess.run([*PROGRAM, *arguments], env=environment(), text=True, capture_output=True, check=False)
+    *events, report = map(json.loads, ended.stdout.splitlines())
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert Counter(event["event"] for event in events) == {"backup_created": 200, "backup_succeeded": 200}
+    assert len({event["star_system"] for event in events}) == 8
+    assert (report["event"], report["created"], report["final_events"], report["requests"]["create"]) == (
+        "report",
+        200,
+        200,
+        200,
+    )
+    assert report["comparison"]["backups"] == 200
+
+
+def demo_durations(seed: int) -> list[str]:
+    """Run a small fast demo; return how each planet's backup ended and how long it took."""
+    arguments = f"demo --planets 6 --star-systems 2 --speed 2000 --seed {seed} --failure-share 0.5 --json".split()
+    ended = subprocess.run([*PROGRAM, *arguments], env=environment(), text=True, capture_output=True, check=False)
+    events = [json.loads(line) for line in ended.stdout.splitlines()[:-1]]
+    failed = any(event["event"] == "backup_failed" for event in events)
+    assert ended.returncode == int(failed)
+    return sorted(f"{event['planet']} {event['event']}" for event in events)
+
+
+def test_demo_repeats_by_seed() -> None:
+    """The same seed gives the same outcomes, another one others; failures are status 1."""
+    first, again, other = demo_durations(3), demo_durations(3), demo_durations(4)
+    assert first == again != other
+
+
+def on_terminal(*arguments: str) -> tuple[int, str]:
+    """Run a command whose stderr is a terminal; return its status and what the terminal was sent."""
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [*PROGRAM, *arguments],
+        env={**environment(), "TERM": "xterm", "LINES": "40"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=follower,
+    ) as process:
+        os.close(follower)
+        sent = b""
+        while True:
+            try:
+                read = os.read(leader, 65536)
+            except OSError:  # how Linux says that the other side is closed
+                break
+            if not read:
+                break
+            sent += read
+    os.close(leader)
+    return process.returncode, sent.decode()
+
+
+def test_live_table_on_a_terminal() -> None:
+    """On a terminal a table is redrawn, and stays with its last numbers; trouble is told above it."""
+    arguments = ["demo", "--planets", "12", "--star-systems", "3", "--speed", "1000", "--failure-share", "1"]
+    status, sent = on_terminal(*arguments)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
+    assert status == 1
+    assert "\x1b[?25l" in sent  # the cursor is hidden while it draws
+    assert re.search(r"│ all +│ +12 │ +0 │ +0 │ +12 │", text)
+    assert "planet-07: backup" in text
+    assert "(computed, not run; all in the backups' own time)" in " ".join(text.split())
+
+
+def test_list_is_a_table_on_a_terminal_and_a_pipe_is_not() -> None:
+    """A reader that goes away ends `list` quietly."""
+    with hosted(Simulator) as (simulator, _):
+        process = start("list", "alpha", settings=settings_of(simulator))
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdout = None
+        ended = finish(process)
+    assert (ended.status, ended.err) == (130, "")
+
+
+def test_simulate_serves_until_it_is_interrupted() -> None:
+    """It prints what points other commands at it, serves, and ends well on Ctrl-C."""
+    process = start("simulate", "--speed", "60")
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(4)]
+    exported = dict(re.fullmatch(r"export (\w+)=(.*)\n", line).groups() for line in lines[1:])  # type: ignore[union-attr]
+    request = urllib.request.Request(
+        f"{exported['ASYNCBACKUPS_BASE_URL']}/management/health",
+        headers={"Authorization": f"Bearer {exported['ASYNCBACKUPS_TOKEN']}"},
+    )
+    with urllib.request.urlopen(request) as answered:
+        assert json.load(answered) == {"status": "UP"}
+    process.send_signal(signal.SIGINT)
+    ended = finish(process)
+    assert (ended.status, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--speed", "0"], "speed must be a number greater than 0"),
+        (["--port", "70000"], "--port"),
+        ([], "cannot be had"),
+    ],
+)
+def test_simulate_says_what_it_cannot_do(option: list[str], message: str) -> None:
+    """Settings that cannot be, and a port that is taken, are one line and status 2."""
+    with hosted(Simulator) as (simulator, _):
+        port = simulator.base_url.rpartition(":")[2]
+        ended = finish(start("simulate", *(option or ["--port", port])))
+    assert ended.status == 2
+    assert message in ended.error

@@ -1,0 +1,101 @@
+"""Services that are not what they should be: each command ends in one line, with status 4."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+
+import pytest
+import trustme
+
+from asyncbackups import RetryPolicy
+from asyncbackups.cli import connection
+from asyncbackups.simulator import Simulator
+from tests.cli_program import Program, hosted, settings_for
+from tests.raw_server import RawServer, answer, saying
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
+    """Return what runs commands that do not try again."""
+    monkeypatch.setitem(connection.CLIENT, "retry", RetryPolicy(attempts=1))
+    return Program(capsys)
+
+
+def against(monkeypatch: pytest.MonkeyPatch, base_url: str) -> None:
+    for name, value in settings_for(base_url).items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"<html>Welcome</html>", "the answer is not a JSON"),
+        (b'{"message": "hello"}', "list"),
+        (b'{"backups": [{"name": "no id"}]}', "id"),
+        (b"", "JSON"),
+        (b'{"backups": [', "JSON"),
+    ],
+)
+def test_lists_that_are_none(run: Program, monkeypatch: pytest.MonkeyPatch, body: bytes, message: str) -> None:
+    """A body that is not JSON, and JSON without a list, are quoted in one line."""
+    with hosted(lambda: RawServer(saying(answer(body)))) as (server, _):
+        against(monkeypatch, server.url)
+        ended = run("list", "alpha")
+    assert (ended.status, ended.out) == (4, "")
+    assert message in ended.error
+
+
+def test_the_terminal_is_safe_from_the_service(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control characters that the service sends reach neither stdout nor stderr."""
+    evil = b'{"backups": [{"id": 1, "status": "\\u001b[31mred\\nline"}]}'
+    with hosted(lambda: RawServer(saying(answer(evil)))) as (server, _):
+        against(monkeypatch, server.url)
+        people, programs = run("list", "alpha"), run("list", "alpha", "--json")
+    assert "\x1b" not in people.out + programs.out
+    assert len(people.out.splitlines()) == 2
+    assert programs.json[0]["status"] == "\x1b[31mred\nline"
+
+
+def test_a_create_without_an_id(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A create whose answer names no backup, where no list can settle it, says that its outcome is unknown."""
+    with hosted(lambda: RawServer(saying(answer(b"[]"), answer(b"{}", status="403 Forbidden")))) as (server, _):
+        against(monkeypatch, server.url)
+        ended = run("create", "alpha/prod")
+    assert (ended.status, ended.out) == (4, "")
+    assert "alpha/prod: whether the backup was created is unknown" in ended.error
+
+
+def test_nobody_there(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused connection is told as such, by single commands and for each planet of a bulk run."""
+    with hosted(Simulator) as (simulator, _):
+        base_url = simulator.base_url
+    against(monkeypatch, base_url)
+    ended = run("health")
+    assert (ended.status, "cannot connect" in ended.error) == (4, True)
+
+
+def test_an_unknown_host(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that does not exist is told as such."""
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    against(monkeypatch, "https://no-such-host.invalid")
+    ended = run("health")
+    assert (ended.status, "the host cannot be found" in ended.error) == (4, True)
+
+
+@pytest.fixture
+def stranger() -> Iterator[Simulator]:
+    """Serve over TLS with a certificate of an authority that nobody knows."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    with hosted(lambda: Simulator(host="localhost", ssl_context=context)) as (simulator, _):
+        yield simulator
+
+
+def test_a_certificate_that_does_not_verify(run: Program, stranger: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent to a server whose certificate does not verify."""
+    against(monkeypatch, stranger.base_url)
+    ended = run("health")
+    assert (ended.status, "certificate does not verify" in ended.error) == (4, True)
+    assert stranger.counts.total == 0

@@ -1,0 +1,96 @@
+"""Events as JSON and as lines."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from asyncbackups import (
+    AmbiguousCreateError,
+    AuthenticationError,
+    Backup,
+    BackupCreated,
+    BackupFailed,
+    BackupGone,
+    BackupRef,
+    BackupSucceeded,
+    CreateFailed,
+    Event,
+    PlanetRef,
+    WatchExpired,
+    WatchFailed,
+)
+from asyncbackups.cli.events import as_json, as_text
+
+PLANET = PlanetRef("alpha", "prod")
+REF = BackupRef("alpha", 7)
+BACKUP = Backup(id=7, status="failed", display_status="sad", extra={"new": [1]})
+KNOWN = {"ref": REF, "planet": PLANET, "elapsed": 2.5, "polls": 3}
+NO_TOKEN = AuthenticationError(status=401)
+LOST = AmbiguousCreateError("no answer", planet=PLANET, candidates=[BACKUP])
+
+EVENTS: list[tuple[Event, str, str]] = [
+    (BackupCreated(backup=BACKUP, **KNOWN), "backup_created", "alpha/prod: backup 7 created"),
+    (
+        BackupCreated(backup=BACKUP, adopted="time", possible_duplicate=True, **KNOWN),
+        "backup_created",
+        "alpha/prod: backup 7 created (its answer was lost; found by its time); there may be a second one",
+    ),
+    (BackupSucceeded(backup=BACKUP, ref=REF, elapsed=131), "backup_succeeded", "alpha/7 succeeded after 2 min 11 s"),
+    (
+        BackupFailed(backup=BACKUP, **KNOWN),
+        "backup_failed",
+        "alpha/prod: backup 7 failed after 2.5 s: its status is 'failed'",
+    ),
+    (
+        BackupFailed(backup=Backup(id=7, error_message="disk full"), **KNOWN),
+        "backup_failed",
+        "alpha/prod: backup 7 failed after 2.5 s: disk full",
+    ),
+    (BackupGone(ref=REF), "backup_gone", "alpha/7 does not exist"),
+    (BackupGone(ref=REF, backup=BACKUP), "backup_gone", "alpha/7 was deleted while it was watched"),
+    (
+        WatchExpired(**KNOWN),
+        "watch_expired",
+        "alpha/prod: backup 7 was not finished when our deadline passed, after 2.5 s",
+    ),
+    (
+        WatchFailed(error=NO_TOKEN, **KNOWN),
+        "watch_failed",
+        f"alpha/prod: backup 7 could no longer be checked: {NO_TOKEN}",
+    ),
+    (CreateFailed(planet=PLANET, error=NO_TOKEN), "create_failed", f"alpha/prod: not created: {NO_TOKEN}"),
+    (
+        CreateFailed(planet=PLANET, error=LOST),
+        "create_failed",
+        str(LOST),
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "name", "text"), EVENTS)
+def test_events_for_programs_and_people(event: Event, name: str, text: str) -> None:
+    """Each event has its name, the same first members, and a line."""
+    told = json.loads(json.dumps(as_json(event)))
+    assert list(told)[:6] == ["event", "star_system", "planet", "backup_id", "elapsed", "polls"]
+    assert (told["event"], told["star_system"]) == (name, "alpha")
+    assert as_text(event) == text
+
+
+def test_backups_have_the_names_of_the_api() -> None:
+    """A backup in an event is written as the API writes it, with what this version does not know."""
+    told = as_json(BackupSucceeded(backup=BACKUP, **KNOWN))
+    assert told["backup"]["displayStatus"] == "sad"
+    assert told["backup"]["new"] == [1]
+    assert (told["planet"], told["backup_id"], told["elapsed"], told["polls"]) == ("prod", 7, 2.5, 3)
+    assert as_json(WatchExpired(ref=REF))["backup"] is None
+
+
+def test_errors_say_what_they_are() -> None:
+    """An error has its class, its message, its HTTP status, and the candidates of a lost create."""
+    refused = as_json(CreateFailed(planet=PLANET, error=NO_TOKEN))
+    assert refused["error"] == {"type": "AuthenticationError", "message": str(NO_TOKEN), "status": 401}
+    assert refused["backup_id"] is None
+    assert as_json(CreateFailed(planet=PLANET, error=LOST))["error"]["candidates"] == [7]
+    assert as_json(WatchFailed(ref=REF, error=NO_TOKEN))["error"]["status"] == 401

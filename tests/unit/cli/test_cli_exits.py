@@ -1,0 +1,85 @@
+"""Exit statuses."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from asyncbackups import (
+    AmbiguousCreateError,
+    AuthenticationError,
+    Backup,
+    BackupCreated,
+    BackupFailed,
+    BackupFailedError,
+    BackupGone,
+    BackupGoneError,
+    BackupRef,
+    BackupSucceeded,
+    BadRequestError,
+    ConfigurationError,
+    ConnectError,
+    CreateFailed,
+    JournalError,
+    NotFoundError,
+    PermissionDeniedError,
+    PlanetRef,
+    ProtocolError,
+    ServiceUnavailableError,
+    WatchExpired,
+    WatchExpiredError,
+    WatchFailed,
+)
+from asyncbackups.cli.exits import ExitStatus, exit_status
+
+REF = BackupRef("alpha", 1)
+PLANET = PlanetRef("alpha", "prod")
+BACKUP = Backup(id=1)
+REFUSED = BadRequestError(status=400)
+TOKEN_GONE = AuthenticationError(status=401)
+
+
+@pytest.mark.parametrize(
+    ("happened", "status"),
+    [
+        (BackupCreated(ref=REF, backup=BACKUP), 0),
+        (BackupSucceeded(ref=REF, backup=BACKUP), 0),
+        (BackupFailed(ref=REF, backup=BACKUP), 1),
+        (BackupGone(ref=REF), 1),
+        (WatchExpired(ref=REF), 3),
+        (WatchFailed(ref=REF, error=TOKEN_GONE), 4),
+        (WatchFailed(ref=REF, error=NotFoundError(status=404)), 4),
+        (CreateFailed(planet=PLANET, error=REFUSED), 1),
+        (CreateFailed(planet=PLANET, error=ConfigurationError("twice")), 1),
+        (CreateFailed(planet=PLANET, error=TOKEN_GONE), 4),
+        (CreateFailed(planet=PLANET, error=AmbiguousCreateError("lost", planet=PLANET)), 4),
+        (BackupFailedError.of(REF), 1),
+        (BackupGoneError.of(REF), 1),
+        (WatchExpiredError.of(REF), 3),
+        (REFUSED, 1),
+        (NotFoundError(status=404), 1),
+        (TOKEN_GONE, 4),
+        (PermissionDeniedError(status=403), 4),
+        (ServiceUnavailableError(status=503), 4),
+        (ConnectError("refused"), 4),
+        (ProtocolError("no list"), 4),
+        (ConfigurationError("wrong"), 2),
+        (JournalError("locked"), 2),
+        (KeyboardInterrupt(), 130),
+        (asyncio.CancelledError(), 130),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, object) and not isinstance(value, int) else str(value),
+)
+def test_everything_has_its_status(happened: object, status: int) -> None:
+    """Each event and error stands for one status."""
+    assert exit_status([happened]) == status  # type: ignore[list-item]
+
+
+def test_the_highest_counts() -> None:
+    """Of several the highest status counts, in any order; of none it is 0."""
+    failed, expired = BackupFailed(ref=REF, backup=BACKUP), WatchExpired(ref=REF)
+    unchecked = WatchFailed(ref=REF, error=TOKEN_GONE)
+    assert exit_status([failed, expired]) is ExitStatus.DEADLINE
+    assert exit_status([unchecked, failed, expired]) is ExitStatus.UNCHECKED
+    assert exit_status([]) is ExitStatus.OK
