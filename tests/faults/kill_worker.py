@@ -1,0 +1,49 @@
+"""One process of a journaled bulk run, made to be killed: python kill_worker.py SETTINGS_AS_JSON.
+
+It prints each event on a line of its own, and asks for the next one only then; at the end it prints the report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+from asyncbackups import BackupClient, BackupSpec, BulkRun, CreatePolicy, PollingPolicy
+from asyncbackups.events import CreateFailed
+
+
+def say(**what: Any) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+def begin(client: BackupClient, settings: dict[str, Any]) -> BulkRun:
+    journal, targets = settings["journal"], settings["targets"]
+    if settings["how"] == "resume":
+        return client.resume(journal, concurrency=settings["concurrency"])
+    given = targets if settings["how"] == "list" else iter(targets)
+    return client.bulk_create(given, BackupSpec(), journal=journal, concurrency=settings["concurrency"])
+
+
+async def main(settings: dict[str, Any]) -> None:
+    client = BackupClient(
+        settings["base_url"],
+        settings["tenant"],
+        auth=settings["token"],
+        polling=PollingPolicy(initial=0.05, maximum=0.2),
+        creating=CreatePolicy(settle=settings["settle"]),
+    )
+    async with client, begin(client, settings) as run:
+        async for event in run:
+            name = type(event).__name__
+            ref = None if isinstance(event, CreateFailed) else event.ref.backup_id
+            say(event=name, id=event.id, planet=str(event.planet), backup=ref)
+    report = run.report
+    counts = {name: getattr(report, name) for name in ("planets", "created", "succeeded", "failed", "create_failed")}
+    say(report=counts, outcomes=len(report.outcomes))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(json.loads(sys.argv[1])))

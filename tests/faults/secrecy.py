@@ -1,0 +1,99 @@
+"""Listens to everything that is logged, takes everything that can be shown, and looks for secrets in it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import html
+import logging
+import pickle
+import traceback
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote, quote_plus
+
+_SHOWN = 4000
+
+
+def forms_of(secret: str) -> set[bytes]:
+    """Return how a secret may look in a text: as it is, encoded for URLs, JSON, HTML and base64 at any offset."""
+    raw = secret.encode()
+    forms = {raw, quote(raw, safe="").encode(), quote_plus(raw).encode(), repr(secret)[1:-1].encode()}
+    forms.add(html.escape(secret).encode())
+    for offset in range(3):
+        # Of base64, what lies before and after is unknown: only the part that the secret alone decides is looked for.
+        encoded = base64.b64encode(b"\0" * offset + raw)
+        certain = encoded[4 if offset else 0 : len(encoded) // 4 * 4 - 4]
+        forms |= {certain, certain.translate(bytes.maketrans(b"+/", b"-_"))}
+    forms.add(raw.hex().encode())
+    return {form for form in forms if len(form) >= 8}
+
+
+class Listening(logging.Handler):
+    """Collects every log record of the process, formatted with its traceback, while entered.
+
+    Attributes:
+        texts: What was logged.
+        alarms: What was logged as an error by asyncio or by the library: nothing may be, whatever the network does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s %(threadName)s %(message)s"))
+        self.texts: list[str] = []
+        self.alarms: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = f"{self.format(record)} {record.args!r}"
+        if record.exc_info and record.exc_info[1] is not None:
+            text += "".join(everything_of(record.exc_info[1]))
+        self.texts.append(text)
+        if record.levelno >= logging.ERROR and record.name.split(".")[0] in {"asyncio", "asyncbackups"}:
+            self.alarms.append(text)
+
+    def __enter__(self) -> Self:
+        root = logging.getLogger()
+        self._level = root.level
+        root.addHandler(self)
+        root.setLevel(logging.DEBUG)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        root = logging.getLogger()
+        root.removeHandler(self)
+        root.setLevel(self._level)
+
+
+def everything_of(error: BaseException) -> list[str]:
+    """Return every text by which an error may be shown, its causes and the locals of its frames included."""
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    texts = [str(error), repr(error), *shown.format()]
+    link: BaseException | None = error
+    while link is not None:
+        texts += [repr(link.args), repr(vars(link))]
+        link = link.__cause__ or link.__context__
+    texts.append(pickle.dumps(error).decode("latin-1"))
+    return texts
+
+
+def found(secrets: Iterable[str], texts: Iterable[str | bytes]) -> list[str]:
+    """Return where secrets were found; the texts are shortened, and shown because they are tests' secrets."""
+    forms = {form for secret in secrets for form in forms_of(secret)}
+    hits = []
+    for text in texts:
+        raw = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
+        for form in forms:
+            if (place := raw.find(form)) >= 0:
+                hits.append(f"a secret is shown: {raw[max(0, place - 200) : place + 200]!r}"[:_SHOWN])
+                break
+    return hits
+
+
+def in_debug_mode() -> None:
+    """Let asyncio tell everything it can."""
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0.001

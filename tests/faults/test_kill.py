@@ -1,0 +1,149 @@
+"""`kill -9` at random instants of a journaled bulk run, which another process then goes on with.
+
+Whatever the instant: the server has seen exactly one create per planet, and every outcome is reported, truly.
+
+How much is a matter of the environment: ASYNCBACKUPS_KILLS kills (6), runs of ASYNCBACKUPS_KILL_PLANETS planets (40),
+from ASYNCBACKUPS_KILL_SEED (1); a run that ends before its next kill is followed by another one. The nox session
+`faults` does 200 kills of 200 planets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from asyncbackups import TargetState, read_status
+from asyncbackups.simulator import ApiShape, Echo, Lognormal, SimulatorProcess, Workload
+
+KILLS = int(os.environ.get("ASYNCBACKUPS_KILLS", "6"))
+PLANETS = int(os.environ.get("ASYNCBACKUPS_KILL_PLANETS", "40"))
+SEED = int(os.environ.get("ASYNCBACKUPS_KILL_SEED", "1"))
+WORKER = Path(__file__).with_name("kill_worker.py")
+FINALS = {"BackupSucceeded", "BackupFailed"}
+
+
+@attrs.define
+class Told:
+    """What the processes of one run have told, all together."""
+
+    events: dict[int, dict[str, Any]] = attrs.field(factory=dict)
+    report: dict[str, Any] | None = None
+
+    def take(self, line: bytes) -> None:
+        with contextlib.suppress(ValueError):  # a line that the kill has cut
+            said = json.loads(line)
+            if "report" in said:
+                self.report = said
+            else:
+                # Delivered again, an event is the same event.
+                assert self.events.setdefault(said["id"], said) == said
+
+
+@attrs.define
+class Run:
+    """A run of many processes, one after the other."""
+
+    sim: SimulatorProcess
+    journal: Path
+    name: str
+    draw: random.Random
+    told: Told = attrs.field(factory=Told)
+    kills: int = 0
+
+    @property
+    def targets(self) -> list[str]:
+        return [f"{self.name}{number % 4}/p{number}" for number in range(PLANETS)]
+
+    def process(self, lines: int | None) -> None:
+        """Run one process, and kill it once it has printed so many lines and a random moment has passed."""
+        settings = {
+            "base_url": self.sim.base_url,
+            "tenant": self.sim.tenant,
+            "token": self.sim.token,
+            "journal": str(self.journal),
+            "targets": self.targets,
+            "concurrency": self.draw.choice([1, 4, 16]),
+            "settle": 0.2,
+            "how": self.how(),
+        }
+        moment = self.draw.expovariate(1 / 0.004)
+        worker = subprocess.Popen([sys.executable, str(WORKER), json.dumps(settings)], stdout=subprocess.PIPE)
+        with worker:
+            assert worker.stdout is not None
+            for number, line in enumerate(worker.stdout):
+                self.told.take(line)
+                if number == lines:
+                    threading.Timer(moment, worker.send_signal, [signal.SIGKILL]).start()
+        if worker.returncode == -signal.SIGKILL:
+            self.kills += 1
+        else:
+            assert worker.returncode == 0
+
+    def how(self) -> str:
+        """Say how the next process goes on: all ways must do, but the journal alone has no targets not yet taken."""
+        ways = ["list", "iterable"]
+        if self.journal.exists() and self.journal.stat().st_size:
+            with contextlib.suppress(Exception):
+                if read_status(self.journal).listed:
+                    ways.append("resume")
+        return self.draw.choice(ways)
+
+    def check(self) -> None:
+        """Compare what was told with the truth."""
+        truth = {number: of for number, of in self.sim.backups().items() if of["star_system"].startswith(self.name)}
+        planets = sorted(f"{of['star_system']}/{of['planet']}" for of in truth.values())
+        assert planets == sorted(self.targets), "each planet has exactly one backup on the server"
+        creates = {place: n for place, n in self.sim.counts()["creates"].items() if place[0].startswith(self.name)}
+        assert set(creates.values()) == {1}
+        finals = [event for event in self.told.events.values() if event["event"] in FINALS]
+        assert len(finals) == PLANETS, "every outcome was told, under one id"
+        for event in finals:
+            of = truth[event["backup"]]
+            assert event["planet"] == f"{of['star_system']}/{of['planet']}"
+            assert (event["event"] == "BackupSucceeded") == of["succeeds"]
+        self.check_report(sum(of["succeeds"] for of in truth.values()))
+
+    def check_report(self, succeeded: int) -> None:
+        assert self.told.report is not None
+        assert self.told.report["outcomes"] == PLANETS
+        counts = {"planets": PLANETS, "created": PLANETS, "create_failed": 0}
+        assert self.told.report["report"] == {**counts, "succeeded": succeeded, "failed": PLANETS - succeeded}
+        status = read_status(self.journal)
+        assert (status.finished, status.holder) == (True, None)
+        assert status.states[TargetState.SUCCEEDED] == succeeded
+
+
+@pytest.fixture(params=[Echo.NONE, Echo.FULL] if hasattr(Echo, "NONE") else list(Echo), ids=str)
+def sim(request: pytest.FixtureRequest) -> Iterator[SimulatorProcess]:
+    workload = Workload(duration=Lognormal(20, 0.5), failure_rate=0.1)
+    shape = ApiShape(echo=request.param)
+    with SimulatorProcess(workload=workload, shape=shape, speed=100, seed=SEED) as process:
+        yield process
+
+
+@pytest.mark.timeout(120 + 6 * KILLS)
+def test_killed_at_any_instant_nothing_is_lost_and_nothing_twice(sim: SimulatorProcess, tmp_path: Path) -> None:
+    """However often and whenever it is killed, a run ends with one backup per planet and every outcome told."""
+    draw = random.Random(SEED)
+    kills = runs = 0
+    while kills < KILLS // 2:
+        run = Run(sim, tmp_path / f"{runs}.journal", f"run{runs}x", draw)
+        while run.told.report is None:
+            may_kill = kills + run.kills < KILLS // 2
+            run.process(draw.randrange(max(1, PLANETS // 3)) if may_kill else None)
+        run.check()
+        kills += run.kills
+        runs += 1
+    sys.stdout.write(f"{kills} kills in {runs} runs of {PLANETS} planets, seed {SEED}: 0 lost, 0 twice\n")
