@@ -56,6 +56,7 @@ from asyncbackups.events import (
     WatchExpired,
     WatchFailed,
 )
+from asyncbackups.journal import Holder, JournalStatus, TargetState, read_status
 from asyncbackups.models import (
     Backup,
     BackupMetadata,
@@ -117,8 +118,10 @@ __all__ = [
     "FinalEvent",
     "GatewayTimeoutError",
     "Health",
+    "Holder",
     "InternalServerError",
     "JournalError",
+    "JournalStatus",
     "Limits",
     "Mechanism",
     "MethodNotAllowedError",
@@ -137,6 +140,7 @@ __all__ = [
     "RetryPolicy",
     "ServiceUnavailableError",
     "Status",
+    "TargetState",
     "Timeouts",
     "TransportError",
     "UnprocessableError",
@@ -147,4 +151,5 @@ __all__ = [
     "WatchFailed",
     "plain",
     "progress_of",
+    "read_status",
 ]

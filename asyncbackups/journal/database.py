@@ -51,6 +51,7 @@ _MIGRATIONS = (
 """Each leads from one version of the schema to the next; what is here is never changed, only added to."""
 
 _NAMED = re.compile(rb'\{"%s":\[("(?:[^"\\\x00-\x1f]|\\.){1,1000}"),(\d{1,19})\]' % REF_MARK.encode())
+"""How each event about a backup begins: so it is found even where the database cannot be read."""
 
 
 def prepare(path: Path, *, create: bool) -> None:

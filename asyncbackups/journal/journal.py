@@ -260,7 +260,7 @@ class Journal:
         for first in range(0, len(entries), _AT_ONCE):
             with database.translated(self._path):
                 told += [
-                    event_from(entry, self._state.places[entry.target].planet)
+                    event_from(entry)
                     for entry in entries[first : first + _AT_ONCE]
                     if entry.is_event and entry.target is not None
                 ]

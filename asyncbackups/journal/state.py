@@ -14,7 +14,7 @@ from datetime import datetime
 import attrs
 import msgspec
 
-from asyncbackups.journal.entries import REF_MARK, Entry, EntryKind, Header, Intent
+from asyncbackups.journal.entries import Entry, EntryKind, Header, Intent
 from asyncbackups.models import BackupRef, PlanetRef
 
 __all__ = ["ImpossibleEntryError", "Place", "RunState", "TargetState"]
@@ -173,15 +173,13 @@ class RunState:
         place.state = after
 
 
-def _ref_of(entry: Entry) -> BackupRef:
-    """Read the backup's name, which comes first, without decoding the rest."""
-    return BackupRef(*_REF.decode(entry.data).backup_ref)
-
-
 class _Named(msgspec.Struct):
-    backup_ref: tuple[str, int]
+    named: tuple[str, int]
 
 
-if REF_MARK != "backup_ref":  # pragma: no cover - said at import, by whoever renames it
-    raise TypeError("the member is named in two places")
-_REF = msgspec.json.Decoder(_Named)
+_NAMED = msgspec.json.Decoder(_Named)
+
+
+def _ref_of(entry: Entry) -> BackupRef:
+    """Read the backup's name without decoding the rest."""
+    return BackupRef(*_NAMED.decode(entry.data).named)

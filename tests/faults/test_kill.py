@@ -3,8 +3,8 @@
 Whatever the instant: the server has seen exactly one create per planet, and every outcome is reported, truly.
 
 How much is a matter of the environment: ASYNCBACKUPS_KILLS kills (6), runs of ASYNCBACKUPS_KILL_PLANETS planets (40),
-from ASYNCBACKUPS_KILL_SEED (1); a run that ends before its next kill is followed by another one. The nox session
-`faults` does 200 kills of 200 planets.
+from ASYNCBACKUPS_KILL_SEED (1); half of them against a service that shows metadata, half against one that does not. A
+run that ends before its next kill is followed by another one. `nox -s faults` kills runs of 200 planets 200 times.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 import attrs
 import pytest
 
+import asyncbackups
 from asyncbackups import TargetState, read_status
 from asyncbackups.simulator import ApiShape, Echo, Lognormal, SimulatorProcess, Workload
 
@@ -31,6 +32,7 @@ KILLS = int(os.environ.get("ASYNCBACKUPS_KILLS", "6"))
 PLANETS = int(os.environ.get("ASYNCBACKUPS_KILL_PLANETS", "40"))
 SEED = int(os.environ.get("ASYNCBACKUPS_KILL_SEED", "1"))
 WORKER = Path(__file__).with_name("kill_worker.py")
+ROOT = Path(asyncbackups.__file__).parents[1]
 FINALS = {"BackupSucceeded", "BackupFailed"}
 
 
@@ -58,13 +60,14 @@ class Run:
     sim: SimulatorProcess
     journal: Path
     name: str
+    planets: int
     draw: random.Random
     told: Told = attrs.field(factory=Told)
     kills: int = 0
 
     @property
     def targets(self) -> list[str]:
-        return [f"{self.name}{number % 4}/p{number}" for number in range(PLANETS)]
+        return [f"{self.name}{number % 4}/p{number}" for number in range(self.planets)]
 
     def process(self, lines: int | None) -> None:
         """Run one process, and kill it once it has printed so many lines and a random moment has passed."""
@@ -79,7 +82,8 @@ class Run:
             "how": self.how(),
         }
         moment = self.draw.expovariate(1 / 0.004)
-        worker = subprocess.Popen([sys.executable, str(WORKER), json.dumps(settings)], stdout=subprocess.PIPE)
+        command = [sys.executable, str(WORKER), json.dumps(settings)]
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)})
         with worker:
             assert worker.stdout is not None
             for number, line in enumerate(worker.stdout):
@@ -108,7 +112,7 @@ class Run:
         creates = {place: n for place, n in self.sim.counts()["creates"].items() if place[0].startswith(self.name)}
         assert set(creates.values()) == {1}
         finals = [event for event in self.told.events.values() if event["event"] in FINALS]
-        assert len(finals) == PLANETS, "every outcome was told, under one id"
+        assert len(finals) == self.planets, "every outcome was told, under one id"
         for event in finals:
             of = truth[event["backup"]]
             assert event["planet"] == f"{of['star_system']}/{of['planet']}"
@@ -117,18 +121,18 @@ class Run:
 
     def check_report(self, succeeded: int) -> None:
         assert self.told.report is not None
-        assert self.told.report["outcomes"] == PLANETS
-        counts = {"planets": PLANETS, "created": PLANETS, "create_failed": 0}
-        assert self.told.report["report"] == {**counts, "succeeded": succeeded, "failed": PLANETS - succeeded}
+        assert self.told.report["outcomes"] == self.planets
+        counts = {"planets": self.planets, "created": self.planets, "create_failed": 0}
+        assert self.told.report["report"] == {**counts, "succeeded": succeeded, "failed": self.planets - succeeded}
         status = read_status(self.journal)
         assert (status.finished, status.holder) == (True, None)
         assert status.states[TargetState.SUCCEEDED] == succeeded
 
 
-@pytest.fixture(params=[Echo.NONE, Echo.FULL] if hasattr(Echo, "NONE") else list(Echo), ids=str)
+@pytest.fixture(params=[Echo.NONE, Echo.GET], ids=["metadata not shown", "metadata shown"])
 def sim(request: pytest.FixtureRequest) -> Iterator[SimulatorProcess]:
-    workload = Workload(duration=Lognormal(20, 0.5), failure_rate=0.1)
-    shape = ApiShape(echo=request.param)
+    workload = Workload(duration=Lognormal(20, 0.5), failure_share=0.1)
+    shape = ApiShape(echo_metadata=request.param)
     with SimulatorProcess(workload=workload, shape=shape, speed=100, seed=SEED) as process:
         yield process
 
@@ -136,14 +140,26 @@ def sim(request: pytest.FixtureRequest) -> Iterator[SimulatorProcess]:
 @pytest.mark.timeout(120 + 6 * KILLS)
 def test_killed_at_any_instant_nothing_is_lost_and_nothing_twice(sim: SimulatorProcess, tmp_path: Path) -> None:
     """However often and whenever it is killed, a run ends with one backup per planet and every outcome told."""
-    draw = random.Random(SEED)
-    kills = runs = 0
-    while kills < KILLS // 2:
-        run = Run(sim, tmp_path / f"{runs}.journal", f"run{runs}x", draw)
+    kill(sim, tmp_path, kills=KILLS // 2, planets=PLANETS, seed=SEED)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1200)
+def test_killed_200_times_nothing_is_lost_and_nothing_twice(sim: SimulatorProcess, tmp_path: Path) -> None:
+    """The same over 200 kills of runs of 200 planets, metadata shown or not."""
+    kill(sim, tmp_path, kills=100, planets=200, seed=SEED)
+
+
+def kill(sim: SimulatorProcess, tmp_path: Path, *, kills: int, planets: int, seed: int) -> None:
+    """Kill so often, in as many runs as that takes."""
+    draw = random.Random(seed)
+    done = runs = 0
+    while done < kills:
+        run = Run(sim, tmp_path / f"{runs}.journal", f"run{runs}x", planets, draw)
         while run.told.report is None:
-            may_kill = kills + run.kills < KILLS // 2
-            run.process(draw.randrange(max(1, PLANETS // 3)) if may_kill else None)
+            may_kill = done + run.kills < kills
+            run.process(draw.randrange(planets // 3) if may_kill else None)
         run.check()
-        kills += run.kills
+        done += run.kills
         runs += 1
-    sys.stdout.write(f"{kills} kills in {runs} runs of {PLANETS} planets, seed {SEED}: 0 lost, 0 twice\n")
+    sys.stdout.write(f"{done} kills in {runs} runs of {planets} planets, seed {seed}: 0 lost, 0 twice\n")
