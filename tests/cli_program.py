@@ -147,3 +147,14 @@ def finish(process: subprocess.Popen[str]) -> Ended:
     with process:
         out, err = process.communicate(timeout=50)
     return Ended(process.returncode, out, err)
+
+
+@contextlib.contextmanager
+def begun(folder: Path, *arguments: str) -> Iterator[Callable[[], Ended]]:
+    """Start a command that takes long, and go on; calling what is returned waits for its end."""
+    out, err = folder / "out", folder / "err"
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr}
+        process = subprocess.Popen([*PROGRAM, *arguments], env=environment(), **streams)
+    with process:
+        yield lambda: Ended(process.wait(50), out.read_text("utf-8"), err.read_text("utf-8"))

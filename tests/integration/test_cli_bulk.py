@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,13 +109,11 @@ def test_bad_targets_create_nothing(
     assert simulator.creates["new", "one"] == 0
 
 
-def test_standard_input(simulator: Simulator) -> None:
+def test_standard_input(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """Targets may come through a pipe."""
-    process = start("bulk", "-", "--json", settings=settings_of(simulator), stdin=-1)
-    with process:
-        out, err = process.communicate("piped/one\npiped/two # the last\n", timeout=30)
-    assert (process.returncode, err) == (0, "")
-    assert json.loads(out.splitlines()[-1])["succeeded"] == 2
+    lines = io.TextIOWrapper(io.BytesIO(b"piped/one\npiped/two # the last\n"))
+    monkeypatch.setattr(sys, "stdin", lines)
+    assert run("bulk", "-", "--json").json[-1]["succeeded"] == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

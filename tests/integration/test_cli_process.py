@@ -11,11 +11,13 @@ import subprocess
 import sys
 import urllib.request
 from collections import Counter
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from asyncbackups.__main__ import main as program
 from asyncbackups.simulator import Simulator
-from tests.cli_program import PROGRAM, environment, finish, hosted, settings_of, start
+from tests.cli_program import PROGRAM, Ended, Program, begun, environment, finish, hosted, settings_of, start
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -29,27 +31,36 @@ def test_the_library_needs_no_extra() -> None:
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
-def test_without_the_extra_it_says_what_to_install(missing: str) -> None:
+def test_without_the_extra_it_says_what_to_install(
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Without typer or rich the program says in one line what to install, and exits with 2."""
-    run = "import runpy; runpy.run_module('asyncbackups', run_name='__main__')"
-    code = f"import sys; sys.modules[{missing!r}] = None; {run}"
-    ended = python(code)
-    assert ended.returncode == 2
-    assert ended.stderr == "asyncbackups: the command line needs: pip install 'asyncbackups[cli]'\n"
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert program() == 2
+    assert capsys.readouterr().err == "asyncbackups: the command line needs: pip install 'asyncbackups[cli]'\n"
 
 
-def test_another_missing_module_is_an_error() -> None:
+def test_another_missing_module_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A module that is missing for another reason is not blamed on the extra."""
-    code = "import sys; sys.modules['asyncbackups.cli.app'] = None; from asyncbackups.__main__ import main; main()"
-    assert "ModuleNotFoundError" in python(code).stderr
+    monkeypatch.delattr("asyncbackups.cli")
+    monkeypatch.setitem(sys.modules, "asyncbackups.cli", None)
+    with pytest.raises(ModuleNotFoundError, match=r"asyncbackups\.cli"):
+        program()
 
 
-def test_demo_creates_and_finishes_everything() -> None:
-    """The demo ends with 0 and tells of 200 creates and 200 ends."""
+@pytest.fixture(scope="module", autouse=True)
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Ended]]:
+    """Start a demo of some seconds before the first test, so that the others run meanwhile."""
     arguments = ["demo", "--planets", "200", "--star-systems", "8", "--speed", "60", "--seed", "7", "--json"]
-    ended = subprocess.run([*PROGRAM, *arguments], env=environment(), text=True, capture_output=True, check=False)
-    *events, report = map(json.loads, ended.stdout.splitlines())
-    assert (ended.returncode, ended.stderr) == (0, "")
+    with begun(tmp_path_factory.mktemp("demo"), *arguments) as end:
+        yield end
+
+
+def test_demo_creates_and_finishes_everything(demo: Callable[[], Ended]) -> None:
+    """The demo ends with 0 and tells of 200 creates and 200 ends."""
+    ended = demo()
+    *events, report = ended.json
+    assert (ended.status, ended.err) == (0, "")
     assert Counter(event["event"] for event in events) == {"backup_created": 200, "backup_succeeded": 200}
     assert len({event["star_system"] for event in events}) == 8
     assert (report["event"], report["created"], report["final_events"], report["requests"]["create"]) == (
@@ -61,20 +72,17 @@ def test_demo_creates_and_finishes_everything() -> None:
     assert report["comparison"]["backups"] == 200
 
 
-def demo_durations(seed: int) -> list[str]:
-    """Run a small fast demo; return how each planet's backup ended and how long it took."""
-    arguments = f"demo --planets 6 --star-systems 2 --speed 2000 --seed {seed} --failure-share 0.5 --json".split()
-    ended = subprocess.run([*PROGRAM, *arguments], env=environment(), text=True, capture_output=True, check=False)
-    events = [json.loads(line) for line in ended.stdout.splitlines()[:-1]]
-    failed = any(event["event"] == "backup_failed" for event in events)
-    assert ended.returncode == int(failed)
-    return sorted(f"{event['planet']} {event['event']}" for event in events)
-
-
-def test_demo_repeats_by_seed() -> None:
+def test_demo_repeats_by_seed(capsys: pytest.CaptureFixture[str]) -> None:
     """The same seed gives the same outcomes, another one others; failures are status 1."""
-    first, again, other = demo_durations(3), demo_durations(3), demo_durations(4)
-    assert first == again != other
+
+    def outcomes(seed: int) -> list[str]:
+        settings = ["--planets", "6", "--star-systems", "2", "--speed", "2000", "--failure-share", "0.5", "--json"]
+        ended = Program(capsys)("demo", "--seed", str(seed), *settings)
+        told = sorted(f"{event['planet']} {event['event']}" for event in ended.json[:-1])
+        assert ended.status == int(any("backup_failed" in one for one in told))
+        return told
+
+    assert outcomes(3) == outcomes(3) != outcomes(4)
 
 
 def on_terminal(*arguments: str) -> tuple[int, str]:
@@ -149,10 +157,10 @@ def test_simulate_serves_until_it_is_interrupted() -> None:
         ([], "cannot be had"),
     ],
 )
-def test_simulate_says_what_it_cannot_do(option: list[str], message: str) -> None:
+def test_simulate_says_what_it_cannot_do(capsys: pytest.CaptureFixture[str], option: list[str], message: str) -> None:
     """Settings that cannot be, and a port that is taken, are one line and status 2."""
     with hosted(Simulator) as (simulator, _):
         port = simulator.base_url.rpartition(":")[2]
-        ended = finish(start("simulate", *(option or ["--port", port])))
+        ended = Program(capsys)("simulate", *(option or ["--port", port]))
     assert ended.status == 2
     assert message in ended.error
