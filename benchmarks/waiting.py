@@ -11,7 +11,8 @@ import json
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
@@ -84,12 +85,17 @@ Go = Callable[[], Awaitable[None]]
 
 
 async def ours(job: Job, go: Go) -> None:
-    """One watch; the policy's defaults, every duration divided by the speed."""
-    from asyncbackups import BackupClient, BackupSucceeded, PollingPolicy  # noqa: PLC0415 - each side its own imports
+    """One watch of them all; the policy's defaults, every duration divided by the speed."""
+    async with _client(job) as client:
+        await go()
+        job.began = dict.fromkeys((backup_id for _, backup_id in job.refs), time.monotonic())
+        async with client.watch(job.refs) as watch:
+            await _listen(job, watch)
 
-    policy = PollingPolicy().sped_up(job.speed)
-    async with BackupClient(job.base_url, job.tenant, auth=job.token, polling=policy) as client:
-        await client.get(*job.refs[0])  # everybody's first get is before: connections are there, and lazy imports
+
+async def one_by_one(job: Job, go: Go) -> None:
+    """One watch, to which backups are added when the others begin to wait for them, nothing known of their age."""
+    async with _client(job) as client:
         await go()
         async with client.watch() as watch, asyncio.TaskGroup() as tasks:
 
@@ -98,9 +104,23 @@ async def ours(job: Job, go: Go) -> None:
                 watch.finish()
 
             tasks.create_task(add())
-            async for event in watch:
-                assert isinstance(event, BackupSucceeded), event
-                job.heard[event.ref.backup_id] = time.monotonic()
+            await _listen(job, watch)
+
+
+@asynccontextmanager
+async def _client(job: Job) -> AsyncIterator[Any]:
+    from asyncbackups import BackupClient, PollingPolicy  # noqa: PLC0415 - each side has its own imports
+
+    policy = PollingPolicy().sped_up(job.speed)
+    async with BackupClient(job.base_url, job.tenant, auth=job.token, polling=policy) as client:
+        await client.get(*job.refs[0])  # everybody's first get is before: connections are there, and lazy imports
+        yield client
+
+
+async def _listen(job: Job, watch: Any) -> None:
+    async for event in watch:
+        assert event.backup.status == "succeeded", event
+        job.heard[event.ref.backup_id] = time.monotonic()
 
 
 def _session(job: Job) -> Any:
@@ -235,6 +255,7 @@ async def botocore(job: Job, go: Go) -> None:
 
 SIDES: dict[str, Callable[[Job, Go], Awaitable[None]]] = {
     "ours": ours,
+    "one_by_one": one_by_one,
     "loop": loop,
     "azure": azure,
     "google": google,

@@ -1,0 +1,35 @@
+"""All benchmarks, one after the other: tables and plots into `benchmarks/results/`, in under ten minutes on two cores.
+
+python -m benchmarks [--quick] [--only NAME ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.report import RESULTS
+
+ALL = ("import_cost", "schedules", "throughput", "memory", "scheduling", "peers", "fleet")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="small numbers, few rounds: does everything work?")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the tables and plots go")
+    parser.add_argument("--only", nargs="+", choices=ALL, default=ALL, metavar="NAME", help=", ".join(ALL))
+    options = parser.parse_args(argv)
+    passed = ["--out", str(options.out), *(["--quick"] if options.quick else [])]
+    began = time.monotonic()
+    for name in options.only:
+        print(f"--- {name}, after {time.monotonic() - began:.0f} s\n", flush=True)
+        importlib.import_module(f"benchmarks.{name}").main(passed)
+    print(f"--- done in {time.monotonic() - began:.0f} s; tables and plots are in {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
