@@ -31,6 +31,7 @@ _FULL_SPEED = 100.0
 _CATCH_UP = 0.005
 _WINDOW = 0.5
 _RECENT = 0.8
+_SLOWING = frozenset({429, 503})
 
 
 class Throttle:
@@ -189,14 +190,17 @@ class Pace:
         self._slots.release()
 
     def heard(self, response: Response, *, started: float) -> None:
-        """Slow everybody down where an answer asks for it: a 429, or any error with `Retry-After`.
+        """Slow everybody down where an answer asks for it: a 429, a 503, or any error with `Retry-After`.
+
+        A 503 counts because it is what nginx's `limit_req` answers unless it is told otherwise; a create that it
+        refused would have to be looked for, so that going on at full speed costs more than it gains.
 
         Args:
             response: An answer; one of 2xx never slows, for its `Retry-After` is about one resource.
             started: When its request had started, in the clock's monotonic seconds.
         """
         retry_after = retry_after_of(response.headers, now=self._clock.utcnow()) if response.status >= 400 else None
-        if retry_after is None and response.status != 429:
+        if retry_after is None and response.status not in _SLOWING:
             return
         now = self._clock.monotonic()
         rate = self._throttle.throttled(now, started=started, retry_after=retry_after)

@@ -437,8 +437,9 @@ async def test_retry_after_slows_everybody(network: aioresponses, clock: FakeClo
         (429, {}, True),
         (429, {"Retry-After": "0"}, True),
         (500, {"Retry-After": "3"}, True),
-        (503, {}, False),
-        (503, {"Retry-After": "soon"}, False),
+        (503, {}, True),
+        (503, {"Retry-After": "soon"}, True),
+        (502, {}, False),
         (404, {}, False),
         (202, {"Retry-After": "3"}, False),
     ],
@@ -446,7 +447,7 @@ async def test_retry_after_slows_everybody(network: aioresponses, clock: FakeClo
 async def test_what_slows_the_group(
     status: int, headers: dict[str, str], slower: bool, network: aioresponses, clock: FakeClock
 ) -> None:
-    """429, and any error with `Retry-After`; not an answer of 2xx, whose `Retry-After` is about one resource."""
+    """429, 503, and any error with `Retry-After`; not an answer of 2xx, whose `Retry-After` is about one resource."""
     async with opened(clock=clock) as subject:
         network.get(f"{BASE}/x", status=status, headers=headers)
         with contextlib.suppress(ApiError):
@@ -1064,7 +1065,7 @@ async def test_cancelled_while_a_token_is_fetched(network: aioresponses) -> None
 async def test_cancelled_between_two_attempts(network: aioresponses, clock: FakeClock) -> None:
     """A call that waits for its next attempt gives up at once."""
     async with opened(clock=clock, limits=Limits(concurrency=1)) as subject:
-        network.get(f"{BASE}/x", status=503)
+        network.get(f"{BASE}/x", status=502)
         network.get(f"{BASE}/list", repeat=True)
         task = asyncio.create_task(subject.send(GET))
         await settle(50)
