@@ -2,8 +2,9 @@
 
 Durations are learned per planet and mechanism, with fallback to the star system and then to everything. Their
 logarithms are cut into clusters (a planet's snapshots take minutes, its dumps an hour); each cluster predicts
-by a Student-t distribution, as of a normal sample of unknown mean and spread; and a heavy-tailed prior keeps a
-wrong history from being believed for ever. Pure: no clock, no randomness, no I/O.
+by a Student-t distribution, as of a normal sample of unknown mean and spread; what was seen before the world
+changed loses its weight; and a heavy-tailed prior keeps a wrong history from being believed for ever. Pure: no
+clock, no randomness, no I/O.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from __future__ import annotations
 import math
 from array import array
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import attrs
 
 from asyncbackups.polling.beliefs import Belief, Learned, Prior, Unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from asyncbackups.policies import PollingPolicy
 
 __all__ = ["Belief", "Durations", "Recent"]
@@ -31,20 +34,30 @@ _SPREAD, _SPREAD_WORTH = 0.2, 2.0
 _UNSEEN = 0.7
 """Weight, in backups, of what was not seen: less is closer to the optimum where the history is true, more recovers
 sooner where it is not; at this one a truth ten times longer than the history costs a tenth over backoff."""
-_FADE = 0.5 ** (1 / 8)
-"""A cluster's weight halves with every eight newer durations, so that a changed world is soon believed."""
+_NEW = 0.05
+"""Weight, in backups, of a cluster never seen: more cuts what is wide into several, less learns late what is new."""
 _MEAN_WORTH = 0.05
 """Weight, in samples, of the prior of a cluster's mean: a new cluster must earn its place."""
+_CHANGE = 0.01
+"""How likely the world is to have changed at each of `_CHANGES`, before anything speaks for it."""
+_CHANGES = (1, 2, 3, 5, 8, 13, 21, 34)
+"""So many backups ago the world may have changed: less exactly, the longer ago."""
+_PRESENT = 0.01
+"""What is less likely than this to be of the present world is left out."""
 _GRID = tuple(math.sinh(i / 8) / math.sinh(1.5) * 4.5 for i in range(-12, 13))
 """Where a cluster is tabulated, in its own scales from its centre: finest in the middle."""
 _COARSE = tuple(2.0**i for i in range(-10, 18))
 """Where the prior is tabulated, in units of its median."""
 
-_SURPRISE = 0.01
+_SURPRISE = 0.05
 """A duration less likely than this, or its opposite, is worth a new belief at once."""
 _LONGEST = 1e5
 """No duration is taken to be longer than this, in units of the policy's maximum."""
 
+_SHAPE, _RATE = _SPREAD_WORTH / 2, _SPREAD_WORTH / 2 * _SPREAD**2
+_ONE = _SHAPE * math.log(_RATE) - math.lgamma(_SHAPE) + math.log(_NEW)
+_Sample = tuple[float, int]
+"""The logarithm of a duration, and how many are newer."""
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
@@ -54,7 +67,7 @@ class _Cluster:
     """Durations alike, and the Student-t distribution of the logarithm of the next one.
 
     Attributes:
-        weight: Its share of the recent durations.
+        weight: How many backups of the present world it stands for.
         centre: Mean of the logarithms.
         scale: Scale of the prediction.
         freedom: Degrees of freedom.
@@ -67,13 +80,12 @@ class _Cluster:
 
     @classmethod
     def of(cls, samples: list[tuple[float, float]]) -> _Cluster:
-        """Fit (logarithm, recency) pairs, under a weak prior of the spread."""
-        count = len(samples)
-        centre = sum(x for x, _ in samples) / count
-        freedom = count - 1 + _SPREAD_WORTH
-        squares = sum((x - centre) ** 2 for x, _ in samples) + _SPREAD_WORTH * _SPREAD**2
-        scale = math.sqrt(squares / freedom * (1 + 1 / count))
-        return cls(sum(weight for _, weight in samples), centre, scale, freedom)
+        """Fit (logarithm, weight) pairs, under a weak prior of the spread."""
+        count = sum(weight for _, weight in samples)
+        centre = sum(weight * x for x, weight in samples) / count
+        freedom = max(count - 1, 0) + _SPREAD_WORTH
+        squares = sum(weight * (x - centre) ** 2 for x, weight in samples) + _SPREAD_WORTH * _SPREAD**2
+        return cls(count, centre, math.sqrt(squares / freedom * (1 + 1 / max(count, 1))), freedom)
 
     def survival(self, log_age: float) -> float:
         """Return the probability that the next one takes longer.
@@ -86,40 +98,87 @@ class _Cluster:
         return 0.5 * math.erfc(math.copysign(normal, z) * math.sqrt(0.5))
 
 
-def _evidence(samples: list[tuple[float, float]]) -> float:
-    """Return the log marginal likelihood of being one normal cluster, up to a factor per sample.
+class _Moments(NamedTuple):
+    """How many logarithms, their sum, and that of their squares."""
 
-    Normal with a conjugate prior: spread as in `_Cluster`, mean anywhere within some units of the logarithm.
-    """
-    count = len(samples)
-    centre = sum(x for x, _ in samples) / count
-    squares = sum((x - centre) ** 2 for x, _ in samples)
-    shape = _SPREAD_WORTH / 2
-    rate = shape * _SPREAD**2
-    return (
-        math.lgamma(shape + count / 2)
-        - math.lgamma(shape)
-        + shape * math.log(rate)
-        - (shape + count / 2) * math.log(rate + squares / 2)
-        - 0.5 * math.log(1 + count / _MEAN_WORTH)
-    )
+    size: int
+    total: float
+    squares: float
+
+    @classmethod
+    def of(cls, samples: list[_Sample]) -> _Moments:
+        logs = [x for x, _ in samples]
+        return cls(len(logs), sum(logs), sum([x * x for x in logs]))
+
+    def plus(self, x: float) -> _Moments:
+        return _Moments(self.size + 1, self.total + x, self.squares + x * x)
+
+    def minus(self, other: _Moments) -> _Moments:
+        return _Moments(self.size - other.size, self.total - other.total, self.squares - other.squares)
+
+    def evidence(self) -> float:
+        """Return the log marginal likelihood of being one cluster, up to a factor per sample and one for all.
+
+        Normal with a conjugate prior: spread as in `_Cluster`, mean anywhere within some units of the logarithm.
+        Who belongs where is a Chinese restaurant process (J. Pitman, "Combinatorial stochastic processes", 2006).
+        """
+        if not self.size:
+            return 0.0
+        shape = _SHAPE + self.size / 2
+        rate = _RATE + max(self.squares - self.total**2 / self.size, 0.0) / 2
+        fit = math.lgamma(shape) - shape * math.log(rate) - math.log(1 + self.size / _MEAN_WORTH) / 2
+        return fit + math.lgamma(self.size) + _ONE
 
 
-def _clusters(samples: list[tuple[float, float]]) -> list[list[tuple[float, float]]]:
+def _clusters(samples: list[_Sample]) -> list[list[_Sample]]:
     """Cut sorted samples into clusters, at the widest gaps, while the evidence is for it."""
-    count = len(samples)
-    if count < 3:
+    if len(samples) < 2:
         return [samples]
-    places = sorted(range(1, count), key=lambda i: samples[i - 1][0] - samples[i][0])[:4]
-    gain, cut = max((_evidence(samples[:i]) + _evidence(samples[i:]) + _labels(i, count), i) for i in places)
-    if gain <= _evidence(samples) + 2:
+    whole, cuts = _Moments.of(samples), []
+    for i in sorted(range(1, len(samples)), key=lambda i: samples[i - 1][0] - samples[i][0])[:4]:
+        part = _Moments.of(samples[:i])
+        cuts.append((part.evidence() + whole.minus(part).evidence(), i))
+    best, cut = max(cuts)
+    if best <= whole.evidence():
         return [samples]
     return _clusters(samples[:cut]) + _clusters(samples[cut:])
 
 
-def _labels(first: int, count: int) -> float:
-    """Return the log probability of who belongs where, the clusters' shares being anything."""
-    return math.lgamma(first + 1) + math.lgamma(count - first + 1) - math.lgamma(count + 2)
+def _joint(clusters: Iterable[_Moments]) -> float:
+    """Return the log marginal likelihood of all clusters of one world, up to a factor per sample."""
+    evidence, count = 0.0, 0
+    for cluster in clusters:
+        evidence, count = evidence + cluster.evidence(), count + cluster.size
+    return evidence + math.lgamma(_NEW) - math.lgamma(count + _NEW)
+
+
+def _present(clusters: list[list[_Sample]]) -> list[float]:
+    """Return, from the newest to the oldest, how likely each sample is to be of the present world.
+
+    The world, that is each cluster's share, mean and spread, changed once or never; source: A. F. M. Smith, "A
+    Bayesian approach to inference about a change-point in a sequence of random variables", Biometrika, 1975.
+    """
+    newest_first = sorted((age, i, x) for i, cluster in enumerate(clusters) for x, age in cluster)
+    whole = [_Moments.of(cluster) for cluster in clusters]
+    since, never = [_Moments(0, 0.0, 0.0)] * len(clusters), _joint(whole)
+    logs = {len(newest_first): 0.0}
+    for age, i, x in newest_first[:-1]:
+        since[i] = since[i].plus(x)
+        if age + 1 in _CHANGES:
+            before = map(_Moments.minus, whole, since)
+            logs[age + 1] = math.log(_CHANGE) + _joint(since) + _joint(before) - never
+    most = max(logs.values())
+    odds = {age: math.exp(log - most) for age, log in logs.items()}
+    total = sum(odds.values())
+    return [sum(odd for first, odd in odds.items() if first > age) / total for age in range(len(newest_first))]
+
+
+def _fit(samples: list[_Sample]) -> list[_Cluster]:
+    """Fit clusters to sorted samples, by what is of the present world."""
+    found = _clusters(samples)
+    weights = _present(found)
+    kept = [[(x, weights[age]) for x, age in cluster if weights[age] > _PRESENT] for cluster in found]
+    return [_Cluster.of(cluster) for cluster in kept if cluster]
 
 
 class Recent(OrderedDict[_Key, _Value], Generic[_Key, _Value]):
@@ -152,6 +211,7 @@ class _History:
     logs: array[float] = attrs.field(factory=lambda: array("d"))
     next: int = 0
     news: int = 0
+    present: float = 0.0
     belief: Belief | None = None
     above_seen: int = 0
 
@@ -165,18 +225,18 @@ class _History:
         surprise = self.belief is not None and abs(self.belief.survival(math.exp(log)) - 0.5) > 0.5 - _SURPRISE
         self.news += _KEPT if surprise else 1
 
-    def samples(self) -> list[tuple[float, float]]:
-        """Return (logarithm, recency) pairs, sorted."""
+    def samples(self) -> list[_Sample]:
+        """Return what is remembered, sorted."""
         count = len(self.logs)
-        return sorted((log, _FADE ** ((self.next - 1 - i) % count)) for i, log in enumerate(self.logs))
+        return sorted((log, (self.next - 1 - i) % count) for i, log in enumerate(self.logs))
 
     def stale(self, above: Belief) -> bool:
         """Tell whether the belief must be built anew: one more of a few is news, one more of many is not."""
-        return self.news > len(self.logs) // 8 or above.seen > 2 * self.above_seen
+        return self.news > self.present // 8 or above.seen > 2 * self.above_seen
 
-    def built(self, belief: Belief, above: Belief) -> Belief:
-        """Keep a belief until it is stale."""
-        self.belief, self.above_seen, self.news = belief, above.seen, 0
+    def built(self, belief: Belief, above: Belief, present: float) -> Belief:
+        """Keep a belief, which rests on so many backups of the present world, until it is stale."""
+        self.belief, self.above_seen, self.present, self.news = belief, above.seen, present, 0
         return belief
 
 
@@ -240,20 +300,20 @@ class Durations:
             above = self.unknown
         if history.belief is not None and not history.stale(above):
             return history.belief
-        clusters = [_Cluster.of(cluster) for cluster in _clusters(history.samples())]
-        return history.built(self._mixture(len(history.logs), clusters, above), above)
+        clusters = _fit(history.samples())
+        present = sum(cluster.weight for cluster in clusters)
+        return history.built(self._mixture(len(history.logs), present, clusters, above), above, present)
 
-    def _mixture(self, seen: int, clusters: list[_Cluster], above: Belief) -> Learned:
+    def _mixture(self, seen: int, present: float, clusters: list[_Cluster], above: Belief) -> Learned:
         """Mix what was seen with the level above and the prior, which share the weight of `_UNSEEN` backups."""
-        weight = sum(cluster.weight for cluster in clusters)
         base = above if isinstance(above, Learned) else None
-        share = _UNSEEN / (seen + _UNSEEN) / (1 if base is None else 2)
+        share = _UNSEEN / (present + _UNSEEN) / (1 if base is None else 2)
 
         def survival(age: float) -> float:
             log_age = math.log(age)
-            own = sum(cluster.weight * cluster.survival(log_age) for cluster in clusters) / weight
+            own = sum(cluster.weight * cluster.survival(log_age) for cluster in clusters)
             other = 0.0 if base is None else share * base.survival(age)
-            return own * seen / (seen + _UNSEEN) + share * self._prior.survival(age) + other
+            return own / (present + _UNSEEN) + share * self._prior.survival(age) + other
 
         ages = {math.exp(cluster.centre + z * cluster.scale) for cluster in clusters for z in _GRID}
         ages.update(math.exp(self._prior.centre) * ratio for ratio in _COARSE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import sys
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 
 from asyncbackups.policies import PollingPolicy
 from asyncbackups.polling.beliefs import Belief
-from asyncbackups.polling.durations import Durations, Recent
+from asyncbackups.polling.durations import Durations, Recent, _clusters, _present
 
 POLICY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0.25, request_worth=5)
+HISTORIES = st.lists(st.floats(-3, 16) | st.sampled_from([5.0, 8.0]), min_size=1, max_size=64)
 
 
 def lognormal(median: float, sigma: float, count: int, seed: int = 1) -> list[float]:
@@ -126,22 +128,65 @@ def test_a_surprise_is_news_at_once():
     assert durations.belief("s", "p", "logical") is not first
 
 
-def test_old_news_fades():
-    """A world that became ten times slower is believed after a dozen backups, and the old one forgotten."""
-    durations = durations_of([*[131.0] * 64, *[1310.0] * 12])
-    belief = durations.belief("s", "p", "logical")
-    assert belief.survival(400) > 0.5
-    for _ in range(64):
+@pytest.mark.parametrize("times", [10, 0.1])
+def test_a_changed_world_is_believed_after_three(times: float):
+    """Ten times slower or faster: the old world has lost its weight after the third that says so."""
+    durations = durations_of([*lognormal(131, 0.4, 60), *lognormal(131 * times, 0.4, 3, seed=2)])
+    assert quantile(durations.belief("s", "p", "logical"), 0.5) == pytest.approx(131 * times, rel=0.5)
+
+
+def test_a_smaller_change_is_believed_too():
+    """Three times faster lies within one cluster, of which only the new part then counts."""
+    durations = durations_of([*lognormal(131, 0.4, 40), *lognormal(44, 0.4, 8, seed=2)])
+    assert quantile(durations.belief("s", "p", "logical"), 0.5) == pytest.approx(44, rel=0.3)
+
+
+def test_after_a_change_little_is_known():
+    """The prior has its weight among the few of the new world, and each of them is news again."""
+    durations = durations_of([131.0] * 60)
+    sure = durations.belief("s", "p", "logical").doubt(0)
+    for _ in range(3):
         durations.observe("s", "p", "logical", 1310.0)
-    assert durations.belief("s", "p", "logical").survival(400) > 0.95
+    changed = durations.belief("s", "p", "logical")
+    assert changed.doubt(0) > 5 * sure
+    durations.observe("s", "p", "logical", 1310.0)
+    assert durations.belief("s", "p", "logical") is not changed
 
 
-@given(st.permutations(lognormal(131, 0.4, 12)))
-def test_order_does_not_matter_within_a_cluster(history: list[float]):
-    """Recency weighs clusters against each other, not durations that are alike."""
+def test_one_odd_backup_is_no_change():
+    """A single one that hung for an hour does not make the others forgotten, and less so when they come back."""
+    durations = durations_of([*lognormal(131, 0.4, 30), 3600.0])
+    assert durations.belief("s", "p", "logical").survival(400) < 0.75
+    for seconds in lognormal(131, 0.4, 3, seed=2):
+        durations.observe("s", "p", "logical", seconds)
+    assert durations.belief("s", "p", "logical").survival(400) < 0.1
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_modes_that_recur_are_no_change(seed: int):
+    """Snapshots and dumps in any order, with runs of one kind as chance has them: both are still expected."""
+    rng = random.Random(seed)
+    history = [rng.lognormvariate(math.log(131 if rng.random() < 0.7 else 3600), 0.4) for _ in range(60)]
     belief = durations_of(history).belief("s", "p", "logical")
-    other = durations_of(sorted(history)).belief("s", "p", "logical")
-    assert belief.survival(131) == pytest.approx(other.survival(131))
+    assert 0.1 < belief.survival(900) < 0.6
+
+
+@given(HISTORIES)
+def test_the_newer_the_likelier_of_the_present_world(history: list[float]):
+    """Each is of the present world with some probability: the newest surely, an older one no more than a newer."""
+    samples = sorted((log, age) for age, log in enumerate(history))
+    present = _present(_clusters(samples))
+    assert present[0] == pytest.approx(1)
+    assert all(0 <= older <= newer for newer, older in itertools.pairwise(present))
+
+
+@given(HISTORIES)
+def test_clusters_are_a_partition(history: list[float]):
+    """Every duration is in exactly one cluster, and clusters do not overlap."""
+    samples = sorted((log, age) for age, log in enumerate(history))
+    clusters = _clusters(samples)
+    assert [sample for cluster in clusters for sample in cluster] == samples
+    assert all(clusters)
 
 
 def test_memory_is_bounded_by_key_and_in_all():
