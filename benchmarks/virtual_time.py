@@ -74,6 +74,11 @@ class World:
         return np.asarray((self.past if past else self.truth).ppf(rng.random(count)))
 
     @property
+    def lies(self) -> bool:
+        """Tell whether the history is not of this world."""
+        return self.name.startswith("lie")
+
+    @property
     def end(self) -> float:
         """Return an age that all but one in a million finish by."""
         return float(self.truth.ppf(1 - 1e-6))
@@ -83,7 +88,8 @@ def worlds() -> list[World]:
     usual = lognormal(131, 0.4)
     mix = Mixture((0.7, usual), (0.3, lognormal(3600, 0.4)))
     honest = [World(f"sigma {s}", lognormal(131, s), lognormal(131, s)) for s in (0.2, 0.4, 0.8)]
-    lies = [World(f"lie: {n}", lognormal(m, 0.4), usual) for n, m in (("10x longer", 1310), ("10x shorter", 13.1))]
+    false = (("3x longer", 393), ("10x longer", 1310), ("3x shorter", 43.7), ("10x shorter", 13.1))
+    lies = [World(f"lie: {name}", lognormal(median, 0.4), usual) for name, median in false]
     return [*honest, World("bimodal", mix, mix), *lies]
 
 
@@ -212,6 +218,15 @@ def at_requests(curve: list[Outcome], requests: float) -> float:
     x = np.log([point.requests for point in ordered])
     y = np.log([point.delay for point in ordered])
     return float(np.exp(np.interp(math.log(requests), x, y, left=math.nan, right=math.nan)))
+
+
+def undominated(curve: list[Outcome]) -> list[Outcome]:
+    """Leave out points that another one beats: backoff that asks less is sometimes sooner, too."""
+    best: list[Outcome] = []
+    for point in sorted(curve, key=lambda point: (point.requests, point.delay)):
+        if not best or point.delay < best[-1].delay:
+            best.append(point)
+    return best
 
 
 # --- groups: many backups of one star system, started together ---
