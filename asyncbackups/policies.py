@@ -166,12 +166,12 @@ class PollingPolicy:
     What `request_worth` buys, for backups of 131 s (median; sigma 0.4) of which 30 were seen before:
 
         request_worth, s | alone: requests, delay | 100 in flight: requests each, delay
-                       1 |      7.5      6.4 s    |      0.70      2.1 s
-                       2 |      5.5      9.0 s    |      0.50      2.8 s
+                       1 |      7.5      6.5 s    |      0.70      2.1 s
+                       2 |      5.5      9.0 s    |      0.50      2.9 s
                        5 |      3.7     13.5 s    |      0.32      4.4 s
-                      10 |      2.9     18.4 s    |      0.23      6.2 s
-                      20 |      2.2     25.2 s    |      0.17      8.2 s
-                      60 |      1.6     40.8 s    |      0.11     13.4 s
+                      10 |      2.9     18.4 s    |      0.23      6.4 s
+                      20 |      2.2     25.2 s    |      0.18      8.3 s
+                      60 |      1.6     40.9 s    |      0.11     13.3 s
 
     Attributes:
         initial: The first backoff interval, in seconds.
