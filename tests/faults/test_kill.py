@@ -33,6 +33,8 @@ PLANETS = int(os.environ.get("ASYNCBACKUPS_KILL_PLANETS", "40"))
 SEED = int(os.environ.get("ASYNCBACKUPS_KILL_SEED", "1"))
 WORKER = Path(__file__).with_name("kill_worker.py")
 ROOT = Path(asyncbackups.__file__).parents[1]
+STARTED_WITHIN = 0.8
+"""Seconds within which a process has begun its work."""
 FINALS = {"BackupSucceeded", "BackupFailed"}
 
 
@@ -43,14 +45,18 @@ class Told:
     events: dict[int, dict[str, Any]] = attrs.field(factory=dict)
     report: dict[str, Any] | None = None
 
-    def take(self, line: bytes) -> None:
-        with contextlib.suppress(ValueError):  # a line that the kill has cut
+    def take(self, line: bytes) -> bool:
+        """Take a line; returns whether it tells something new."""
+        try:
             said = json.loads(line)
-            if "report" in said:
-                self.report = said
-            else:
-                # Delivered again, an event is the same event.
-                assert self.events.setdefault(said["id"], said) == said
+        except ValueError:  # the kill has cut it
+            return False
+        if "report" in said:
+            self.report = said
+            return True
+        known = said["id"] in self.events
+        assert self.events.setdefault(said["id"], said) == said, "delivered again, an event is the same event"
+        return not known
 
 
 @attrs.define
@@ -69,8 +75,8 @@ class Run:
     def targets(self) -> list[str]:
         return [f"{self.name}{number % 4}/p{number}" for number in range(self.planets)]
 
-    def process(self, lines: int | None) -> None:
-        """Run one process, and kill it once it has printed so many lines and a random moment has passed."""
+    def process(self, *, mortal: bool) -> None:
+        """Run one process, to its end or to a random instant: most are at work then, some only begin."""
         settings = {
             "base_url": self.sim.base_url,
             "tenant": self.sim.tenant,
@@ -81,19 +87,28 @@ class Run:
             "settle": 0.2,
             "how": self.how(),
         }
+        news = self.draw.randrange(self.planets // 2)
         moment = self.draw.expovariate(1 / 0.004)
+        early = mortal and self.draw.random() < 0.3
         command = [sys.executable, str(WORKER), json.dumps(settings)]
         worker = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        if early:
+            self.kill(worker, self.draw.uniform(STARTED_WITHIN / 4, STARTED_WITHIN))
         with worker:
             assert worker.stdout is not None
-            for number, line in enumerate(worker.stdout):
-                self.told.take(line)
-                if number == lines:
-                    threading.Timer(moment, worker.send_signal, [signal.SIGKILL]).start()
+            for line in worker.stdout:
+                # What is delivered again is no progress: it does not bring the end nearer.
+                news -= self.told.take(line)
+                if news == 0 and mortal and not early:
+                    news = -1
+                    self.kill(worker, moment)
         if worker.returncode == -signal.SIGKILL:
             self.kills += 1
         else:
             assert worker.returncode == 0
+
+    def kill(self, worker: subprocess.Popen[bytes], seconds: float) -> None:
+        threading.Timer(seconds, worker.send_signal, [signal.SIGKILL]).start()
 
     def how(self) -> str:
         """Say how the next process goes on: all ways must do, but the journal alone has no targets not yet taken."""
@@ -157,8 +172,7 @@ def kill(sim: SimulatorProcess, tmp_path: Path, *, kills: int, planets: int, see
     while done < kills:
         run = Run(sim, tmp_path / f"{runs}.journal", f"run{runs}x", planets, draw)
         while run.told.report is None:
-            may_kill = done + run.kills < kills
-            run.process(draw.randrange(planets // 3) if may_kill else None)
+            run.process(mortal=done + run.kills < kills)
         run.check()
         done += run.kills
         runs += 1
