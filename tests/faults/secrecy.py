@@ -9,11 +9,13 @@ import logging
 import pickle
 import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote, quote_plus
 
 _SHOWN = 4000
+_TESTS = Path(__file__).parents[1]
 
 
 def forms_of(secret: str) -> set[bytes]:
@@ -45,6 +47,8 @@ class Listening(logging.Handler):
         self.alarms: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("aiohttp.server"):
+            return  # the simulator's own log: a service may know its callers' tokens
         text = f"{self.format(record)} {record.args!r}"
         if record.exc_info and record.exc_info[1] is not None:
             text += "".join(everything_of(record.exc_info[1]))
@@ -68,8 +72,12 @@ class Listening(logging.Handler):
 
 
 def everything_of(error: BaseException) -> list[str]:
-    """Return every text by which an error may be shown, its causes and the locals of its frames included."""
+    """Return every text by which an error may be shown, its causes and the locals of its frames included.
+
+    Frames of the tests are left out: they know the secrets, and pytest keeps parts of their assertions as locals.
+    """
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    _leave_tests_out(shown)
     texts = [str(error), repr(error), *shown.format()]
     link: BaseException | None = error
     while link is not None:
@@ -77,6 +85,15 @@ def everything_of(error: BaseException) -> list[str]:
         link = link.__cause__ or link.__context__
     texts.append(pickle.dumps(error).decode("latin-1"))
     return texts
+
+
+def _leave_tests_out(shown: traceback.TracebackException | None) -> None:
+    if shown is None:
+        return
+    kept = [frame for frame in shown.stack if _TESTS not in Path(frame.filename).parents]
+    shown.stack = traceback.StackSummary.from_list(kept)
+    for other in (shown.__cause__, shown.__context__, *(shown.exceptions or ())):
+        _leave_tests_out(other)
 
 
 def found(secrets: Iterable[str], texts: Iterable[str | bytes]) -> list[str]:
@@ -87,7 +104,8 @@ def found(secrets: Iterable[str], texts: Iterable[str | bytes]) -> list[str]:
         raw = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
         for form in forms:
             if (place := raw.find(form)) >= 0:
-                hits.append(f"a secret is shown: {raw[max(0, place - 200) : place + 200]!r}"[:_SHOWN])
+                context = raw[max(0, place - 200) : place + 200]
+                hits.append(f"a secret is shown: {raw[:150]!r} ... {context!r}"[:_SHOWN])
                 break
     return hits
 
