@@ -8,7 +8,6 @@ from typing import Annotated, cast
 
 import typer
 
-from asyncbackups.cli import output
 from asyncbackups.cli.commands.bulk import bulk
 from asyncbackups.cli.commands.create import create
 from asyncbackups.cli.commands.delete import delete
@@ -20,6 +19,7 @@ from asyncbackups.cli.commands.simulate import simulate
 from asyncbackups.cli.commands.wait import wait
 from asyncbackups.cli.exits import ExitStatus
 from asyncbackups.cli.logs import show_logs
+from asyncbackups.cli.output import print_line
 from asyncbackups.cli.text import say
 
 __all__ = ["app", "main"]
@@ -48,7 +48,7 @@ def _program(
     """Create database backups through the Database API, and wait for them."""
     show_logs(verbose)
     if version:
-        output.print_line(f"{_NAME} {_version()}")
+        print_line(f"{_NAME} {_version()}")
         raise typer.Exit(ExitStatus.OK)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), err=True)

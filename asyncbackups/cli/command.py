@@ -11,9 +11,9 @@ import attrs
 import typer
 
 from asyncbackups import BackupsError
-from asyncbackups.cli import output
 from asyncbackups.cli.exits import ExitStatus, exit_status
 from asyncbackups.cli.logs import show_logs
+from asyncbackups.cli.output import flush_output, silence_output
 from asyncbackups.cli.text import say
 
 __all__ = ["Options", "command"]
@@ -84,9 +84,9 @@ def _run(main: _Main, groups: Mapping[str, Callable[..., Any]], values: dict[str
             own = inspect.signature(build).parameters
             values[name] = build(**{option: values.pop(option) for option in own})
         status = asyncio.run(main(**values))
-        output.flush()
+        flush_output()
     except BrokenPipeError:  # nobody reads our output any more: `| head`
-        output.silence()
+        silence_output()
         return ExitStatus.INTERRUPTED
     except (KeyboardInterrupt, asyncio.CancelledError) as exc:
         say("asyncbackups: interrupted")

@@ -12,7 +12,8 @@ from asyncbackups.cli.ending import Ending
 from asyncbackups.cli.interrupts import on_interrupt
 from asyncbackups.cli.tally import Tally
 from asyncbackups.cli.text import counted, say
-from asyncbackups.cli.views import View, views_for
+from asyncbackups.cli.view import View
+from asyncbackups.cli.views import views_for
 
 __all__ = ["BulkShow", "Feed"]
 

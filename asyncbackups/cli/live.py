@@ -17,7 +17,7 @@ from rich.text import Text
 from asyncbackups.cli.ending import requests_text
 from asyncbackups.cli.tally import Counts, Tally
 from asyncbackups.cli.text import printable, took
-from asyncbackups.cli.views import View
+from asyncbackups.cli.view import View
 
 __all__ = ["LiveView"]
 

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["flush", "print_json", "print_line", "silence"]
+__all__ = ["flush_output", "print_json", "print_line", "silence_output"]
 
 
 def print_json(value: Any) -> None:
@@ -24,12 +24,12 @@ def print_line(line: str) -> None:
     print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)  # noqa: T201 - its purpose
 
 
-def flush() -> None:
+def flush_output() -> None:
     """Hand over what is still buffered, as long as an error can be told."""
     sys.stdout.flush()
 
 
-def silence() -> None:
+def silence_output() -> None:
     """Print no more: nobody reads it. Else the interpreter would complain when it flushes at its end."""
     try:
         number = sys.stdout.fileno()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from asyncbackups import Backup, plain
-from asyncbackups.cli import output
+from asyncbackups.cli.output import print_line
 from asyncbackups.cli.text import printable, stamp
 
 __all__ = ["print_backup", "print_backups", "print_table"]
@@ -31,7 +31,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     shown = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for row in (columns, *shown):
-            output.print_line("\t".join(row))
+            print_line("\t".join(row))
         return
     from rich.console import Console  # noqa: PLC0415 - costs time to import
     from rich.table import Table  # noqa: PLC0415

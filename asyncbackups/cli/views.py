@@ -9,30 +9,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from asyncbackups import BackupCreated, BackupSucceeded, Event
-from asyncbackups.cli import output
 from asyncbackups.cli.events import as_json, as_text
+from asyncbackups.cli.output import print_json, silence_output
 from asyncbackups.cli.tally import Tally
 from asyncbackups.cli.text import say
+from asyncbackups.cli.view import View
 
-__all__ = ["JsonView", "LinesView", "View", "Views", "views_for"]
-
-
-class View:
-    """Shows events as they come, between entering and leaving."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Stop showing."""
-
-    def tell(self, event: Event) -> None:
-        """Show an event."""
-
-    def end(self, report: dict[str, Any], lines: list[str]) -> None:
-        """Show how it ended, after leaving."""
+__all__ = ["JsonView", "LinesView", "Views", "views_for"]
 
 
 class JsonView(View):
@@ -59,9 +42,9 @@ class JsonView(View):
 
     def _print(self, value: dict[str, Any]) -> None:
         try:
-            output.print_json(value)
+            print_json(value)
         except OSError as exc:  # a broken pipe, a full disk
-            output.silence()
+            silence_output()
             if self._broken:
                 return
             self._broken = True

@@ -184,3 +184,31 @@ def test_nobody_reads(simulator: Simulator) -> None:
     assert "standard output: Broken pipe" in ended.err
     assert f"pipe/{created['backup_id']}" in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_interrupt_of_a_wait(simulator: Simulator) -> None:
+    """A wait that is interrupted says what it no longer waits for, and how to go on."""
+    settings = settings_of(simulator)
+    names = [finish(start("create", f"wait/{planet}", settings=settings)).out.strip() for planet in ("one", "slow")]
+    process = start("wait", *names, settings=settings)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith(f"{names[0]} succeeded after")
+    process.send_signal(signal.SIGINT)
+    ended = finish(process)
+    assert ended.status == 130
+    assert ended.err.splitlines()[-1] == (
+        f"interrupted: 1 backup watched and still running; to go on waiting: asyncbackups wait {names[1]}"
+    )
+
+
+def test_nobody_reads_of_a_wait(simulator: Simulator) -> None:
+    """A wait ends when nobody reads its events any more."""
+    settings = settings_of(simulator)
+    names = [finish(start("create", f"wait/{planet}", settings=settings)).out.strip() for planet in ("one", "slow")]
+    process = start("wait", *names, "--json", settings=settings, stdin=-1)
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    ended = finish(process)
+    assert ended.status == 130
+    assert f"asyncbackups wait {names[1]}" in ended.err

@@ -11,13 +11,25 @@ import subprocess
 import sys
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
 
 from asyncbackups.__main__ import main as program
-from asyncbackups.simulator import Simulator
-from tests.cli_program import PROGRAM, Ended, Program, begun, environment, finish, hosted, settings_of, start
+from asyncbackups.simulator import Simulator, Workload
+from tests.cli_program import (
+    NO_SETTINGS,
+    PROGRAM,
+    Ended,
+    Program,
+    begun,
+    environment,
+    finish,
+    hosted,
+    settings_of,
+    start,
+)
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -85,35 +97,35 @@ def test_demo_repeats_by_seed(capsys: pytest.CaptureFixture[str]) -> None:
     assert outcomes(3) == outcomes(3) != outcomes(4)
 
 
-def on_terminal(*arguments: str) -> tuple[int, str]:
-    """Run a command whose stderr is a terminal; return its status and what the terminal was sent."""
+def on_terminal(*arguments: str, settings: Mapping[str, str] = NO_SETTINGS, stream: str = "stderr") -> tuple[int, str]:
+    """Run a command one of whose streams is a terminal; return its status and what the terminal was sent."""
     leader, follower = pty.openpty()
-    with subprocess.Popen(
-        [*PROGRAM, *arguments],
-        env={**environment(), "TERM": "xterm", "LINES": "40"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=follower,
-    ) as process:
+    variables = {**environment(settings), "TERM": "xterm", "LINES": "40"}
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, stream: follower}
+    with subprocess.Popen([*PROGRAM, *arguments], env=variables, **streams) as process:
         os.close(follower)
-        sent = b""
-        while True:
-            try:
-                read = os.read(leader, 65536)
-            except OSError:  # how Linux says that the other side is closed
-                break
-            if not read:
-                break
-            sent += read
+        sent = b"".join(iter(lambda: _read(leader), b""))
     os.close(leader)
     return process.returncode, sent.decode()
+
+
+def _read(leader: int) -> bytes:
+    try:
+        return os.read(leader, 65536)
+    except OSError:  # how Linux says that the other side is closed
+        return b""
+
+
+def plain_text(sent: str) -> str:
+    """Return what a terminal shows of what it was sent, without colours and cursor movements."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
 
 
 def test_live_table_on_a_terminal() -> None:
     """On a terminal a table is redrawn, and stays with its last numbers; trouble is told above it."""
     arguments = ["demo", "--planets", "12", "--star-systems", "3", "--speed", "1000", "--failure-share", "1"]
     status, sent = on_terminal(*arguments)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
+    text = plain_text(sent)
     assert status == 1
     assert "\x1b[?25l" in sent  # the cursor is hidden while it draws
     assert re.search(r"│ all +│ +12 │ +0 │ +0 │ +12 │", text)
@@ -121,8 +133,17 @@ def test_live_table_on_a_terminal() -> None:
     assert "(computed, not run; all in the backups' own time)" in " ".join(text.split())
 
 
-def test_list_is_a_table_on_a_terminal_and_a_pipe_is_not() -> None:
-    """A reader that goes away ends `list` quietly."""
+def test_list_is_a_framed_table_on_a_terminal() -> None:
+    """On a terminal a list has a frame."""
+    with hosted(lambda: Simulator(workload=Workload(history=2))) as (simulator, _):
+        status, sent = on_terminal("list", "alpha", settings=settings_of(simulator), stream="stdout")
+    assert status == 0
+    assert re.search(r"┃ backup +┃ name +┃", plain_text(sent))
+    assert re.search(r"│ alpha/1 +│ planet-", plain_text(sent))
+
+
+def test_a_reader_that_goes_away_ends_list_quietly() -> None:
+    """Nothing is complained about when nobody reads the list."""
     with hosted(Simulator) as (simulator, _):
         process = start("list", "alpha", settings=settings_of(simulator))
         assert process.stdout is not None

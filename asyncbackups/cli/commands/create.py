@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from asyncbackups import BackupRef, PlanetRef, plain
-from asyncbackups.cli import output
 from asyncbackups.cli.arguments import Json, PlanetName
 from asyncbackups.cli.command import command
 from asyncbackups.cli.connection import Where
 from asyncbackups.cli.exits import ExitStatus
+from asyncbackups.cli.output import print_json, print_line
 from asyncbackups.cli.spec import Spec
 from asyncbackups.cli.text import say
 
@@ -27,8 +27,8 @@ async def create(
         backup = await client.create(target.star_system, target.planet, spec)
     ref = BackupRef(target.star_system, backup.id)
     if json:
-        output.print_json(plain(backup))
+        print_json(plain(backup))
     else:
-        output.print_line(str(ref))
+        print_line(str(ref))
         say(f"{target}: backup {backup.id} is created; its status is {backup.status or 'not given'}")
     return ExitStatus.OK

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from asyncbackups import BackupRef
-from asyncbackups.cli import output
 from asyncbackups.cli.arguments import BackupName, Json
 from asyncbackups.cli.command import command
 from asyncbackups.cli.connection import Where
 from asyncbackups.cli.exits import ExitStatus
+from asyncbackups.cli.output import print_json
 from asyncbackups.cli.text import say
 
 __all__ = ["delete"]
@@ -30,7 +30,7 @@ async def delete(
         await client.delete(ref.star_system, ref.backup_id, missing_ok=missing_ok)
     if json:
         about = {"star_system": ref.star_system, "planet": None, "backup_id": ref.backup_id}
-        output.print_json({"event": "backup_deleted", **about})
+        print_json({"event": "backup_deleted", **about})
     else:
         say(f"{ref} is deleted")
     return ExitStatus.OK

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from asyncbackups import BackupRef, plain
-from asyncbackups.cli import output
 from asyncbackups.cli.arguments import BackupName, Json
 from asyncbackups.cli.command import command
 from asyncbackups.cli.connection import Where
 from asyncbackups.cli.exits import ExitStatus
+from asyncbackups.cli.output import print_json
 from asyncbackups.cli.tables import print_backup
 
 __all__ = ["get"]
@@ -24,7 +24,7 @@ async def get(
     async with where.client() as client:
         found = await client.get(ref.star_system, ref.backup_id)
     if json:
-        output.print_json(plain(found))
+        print_json(plain(found))
     else:
         print_backup(found)
     return ExitStatus.OK

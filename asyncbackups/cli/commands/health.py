@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from asyncbackups import plain
-from asyncbackups.cli import output
 from asyncbackups.cli.arguments import Json
 from asyncbackups.cli.command import command
 from asyncbackups.cli.connection import Where
 from asyncbackups.cli.exits import ExitStatus
+from asyncbackups.cli.output import print_json, print_line
 from asyncbackups.cli.text import printable
 
 __all__ = ["health"]
@@ -22,7 +22,7 @@ async def health(
     async with where.client() as client:
         found = await client.health()
     if json:
-        output.print_json(plain(found))
+        print_json(plain(found))
     else:
-        output.print_line(printable(found.status))
+        print_line(printable(found.status))
     return ExitStatus.OK

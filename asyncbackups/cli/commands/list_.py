@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from asyncbackups import PlanetRef, plain
-from asyncbackups.cli import output
 from asyncbackups.cli.arguments import Json
 from asyncbackups.cli.command import command
 from asyncbackups.cli.connection import Where
 from asyncbackups.cli.exits import ExitStatus
+from asyncbackups.cli.output import print_json
 from asyncbackups.cli.tables import print_backups
 
 __all__ = ["list_"]
@@ -37,7 +37,7 @@ async def list_(
         backups = await client.list(star_system, planet)
     if json:
         for backup in backups:
-            output.print_json(plain(backup))
+            print_json(plain(backup))
     else:
         print_backups(star_system, backups)
     return ExitStatus.OK

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from asyncbackups import ConfigurationError
-from asyncbackups.cli import output
 from asyncbackups.cli.command import command
 from asyncbackups.cli.exits import ExitStatus
+from asyncbackups.cli.output import print_line
 from asyncbackups.simulator import Lognormal, Simulator, Workload, serve
 
 __all__ = ["simulate"]
@@ -39,6 +39,6 @@ async def simulate(
 
 def _announce(simulator: Simulator) -> None:
     settings = {"BASE_URL": simulator.base_url, "TENANT": simulator.tenant, "TOKEN": simulator.token}
-    output.print_line(f"# The simulator serves at {simulator.base_url} until Ctrl-C. In another terminal:")
+    print_line(f"# The simulator serves at {simulator.base_url} until Ctrl-C. In another terminal:")
     for name, value in settings.items():
-        output.print_line(f"export ASYNCBACKUPS_{name}={shlex.quote(value)}")
+        print_line(f"export ASYNCBACKUPS_{name}={shlex.quote(value)}")
