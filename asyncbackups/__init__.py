@@ -8,6 +8,8 @@ watches any number of them, asks little and knows soon, and tells of each end th
         done = await client.wait("star-system", backup.id)
 """
 
+from typing import TYPE_CHECKING
+
 from asyncbackups.auth import ClientCredentials
 from asyncbackups.bulk import BulkReport, BulkRun, Outcome
 from asyncbackups.client import BackupClient
@@ -52,11 +54,11 @@ from asyncbackups.events import (
     BackupSucceeded,
     CreateFailed,
     Event,
+    Explanation,
     FinalEvent,
     WatchExpired,
     WatchFailed,
 )
-from asyncbackups.journal import Holder, JournalStatus, TargetState, read_status
 from asyncbackups.models import (
     Backup,
     BackupMetadata,
@@ -73,10 +75,12 @@ from asyncbackups.models import (
     progress_of,
 )
 from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
-from asyncbackups.polling.scheduler import Explanation
 from asyncbackups.regions import REGIONS, Region
 from asyncbackups.watch import Watch
 from asyncbackups.wire.codec import plain
+
+if TYPE_CHECKING:
+    from asyncbackups.journal import Holder, JournalStatus, TargetState, read_status
 
 __all__ = [
     "REGIONS",
@@ -153,3 +157,14 @@ __all__ = [
     "progress_of",
     "read_status",
 ]
+
+_OF_THE_JOURNAL = frozenset({"Holder", "JournalStatus", "TargetState", "read_status"})
+"""Imported when they are first asked for (PEP 562): most programs keep no journal."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _OF_THE_JOURNAL:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from asyncbackups import journal  # noqa: PLC0415
+
+    return getattr(journal, name)

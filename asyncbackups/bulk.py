@@ -6,14 +6,12 @@ import asyncio
 import collections
 from datetime import datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import anyio
 import attrs
 
 from asyncbackups.clock import Clock
-from asyncbackups.creating import Creation
-from asyncbackups.engine import Engine
 from asyncbackups.errors import AmbiguousCreateError, BackupsError, ClientClosedError, ConfigurationError, JournalError
 from asyncbackups.events import (
     BackupCreated,
@@ -21,12 +19,16 @@ from asyncbackups.events import (
     Event,
     FinalEvent,
 )
-from asyncbackups.journal.ledger import Earlier, Intent, Ledger, Planets, Running, Target, numbered
+from asyncbackups.ledger import Earlier, Intent, Ledger, Planets, Running, Target, numbered
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
 from asyncbackups.report import BulkReport, Outcome
 from asyncbackups.stream import EventStream
 from asyncbackups.targets import Targets, checked_target, planets_of
 from asyncbackups.wire.http import Kind
+
+if TYPE_CHECKING:
+    from asyncbackups.creating import Creation
+    from asyncbackups.engine import Engine
 
 __all__ = ["BulkReport", "BulkRun", "Outcome", "Targets", "checked_target", "planets_of"]
 

@@ -1,4 +1,8 @@
-"""The face: a client owns the session and the engine, and offers everything as methods."""
+"""The face: a client owns the session and the engine, and offers everything as methods.
+
+What creates, the engine, the journal and the environment's reader are imported when they are first needed: `import
+asyncbackups` is to cost little more than `import aiohttp`.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +19,21 @@ from asyncbackups.auth import TokenSource
 from asyncbackups.bulk import BulkRun, Targets, planets_of
 from asyncbackups.checks import Seconds, integer, not_blank
 from asyncbackups.clock import Clock, SystemClock
-from asyncbackups.creating import Creator
-from asyncbackups.engine import Engine, StatusRule
-from asyncbackups.environment import read_environment
 from asyncbackups.errors import ClientClosedError, ConfigurationError
-from asyncbackups.journal.journal import Journal
-from asyncbackups.journal.ledger import Ledger, NoLedger, Planets
-from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef, progress_of
+from asyncbackups.ledger import Ledger, NoLedger, Planets
+from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef, StatusRule, progress_of
 from asyncbackups.operations import Operations
 from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
-from asyncbackups.polling.scheduler import Scheduler
 from asyncbackups.transport import Transport
 from asyncbackups.watch import DEFAULT_DEADLINE, Watch, checked_deadline, wait_for
 from asyncbackups.wire.requests import Requests
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from asyncbackups.creating import Creator
+    from asyncbackups.engine import Engine
+    from asyncbackups.journal.journal import Journal
 
 __all__ = ["BackupClient"]
 
@@ -106,9 +109,7 @@ class BackupClient:
             random=self._random,
         )
         self._operations = Operations(self._transport, requests, utcnow=self._clock.utcnow)
-        self._creator = Creator(
-            self._operations, policy=creating, retry=retry, clock=self._clock, draw=self._random.random
-        )
+        self._creating, self._retry = creating, retry
         self._tenant, self._base_url = tenant, base_url
         self._engine: Engine | None = None
         self._left = False
@@ -127,6 +128,8 @@ class BackupClient:
         Raises:
             ConfigurationError: If variables are missing (all are named at once) or wrong.
         """
+        from asyncbackups.environment import read_environment  # noqa: PLC0415 - see the module's docstring
+
         known = {name: overrides.pop(name, None) for name in ("base_url", "tenant", "auth")}
         found = read_environment(os.environ, **known, insecure_http=overrides.get("insecure_http", False))
         return cls(found.base_url, found.tenant, auth=found.auth, **overrides)
@@ -143,14 +146,32 @@ class BackupClient:
         if self._engine is not None or self._left:
             raise ClientClosedError("a client can be entered only once: make another one")
         await self._transport.open()
-        self._engine = Engine(
+        self._creator = self._new_creator()
+        self._engine = self._new_engine()
+        return self
+
+    def _new_creator(self) -> Creator:
+        from asyncbackups.creating import Creator  # noqa: PLC0415 - see the module's docstring
+
+        return Creator(
+            self._operations,
+            policy=self._creating,
+            retry=self._retry,
+            clock=self._clock,
+            draw=self._random.random,
+        )
+
+    def _new_engine(self) -> Engine:
+        from asyncbackups.engine import Engine  # noqa: PLC0415 - see the module's docstring
+        from asyncbackups.polling.scheduler import Scheduler  # noqa: PLC0415
+
+        return Engine(
             self._operations,
             scheduler=lambda: Scheduler(self._polling, draw=self._random.random),
             clock=self._clock,
             concurrency=self._limits.concurrency,
             status_rule=self._status_rule,
         )
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -359,6 +380,8 @@ class BackupClient:
         return self._run(self._journal(journal, None, since), None, concurrency=concurrency, deadline=deadline)
 
     def _journal(self, path: str | os.PathLike[str], spec: BackupSpec | None, since: int | None) -> Journal:
+        from asyncbackups.journal.journal import Journal  # noqa: PLC0415 - see the module's docstring
+
         return Journal(
             pathlib.Path(path),
             tenant=self._tenant,

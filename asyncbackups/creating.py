@@ -62,7 +62,7 @@ class Creation:
     possible_duplicate: bool = False
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Attempt:
     """One create, over all its sends and looks."""
 

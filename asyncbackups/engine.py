@@ -17,14 +17,15 @@ import anyio.abc
 from asyncbackups.checks import shown
 from asyncbackups.clock import Clock
 from asyncbackups.errors import BackupsError, ClientClosedError, EngineError
-from asyncbackups.models import Backup, BackupRef, Progress, Status, progress_of
+from asyncbackups.events import Explanation
+from asyncbackups.models import Backup, BackupRef, Progress, Status, StatusRule, progress_of
 from asyncbackups.operations import Answer, Operations
 from asyncbackups.polling.flights import Cost, GetPoll, ListPoll, Poll, Sighting, Subscriber
-from asyncbackups.polling.scheduler import Explanation, News, Scheduler
+from asyncbackups.polling.scheduler import News, Scheduler
 from asyncbackups.polling.server_time import ServerTime
 from asyncbackups.wire.lists import Glance
 
-__all__ = ["Engine", "StatusRule"]
+__all__ = ["Engine"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,9 +33,6 @@ _AT_ONCE = 512
 """How many backups of a list are looked at between two turns of the event loop: about a millisecond's work."""
 _MOST_WORDS = 100
 """So many statuses that are not documented are reported: a service that makes up new ones must not fill the log."""
-
-StatusRule = Callable[[Backup], Progress]
-"""Says what a backup's status means."""
 
 
 class Engine:

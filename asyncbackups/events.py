@@ -17,6 +17,7 @@ __all__ = [
     "BackupSucceeded",
     "CreateFailed",
     "Event",
+    "Explanation",
     "FinalEvent",
     "WatchExpired",
     "WatchFailed",
@@ -142,3 +143,28 @@ FinalEvent = BackupSucceeded | BackupFailed | BackupGone | WatchExpired | WatchF
 
 Event = FinalEvent | BackupCreated | CreateFailed
 """Everything that a bulk run may tell."""
+
+
+@attrs.frozen(kw_only=True)
+class Explanation:
+    """When a backup in flight is asked about next, and why.
+
+    Attributes:
+        ref: Which backup.
+        by: "get", or "list" where one list stands for several gets.
+        due_in: Seconds until that request is due; 0 while it is under way or overdue.
+        age: Seconds since the backup began, as far as that is known; else None.
+        status: As last seen, or None.
+        polls: How many answers have told of it.
+        learned_from: How many finished backups the schedule rests on; 0 means plain backoff.
+        expires_in: Seconds until the last deadline of those who wait for it.
+    """
+
+    ref: BackupRef
+    by: str
+    due_in: float
+    age: float | None
+    status: str | None
+    polls: int
+    learned_from: int
+    expires_in: float

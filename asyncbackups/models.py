@@ -7,7 +7,7 @@ constants, unknown ones pass through.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Self
 
@@ -29,6 +29,7 @@ __all__ = [
     "PlanetRef",
     "Progress",
     "Status",
+    "StatusRule",
     "progress_of",
 ]
 
@@ -300,3 +301,7 @@ def progress_of(backup: Backup) -> Progress:
     # A `completedAt` that is no ISO 8601 instant (an epoch number, say) is in `extra`, and says the same.
     completed = backup.completed_at is not None or bool(backup.extra.get("completedAt"))
     return Progress.FAILED if completed or status in _FAILURES else Progress.IN_PROGRESS
+
+
+StatusRule = Callable[[Backup], Progress]
+"""Says what a backup's status means; `progress_of` unless a client is given another one."""

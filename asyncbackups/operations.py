@@ -50,7 +50,7 @@ class Sender(Protocol):
         ...
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Answer:
     """What is worth knowing of how an answer came.
 
@@ -82,7 +82,7 @@ class Answer:
         )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Listing:
     """A list as a watcher reads it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Set
 
 from asyncbackups.errors import ConfigurationError
-from asyncbackups.journal.ledger import Planets
+from asyncbackups.ledger import Planets
 from asyncbackups.models import PlanetRef
 
 __all__ = ["Targets", "checked_target", "planets_of"]

@@ -6,10 +6,9 @@ import asyncio
 import collections
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from asyncbackups.checks import Seconds, seconds
-from asyncbackups.engine import Engine
 from asyncbackups.errors import (
     BackupFailedError,
     BackupGoneError,
@@ -18,10 +17,20 @@ from asyncbackups.errors import (
     ConfigurationError,
     WatchExpiredError,
 )
-from asyncbackups.events import BackupFailed, BackupGone, BackupSucceeded, FinalEvent, WatchExpired, WatchFailed
+from asyncbackups.events import (
+    BackupFailed,
+    BackupGone,
+    BackupSucceeded,
+    Explanation,
+    FinalEvent,
+    WatchExpired,
+    WatchFailed,
+)
 from asyncbackups.models import Backup, BackupRef
-from asyncbackups.polling.scheduler import Explanation
 from asyncbackups.stream import EventStream
+
+if TYPE_CHECKING:
+    from asyncbackups.engine import Engine
 
 __all__ = ["DEFAULT_DEADLINE", "Watch", "checked_deadline", "error_of", "wait_for"]
 

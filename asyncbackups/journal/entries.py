@@ -30,7 +30,7 @@ from asyncbackups.events import (
 from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
 from asyncbackups.wire.codec import plain, spec_from
 
-__all__ = ["REF_MARK", "Entry", "EntryKind", "Header", "Intent", "Row", "event_from", "event_text", "kind_of"]
+__all__ = ["REF_MARK", "Entry", "EntryKind", "Header", "Row", "event_from", "event_text", "kind_of"]
 
 Row: TypeAlias = "tuple[int, int | None, str, str, str]"
 """An entry as the database holds it: id, number of the target, kind, time, JSON."""
@@ -142,21 +142,6 @@ class Header:
         """
         raw = msgspec.json.decode(text)
         return cls(tenant=raw["tenant"], base_url=raw["base_url"], spec=spec_from(raw["spec"]))
-
-
-@attrs.frozen(kw_only=True)
-class Intent:
-    """What a create needs to know of itself.
-
-    Attributes:
-        key: The create's identity; None without a journal.
-        may_exist: Whether an earlier process may have sent it.
-        since: When that was (aware, UTC).
-    """
-
-    key: str | None = None
-    may_exist: bool = False
-    since: datetime | None = None
 
 
 def kind_of(event: Event) -> EntryKind:

@@ -18,11 +18,11 @@ from asyncbackups.errors import ClientClosedError, ConfigurationError, EngineErr
 from asyncbackups.events import BackupCreated, CreateFailed, Event, WatchFailed
 from asyncbackups.journal.agreement import header_difference, target_difference
 from asyncbackups.journal.connection import connected, insert
-from asyncbackups.journal.entries import Entry, EntryKind, Header, Intent, Row, event_from, event_text, kind_of
-from asyncbackups.journal.ledger import Earlier, Planets, Running, Target, numbered
+from asyncbackups.journal.entries import Entry, EntryKind, Header, Row, event_from, event_text, kind_of
 from asyncbackups.journal.lock import Lock
 from asyncbackups.journal.state import RunState, TargetState
 from asyncbackups.journal.writer import GroupCommit, completed
+from asyncbackups.ledger import Earlier, Intent, Planets, Running, Target, numbered
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Journal:
         self._clock = clock
         self._lock = Lock(path)
         self._state = RunState()
-        self._writer: GroupCommit[Row] = GroupCommit(self._write)
+        self._writer: GroupCommit[Row] = GroupCommit(self._write, clock)
         self._connection: aiosqlite.Connection | None = None
         self._cause: Exception | None = None
         self._unwritten: list[BackupRef] = []
@@ -290,15 +290,15 @@ class Journal:
     def _target(self, number: int, planet: PlanetRef) -> Entry:
         return self._entry(EntryKind.TARGET, number, msgspec.json.encode((planet.star_system, planet.planet)).decode())
 
-    def _add(self, entries: Sequence[Entry], then: Callable[[], None] | None = None) -> None:
+    def _add(self, entries: Sequence[Entry], then: Callable[[], None] | None = None, *, urgent: bool = False) -> None:
         rows = [entry.row for entry in entries]
         if self._acknowledged > self._state.acknowledged:
             rows.append(self._entry(EntryKind.ACKNOWLEDGED, None, str(self._acknowledged)).row)
-        self._writer.add(rows, then)
+        self._writer.add(rows, then, urgent=urgent)
 
     async def _written(self, entries: Sequence[Entry]) -> None:
         done = asyncio.get_running_loop().create_future()
-        self._add(entries, lambda: None if done.done() else done.set_result(None))
+        self._add(entries, lambda: None if done.done() else done.set_result(None), urgent=True)
         await done
         failure = self.failure
         if failure is not None:

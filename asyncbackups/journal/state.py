@@ -14,7 +14,8 @@ from datetime import datetime
 import attrs
 import msgspec
 
-from asyncbackups.journal.entries import Entry, EntryKind, Header, Intent
+from asyncbackups.journal.entries import Entry, EntryKind, Header
+from asyncbackups.ledger import Intent
 from asyncbackups.models import BackupRef, PlanetRef
 
 __all__ = ["ImpossibleEntryError", "Place", "RunState", "TargetState"]

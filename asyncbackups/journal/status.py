@@ -69,10 +69,10 @@ def read_status(path: str | os.PathLike[str]) -> JournalStatus:
     Raises:
         JournalError: If there is no such journal, or it cannot be read.
     """
-    from asyncbackups.journal import database  # noqa: PLC0415 - imports sqlite3
+    from asyncbackups.journal.database import read, state_of  # noqa: PLC0415 - imports sqlite3
 
     file = Path(path)
-    state = database.state_of(database.read(file), file)
+    state = state_of(read(file), file)
     if state.header is None or state.started is None or state.changed is None:
         raise JournalError(f"the journal {file} is empty: its run has not begun", path=str(file))
     return JournalStatus(

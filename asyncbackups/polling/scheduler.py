@@ -10,10 +10,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import attrs
-
 from asyncbackups.errors import BackupsError, NotFoundError
-from asyncbackups.events import BackupFailed, BackupGone, BackupSucceeded, FinalEvent, WatchExpired, WatchFailed
+from asyncbackups.events import (
+    BackupFailed,
+    BackupGone,
+    BackupSucceeded,
+    Explanation,
+    FinalEvent,
+    WatchExpired,
+    WatchFailed,
+)
 from asyncbackups.models import BackupRef, PlanetRef, Progress
 from asyncbackups.policies import PollingPolicy
 from asyncbackups.polling.deadlines import Deadlines
@@ -34,7 +40,7 @@ from asyncbackups.polling.knowledge import Knowledge
 from asyncbackups.polling.planner import Costs
 from asyncbackups.polling.star_system import Outcome, StarSystem
 
-__all__ = ["Explanation", "News", "Scheduler"]
+__all__ = ["News", "Scheduler"]
 
 News = tuple[Subscriber, FinalEvent]
 """Who is to be told, and what."""
@@ -45,31 +51,6 @@ _STALL = 5.0
 """Seconds by which the engine may be late before what is overdue is spread out."""
 _AT_ONCE = 1_000
 """How many deadlines may pass in one go: a few milliseconds' work."""
-
-
-@attrs.frozen(kw_only=True)
-class Explanation:
-    """When a backup in flight is asked about next, and why.
-
-    Attributes:
-        ref: Which backup.
-        by: "get", or "list" where one list stands for several gets.
-        due_in: Seconds until that request is due; 0 while it is under way or overdue.
-        age: Seconds since the backup began, as far as that is known; else None.
-        status: As last seen, or None.
-        polls: How many answers have told of it.
-        learned_from: How many finished backups the schedule rests on; 0 means plain backoff.
-        expires_in: Seconds until the last deadline of those who wait for it.
-    """
-
-    ref: BackupRef
-    by: str
-    due_in: float
-    age: float | None
-    status: str | None
-    polls: int
-    learned_from: int
-    expires_in: float
 
 
 class Scheduler:

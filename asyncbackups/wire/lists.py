@@ -63,7 +63,7 @@ _ENTRY_COUNTS = frozenset(
 )
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Page:
     """One answer of a list.
 

@@ -10,13 +10,27 @@ import attrs
 
 from asyncbackups.errors import JournalError
 from asyncbackups.events import Event
-from asyncbackups.journal.entries import Intent
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
 
 __all__ = ["Earlier", "Intent", "Ledger", "NoLedger", "Planets", "Running", "Target", "numbered"]
 
 Planets: TypeAlias = "Sequence[PlanetRef] | AsyncIterable[PlanetRef] | None"
 """All targets, where they are known at the start; else as they come; None for those that the journal has."""
+
+
+@attrs.frozen(kw_only=True)
+class Intent:
+    """What a create needs to know of itself.
+
+    Attributes:
+        key: The create's identity; None without a journal.
+        may_exist: Whether an earlier process may have sent it.
+        since: When that was (aware, UTC).
+    """
+
+    key: str | None = None
+    may_exist: bool = False
+    since: datetime | None = None
 
 
 @attrs.frozen
@@ -49,7 +63,7 @@ class Running:
     created: datetime
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Earlier:
     """Where a run begins: what earlier processes have done of it, and what is left.
 
