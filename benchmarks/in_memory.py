@@ -35,6 +35,10 @@ def raw(star_system: str, backup_id: int, status: str = "in_progress") -> dict[s
     }
 
 
+KEPT = {"status": "in_progress", "mechanism": "logical", "startedAt": "2026-01-05T10:00:00Z"}
+"""What a watch keeps of a backup; lists of `Memory` show no more, so that little time goes into decoding a million."""
+
+
 @attrs.define
 class Memory:
     """Answers from memory: every backup is in progress, for ever.
@@ -63,7 +67,7 @@ class Memory:
             self.listed.add(star_system)
             if len(self.listed) == len(self.ids):
                 self.all_listed.set()
-            content = [raw(star_system, backup_id) for backup_id in self.ids[star_system]]
+            content = [{"id": backup_id, **KEPT} for backup_id in self.ids[star_system]]
         body = msgspec.json.encode(content)
         url = f"http://memory{request.path}"
         return Response(status=200, headers={}, body=body, method="GET", url=url, attempt=1, seconds=0.01)
