@@ -150,7 +150,7 @@ class Engine:
             async with anyio.create_task_group() as tasks:
                 await self._drive(tasks)
         except Exception as exc:  # noqa: BLE001 - whatever it was, nobody may be left waiting
-            error = _broken(_single(exc))
+            error = _broken(exc)
         finally:
             self._task = None
             self._give_up(_client_left() if self._closed else error)
@@ -266,8 +266,9 @@ def _client_left() -> ClientClosedError:
     return ClientClosedError("the client was left while this backup was watched")
 
 
-def _broken(cause: BaseException) -> EngineError:
-    _log.error("the polling engine broke", exc_info=cause)
+def _broken(exc: Exception) -> EngineError:
+    _log.error("the polling engine broke", exc_info=exc)
+    cause = _first(exc)
     error = EngineError(f"the polling engine broke: {type(cause).__name__}: {cause}")
     error.__cause__ = cause
     return error
@@ -284,8 +285,8 @@ def _cost(answer: Answer) -> Cost:
     return Cost(size=answer.size, seconds=answer.seconds, retry_after=answer.retry_after, etag=answer.etag)
 
 
-def _single(exc: BaseException) -> BaseException:
-    """Unwrap the exception groups of task groups, as long as there is one exception in them."""
-    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+def _first(exc: BaseException) -> BaseException:
+    """Return the first of what task groups have put together: where several break at once, it is for one reason."""
+    while isinstance(exc, BaseExceptionGroup):
         exc = exc.exceptions[0]
     return exc

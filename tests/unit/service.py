@@ -1,0 +1,111 @@
+"""The service without a network: answers from memory, at once or when they are let go."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from email.utils import format_datetime
+from typing import Any
+
+import attrs
+import msgspec
+from multidict import CIMultiDict
+
+from asyncbackups.engine import Engine
+from asyncbackups.errors import BackupsError, NotFoundError
+from asyncbackups.models import BackupRef, progress_of
+from asyncbackups.operations import Operations
+from asyncbackups.policies import PollingPolicy
+from asyncbackups.polling.scheduler import Scheduler
+from asyncbackups.wire.http import Kind, Request, Response
+from asyncbackups.wire.requests import Requests
+from tests.fake_clock import FakeClock
+
+
+@attrs.define
+class Service:
+    """Backups by star system and id, and what goes wrong.
+
+    Attributes:
+        clock: The server's clock, too.
+        backups: The members of each backup.
+        asked: Every request, in order.
+        fault: Raises or returns an error for a request, or None.
+        gate: While it is not set, no answer comes.
+        tagged: Whether answers carry entity tags and 304 is given.
+        headers: More headers of every answer.
+    """
+
+    clock: FakeClock
+    backups: dict[BackupRef, dict[str, Any]] = attrs.field(factory=dict)
+    asked: list[Request] = attrs.field(factory=list)
+    fault: Callable[[Request], BackupsError | None] = lambda request: None
+    gate: asyncio.Event = attrs.field(factory=asyncio.Event)
+    tagged: bool = False
+    headers: dict[str, str] = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.gate.set()
+
+    def begin(self, *ids: int, star_system: str = "sun", status: str = "running", **members: Any) -> list[BackupRef]:
+        """Let backups begin now."""
+        refs = [BackupRef(star_system, backup_id) for backup_id in ids]
+        for ref in refs:
+            began = self.clock.utcnow().isoformat()
+            self.backups[ref] = {"id": ref.backup_id, "status": status, "startedAt": began, **members}
+        return refs
+
+    def end(self, *refs: BackupRef, status: str = "succeeded") -> None:
+        """Let backups end now."""
+        for ref in refs:
+            self.backups[ref] |= {"status": status, "completedAt": self.clock.utcnow().isoformat()}
+
+    def count(self, kind: Kind) -> int:
+        return sum(request.kind is kind for request in self.asked)
+
+    async def send(self, request: Request, *, attempts: int | None = None) -> Response:
+        self.asked.append(request)
+        await asyncio.sleep(0)
+        await self.gate.wait()
+        error = self.fault(request)
+        if error is not None:
+            raise error
+        return self._answer(request)
+
+    def _answer(self, request: Request) -> Response:
+        parts = request.path.split("/")
+        star_system = parts[parts.index("starsystems") + 1]
+        if request.kind is Kind.GET:
+            found = self.backups.get(BackupRef(star_system, int(parts[-1])))
+            if found is None:
+                raise NotFoundError(status=404)
+            content: object = found
+        else:
+            content = {"backups": [raw for ref, raw in self.backups.items() if ref.star_system == star_system]}
+        body = msgspec.json.encode(content)
+        etag = f'"{hash(body)}"'
+        headers = {"Date": format_datetime(self.clock.utcnow().replace(microsecond=0)), **self.headers}
+        if self.tagged:
+            headers["ETag"] = etag
+        known = self.tagged and request.etag == etag
+        return Response(
+            status=304 if known else 200,
+            headers=CIMultiDict(headers),
+            body=b"" if known else body,
+            method=request.method,
+            url=f"http://memory{request.path}",
+        )
+
+    def operations(self) -> Operations:
+        return Operations(self, Requests("example"), utcnow=self.clock.utcnow)
+
+    def engine(self, *, concurrency: int = 32, status_rule: Any = progress_of, **policy: Any) -> Engine:
+        chance = random.Random(1)
+        return Engine(
+            self.operations(),
+            scheduler=lambda: Scheduler(PollingPolicy(**policy), draw=chance.random),
+            clock=self.clock,
+            concurrency=concurrency,
+            status_rule=status_rule,
+        )

@@ -1,0 +1,165 @@
+"""The face: what it checks, when it is open, and what it hands on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+from aioresponses import aioresponses
+
+from asyncbackups.client import BackupClient
+from asyncbackups.errors import ClientClosedError, ConfigurationError, NotFoundError
+from asyncbackups.models import Backup, BackupRef, BackupSpec
+
+URL = "https://backups.example"
+SUN = f"{URL}/api/v1/tenants/acme/starsystems/sun"
+RAW = {"id": 7, "status": "running"}
+
+
+def client(**options: Any) -> BackupClient:
+    return BackupClient(URL, "acme", auth="t0ken", **options)
+
+
+async def test_all_operations_are_there(network: aioresponses) -> None:
+    """Each sends its request and reads its answer; requests are counted by kind."""
+    network.post(f"{SUN}/planets/earth/backups", payload=RAW)
+    network.get(f"{SUN}/backups/7", payload=RAW)
+    network.get(f"{SUN}/backup", payload={"backups": [RAW]})
+    network.get(f"{SUN}/planets/earth/backups", payload=[RAW])
+    network.delete(f"{SUN}/backups/7")
+    network.get(f"{URL}/management/health", payload={"status": "UP"})
+    backup = Backup(id=7, status="running")
+    async with client() as one:
+        assert await one.create("sun", "earth", BackupSpec()) == backup
+        assert await one.get("sun", 7) == backup
+        assert await one.list("sun") == [backup]
+        assert await one.list("sun", "earth") == [backup]
+        await one.delete("sun", 7)
+        assert (await one.health()).status == "UP"
+        assert one.requests == {"create": 1, "get": 1, "list": 2, "delete": 1, "health": 1}
+
+
+async def test_star_system_list_may_be_elsewhere(network: aioresponses) -> None:
+    """The path that the guide prints is a setting."""
+    network.get(f"{SUN}/backups", payload=[])
+    async with client(star_system_list="backups") as one:
+        assert await one.list("sun") == []
+    with pytest.raises(ConfigurationError, match="star_system_list"):
+        client(star_system_list="backupz")
+
+
+async def test_delete_may_find_nothing(network: aioresponses) -> None:
+    """Where that is fine."""
+    network.delete(f"{SUN}/backups/7", status=404, repeat=True)
+    async with client() as one:
+        await one.delete("sun", 7, missing_ok=True)
+        with pytest.raises(NotFoundError):
+            await one.delete("sun", 7)
+
+
+@pytest.mark.parametrize("state", ["is not open", "was left"])
+async def test_closed_client_says_so(state: str) -> None:
+    """Every method, before it is entered and after it was left; nothing hangs, nothing is sent."""
+    one = client()
+    if state == "was left":
+        async with one:
+            pass
+    calls: list[Any] = [
+        lambda: one.create("sun", "earth", BackupSpec()),
+        lambda: one.get("sun", 7),
+        lambda: one.list("sun"),
+        lambda: one.delete("sun", 7),
+        one.health,
+        lambda: one.wait("sun", 7),
+    ]
+    for call in calls:
+        with pytest.raises(ClientClosedError, match=state):
+            await call()
+    with pytest.raises(ClientClosedError, match=state):
+        one.watch()
+    with pytest.raises(ClientClosedError, match=state):
+        one.bulk_create(["sun/earth"], BackupSpec())
+
+
+async def test_client_is_used_once() -> None:
+    """Entered twice, or again after it was left, it says so; leaving what was never entered is fine."""
+    one = client()
+    async with one:
+        with pytest.raises(ClientClosedError, match="only once"):
+            await one.__aenter__()
+    with pytest.raises(ClientClosedError, match="only once"):
+        await one.__aenter__()
+    await client().__aexit__(None, None, None)
+
+
+async def test_client_that_could_not_be_opened_may_be_tried_again() -> None:
+    """Where the caller's session was closed, entering fails and leaves nothing half open."""
+    session = aiohttp.ClientSession()
+    await session.close()
+    one = client(session=session)
+    for _ in range(2):
+        with pytest.raises(ClientClosedError, match="session"):
+            await one.__aenter__()
+    with pytest.raises(ClientClosedError, match="is not open"):
+        one.watch()
+
+
+async def test_wrong_arguments_are_refused_before_anything_is_sent(network: aioresponses) -> None:
+    """Each message names what is wrong."""
+    async with client() as one:
+        for call in (
+            lambda: one.create("sun", "earth", {"mechanism": "logical"}),  # type: ignore[arg-type]
+            lambda: one.create("sun", " ", BackupSpec()),
+            lambda: one.create("sun", "earth", BackupSpec(), may_exist=True),
+            lambda: one.create("sun", "earth", BackupSpec(), key=""),
+            lambda: one.get("sun", -1),
+            lambda: one.list(""),
+            lambda: one.list("sun", ".."),
+            lambda: one.wait("sun", 7, deadline=0),
+            lambda: one.wait("sun", "7"),  # type: ignore[arg-type]
+        ):
+            with pytest.raises(ConfigurationError):
+                await call()
+        for wrong in ({"deadline": -1}, {"refs": ["x"]}):
+            with pytest.raises(ConfigurationError):
+                one.watch(**wrong)  # type: ignore[arg-type]
+        for options in ({"concurrency": 0}, {"deadline": 0}, {"concurrency": 1.5}):
+            with pytest.raises(ConfigurationError):
+                one.bulk_create([], BackupSpec(), **options)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="BackupSpec"):
+            one.bulk_create([], "logical")  # type: ignore[arg-type]
+        assert one.requests == {}
+
+
+async def test_client_may_be_left_in_another_task(network: aioresponses) -> None:
+    """As fixtures of pytest and web frameworks do; who waits is told."""
+    network.get(f"{SUN}/backups/7", payload=RAW, repeat=True)
+    one = client()
+    await asyncio.create_task(one.__aenter__())
+    waiting = asyncio.create_task(one.wait("sun", 7))
+    async with one.watch([BackupRef("sun", 7)]) as watch:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await asyncio.create_task(one.__aexit__(None, None, None))
+        with pytest.raises(ClientClosedError):
+            await waiting
+        assert [type(event).__name__ async for event in watch] == ["WatchFailed"]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_client_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, network: aioresponses) -> None:
+    """What is given as an argument wins; what is missing is named all at once."""
+    for name in ("BASE_URL", "REGION", "TENANT", "TOKEN", "CLIENT_ID", "CLIENT_SECRET"):
+        monkeypatch.delenv(f"ASYNCBACKUPS_{name}", raising=False)
+    with pytest.raises(ConfigurationError, match=r"ASYNCBACKUPS_TENANT(.|\n)*ASYNCBACKUPS_TOKEN"):
+        BackupClient.from_env()
+    monkeypatch.setenv("ASYNCBACKUPS_BASE_URL", URL)
+    monkeypatch.setenv("ASYNCBACKUPS_TENANT", "somebody")
+    monkeypatch.setenv("ASYNCBACKUPS_TOKEN", "t0ken")
+    network.get(f"{SUN}/backups/7", payload=RAW)
+    async with BackupClient.from_env(tenant="acme") as one:
+        assert (await one.get("sun", 7)).id == 7
+    assert "t0ken" not in repr(one)
+    assert "acme" in repr(one)
