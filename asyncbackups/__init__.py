@@ -8,10 +8,10 @@ watches any number of them, asks little and knows soon, and tells of each end th
         done = await client.wait("star-system", backup.id)
 """
 
+import importlib
 from typing import TYPE_CHECKING
 
 from asyncbackups.auth import ClientCredentials
-from asyncbackups.bulk import BulkReport, BulkRun, Outcome
 from asyncbackups.client import BackupClient
 from asyncbackups.errors import (
     AmbiguousCreateError,
@@ -49,10 +49,12 @@ from asyncbackups.errors import (
 )
 from asyncbackups.events import (
     BackupCreated,
+    BackupDeleted,
     BackupFailed,
     BackupGone,
     BackupSucceeded,
     CreateFailed,
+    DeleteFailed,
     Event,
     Explanation,
     FinalEvent,
@@ -80,6 +82,8 @@ from asyncbackups.watch import Watch
 from asyncbackups.wire.codec import plain
 
 if TYPE_CHECKING:
+    from asyncbackups.bulk import BulkReport, BulkRun, Outcome
+    from asyncbackups.deleting import BulkDeletion
     from asyncbackups.journal import Holder, JournalStatus, TargetState, read_status
 
 __all__ = [
@@ -92,6 +96,7 @@ __all__ = [
     "Backup",
     "BackupClient",
     "BackupCreated",
+    "BackupDeleted",
     "BackupFailed",
     "BackupFailedError",
     "BackupGone",
@@ -104,6 +109,7 @@ __all__ = [
     "BackupsError",
     "BadGatewayError",
     "BadRequestError",
+    "BulkDeletion",
     "BulkReport",
     "BulkRun",
     "CertificateError",
@@ -114,6 +120,7 @@ __all__ = [
     "ConnectError",
     "CreateFailed",
     "CreatePolicy",
+    "DeleteFailed",
     "EngineError",
     "Environment",
     "Event",
@@ -158,13 +165,15 @@ __all__ = [
     "read_status",
 ]
 
-_OF_THE_JOURNAL = frozenset({"Holder", "JournalStatus", "TargetState", "read_status"})
-"""Imported when they are first asked for (PEP 562): most programs keep no journal."""
+_LATE = {
+    **dict.fromkeys(("BulkReport", "BulkRun", "Outcome"), "asyncbackups.bulk"),
+    "BulkDeletion": "asyncbackups.deleting",
+    **dict.fromkeys(("Holder", "JournalStatus", "TargetState", "read_status"), "asyncbackups.journal"),
+}
+"""Imported when they are first asked for (PEP 562): not every program does many at once or keeps a journal."""
 
 
 def __getattr__(name: str) -> object:
-    if name not in _OF_THE_JOURNAL:
+    if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from asyncbackups import journal  # noqa: PLC0415
-
-    return getattr(journal, name)
+    return getattr(importlib.import_module(_LATE[name]), name)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import collections
+from collections.abc import AsyncIterator
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-import anyio
 import attrs
 
 from asyncbackups.clock import Clock
@@ -19,6 +19,7 @@ from asyncbackups.events import (
     Event,
     FinalEvent,
 )
+from asyncbackups.intake import Intake
 from asyncbackups.ledger import Earlier, Intent, Ledger, Planets, Running, Target, numbered
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
 from asyncbackups.report import BulkReport, Outcome
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from asyncbackups.engine import Engine
 
 __all__ = ["BulkReport", "BulkRun", "Outcome", "Targets", "checked_target", "planets_of"]
-
-_UNREAD = 1_000
-"""With so many events unread, creating waits for the consumer: memory stays bounded by what is in flight."""
 
 
 @attrs.define(eq=False)
@@ -91,15 +89,13 @@ class BulkRun:
         self._create = create
         self._ledger = ledger
         self._planets = planets
-        self._targets = numbered(())
-        self._reading = asyncio.Lock()
         self._taken: set[PlanetRef] = set()
         self._concurrency = concurrency
         self._deadline = deadline
         self._clock = clock
         self._requests = requests
         self._stream: EventStream[Event] = EventStream()
-        self._room = asyncio.Event()
+        self._intake: Intake[Target] = self._taking(numbered(()))
         self._report = BulkReport()
         self._watched: dict[_Watched, BackupRef] = {}
         self._untold = 0
@@ -110,7 +106,6 @@ class BulkRun:
         self._creating = True
         self._began = 0.0
         self._requests_before: collections.Counter[Kind] = collections.Counter()
-        self._failure: Exception | None = None
 
     async def __aenter__(self) -> Self:
         """Begin, or go on with what the journal has.
@@ -155,7 +150,7 @@ class BulkRun:
     def _go_on(self, earlier: Earlier) -> None:
         """Take up what earlier processes have done; without any, that is nothing."""
         self._began = self._clock.monotonic() if earlier.started is None else self._since(earlier.started)
-        self._targets = earlier.targets
+        self._intake = self._taking(earlier.targets)
         self._taken.update(earlier.planets)
         self._report.planets = earlier.taken
         for event in earlier.told:
@@ -201,7 +196,7 @@ class BulkRun:
             if self._failed is None:
                 raise
         else:
-            self._room.set()
+            self._intake.consumed()
             self._deliver(event)
             return event
         raise self._failed
@@ -220,7 +215,7 @@ class BulkRun:
 
     @property
     def _failed(self) -> Exception | None:
-        return self._failure or self._ledger.failure
+        return self._intake.failure or self._ledger.failure
 
     def ended(self, watched: _Watched, event: FinalEvent) -> None:
         """Take note of a backup's final event; for the engine."""
@@ -252,30 +247,13 @@ class BulkRun:
 
     async def _run(self) -> None:
         try:
-            async with anyio.create_task_group() as tasks:
-                for _ in range(self._concurrency):
-                    tasks.start_soon(self._work)
+            await self._intake.work_off(self._create_one, workers=self._concurrency)
         finally:
             self._creating = False
             self._close_if_over()
 
-    async def _work(self) -> None:
-        while (target := await self._take()) is not None:
-            await self._create_one(target)
-
-    async def _take(self) -> Target | None:
-        """Read the next target, once the consumer has kept up and nobody else is reading."""
-        async with self._reading:
-            while len(self._stream) >= _UNREAD:
-                self._room.clear()
-                await self._room.wait()
-            if self._failed is not None:
-                return None
-            try:
-                return await anext(self._targets, None)
-            except Exception as exc:  # noqa: BLE001 - the caller's iterable may raise anything; it gets it back
-                self._failure = exc
-                return None
+    def _taking(self, targets: AsyncIterator[Target]) -> Intake[Target]:
+        return Intake(targets, unread=lambda: len(self._stream))
 
     async def _create_one(self, target: Target) -> None:
         began = self._clock.monotonic()
@@ -283,7 +261,9 @@ class BulkRun:
             self._claim(target.planet)
             intent = await self._ledger.intend(target)
         except JournalError:
-            return  # what cannot be written is not sent; `_take` ends the creating, `__anext__` says why
+            # What cannot be written is not sent; `__anext__` says why.
+            self._intake.stop()
+            return
         except ConfigurationError as exc:
             self._report.planets += 1
             self._create_failed(target, exc, began)
@@ -305,8 +285,6 @@ class BulkRun:
             reason = "the run was left while the create was under way"
             self._tell(self._not_created(target, AmbiguousCreateError(reason, planet=target.planet), began))
             raise
-        except Exception as exc:  # noqa: BLE001 - a bug must not cut off the creates of the other planets
-            self._failure = exc
         else:
             self._created(target, creation, began)
 

@@ -1,7 +1,7 @@
 """The face: a client owns the session and the engine, and offers everything as methods.
 
-What creates, the engine, the journal and the environment's reader are imported when they are first needed: `import
-asyncbackups` is to cost little more than `import aiohttp`.
+What creates, polls, does many at once, keeps a journal or reads the environment is imported when it is first needed:
+`import asyncbackups` is to cost little more than `import aiohttp`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncbackups.auth import TokenSource
-from asyncbackups.bulk import BulkRun, Targets, planets_of
 from asyncbackups.checks import Seconds, integer, not_blank
 from asyncbackups.clock import Clock, SystemClock
 from asyncbackups.errors import ClientClosedError, ConfigurationError
-from asyncbackups.ledger import Ledger, NoLedger, Planets
 from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef, StatusRule, progress_of
 from asyncbackups.operations import Operations
 from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
@@ -31,9 +29,13 @@ from asyncbackups.wire.requests import Requests
 if TYPE_CHECKING:
     import aiohttp
 
+    from asyncbackups.bulk import BulkRun
     from asyncbackups.creating import Creator
+    from asyncbackups.deleting import BulkDeletion
     from asyncbackups.engine import Engine
     from asyncbackups.journal.journal import Journal
+    from asyncbackups.ledger import Ledger, Planets
+    from asyncbackups.targets import Refs, Targets
 
 __all__ = ["BackupClient"]
 
@@ -344,6 +346,9 @@ class BackupClient:
             ConfigurationError: If an argument is wrong, or aiosqlite is not installed.
             ClientClosedError: If the client is not open.
         """
+        from asyncbackups.ledger import NoLedger  # noqa: PLC0415 - see the module's docstring
+        from asyncbackups.targets import planets_of  # noqa: PLC0415
+
         checked = _checked_spec(spec)
         self._opened()
         if journal is None and since is not None:
@@ -379,6 +384,30 @@ class BackupClient:
         self._opened()
         return self._run(self._journal(journal, None, since), None, concurrency=concurrency, deadline=deadline)
 
+    def bulk_delete(
+        self, refs: Refs, *, concurrency: int = _BULK_CONCURRENCY, missing_ok: bool = False
+    ) -> BulkDeletion:
+        """Delete many backups: an async iterator with one event for each, `BackupDeleted` or `DeleteFailed`.
+
+        Args:
+            refs: The backups, as any iterable or async iterable; it is read as deletes begin, never ahead.
+            concurrency: The most deletes in flight at once.
+            missing_ok: Whether a backup that does not exist counts as deleted.
+
+        Raises:
+            ConfigurationError: If an argument is wrong.
+            ClientClosedError: If the client is not open.
+        """
+        from asyncbackups.deleting import BulkDeletion  # noqa: PLC0415 - see the module's docstring
+
+        return BulkDeletion(
+            self._opened(),
+            refs=refs,
+            concurrency=integer(concurrency, "concurrency", lowest=1),
+            missing_ok=missing_ok,
+            clock=self._clock,
+        )
+
     def _journal(self, path: str | os.PathLike[str], spec: BackupSpec | None, since: int | None) -> Journal:
         from asyncbackups.journal.journal import Journal  # noqa: PLC0415 - see the module's docstring
 
@@ -393,6 +422,8 @@ class BackupClient:
         )
 
     def _run(self, ledger: Ledger, planets: Planets, *, concurrency: int, deadline: Seconds) -> BulkRun:
+        from asyncbackups.bulk import BulkRun  # noqa: PLC0415 - see the module's docstring
+
         return BulkRun(
             self._opened_engine(),
             create=self._creator.create,

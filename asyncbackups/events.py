@@ -12,10 +12,12 @@ from asyncbackups.models import Backup, BackupRef, PlanetRef
 __all__ = [
     "Adoption",
     "BackupCreated",
+    "BackupDeleted",
     "BackupFailed",
     "BackupGone",
     "BackupSucceeded",
     "CreateFailed",
+    "DeleteFailed",
     "Event",
     "Explanation",
     "FinalEvent",
@@ -136,6 +138,22 @@ class CreateFailed:
     elapsed: float = 0.0
     polls: int = 0
     id: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BackupDeleted(_BackupEvent):
+    """A bulk deletion deleted a backup; `elapsed` counts from the beginning of its delete."""
+
+
+@attrs.frozen(kw_only=True)
+class DeleteFailed(_BackupEvent):
+    """A bulk deletion could not delete a backup.
+
+    Attributes:
+        error: Why. A `TransportError` means that it may have been deleted all the same.
+    """
+
+    error: BackupsError
 
 
 FinalEvent = BackupSucceeded | BackupFailed | BackupGone | WatchExpired | WatchFailed

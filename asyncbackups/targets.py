@@ -1,17 +1,21 @@
-"""The planets of a bulk run, as callers give them."""
+"""Planets and backups, many of them, as callers give them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Set
 
+from asyncbackups.checks import shown
 from asyncbackups.errors import ConfigurationError
 from asyncbackups.ledger import Planets
-from asyncbackups.models import PlanetRef
+from asyncbackups.models import BackupRef, PlanetRef
 
-__all__ = ["Targets", "checked_target", "planets_of"]
+__all__ = ["Refs", "Targets", "checked_ref", "checked_target", "planets_of", "refs_of"]
 
 Targets = Iterable[PlanetRef | tuple[str, str] | str] | AsyncIterable[PlanetRef | tuple[str, str] | str]
 """Planets: `PlanetRef`s, pairs, or texts ``star_system/planet``."""
+
+Refs = Iterable[BackupRef | tuple[str, int] | str] | AsyncIterable[BackupRef | tuple[str, int] | str]
+"""Backups: `BackupRef`s, pairs, or texts ``star_system/backup_id``."""
 
 
 def planets_of(targets: Targets, *, whole: bool) -> Planets:
@@ -54,4 +58,37 @@ def checked_target(target: object) -> PlanetRef:
         case (str(star_system), str(planet)):
             return PlanetRef(star_system, planet)
         case _:
-            raise ConfigurationError(f"a target must be a PlanetRef, or star_system/planet, not {target!r}")
+            raise ConfigurationError(f"a target must be a PlanetRef, or star_system/planet, not {shown(target)}")
+
+
+async def refs_of(refs: Refs) -> AsyncIterator[BackupRef]:
+    """Yield backups as they come, each checked when it is read.
+
+    Raises:
+        ConfigurationError: If one of them is none.
+    """
+    if isinstance(refs, AsyncIterable):
+        async for ref in refs:
+            yield checked_ref(ref)
+    else:
+        for ref in refs:
+            yield checked_ref(ref)
+
+
+def checked_ref(ref: object) -> BackupRef:
+    """Return what stands for a backup as its `BackupRef`.
+
+    Raises:
+        ConfigurationError: If it stands for none.
+    """
+    match ref:
+        case BackupRef():
+            return ref
+        case str():
+            return BackupRef.parse(ref)
+        case (str(star_system), int(backup_id)):
+            return BackupRef(star_system, backup_id)
+        case _:
+            raise ConfigurationError(
+                f"a backup must be a BackupRef or a (star_system, backup_id) pair, not {shown(ref)}"
+            )

@@ -28,6 +28,7 @@ from asyncbackups.events import (
 )
 from asyncbackups.models import Backup, BackupRef
 from asyncbackups.stream import EventStream
+from asyncbackups.targets import checked_ref
 
 if TYPE_CHECKING:
     from asyncbackups.engine import Engine
@@ -68,7 +69,7 @@ class Watch:
 
     def __init__(self, engine: Engine, refs: Iterable[BackupRef] | None, *, deadline: float) -> None:
         self._engine = engine
-        self._first = None if refs is None else dict.fromkeys(map(_checked_ref, refs))
+        self._first = None if refs is None else dict.fromkeys(map(checked_ref, refs))
         self._deadline = deadline
         self._stream: EventStream[FinalEvent] = EventStream()
         self._in_flight: collections.Counter[str] = collections.Counter()  # by star system
@@ -249,11 +250,3 @@ def error_of(event: BackupFailed | BackupGone | WatchExpired | WatchFailed) -> B
             return WatchExpiredError.of(event.ref, event.backup)
         case WatchFailed():
             return event.error
-
-
-def _checked_ref(ref: object) -> BackupRef:
-    if isinstance(ref, BackupRef):
-        return ref
-    if isinstance(ref, tuple) and len(ref) == 2:
-        return BackupRef(*ref)
-    raise ConfigurationError(f"refs must be BackupRefs or (star_system, backup_id) pairs, not {ref!r}")

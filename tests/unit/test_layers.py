@@ -42,7 +42,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"operations"}),
     frozenset({"creating", "engine", "reconcile"}),
-    frozenset({"bulk", "journal", "ledger", "report", "targets", "watch"}),
+    frozenset({"bulk", "deleting", "intake", "journal", "ledger", "report", "targets", "watch"}),
     frozenset({"client"}),
     frozenset({"__main__", "cli"}),
 )

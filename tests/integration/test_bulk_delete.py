@@ -1,0 +1,128 @@
+"""Bulk deletion against the simulator, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from asyncbackups import (
+    BackupClient,
+    BackupDeleted,
+    BackupRef,
+    ClientClosedError,
+    ConfigurationError,
+    DeleteFailed,
+    NotFoundError,
+    PermissionDeniedError,
+    RetryPolicy,
+)
+from asyncbackups.simulator import Drop, Fault, Gate, Respond, Simulator, When, Workload
+
+HISTORY = 30
+
+
+@pytest.fixture
+async def sim() -> AsyncIterator[Simulator]:
+    """Serve thirty backups in each star system."""
+    async with Simulator(workload=Workload(history=HISTORY), forbidden={"closed"}) as simulator:
+        yield simulator
+
+
+def client(sim: Simulator) -> BackupClient:
+    return BackupClient(sim.base_url, sim.tenant, auth=sim.token, retry=RetryPolicy(initial=0.01))
+
+
+async def _known(backups: BackupClient) -> list[BackupRef]:
+    return [BackupRef("solar", backup.id) for backup in await backups.list("solar")]
+
+
+async def test_many_backups_are_deleted_with_one_event_each(sim: Simulator) -> None:
+    """Afterwards the list is empty."""
+    async with client(sim) as backups:
+        refs = await _known(backups)
+        async with backups.bulk_delete(refs, concurrency=4) as deletion:
+            events = [event async for event in deletion]
+        assert {event.ref for event in events} == set(refs)
+        assert all(isinstance(event, BackupDeleted) and event.elapsed > 0 for event in events)
+        assert await backups.list("solar") == []
+
+
+async def test_one_that_fails_does_not_stop_the_others(sim: Simulator) -> None:
+    """What does not exist or may not be touched is told with its error, in the same stream."""
+    async with client(sim) as backups:
+        [known, *_] = await _known(backups)
+        refs = [("solar", 999_999), BackupRef("closed", 1), str(known)]
+        async with backups.bulk_delete(refs) as deletion:
+            events = {event.ref: event async for event in deletion}
+    missing, closed = events[BackupRef("solar", 999_999)], events[BackupRef("closed", 1)]
+    assert isinstance(missing, DeleteFailed)
+    assert isinstance(missing.error, NotFoundError)
+    assert isinstance(closed, DeleteFailed)
+    assert isinstance(closed.error, PermissionDeniedError)
+    assert isinstance(events[known], BackupDeleted)
+
+
+async def test_what_is_missing_may_count_as_deleted(sim: Simulator) -> None:
+    """With missing_ok, 404 is fine."""
+    async with client(sim) as backups, backups.bulk_delete([("solar", 999_999)], missing_ok=True) as deletion:
+        assert [type(event) async for event in deletion] == [BackupDeleted]
+
+
+@pytest.mark.parametrize("trouble", [Drop(When.AFTER), Respond(503, when=When.AFTER)])
+async def test_a_delete_whose_answer_was_lost_is_done(sim: Simulator, trouble: Drop | Respond) -> None:
+    """It is sent again, and 404 then means that it has done its work."""
+    async with client(sim) as backups:
+        [ref, *_] = await _known(backups)
+        sim.faults.append(Fault(trouble, kind="delete", count=1))
+        async with backups.bulk_delete([ref]) as deletion:
+            assert [type(event) async for event in deletion] == [BackupDeleted]
+
+
+async def test_leaving_early_begins_no_more(sim: Simulator) -> None:
+    """Of thirty, one was under way."""
+    gate = Gate()
+    sim.faults.append(Fault(kind="delete", gate=gate))
+    async with client(sim) as backups:
+        refs = await _known(backups)
+        async with backups.bulk_delete(refs, concurrency=1):
+            await gate.arrived()
+        gate.open()
+        assert backups.requests["delete"] == 1
+        assert not [task for task in asyncio.all_tasks() if "bulk-delete" in task.get_name()]
+
+
+async def test_what_is_no_backup_is_raised_after_the_events_of_the_others(sim: Simulator) -> None:
+    """A wrong item ends the reading, and is named."""
+    async with client(sim) as backups:
+        [ref, *_] = await _known(backups)
+        async with backups.bulk_delete([ref, "nonsense"]) as deletion:  # type: ignore[list-item]
+            assert isinstance(await anext(deletion), BackupDeleted)
+            with pytest.raises(ConfigurationError, match="nonsense"):
+                await anext(deletion)
+
+
+async def test_refs_may_come_asynchronously(sim: Simulator) -> None:
+    """An async iterable will do."""
+    async with client(sim) as backups:
+        refs = await _known(backups)
+
+        async def coming() -> AsyncIterator[BackupRef]:
+            for ref in refs[:3]:
+                yield ref
+
+        async with backups.bulk_delete(coming()) as deletion:
+            assert len([event async for event in deletion]) == 3
+
+
+async def test_it_is_entered_once_and_before_iterating(sim: Simulator) -> None:
+    """Anything else is told at once."""
+    async with client(sim) as backups:
+        deletion = backups.bulk_delete([])
+        with pytest.raises(ClientClosedError, match="enter it"):
+            await anext(deletion)
+        async with deletion:
+            assert [event async for event in deletion] == []
+        with pytest.raises(ClientClosedError, match="only once"):
+            await deletion.__aenter__()
