@@ -221,13 +221,14 @@ class Creator:
                     self._unresolved(attempt, f"looking for it failed: {exc}", (), cause or exc)
                     return None
                 verdict = Nothing()
-            if isinstance(verdict, Adopt):
+            left = self._policy.settle - elapsed
+            # By time alone the only candidate is ours only once every candidate has had time to show.
+            if isinstance(verdict, Adopt) and (verdict.by == "marker" or left <= 0):
                 return self._adopted(attempt, verdict)
             if isinstance(verdict, Several):
                 reason = "several backups may be the one" if len(verdict.backups) > 1 else "a backup may be the one"
                 self._unresolved(attempt, reason, verdict.backups, cause)
                 return None
-            left = self._policy.settle - elapsed
             if left <= 0 and not failures:
                 return None
             # The last look is taken when the service has had its time, not earlier and not much later.

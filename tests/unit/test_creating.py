@@ -313,6 +313,20 @@ async def test_an_earlier_attempt_of_known_time_is_found_without_metadata(servic
     assert (creation.backup.id, creation.adopted) == (2, "time")
 
 
+async def test_by_time_alone_nothing_is_adopted_before_all_candidates_show(service: Service):
+    """Somebody else's backup that shows earlier than ours is not taken for it: there are two candidates."""
+    service.echo, service.lost, service.lag = "none", [DOWN], 20.0
+    service.on_send = _then(lambda: service.made.append((service.clock.monotonic() - 20, _like_ours(service))))
+    with pytest.raises(AmbiguousCreateError) as caught:
+        await creator(service).create(PLANET, SPEC)
+    assert [backup.id for backup in caught.value.candidates] == [2, 1]
+    assert service.sends == 1
+
+
+def _like_ours(service: Service) -> Backup:
+    return Backup(id=1, mechanism="logical", type="temporary", started_at=service.clock.utcnow())
+
+
 async def test_a_create_that_was_cancelled_is_looked_for_next_time(service: Service):
     """The same key after a cancellation finds what the first attempt made."""
 
