@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import logging
 from typing import Any
 
 import pytest
 
 from asyncbackups.engine import Engine
-from asyncbackups.errors import AnswerTimeoutError, ClientClosedError, ConfigurationError, EngineError
+from asyncbackups.errors import AnswerTimeoutError, ClientClosedError, ConfigurationError, EngineError, ProtocolError
 from asyncbackups.events import BackupSucceeded, FinalEvent, WatchExpired, WatchFailed
 from asyncbackups.models import Backup, BackupRef, Progress, progress_of
 from asyncbackups.wire.http import Kind
@@ -140,7 +141,7 @@ async def test_long_list_is_processed_in_slices(clock: FakeClock, service: Servi
         await asyncio.sleep(0)
         seen.append(len(waiter.events))
     assert service.count(Kind.GET) == 0
-    assert max(later - sooner for sooner, later in zip(seen, seen[1:], strict=False)) <= 512
+    assert max(later - sooner for sooner, later in itertools.pairwise(seen)) <= 512
     await engine.close()
 
 
@@ -221,6 +222,20 @@ async def test_faults_end_nothing_but_deadlines_do(clock: FakeClock, service: Se
     service.end(ref)
     await clock.run(100)
     assert isinstance(patient.events[0], BackupSucceeded)
+    await engine.close()
+
+
+async def test_list_that_fails_falls_back_to_gets(clock: FakeClock, service: Service) -> None:
+    """What a list cannot tell is asked one by one."""
+    engine, waiter = service.engine(), Waiter()
+    service.fault = lambda request: ProtocolError("no list") if request.kind is Kind.LIST else None
+    refs = service.begin(*range(20))
+    for ref in refs:
+        engine.add(ref, waiter, deadline=1e4)
+    service.end(*refs)
+    await clock.run(30)
+    assert len(waiter.events) == 20
+    assert (service.count(Kind.LIST), service.count(Kind.GET)) == (1, 20)
     await engine.close()
 
 
