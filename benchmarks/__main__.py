@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.report import RESULTS
 
-ALL = ("import_cost", "schedules", "throughput", "memory", "scheduling", "peers", "fleet")
+ALL = ("import_cost", "schedules", "throughput", "memory", "scheduling", "journal", "peers", "fleet")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
