@@ -18,6 +18,7 @@ from asyncbackups.events import (
     CreateFailed,
     Event,
     FinalEvent,
+    WatchFailed,
 )
 from asyncbackups.intake import Intake
 from asyncbackups.ledger import Earlier, Intent, Ledger, Planets, Running, Target, numbered
@@ -139,12 +140,16 @@ class BulkRun:
                 await self._leave()
 
     async def _leave(self) -> None:
+        over = self._over
         for watched, ref in self._watched.items():
             self._engine.discard(ref, watched)
         self._watched.clear()
         try:
             await self._ledger.close()
         finally:
+            self._creating = False
+            if not over:
+                self._report.seconds = self._clock.monotonic() - self._began
             self._stream.close()
 
     def _go_on(self, earlier: Earlier) -> None:
@@ -278,12 +283,18 @@ class BulkRun:
             creation = await self._create(
                 target.planet, self._ledger.spec, key=intent.key, may_exist=intent.may_exist, since=intent.since
             )
+        except ClientClosedError as exc:
+            # No entry of the journal, here and below: resuming looks for it.
+            self._tell(self._not_created(target, exc, began))
+            raise
         except BackupsError as exc:
             self._create_failed(target, exc, began)
-        except asyncio.CancelledError:
-            # No entry of the journal: resuming looks for it.
-            reason = "the run was left while the create was under way"
-            self._tell(self._not_created(target, AmbiguousCreateError(reason, planet=target.planet), began))
+        except (asyncio.CancelledError, Exception) as exc:
+            left = isinstance(exc, asyncio.CancelledError)
+            reason = f"{'the run was left' if left else type(exc).__name__} while the create was under way"
+            error = AmbiguousCreateError(reason, planet=target.planet)
+            error.__cause__ = exc
+            self._tell(self._not_created(target, error, began))
             raise
         else:
             self._created(target, creation, began)
@@ -311,13 +322,17 @@ class BulkRun:
             possible_duplicate=creation.possible_duplicate,
         )
         self._note(target, created)
-        self._watch(target, ref, began=began, born=now)
+        # One that was adopted may have begun long ago: it is asked about at once.
+        self._watch(target, ref, began=began, born=now if creation.adopted is None else None)
 
     def _watch_again(self, running: Running) -> None:
         began, born = self._since(running.intended), self._since(running.created)
         self._watch(running.target, running.ref, began=began, born=born)
 
-    def _watch(self, target: Target, ref: BackupRef, *, began: float, born: float) -> None:
+    def _watch(self, target: Target, ref: BackupRef, *, began: float, born: float | None) -> None:
         watched = _Watched(self, target, began)
         self._watched[watched] = ref
-        self._engine.add(ref, watched, deadline=self._deadline, planet=target.planet.planet, born=born)
+        try:
+            self._engine.add(ref, watched, deadline=self._deadline, planet=target.planet.planet, born=born)
+        except ClientClosedError as exc:
+            self.ended(watched, WatchFailed(ref=ref, error=exc))

@@ -80,8 +80,13 @@ class BulkReport:
         """Take an event into account."""
         name = _COUNTED[type(event)]
         setattr(self, name, getattr(self, name) + 1)
-        if event.planet is not None and not isinstance(event, BackupCreated):
-            self.outcomes[event.planet] = Outcome(event=event, seconds=event.elapsed)
+        if event.planet is None or isinstance(event, BackupCreated):
+            return
+        outcome = Outcome(event=event, seconds=event.elapsed)
+        if isinstance(event, CreateFailed):  # a planet that is listed twice keeps what became of its backup
+            self.outcomes.setdefault(event.planet, outcome)
+        else:
+            self.outcomes[event.planet] = outcome
 
 
 _COUNTED: dict[type[object], str] = {

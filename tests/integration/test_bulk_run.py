@@ -1,0 +1,171 @@
+"""Bulk runs over real HTTP: every planet gets one backup, and one outcome, that is true."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from asyncbackups import (
+    BackupClient,
+    BackupCreated,
+    BackupSpec,
+    BulkReport,
+    CreateFailed,
+    CreatePolicy,
+    PlanetRef,
+    PollingPolicy,
+    RetryPolicy,
+)
+from asyncbackups.simulator import (
+    ApiShape,
+    CreateAnswer,
+    Drop,
+    Echo,
+    Fault,
+    Html,
+    Kind,
+    Lognormal,
+    Malformed,
+    Paging,
+    Respond,
+    Simulator,
+    Truncate,
+    When,
+    Workload,
+)
+
+SPEED = 500.0
+USUAL = Workload(duration=Lognormal(60, 0.4), failure_share=0.2, history=20)
+PLANETS = [f"sun-{place % 3}/planet-{place}" for place in range(18)]
+
+
+@asynccontextmanager
+async def stage(**settings: Any) -> AsyncIterator[Any]:
+    """Run the service and a client of it, both so fast that minutes take a second."""
+    async with Simulator(speed=SPEED, seed=5, **{"workload": USUAL, **settings}) as sim:
+        client = BackupClient(
+            sim.base_url,
+            sim.tenant,
+            auth=sim.token,
+            polling=PollingPolicy().sped_up(SPEED),
+            retry=RetryPolicy(initial=0.01, maximum=0.05),
+            creating=CreatePolicy(settle=0.05),
+        )
+        async with client:
+            yield sim, client
+
+
+async def run_all(client: BackupClient, targets: Any = PLANETS, **options: Any) -> tuple[list[Any], BulkReport]:
+    async with client.bulk_create(targets, BackupSpec(), deadline=20, **options) as run:
+        events = [event async for event in run]
+    return events, run.report
+
+
+def adds_up(report: BulkReport) -> bool:
+    ended = report.succeeded + report.failed + report.gone + report.expired + report.unchecked
+    return report.planets == report.create_failed + ended == len(report.outcomes)
+
+
+SHAPES = {
+    "as documented": ApiShape(),
+    "bare array": ApiShape(envelope=None),
+    "wrapped": ApiShape(create_answer=CreateAnswer.WRAPPED, create_status=201),
+    "location": ApiShape(create_answer=CreateAnswer.LOCATION, create_status=202),
+    "no id in the answer": ApiShape(create_answer=CreateAnswer.WITHOUT_ID),
+    "no answer": ApiShape(create_answer=CreateAnswer.EMPTY, echo_metadata=Echo.GET),
+    "plural path": ApiShape(plural_list_path=True),
+    "paged": ApiShape(paging=Paging.LINKS_NEXT, page_size=4),
+    "pages not understood": ApiShape(paging=Paging.TOTAL_PAGES, page_size=4),
+    "tagged": ApiShape(etag=True),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+async def test_every_planet_gets_one_backup_and_one_outcome(shape: ApiShape) -> None:
+    """Whichever way the API turns out, and what is told is true."""
+    async with stage(shape=shape) as (sim, client):
+        events, report = await run_all(client)
+        assert adds_up(report)
+        assert report.created == len(PLANETS)
+        assert set(sim.world.creates.values()) == {1}
+        assert Counter(event.planet for event in events) == dict.fromkeys(map(PlanetRef.parse, PLANETS), 2)
+        for planet, outcome in report.outcomes.items():
+            backup = await client.get(planet.star_system, outcome.event.ref.backup_id)
+            assert type(outcome.event).__name__ == f"Backup{backup.status.capitalize()}"
+        assert report.requests["create"] == len(PLANETS)
+
+
+FAULTS = {
+    "lost answers": Fault(Drop(When.AFTER), kind=Kind.CREATE, probability=0.4),
+    "errors after the effect": Fault(Respond(503, when=When.AFTER), kind=Kind.CREATE, probability=0.4),
+    "gateway pages after the effect": Fault(Html(502, when=When.AFTER), kind=Kind.CREATE, probability=0.4),
+    "truncated": Fault(Truncate(), kind=Kind.CREATE, probability=0.4),
+    "malformed": Fault(Malformed(), kind=Kind.CREATE, probability=0.4),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+async def test_lost_answers_make_no_second_backup(fault: Fault) -> None:
+    """They are found again; no planet ever sees two creates."""
+    async with stage() as (sim, client):
+        sim.faults.append(fault)
+        events, report = await run_all(client)
+        assert adds_up(report)
+        assert report.created == len(PLANETS)
+        assert set(sim.world.creates.values()) == {1}
+        assert any(isinstance(event, BackupCreated) and event.adopted == "marker" for event in events)
+
+
+async def test_one_planet_that_is_refused_stops_no_other() -> None:
+    """It is reported, with what the service said."""
+    async with stage() as (sim, client):
+        sim.faults.append(Fault(Respond(400, body="no such planet class"), kind=Kind.CREATE, planet="planet-4"))
+        events, report = await run_all(client)
+        assert adds_up(report)
+        (failed,) = [event for event in events if isinstance(event, CreateFailed)]
+        assert failed.planet == PlanetRef("sun-1", "planet-4")
+        assert "no such planet class" in str(failed.error)
+        assert report.create_failed == 1
+
+
+async def test_targets_may_come_as_they_are_known() -> None:
+    """An async iterable that waits for something is read as creates begin."""
+
+    async def targets() -> AsyncIterator[str]:
+        for planet in PLANETS[:6]:
+            await asyncio.sleep(0.01)
+            yield planet
+
+    async with stage() as (_sim, client):
+        _, report = await run_all(client, targets(), concurrency=2)
+        assert adds_up(report)
+        assert report.planets == 6
+
+
+async def test_leaving_early_leaves_nothing_behind() -> None:
+    """No task and no request goes on."""
+    async with stage() as (sim, client):
+        async with client.bulk_create(PLANETS, BackupSpec(), concurrency=4) as run:
+            async for _ in run:
+                break
+        assert run.report.planets < len(PLANETS)
+        spent = sum(client.requests.values())
+        await asyncio.sleep(0.2)
+        assert sum(client.requests.values()) == spent
+        assert not [task for task in asyncio.all_tasks() if "bulk" in task.get_name()]
+        assert sum(sim.world.creates.values()) <= run.report.planets
+
+
+async def test_two_runs_share_one_client() -> None:
+    """Each tells of its own planets only."""
+    async with stage() as (_sim, client):
+        (first, one), (second, two) = await asyncio.gather(run_all(client, PLANETS[:6]), run_all(client, PLANETS[6:12]))
+        assert adds_up(one)
+        assert adds_up(two)
+        assert {str(event.planet) for event in first} == set(PLANETS[:6])
+        assert {str(event.planet) for event in second} == set(PLANETS[6:12])
