@@ -33,12 +33,14 @@ from asyncbackups.reconcile import Adopt, Examine, Expectation, Nothing, Several
 
 __all__ = ["Creation", "Creator"]
 
+_Name = TypeVar("_Name")
 _Value = TypeVar("_Value")
 
 _log = logging.getLogger(__name__)
 
 _REMEMBERED = 10_000
-"""How many creates with a key are remembered, so that the same key again gives the same backup."""
+"""How many creates are remembered: with a key, so that the same key again gives the same backup; and whose backup is
+whose, which only matters while a create of the same planet is looked for."""
 _LOOKBACK = 3600.0
 """How old a backup may be that an earlier attempt made, where nobody knows when that was; in seconds."""
 _PROTOCOL_FAULTS = 3
@@ -100,13 +102,13 @@ class Creator:
         self._clock = clock
         self._draw = draw
         self._turns: dict[PlanetRef, tuple[asyncio.Lock, int]] = {}
-        self._owned: set[BackupRef] = set()
+        self._owned: OrderedDict[BackupRef, None] = OrderedDict()
         self._made: OrderedDict[tuple[PlanetRef, str], Creation] = OrderedDict()
         self._unsure: OrderedDict[tuple[PlanetRef, str], float] = OrderedDict()
 
     def own(self, ref: BackupRef) -> None:
         """Claim a backup for another create (of an earlier process): no create adopts it any more."""
-        self._owned.add(ref)
+        _remember(self._owned, ref, None)
 
     async def create(
         self,
@@ -290,7 +292,7 @@ def _is_final(error: BackupsError, failures: int) -> bool:
     return isinstance(error, ProtocolError) and failures >= _PROTOCOL_FAULTS
 
 
-def _remember(cache: OrderedDict[tuple[PlanetRef, str], _Value], name: tuple[PlanetRef, str], value: _Value) -> None:
+def _remember(cache: OrderedDict[_Name, _Value], name: _Name, value: _Value) -> None:
     cache[name] = value
     if len(cache) > _REMEMBERED:
         cache.popitem(last=False)
