@@ -178,6 +178,24 @@ class BulkRun:
             report.seconds = self._clock.monotonic() - self._began
         return report
 
+    @property
+    def under_way(self) -> int:
+        """How many creates were begun whose outcome is not known yet."""
+        return self._intake.under_way
+
+    async def stop(self) -> None:
+        """Begin no more creates; returns when the outcome of those under way is known. Backups are watched on.
+
+        The planets that were not begun with have no event. A journal keeps them, for `BackupClient.resume`.
+
+        Raises:
+            ClientClosedError: If the run was not entered.
+        """
+        if self._task is None:
+            raise ClientClosedError("enter the run before stopping it: `async with client.bulk_create(...) as run`")
+        self._intake.stop()
+        await self._intake.settled()
+
     def __aiter__(self) -> Self:
         return self
 

@@ -60,6 +60,16 @@ class BulkDeletion:
             self._task.cancel()
             await asyncio.wait({self._task})
 
+    @property
+    def under_way(self) -> int:
+        """How many deletes were begun whose outcome is not known yet."""
+        return self._intake.under_way
+
+    async def stop(self) -> None:
+        """Begin no more deletes; returns when the outcome of those under way is known."""
+        self._intake.stop()
+        await self._intake.settled()
+
     def __aiter__(self) -> Self:
         return self
 

@@ -25,6 +25,7 @@ class Intake(Generic[_Item]):
 
     Attributes:
         failure: What the items raised, or a bug in the work; then nothing more is handed out.
+        under_way: How many items are being worked on.
     """
 
     def __init__(self, items: AsyncIterator[_Item], *, unread: Callable[[], int]) -> None:
@@ -32,12 +33,20 @@ class Intake(Generic[_Item]):
         self._unread = unread
         self._reading = asyncio.Lock()
         self._room = asyncio.Event()
+        self._ended = asyncio.Event()
         self._stopped = False
         self.failure: Exception | None = None
+        self.under_way = 0
 
     def stop(self) -> None:
         """Hand out nothing more."""
         self._stopped = True
+
+    async def settled(self) -> None:
+        """Wait until nothing is being worked on."""
+        while self.under_way:
+            self._ended.clear()
+            await self._ended.wait()
 
     def consumed(self) -> None:
         """Take note that the consumer has taken an event."""
@@ -60,6 +69,9 @@ class Intake(Generic[_Item]):
                 await work(item)
             except Exception as exc:  # noqa: BLE001 - a bug must not cut off what is done about the other items
                 self.failure = exc
+            finally:
+                self.under_way -= 1
+                self._ended.set()
 
     async def _take(self) -> _Item | None:
         async with self._reading:
@@ -69,7 +81,12 @@ class Intake(Generic[_Item]):
             if self._stopped or self.failure is not None:
                 return None
             try:
-                return await anext(self._items, None)
+                item = await anext(self._items, None)
             except Exception as exc:  # noqa: BLE001 - the caller's iterable may raise anything; it gets it back
                 self.failure = exc
                 return None
+            # While it was waited for, the stop may have come.
+            if item is None or self._stopped:
+                return None
+            self.under_way += 1
+            return item

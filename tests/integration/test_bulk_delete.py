@@ -93,6 +93,21 @@ async def test_leaving_early_begins_no_more(sim: Simulator) -> None:
         assert not [task for task in asyncio.all_tasks() if "bulk-delete" in task.get_name()]
 
 
+async def test_stop_waits_for_what_is_under_way(sim: Simulator) -> None:
+    """It begins no more deletes, and returns with the outcome of those that were begun."""
+    gate = Gate()
+    sim.faults.append(Fault(kind="delete", gate=gate))
+    async with client(sim) as backups, backups.bulk_delete(await _known(backups), concurrency=2) as deletion:
+        await gate.arrived()
+        stopping = asyncio.create_task(deletion.stop())
+        await asyncio.sleep(0)
+        assert deletion.under_way == 2
+        gate.open()
+        await stopping
+        assert [type(event) async for event in deletion] == [BackupDeleted] * 2
+        assert backups.requests["delete"] == 2
+
+
 async def test_what_is_no_backup_is_raised_after_the_events_of_the_others(sim: Simulator) -> None:
     """A wrong item ends the reading, and is named."""
     async with client(sim) as backups:

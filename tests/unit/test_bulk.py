@@ -180,6 +180,32 @@ async def test_million_targets_are_not_read_ahead(stage: Stage, asynchronous: bo
     gc.collect()
 
 
+async def test_stop_begins_no_more_and_ends_with_what_was_begun(stage: Stage) -> None:
+    """It returns when the creates under way have their outcome; their backups are watched to the end."""
+    gate = asyncio.Event()
+
+    async def held(_: PlanetRef) -> None:
+        await gate.wait()
+
+    stage.before = held
+    async with stage.run(planets(10), concurrency=3) as run:
+        await settle(50)
+        assert run.under_way == 3
+        stopping = asyncio.create_task(run.stop())
+        await settle(50)
+        assert not stopping.done()
+        gate.set()
+        await stopping
+        assert (run.under_way, run.report.created) == (0, 3)
+        await settle(50)
+        await stage.finish()
+        events = await all_of(run)
+    assert [type(event) for event in events] == [BackupCreated] * 3 + [BackupSucceeded] * 3
+    assert (run.report.planets, run.report.ok) == (3, True)
+    with pytest.raises(ClientClosedError, match="before stopping"):
+        await stage.run([]).stop()
+
+
 async def test_one_failure_stops_nobody(stage: Stage) -> None:
     """It is told as an event, and the others go on."""
 

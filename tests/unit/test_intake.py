@@ -124,3 +124,46 @@ async def test_stopped_it_hands_out_nothing_more() -> None:
 
     await taking.work_off(work, workers=1)
     assert done == [0]
+
+
+async def test_settled_waits_for_what_is_under_way() -> None:
+    """After a stop it returns with the end of what was begun, also where that breaks."""
+    finish = asyncio.Event()
+    taking = intake(range(5))
+
+    async def work(number: int) -> None:
+        await finish.wait()
+        if number == 1:
+            raise ZeroDivisionError
+
+    task = asyncio.create_task(taking.work_off(work, workers=2))
+    await settle()
+    taking.stop()
+    waiting = asyncio.create_task(taking.settled())
+    await settle()
+    assert (taking.under_way, waiting.done()) == (2, False)
+    finish.set()
+    await waiting
+    await task
+    assert taking.under_way == 0
+    await taking.settled()
+
+
+async def test_what_comes_after_the_stop_is_not_begun() -> None:
+    """An item that was being waited for is dropped."""
+    coming, done = asyncio.Event(), []
+
+    async def numbers() -> AsyncIterator[int]:
+        await coming.wait()
+        yield 1
+
+    async def work(number: int) -> None:
+        done.append(number)
+
+    taking = Intake(numbers(), unread=lambda: 0)
+    task = asyncio.create_task(taking.work_off(work, workers=2))
+    await settle()
+    taking.stop()
+    coming.set()
+    await task
+    assert (done, taking.under_way) == ([], 0)
