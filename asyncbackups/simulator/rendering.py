@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -27,6 +27,9 @@ class _Settled:
     removals: int
     count: int = 0
     block: bytearray = field(factory=bytearray)
+
+
+_Encoded: TypeAlias = "WeakKeyDictionary[SimulatedBackup, tuple[Phase, bytes]]"
 
 
 class Renderer:
@@ -50,7 +53,9 @@ class Renderer:
             Phase.SUCCEEDED: (words.succeeded, words.display_succeeded),
             Phase.FAILED: (words.failed, words.display_failed),
         }
-        self._encoded: dict[tuple[int, bool], tuple[Phase, bytes]] = {}
+        # Weakly: a backup that was deleted is not kept, however long the simulator runs.
+        self._encoded: _Encoded = WeakKeyDictionary()
+        self._encoded_for_lists: _Encoded = self._encoded if self._same_in_lists else WeakKeyDictionary()
         self._settled: WeakKeyDictionary[Shelf, _Settled] = WeakKeyDictionary()
 
     def encode(self, backup: SimulatedBackup, phase: Phase, *, in_list: bool = False) -> bytes:
@@ -61,12 +66,12 @@ class Renderer:
             phase: The phase to show.
             in_list: Whether it is for a list, where metadata may be left out.
         """
-        key = (backup.id, in_list and not self._same_in_lists)
-        kept = self._encoded.get(key)
+        known = self._encoded_for_lists if in_list else self._encoded
+        kept = known.get(backup)
         if kept is not None and kept[0] is phase:
             return kept[1]
         encoded = msgspec.json.encode(self.members(backup, phase, in_list=in_list))
-        self._encoded[key] = (phase, encoded)
+        known[backup] = (phase, encoded)
         return encoded
 
     def members(self, backup: SimulatedBackup, phase: Phase, *, in_list: bool = False) -> dict[str, Any]:
