@@ -37,6 +37,8 @@ _PORTION = 512
 """How many entries of a list are looked at in one go."""
 _GROWTH = 1.25
 """Once there are so many times the flights that were planned for, it is planned anew."""
+_OVERDUE = 0.05
+"""A backup that lists show as running is asked about by get once so few were expected to take so long."""
 _HOPELESS = (PermissionDeniedError, AuthenticationError, ClientClosedError)
 """What does not heal: who waits is told that it can no longer be checked."""
 
@@ -72,6 +74,7 @@ class StarSystem:
         self._troubles: dict[int, int] = {}
         self._planned = 0
         self._plan_until = -math.inf
+        self._trusted_until = -math.inf
 
     # What is in flight
 
@@ -140,7 +143,9 @@ class StarSystem:
             return []
         if cost.etag is None:
             self._etags.pop(flight.backup_id, None)
+        told_before = flight.told
         if self._told(flight, sighting, poll.sent, now):
+            self._hold_list_to(flight, sighting, told_before, now)
             return [(flight, sighting)]
         self._ask_again(flight, cost, now)
         return []
@@ -349,6 +354,30 @@ class StarSystem:
             pause = self._know.gap(list(covered), now, cost=self._batches.cost(batch))
         self._batches.ask_at(batch, now + pause)
         if self._batches.judge(batch, useful=useful):
+            self._refuse(batch.planet, now)
+        else:
+            self._check(covered, now)
+
+    def _check(self, covered: Iterable[Flight], now: float) -> None:
+        """Now and then ask by get about the backup that should have ended most surely: lists may be far behind."""
+        if now < self._trusted_until:
+            return
+        listed = ((flight.born, flight) for flight in covered if flight.due == math.inf and flight.born is not None)
+        _, oldest = min(listed, key=lambda pair: pair[0], default=(now, None))
+        if oldest is None:
+            return
+        belief, age = self._know.member(oldest, now)
+        if belief.survival(age) < _OVERDUE:
+            self._trusted_until = now + self._know.policy.maximum
+            self._singles.put(oldest, now)
+
+    def _hold_list_to(self, flight: Flight, sighting: Sighting, told: float, now: float) -> None:
+        """Give a list up for a time that showed a backup as running long after it had ended."""
+        batch = self._batches.of(flight)
+        if batch is None or sighting.age is None or sighting.duration is None:
+            return
+        ended = now - sighting.age + sighting.duration
+        if told - ended > self._know.policy.maximum:
             self._refuse(batch.planet, now)
 
     def _fold_urgent(self, now: float) -> None:

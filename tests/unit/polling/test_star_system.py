@@ -479,6 +479,34 @@ def test_errors_of_a_list_of_nobody_are_dropped() -> None:
         assert not any(leftovers(one.scheduler).values())
 
 
+def test_list_that_is_far_behind_is_found_out() -> None:
+    """A backup long overdue is asked about by get now and then; if it ended long ago, the list is given up."""
+    one, poll = listing(maximum=60.0)
+    shown = dict.fromkeys(MANY, "running")
+    while not (gets := [poll for poll in [poll] if isinstance(poll, GetPoll)]):
+        assert one.now < START + 600.0
+        one.listed(poll, shown, Cost(size=10, seconds=0.01))
+        (poll,) = one.until_due(room=1)
+    one.got(gets[0], "running")
+    assert one.explained(gets[0].ref.backup_id).by == "list", "it was slow, but honest"
+    one.now += 60.0
+    while isinstance(poll := one.until_due(room=1)[0], ListPoll):
+        one.listed(poll, shown, Cost(size=10, seconds=0.01))
+    one.got(poll, "succeeded", age=one.now - START, duration=10.0)
+    left = next(number for number in MANY if number != poll.ref.backup_id)
+    assert one.explained(left).by == "get"
+
+
+def test_list_that_is_a_little_behind_is_good_enough() -> None:
+    """What ended since the last list, or just before it, is no reason to give it up."""
+    one, poll = listing(maximum=60.0)
+    one.listed(poll, running())
+    one.add(99)
+    (get,) = one.due()
+    one.got(get, "succeeded", age=100.0, duration=95.0)
+    assert one.explained(3).by == "list"
+
+
 # -- plans
 
 
