@@ -301,12 +301,14 @@ class BulkRun:
             creation = await self._create(
                 target.planet, self._ledger.spec, key=intent.key, may_exist=intent.may_exist, since=intent.since
             )
-        except ClientClosedError as exc:
+        except BackupsError as exc:
+            closed = _client_closed(exc)
+            if closed is None:
+                self._create_failed(target, exc, began)
+                return
             # No entry of the journal, here and below: resuming looks for it.
             self._tell(self._not_created(target, exc, began))
-            raise
-        except BackupsError as exc:
-            self._create_failed(target, exc, began)
+            raise closed from None
         except (asyncio.CancelledError, Exception) as exc:
             left = isinstance(exc, asyncio.CancelledError)
             reason = f"{'the run was left' if left else type(exc).__name__} while the create was under way"
@@ -354,3 +356,9 @@ class BulkRun:
             self._engine.add(ref, watched, deadline=self._deadline, planet=target.planet.planet, born=born)
         except ClientClosedError as exc:
             self.ended(watched, WatchFailed(ref=ref, error=exc))
+
+
+def _client_closed(error: BackupsError) -> ClientClosedError | None:
+    """Return the error that says that the client was left, where that is why a create has no outcome."""
+    cause = error.__cause__ if isinstance(error, AmbiguousCreateError) else error
+    return cause if isinstance(cause, ClientClosedError) else None

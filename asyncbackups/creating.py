@@ -19,6 +19,7 @@ from asyncbackups.errors import (
     AmbiguousCreateError,
     ApiError,
     BackupsError,
+    ClientClosedError,
     ConnectError,
     NotFoundError,
     ProtocolError,
@@ -223,6 +224,8 @@ class Creator:
                     self._unresolved(attempt, f"looking for it failed: {exc}", (), cause or exc)
                     return None
                 verdict = Nothing()
+            except ClientClosedError as exc:
+                raise AmbiguousCreateError(f"{cause or 'an earlier attempt'}; {exc}", planet=attempt.planet) from exc
             left = self._policy.settle - elapsed
             # By time alone the only candidate is ours only once every candidate has had time to show.
             if isinstance(verdict, Adopt) and (verdict.by == "marker" or left <= 0):

@@ -15,6 +15,7 @@ from asyncbackups.errors import (
     AmbiguousCreateError,
     AnswerTimeoutError,
     BackupsError,
+    ClientClosedError,
     ConflictError,
     ConnectError,
     InternalServerError,
@@ -392,3 +393,11 @@ def _then(action: Callable[[], object]) -> Callable[[], Any]:
         action()
 
     return act
+
+
+async def test_a_client_that_is_left_while_looking_leaves_the_create_unknown(service: Service):
+    """The POST went out: that the client was closed says nothing about what it did."""
+    service.lost, service.looks = [DOWN], [ClientClosedError("the client was left")]
+    with pytest.raises(AmbiguousCreateError, match="the client was left") as caught:
+        await creator(service).create(PLANET, SPEC)
+    assert isinstance(caught.value.__cause__, ClientClosedError)

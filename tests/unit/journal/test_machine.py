@@ -120,6 +120,8 @@ class JournalMachine(RuleBasedStateMachine):
         self.run(self.journal.close())
         self.told = told  # what closing told in the process that has crashed was never told
         self.go_on()
+        # An acknowledgement is written with what comes next: one that was lost means one more delivery.
+        self.acknowledged = self.journal._state.acknowledged
 
     def go_on(self) -> None:
         self.journal = journal(self.path)
