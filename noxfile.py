@@ -96,6 +96,24 @@ def contract(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """The whole fault harness: matrix, gateways, kills (under fifteen minutes; needs nginx and haproxy, see CONTRIBUTING)."""
+    session.install("-e", EVERYTHING)
+    # Long parts of their own have limits of their own: 200 kills take minutes.
+    session.run(
+        "python", "-m", "pytest", "tests/faults", "-m", "faults or not faults", "--timeout=900", *session.posargs
+    )
+    session.run("python", "-m", "tests.faults.matrix")
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Virtual days with one long watch, tokens expiring, the service restarting: memory and open files flat (20 minutes)."""
+    session.install("-e", EVERYTHING)
+    session.run("python", "-m", "tests.faults.soak", *session.posargs)
+
+
+@nox.session
 def audit(session: nox.Session) -> None:
     """Known vulnerabilities in the dependencies (pip-audit)."""
     session.install("-e", ".[cli]", "pip-audit>=2.7")
