@@ -97,7 +97,7 @@ def contract(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """The whole fault harness: matrix, gateways, kills (under fifteen minutes; needs nginx and haproxy, see CONTRIBUTING)."""
+    """The whole fault harness: matrix, gateways, 200 kills (under fifteen minutes; needs nginx and haproxy)."""
     session.install("-e", EVERYTHING)
     # Long parts of their own have limits of their own: 200 kills take minutes.
     session.run(
@@ -108,7 +108,7 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Virtual days with one long watch, tokens expiring, the service restarting: memory and open files flat (20 minutes)."""
+    """Virtual days through one watch, tokens expiring, the service restarting: memory and files flat (20 minutes)."""
     session.install("-e", EVERYTHING)
     session.run("python", "-m", "tests.faults.soak", *session.posargs)
 
