@@ -9,11 +9,13 @@ from asyncbackups import (
     AmbiguousCreateError,
     ApiError,
     BackupCreated,
+    BackupDeleted,
     BackupFailed,
     BackupGone,
     BackupsError,
     BackupSucceeded,
     CreateFailed,
+    DeleteFailed,
     Event,
     FinalEvent,
     WatchExpired,
@@ -22,15 +24,18 @@ from asyncbackups import (
 )
 from asyncbackups.cli.text import took
 
-__all__ = ["as_json", "as_text", "name_of"]
+__all__ = ["Told", "as_json", "as_text", "error_json", "name_of"]
+
+Told = Event | BackupDeleted | DeleteFailed
+"""Everything that a command may tell."""
 
 
-def name_of(event: Event) -> str:
+def name_of(event: Told) -> str:
     """Return an event's name in JSON, for instance "backup_succeeded"."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
 
 
-def as_json(event: Event) -> dict[str, Any]:
+def as_json(event: Told) -> dict[str, Any]:
     """Return an event as plain JSON values; backups in it have the API's own field names."""
     about: dict[str, Any] = {"event": name_of(event)}
     if isinstance(event, CreateFailed):
@@ -39,15 +44,19 @@ def as_json(event: Event) -> dict[str, Any]:
         planet = None if event.planet is None else event.planet.planet
         about |= {"star_system": event.ref.star_system, "planet": planet, "backup_id": event.ref.backup_id}
     about |= {"elapsed": round(event.elapsed, 3), "polls": event.polls}
+    if event.id is not None:
+        about["id"] = event.id
     return about | _particulars(event)
 
 
-def _particulars(event: Event) -> dict[str, Any]:
+def _particulars(event: Told) -> dict[str, Any]:
     match event:
-        case CreateFailed():
-            return {"error": _error(event.error)}
+        case BackupDeleted():
+            return {}
+        case CreateFailed() | DeleteFailed():
+            return {"error": error_json(event.error)}
         case WatchFailed():
-            return {"error": _error(event.error), "backup": _backup(event)}
+            return {"error": error_json(event.error), "backup": _backup(event)}
         case BackupCreated():
             found = {"adopted": event.adopted, "possible_duplicate": event.possible_duplicate}
             return {**found, "backup": _backup(event)}
@@ -59,7 +68,8 @@ def _backup(event: FinalEvent | BackupCreated) -> Any:
     return None if event.backup is None else plain(event.backup)
 
 
-def _error(error: BackupsError) -> dict[str, Any]:
+def error_json(error: BackupsError) -> dict[str, Any]:
+    """Return an error as plain JSON values."""
     told: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, ApiError):
         told["status"] = error.status
@@ -68,10 +78,14 @@ def _error(error: BackupsError) -> dict[str, Any]:
     return told
 
 
-def as_text(event: Event) -> str:
+def as_text(event: Told) -> str:
     """Return an event as a line for people."""
     if isinstance(event, CreateFailed):
         return f"{event.planet}: {_why_not_created(event)}"
+    if isinstance(event, DeleteFailed):
+        return f"{event.ref}: not deleted: {event.error}"
+    if isinstance(event, BackupDeleted):
+        return f"{event.ref} is deleted"
     about = f"{event.ref}" if event.planet is None else f"{event.planet}: backup {event.ref.backup_id}"
     return f"{about} {_what(event)}"
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from asyncbackups import (
     ApiError,
     BackupCreated,
+    BackupDeleted,
     BackupFailed,
     BackupFailedError,
     BackupGone,
@@ -16,12 +17,13 @@ from asyncbackups import (
     BackupSucceeded,
     ConfigurationError,
     CreateFailed,
-    Event,
+    DeleteFailed,
     JournalError,
     WatchExpired,
     WatchExpiredError,
     WatchFailed,
 )
+from asyncbackups.cli.events import Told
 
 __all__ = ["ExitStatus", "exit_status"]
 
@@ -33,7 +35,7 @@ class ExitStatus(enum.IntEnum):
     FAILED = 1
     """A backup failed or could not be created; what was asked for does not exist."""
     USAGE = 2
-    """Wrong usage or configuration; nothing was sent."""
+    """Wrong usage or configuration, and nothing was sent; or a journal that could no longer be written."""
     DEADLINE = 3
     """A deadline of ours passed."""
     UNCHECKED = 4
@@ -45,7 +47,7 @@ class ExitStatus(enum.IntEnum):
 _REFUSED = frozenset({400, 404, 405, 409, 422})
 
 
-def exit_status(happened: Iterable[Event | BaseException]) -> ExitStatus:
+def exit_status(happened: Iterable[Told | BaseException]) -> ExitStatus:
     """Return the status that stands for everything that happened.
 
     Args:
@@ -54,23 +56,23 @@ def exit_status(happened: Iterable[Event | BaseException]) -> ExitStatus:
     return max(map(_status_of, happened), default=ExitStatus.OK)
 
 
-def _status_of(one: Event | BaseException) -> ExitStatus:
+def _status_of(one: Told | BaseException) -> ExitStatus:
     match one:
-        case BackupCreated() | BackupSucceeded():
+        case BackupCreated() | BackupSucceeded() | BackupDeleted():
             return ExitStatus.OK
         case BackupFailed() | BackupGone() | BackupFailedError() | BackupGoneError():
             return ExitStatus.FAILED
         case WatchExpired() | WatchExpiredError():
             return ExitStatus.DEADLINE
-        case CreateFailed():
-            return _not_created(one)
+        case CreateFailed() | DeleteFailed():
+            return _not_done(one)
         case WatchFailed():
             return ExitStatus.UNCHECKED
         case _:
             return _raised(one)
 
 
-def _not_created(event: CreateFailed) -> ExitStatus:
+def _not_done(event: CreateFailed | DeleteFailed) -> ExitStatus:
     status = _raised(event.error)
     # A target that is wrong is one that could not be created; the command itself was used rightly.
     return ExitStatus.FAILED if status is ExitStatus.USAGE else status

@@ -1,4 +1,4 @@
-"""The targets of a bulk run: from a file, standard input or arguments; all are checked before anything is created."""
+"""Many planets or backups: from a file, standard input or arguments; all are checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from asyncbackups import ConfigurationError, PlanetRef
+from asyncbackups import BackupRef, ConfigurationError, PlanetRef
 
-__all__ = ["parse_lines", "read_targets", "unique"]
+__all__ = ["are_in_file", "parse_lines", "read_refs", "read_targets", "unique"]
 
 # A "#" inside a word belongs to the word.
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 
-Located = tuple[PlanetRef, str]
-"""A planet, and where it was written."""
+_Named = TypeVar("_Named", PlanetRef, BackupRef)
 
 
 def read_targets(arguments: Sequence[str]) -> list[PlanetRef]:
-    """Read all targets. The first argument may be a file, or ``-`` for standard input.
+    """Read planets. The first argument may be a file, or ``-`` for standard input.
 
     Args:
         arguments: As given on the command line.
@@ -27,22 +27,36 @@ def read_targets(arguments: Sequence[str]) -> list[PlanetRef]:
     Raises:
         ConfigurationError: If there is none, one is malformed (the message has its line), or one is there twice.
     """
-    first, *rest = arguments
-    found: list[Located] = []
-    if first == "-" or _readable(first):
-        found.extend(_read(first))
-    else:
-        found.append((_parse_first(first), f"argument {first!r}"))
-    found.extend((PlanetRef.parse(argument), f"argument {argument!r}") for argument in rest)
-    return unique(found)
+    return unique(_located(arguments, PlanetRef))
 
 
-def parse_lines(text: str, source: str) -> Iterator[Located]:
-    """Read one planet from each line; blank lines and comments (``#``) are left out.
+def read_refs(arguments: Sequence[str]) -> list[BackupRef]:
+    """Read backups, in the same ways.
+
+    Args:
+        arguments: As given on the command line.
+
+    Raises:
+        ConfigurationError: If there is none, one is malformed (the message has its line), or one is there twice.
+    """
+    return unique(_located(arguments, BackupRef))
+
+
+def are_in_file(argument: str) -> bool:
+    """Return whether a first argument stands for standard input, or for what can be read under its name.
+
+    That may be a pipe, too, as the shell's ``<(...)`` makes one.
+    """
+    return argument == "-" or (Path(argument).exists() and not Path(argument).is_dir())
+
+
+def parse_lines(text: str, source: str, kind: type[_Named]) -> Iterator[tuple[_Named, str]]:
+    """Read one planet or backup from each line, with where it is; blank lines and comments (``#``) are left out.
 
     Args:
         text: All lines.
         source: What they are called in messages.
+        kind: What they name.
 
     Raises:
         ConfigurationError: If a line is malformed.
@@ -52,47 +66,53 @@ def parse_lines(text: str, source: str) -> Iterator[Located]:
         if not written:
             continue
         try:
-            planet = PlanetRef.parse(written)
+            named = kind.parse(written)
         except ConfigurationError as exc:
             raise ConfigurationError(f"{source}, line {number}: {exc}") from exc
-        yield planet, f"{source}, line {number}"
+        yield named, f"{source}, line {number}"
 
 
-def unique(found: Iterable[Located]) -> list[PlanetRef]:
-    """Return the planets, of which none may be there twice: it would get two backups, or a surprise.
+def unique(found: Iterable[tuple[_Named, str]]) -> list[_Named]:
+    """Return what was found, of which nothing may be there twice: a planet would get two backups, or a surprise.
 
     Raises:
-        ConfigurationError: If one is; the message says where both are.
+        ConfigurationError: If something is; the message says where both are.
     """
-    seen: dict[PlanetRef, str] = {}
-    for planet, where in found:
-        if planet in seen:
-            raise ConfigurationError(f"{planet} is there twice: {seen[planet]}, and {where}")
-        seen[planet] = where
+    seen: dict[_Named, str] = {}
+    for named, where in found:
+        if named in seen:
+            raise ConfigurationError(f"{named} is there twice: {seen[named]}, and {where}")
+        seen[named] = where
     return list(seen)
 
 
-def _readable(name: str) -> bool:
-    """Whether there is something to read under a name: also a pipe, as the shell's ``<(...)`` makes one."""
-    return Path(name).exists() and not Path(name).is_dir()
+def _located(arguments: Sequence[str], kind: type[_Named]) -> Iterator[tuple[_Named, str]]:
+    first, *rest = arguments
+    if are_in_file(first):
+        yield from _read(first, kind)
+    else:
+        yield _parse_first(first, kind), f"argument {first!r}"
+    for argument in rest:
+        yield kind.parse(argument), f"argument {argument!r}"
 
 
-def _parse_first(argument: str) -> PlanetRef:
+def _parse_first(argument: str, kind: type[_Named]) -> _Named:
     try:
-        return PlanetRef.parse(argument)
+        return kind.parse(argument)
     except ConfigurationError as exc:
         raise ConfigurationError(f"no such file: {argument!r}; and {exc}") from exc
 
 
-def _read(name: str) -> list[Located]:
+def _read(name: str, kind: type[_Named]) -> list[tuple[_Named, str]]:
     source = "standard input" if name == "-" else name
     try:
         raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as exc:
         raise ConfigurationError(f"{source}: {exc.strerror}") from exc
-    found = list(parse_lines(_decode(raw, source), source))
+    found = list(parse_lines(_decode(raw, source), source, kind))
     if not found:
-        raise ConfigurationError(f"{source}: there is no target in it (one star_system/planet per line)")
+        form = "star_system/planet" if kind is PlanetRef else "star_system/backup_id"
+        raise ConfigurationError(f"{source}: there is no target in it (one {form} per line)")
     return found
 
 

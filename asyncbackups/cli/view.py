@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
-from asyncbackups import Event
+from asyncbackups.cli.events import Told
 
 __all__ = ["View"]
 
@@ -21,7 +21,7 @@ class View:
     ) -> None:
         """Stop showing."""
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: Told) -> None:
         """Show an event."""
 
     def end(self, report: dict[str, Any], lines: list[str]) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from asyncbackups import BackupCreated, BackupSucceeded, Event
-from asyncbackups.cli.events import as_json, as_text
+from asyncbackups import BackupCreated, BackupSucceeded
+from asyncbackups.cli.events import Told, as_json, as_text
 from asyncbackups.cli.output import print_json, silence_output
 from asyncbackups.cli.tally import Tally
 from asyncbackups.cli.text import say
@@ -29,7 +29,7 @@ class JsonView(View):
         self._unread = unread
         self._broken = False
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: Told) -> None:
         """Print an event."""
         self._print(as_json(event))
 
@@ -62,7 +62,7 @@ class LinesView(View):
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: Told) -> None:
         """Write an event."""
         if not (self._quiet and isinstance(event, BackupCreated | BackupSucceeded)):
             say(as_text(event))
@@ -90,7 +90,7 @@ class Views(View):
         for view in reversed(self._views):
             view.__exit__(kind, exc, traceback)
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: Told) -> None:
         """Show an event everywhere."""
         for view in self._views:
             view.tell(event)

@@ -11,17 +11,18 @@ from asyncbackups import (
     AuthenticationError,
     Backup,
     BackupCreated,
+    BackupDeleted,
     BackupFailed,
     BackupGone,
     BackupRef,
     BackupSucceeded,
     CreateFailed,
-    Event,
+    DeleteFailed,
     PlanetRef,
     WatchExpired,
     WatchFailed,
 )
-from asyncbackups.cli.events import as_json, as_text
+from asyncbackups.cli.events import Told, as_json, as_text
 
 PLANET = PlanetRef("alpha", "prod")
 REF = BackupRef("alpha", 7)
@@ -30,7 +31,7 @@ KNOWN = {"ref": REF, "planet": PLANET, "elapsed": 2.5, "polls": 3}
 NO_TOKEN = AuthenticationError(status=401)
 LOST = AmbiguousCreateError("no answer", planet=PLANET, candidates=[BACKUP])
 
-EVENTS: list[tuple[Event, str, str]] = [
+EVENTS: list[tuple[Told, str, str]] = [
     (BackupCreated(backup=BACKUP, **KNOWN), "backup_created", "alpha/prod: backup 7 created"),
     (
         BackupCreated(backup=BACKUP, adopted="time", possible_duplicate=True, **KNOWN),
@@ -66,11 +67,13 @@ EVENTS: list[tuple[Event, str, str]] = [
         "create_failed",
         str(LOST),
     ),
+    (BackupDeleted(ref=REF), "backup_deleted", "alpha/7 is deleted"),
+    (DeleteFailed(ref=REF, error=NO_TOKEN), "delete_failed", f"alpha/7: not deleted: {NO_TOKEN}"),
 ]
 
 
 @pytest.mark.parametrize(("event", "name", "text"), EVENTS)
-def test_events_for_programs_and_people(event: Event, name: str, text: str) -> None:
+def test_events_for_programs_and_people(event: Told, name: str, text: str) -> None:
     """Each event has its name, the same first members, and a line."""
     told = json.loads(json.dumps(as_json(event)))
     assert list(told)[:6] == ["event", "star_system", "planet", "backup_id", "elapsed", "polls"]
@@ -85,6 +88,13 @@ def test_backups_have_the_names_of_the_api() -> None:
     assert told["backup"]["new"] == [1]
     assert (told["planet"], told["backup_id"], told["elapsed"], told["polls"]) == ("prod", 7, 2.5, 3)
     assert as_json(WatchExpired(ref=REF))["backup"] is None
+
+
+def test_events_of_a_journal_have_their_number() -> None:
+    """By it a program knows an event that is told again; without a journal there is none."""
+    assert as_json(BackupSucceeded(backup=BACKUP, id=12, **KNOWN))["id"] == 12
+    assert as_json(CreateFailed(planet=PLANET, error=NO_TOKEN, id=13))["id"] == 13
+    assert "id" not in as_json(BackupSucceeded(backup=BACKUP, **KNOWN))
 
 
 def test_errors_say_what_they_are() -> None:

@@ -21,7 +21,7 @@ def written(path: Path, content: str | bytes) -> str:
 def test_lines_comments_and_blanks() -> None:
     """Comments, blank lines, spaces and line ends of other systems are left out; a # inside a name is a part of it."""
     text = "# all of them\nalpha/prod\r\n\n  beta/test  # the other one\n\t# done\ngamma/a#b"
-    found = [str(planet) for planet, _ in parse_lines(text, "x")]
+    found = [str(planet) for planet, _ in parse_lines(text, "x", PlanetRef)]
     assert found == ["alpha/prod", "beta/test", "gamma/a#b"]
 
 

@@ -1,0 +1,132 @@
+"""The command `delete` with many backups."""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from asyncbackups.simulator import Fault, Gate, Respond, Simulator, Workload
+from tests.cli_program import Hosted, Program, finish, hosted, settings_of, start
+
+GONE = "old/999999"
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def served(gate: Gate) -> Iterator[tuple[Simulator, Hosted]]:
+    """Serve thirty old backups in each star system; deletes in "held" are done, and answered once a gate is open."""
+    faults = [
+        Fault(kind="delete", star_system="held", gate_after=gate),
+        Fault(Respond(403), kind="delete", star_system="closed"),
+    ]
+    with hosted(lambda: Simulator(workload=Workload(history=30), faults=faults)) as served:
+        yield served
+
+
+@pytest.fixture
+def run(
+    served: tuple[Simulator, Hosted], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Program:
+    """Return what runs commands, with the environment that leads to the simulator."""
+    for name, value in settings_of(served[0]).items():
+        monkeypatch.setenv(name, value)
+    return Program(capsys)
+
+
+def names(run: Program, star_system: str) -> list[str]:
+    return [line.partition("\t")[0] for line in run("list", star_system).out.splitlines()[1:]]
+
+
+def test_many_have_an_event_each_and_a_report(run: Program) -> None:
+    """JSON tells of each, and sums up; what does not exist is 1, unless that is fine."""
+    old = names(run, "old")
+    ended = run("delete", *old[:3], GONE, "--json")
+    *events, report = ended.json
+    assert (ended.status, ended.err) == (1, "")
+    assert {f"{event['star_system']}/{event['backup_id']}": event["event"] for event in events} == {
+        **dict.fromkeys(old[:3], "backup_deleted"),
+        GONE: "delete_failed",
+    }
+    (failed,) = [event for event in events if event["event"] == "delete_failed"]
+    assert (failed["planet"], failed["error"]["type"], failed["error"]["status"]) == (None, "NotFoundError", 404)
+    assert {**report, "seconds": 0} == {
+        "event": "report",
+        "backups": 4,
+        "deleted": 3,
+        "delete_failed": 1,
+        "left": 0,
+        "requests": {"delete": 4},
+        "seconds": 0,
+        "interrupted": False,
+        "exit_status": 1,
+    }
+    assert names(run, "old") == old[3:]
+    fine = run("delete", GONE, old[3], "--missing-ok", "--json")
+    assert (fine.status, fine.json[-1]["deleted"]) == (0, 2)
+
+
+def test_lines_for_people(run: Program) -> None:
+    """Without --json stdout stays empty, and what may not be deleted is 4."""
+    ended = run("delete", "old/1", "closed/1", "--concurrency", "1")
+    assert (ended.status, ended.out) == (4, "")
+    first, second, last = ended.err.splitlines()
+    assert first == "old/1 is deleted"
+    assert second.startswith("closed/1: not deleted: ")
+    assert last.startswith("1 backup deleted, 1 not deleted; ")
+
+
+def test_a_list_goes_through_a_pipe(run: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Backups may come from standard input or a file, one per line, also a single one."""
+    old = names(run, "old")
+    text = "\n".join(old[:2]).encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert run("delete", "-", "--json").json[-1]["deleted"] == 2
+    file = tmp_path / "backups"
+    file.write_text(f"# the next one\n{old[2]}\n")
+    assert run("delete", str(file), "--json").json[-1]["deleted"] == 1
+    assert names(run, "old") == old[3:]
+
+
+@pytest.mark.parametrize(
+    ("backups", "message"),
+    [
+        (["old/1", "old"], "a backup is written star_system/backup_id, with a whole number, not 'old'"),
+        (["old/1", "old/1"], "old/1 is there twice"),
+        (["no-such-file", "old/1"], "no such file: 'no-such-file'"),
+        (["old/one"], "a backup is written star_system/backup_id"),
+    ],
+)
+def test_what_is_malformed_deletes_nothing(
+    run: Program, served: tuple[Simulator, Hosted], backups: list[str], message: str
+) -> None:
+    """Everything is checked before anything is deleted."""
+    ended = run("delete", *backups)
+    assert (ended.status, ended.out) == (2, "")
+    assert message in ended.error
+    assert served[0].counts.total == 0
+
+
+def test_interrupt_waits_for_deletes_under_way(served: tuple[Simulator, Hosted], gate: Gate) -> None:
+    """What was begun is told; what was not begun is left, and counted."""
+    simulator, host = served
+    process = start("delete", "held/1", "held/2", "held/3", "--concurrency", "1", settings=settings_of(simulator))
+    host.wait(gate.arrived)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert "waiting for the answers to 1 delete under way" in process.stderr.readline()
+    host.call(gate.open)
+    ended = finish(process)
+    assert ended.status == 130
+    told, counts, left = ended.err.splitlines()
+    assert told == "held/1 is deleted"
+    assert counts.startswith("1 backup deleted; ")
+    assert left == "interrupted: 2 backups are left; to go on: the same command, with --missing-ok"
