@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import attrs
 import pytest
 
-from asyncbackups import PollingPolicy
+from asyncbackups import CreatePolicy, PollingPolicy
 from asyncbackups.cli import connection, main
 from asyncbackups.simulator import Simulator
 
@@ -26,12 +26,14 @@ ROOT = Path(__file__).parent.parent
 PROGRAM = (sys.executable, "-m", "asyncbackups")
 FAST = PollingPolicy().sped_up(200)
 """For simulators in which nothing takes long: else each test would wait five seconds for the first poll."""
+SETTLED = CreatePolicy(settle=0.2)
+"""For the same: else a create that never left would be looked for for a minute before it is sent."""
 FAST_PROGRAM = """\
 import sys
 from asyncbackups.__main__ import main
 from asyncbackups.cli import connection
-from tests.cli_program import FAST
-connection.CLIENT["polling"] = FAST
+from tests.cli_program import FAST, SETTLED
+connection.CLIENT.update(polling=FAST, creating=SETTLED)
 sys.exit(main())
 """
 NO_SETTINGS: Mapping[str, str] = {}
@@ -70,6 +72,7 @@ class Program:
         try:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setitem(connection.CLIENT, "polling", FAST)
+                patch.setitem(connection.CLIENT, "creating", SETTLED)
                 status = main(arguments)
         finally:
             log.handlers[:] = handlers

@@ -15,7 +15,9 @@ from asyncbackups.cli.commands.demo import demo
 from asyncbackups.cli.commands.get import get
 from asyncbackups.cli.commands.health import health
 from asyncbackups.cli.commands.list_ import list_
+from asyncbackups.cli.commands.resume import resume
 from asyncbackups.cli.commands.simulate import simulate
+from asyncbackups.cli.commands.status import status
 from asyncbackups.cli.commands.wait import wait
 from asyncbackups.cli.exits import ExitStatus
 from asyncbackups.cli.logs import show_logs
@@ -55,7 +57,7 @@ def _program(
         raise typer.Exit(ExitStatus.USAGE)
 
 
-for _command in (demo, simulate, create, get, list_, delete, wait, bulk, health):
+for _command in (demo, simulate, create, get, list_, delete, wait, bulk, resume, status, health):
     app.command(_command.__name__.rstrip("_"))(_command)
 
 
@@ -71,13 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     program = typer.main.get_command(app)
     given = None if arguments is None else list(arguments)
     try:
-        status = program.main(args=given, prog_name=_NAME, standalone_mode=False)
+        ended = program.main(args=given, prog_name=_NAME, standalone_mode=False)
     except _UsageError as exc:
         say(f"{_NAME}: {cast(typer.BadParameter, exc).format_message()} (see {_NAME} --help)")
         return ExitStatus.USAGE
     except (typer.Abort, KeyboardInterrupt):
         return ExitStatus.INTERRUPTED
-    return int(status or ExitStatus.OK)
+    return int(ended or ExitStatus.OK)
 
 
 def _version() -> str:

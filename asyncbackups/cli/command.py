@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import attrs
 import typer
 
-from asyncbackups import BackupsError
+from asyncbackups import BackupsError, JournalError
 from asyncbackups.cli.exits import ExitStatus, exit_status
 from asyncbackups.cli.logs import show_logs
 from asyncbackups.cli.output import flush_output, silence_output
@@ -18,6 +18,7 @@ from asyncbackups.cli.text import say
 
 __all__ = ["Options", "command"]
 
+_NAMED = 20
 _Main = Callable[..., Coroutine[Any, Any, ExitStatus]]
 _VERBOSE = inspect.Parameter(
     "verbose",
@@ -93,5 +94,14 @@ def _run(main: _Main, groups: Mapping[str, Callable[..., Any]], values: dict[str
         return exit_status([exc])
     except BackupsError as exc:
         say(f"asyncbackups: {exc}")
+        if isinstance(exc, JournalError) and exc.created:
+            say(_named(exc))
         return exit_status([exc])
     return status
+
+
+def _named(error: JournalError) -> str:
+    """Name backups of a journal that cannot be gone on with: nothing else may know of them."""
+    names = " ".join(map(str, error.created[:_NAMED]))
+    more = len(error.created) - _NAMED
+    return f"created: {names}" + (f", and {more} more, which `asyncbackups status --json` lists" if more > 0 else "")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
-from asyncbackups.cli.exits import ExitStatus
+from asyncbackups import BackupsError
+from asyncbackups.cli.events import error_json
+from asyncbackups.cli.exits import ExitStatus, exit_status
 from asyncbackups.cli.tally import Counts, Tally
 from asyncbackups.cli.text import counted, took
 
@@ -25,6 +28,8 @@ class Ending:
         targets: How many planets were to get a backup; None where nothing was to be created.
         interrupted: Whether it was left before its end.
         outlived: Whether backups go on after the command; those of a simulator that ends with it do not.
+        journal: The file that remembers the run, or None.
+        error: Why nothing more was begun: the journal cannot be written any more; None where all is well.
     """
 
     tally: Tally
@@ -33,11 +38,15 @@ class Ending:
     targets: int | None = None
     interrupted: bool = False
     outlived: bool = True
+    journal: str | None = None
+    error: BackupsError | None = None
 
     @property
     def status(self) -> ExitStatus:
         """The exit status."""
-        return ExitStatus.INTERRUPTED if self.interrupted else self.tally.status
+        if self.interrupted:
+            return ExitStatus.INTERRUPTED
+        return self.tally.status if self.error is None else max(self.tally.status, exit_status([self.error]))
 
     def as_json(self) -> dict[str, Any]:
         """Return the report, the last line of a run."""
@@ -45,6 +54,8 @@ class Ending:
         creating: dict[str, Any] = {}
         if self.targets is not None:
             creating = {"planets": self.targets, "not_started": self._not_started(total)}
+        if self.journal is not None:
+            creating["journal"] = self.journal
         return {
             "event": "report",
             **creating,
@@ -55,6 +66,7 @@ class Ending:
             "requests": dict(self.requests),
             "seconds": round(self.seconds, 3),
             "interrupted": self.interrupted,
+            **({} if self.error is None else {"error": error_json(self.error)}),
             "exit_status": int(self.status),
         }
 
@@ -77,20 +89,27 @@ class Ending:
         return f"{', '.join(told)}; {took(self.seconds)}; {requests_text(self.requests)}"
 
     def _left(self) -> list[str]:
-        if not self.interrupted:
+        lines = [] if self.error is None else [str(self.error)]
+        if self.interrupted:
+            lines.append(f"interrupted: {self._running()}")
+        if not lines:
             return []
-        lines = [f"interrupted: {self._running()}"]
         if left := self._not_started(self.tally.total):
             lines.append(f"{counted(left, 'planet was', 'planets were')} not begun with")
+        if self.journal is not None:
+            lines.append(f"to go on: asyncbackups resume {shlex.quote(self.journal)}")
         return lines
 
     def _running(self) -> str:
-        running = list(self.tally.in_flight)  # all are named: on a terminal nothing else has named them
+        running = list(self.tally.in_flight)
         if not running:
             return "no backup that we know of is still running"
         made = "watched" if self.targets is None else "created"
         still = f"{counted(len(running), 'backup')} {made} and still running"
-        return f"{still}; to go on waiting: asyncbackups wait {' '.join(map(str, running))}" if self.outlived else still
+        if self.journal is not None or not self.outlived:
+            return still
+        # All are named: on a terminal nothing else has named them.
+        return f"{still}; to go on waiting: asyncbackups wait {' '.join(map(str, running))}"
 
     def _not_started(self, total: Counts) -> int:
         return max(0, (self.targets or 0) - total.created - total.create_failed)

@@ -122,7 +122,7 @@ def translated(path: Path) -> Iterator[None]:
 
 def failed(path: Path, cause: BaseException, created: tuple[BackupRef, ...]) -> JournalError:
     """Build the error that says what is wrong with a journal."""
-    known = f"; it names {len(created)} backup(s) that were created, see this error's `created`" if created else ""
+    known = f"; it names {len(created)} backup(s) that were created" if created else ""
     return JournalError(f"the journal {path} {_reason(cause)}{known}", path=str(path), created=created)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from asyncbackups.cli.arguments import Concurrency, Deadline, Json
 from asyncbackups.cli.command import command
 from asyncbackups.cli.connection import Where
 from asyncbackups.cli.creating import BulkShow
+from asyncbackups.cli.earlier import status_if_any, tell_where_it_stands
 from asyncbackups.cli.exits import ExitStatus
 from asyncbackups.cli.spec import Spec
 from asyncbackups.cli.targets import read_targets
@@ -25,6 +27,14 @@ _Targets = Annotated[
         show_default=False,
     ),
 ]
+_Journal = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="A file that remembers the run: the same command, or `resume`, goes on with it, however this one ends.",
+        show_default=False,
+    ),
+]
 
 
 @command
@@ -32,6 +42,7 @@ async def bulk(
     targets: _Targets,
     spec: Spec,
     where: Where,
+    journal: _Journal = None,
     deadline: Deadline = "24h",
     concurrency: Concurrency = 8,
     json: Json = False,
@@ -39,10 +50,20 @@ async def bulk(
     """Create a backup of each of many planets, and wait until all have ended."""
     seconds = parse_duration(deadline, "--deadline")
     planets = read_targets(targets)
-    show = BulkShow(planets, title=f"backups of {counted(len(planets), 'planet')}", json=json)
+    earlier = None if journal is None else await status_if_any(journal)
+    show = BulkShow(
+        len(planets),
+        title=f"backups of {counted(len(planets), 'planet')}",
+        json=json,
+        journal=journal,
+        acknowledged=earlier.acknowledged if earlier else 0,
+    )
     async with where.client() as client:
-        ending, view = await show.run(
-            lambda feed: client.bulk_create(feed, spec, concurrency=concurrency, deadline=seconds)
-        )
+        # From the beginning, because what earlier processes have told counts, too.
+        since = None if journal is None else 0
+        run = client.bulk_create(planets, spec, concurrency=concurrency, deadline=seconds, journal=journal, since=since)
+        if earlier is not None and not json:
+            tell_where_it_stands(earlier)
+        ending, view = await show.run(run)
     view.end(ending.as_json(), ending.as_lines())
     return ending.status

@@ -43,7 +43,7 @@ async def demo(
     polling = PollingPolicy().sped_up(speed)
     heard = _Heard(speed)
     show = BulkShow(
-        _targets(planets, star_systems),
+        planets,
         title=_title(planets, speed, seed),
         json=json,
         notice=heard.note,
@@ -61,7 +61,8 @@ async def demo(
             random=random.Random(seed),  # noqa: S311 - jitter, no cryptography
         ) as client,
     ):
-        ending, view = await show.run(lambda feed: client.bulk_create(feed, BackupSpec(), concurrency=concurrency))
+        targets = _targets(planets, star_systems)
+        ending, view = await show.run(client.bulk_create(targets, BackupSpec(), concurrency=concurrency))
     comparison = heard.beside(ending)
     report = ending.as_json()
     view.end({**report, "comparison": comparison.as_json()}, [*ending.as_lines(), *comparison.as_lines()])

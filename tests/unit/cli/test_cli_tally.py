@@ -10,6 +10,7 @@ from asyncbackups import (
     BackupSucceeded,
     ConnectError,
     CreateFailed,
+    JournalError,
     PlanetRef,
     WatchExpired,
 )
@@ -96,6 +97,28 @@ def test_report_of_a_wait_that_was_left() -> None:
     assert short_lived.as_lines()[1] == "interrupted: 1 backup created and still running"
     nothing = Ending(tally=Tally(), requests={}, seconds=0, targets=1, interrupted=True)
     assert nothing.as_lines()[1] == "interrupted: no backup that we know of is still running"
+
+
+def test_report_of_a_run_with_a_journal() -> None:
+    """Its journal goes on with it; the names of what is running are in there, too."""
+    kept = {"requests": {}, "seconds": 0, "targets": 9, "journal": "my run"}
+    left = Ending(tally=busy(), interrupted=True, **kept)
+    assert left.as_json()["journal"] == "my run"
+    assert left.as_lines()[1:] == [
+        "interrupted: 1 backup created and still running",
+        "4 planets were not begun with",
+        "to go on: asyncbackups resume 'my run'",
+    ]
+    full = JournalError("the journal my run cannot be used: disk is full")
+    broken = Ending(tally=Tally(), error=full, **kept)
+    assert broken.as_lines()[1:] == [
+        "the journal my run cannot be used: disk is full",
+        "9 planets were not begun with",
+        "to go on: asyncbackups resume 'my run'",
+    ]
+    assert (broken.status, Ending(tally=busy(), error=full, **kept).status) == (2, 4)
+    assert broken.as_json()["error"] == {"type": "JournalError", "message": str(full)}
+    assert "error" not in left.as_json()
 
 
 def test_what_a_sleeping_loop_asks() -> None:

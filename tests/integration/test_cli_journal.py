@@ -1,0 +1,326 @@
+"""The commands over a journal: bulk runs that are interrupted, killed, gone on with and looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from asyncbackups.cli import creating
+from asyncbackups.simulator import Fault, Fixed, Gate, PlanetProfile, Respond, Simulator, Workload
+from tests.cli_program import Ended, Hosted, Program, finish, hosted, settings_of, start
+
+PLANETS = ["a/one", "a/two", "b/held", "b/never", "b/last"]
+WORKLOAD = Workload(duration=Fixed(0.0), planets={"broken": PlanetProfile(failure_share=1)})
+
+
+@attrs.frozen
+class World:
+    """A service that answers no create of the planet "held" until its gate is opened."""
+
+    simulator: Simulator
+    host: Hosted
+    gate: Gate
+    run: Program
+    journal: Path
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return start(*arguments, settings=settings_of(self.simulator))
+
+    def bulk(self, *arguments: str) -> list[str]:
+        return ["bulk", *PLANETS, "--journal", str(self.journal), "--concurrency", "1", *arguments]
+
+    def until_held(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a bulk run, and let it go on until the answer to a create is awaited that was done."""
+        process = self.start(*self.bulk(*arguments))
+        self.host.wait(self.gate.arrived)
+        return process
+
+    def release(self) -> None:
+        self.host.call(self.gate.open)
+
+    def each_once(self) -> bool:
+        return dict(self.simulator.creates) == {tuple(planet.split("/")): 1 for planet in PLANETS}
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[World]:
+    """Serve a world in which backups end at once, for commands in this process and in others."""
+    gate = Gate()
+    faults = [
+        Fault(kind="create", planet="held", gate_after=gate),
+        Fault(Respond(403), kind="create", planet="forbidden"),
+    ]
+    with hosted(lambda: Simulator(workload=WORKLOAD, faults=faults)) as (simulator, host):
+        for name, value in settings_of(simulator).items():
+            monkeypatch.setenv(name, value)
+        yield World(simulator, host, gate, Program(capsys), tmp_path / "run journal")
+
+
+def events(*ended: Ended) -> dict[int, dict[str, Any]]:
+    """Return all events by their ids: one that is told again is the same one."""
+    found: dict[int, dict[str, Any]] = {}
+    for one in ended:
+        for line in one.out.splitlines():
+            event = json.loads(line)
+            if "id" in event:
+                assert found.setdefault(event["id"], event) == event
+    return found
+
+
+def test_an_interrupted_run_is_resumed(world: World) -> None:
+    """Ctrl-C begins no more creates and says how to go on; `resume` does the rest, and reports of the whole."""
+    process = world.until_held("--json")
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert "waiting for the answers to 1 create under way" in process.stderr.readline()
+    world.release()
+    first = finish(process)
+    assert (first.status, first.json[-1]["not_started"], first.json[-1]["created"]) == (130, 2, 3)
+    second = world.run("resume", str(world.journal), "--json")
+    assert (second.status, second.err) == (0, "")
+    report = second.json[-1]
+    assert {key: report[key] for key in ("planets", "created", "succeeded", "not_started", "in_flight")} == {
+        "planets": 5,
+        "created": 5,
+        "succeeded": 5,
+        "not_started": 0,
+        "in_flight": 0,
+    }
+    assert report["journal"] == str(world.journal)
+    told = Counter((event["event"], event["planet"]) for event in events(first, second).values())
+    names = [planet.partition("/")[2] for planet in PLANETS]
+    assert told == Counter((what, name) for what in ("backup_created", "backup_succeeded") for name in names)
+    assert world.each_once()
+
+
+def test_people_are_told_how_to_go_on(world: World) -> None:
+    """An interrupt names the command that goes on; that one says where it begins."""
+    process = world.until_held()
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr is not None
+    while "under way" not in process.stderr.readline():
+        pass
+    world.release()
+    ended = finish(process)
+    assert (ended.status, ended.out) == (130, "")
+    assert ended.err.splitlines()[-2:] == [
+        "2 planets were not begun with",
+        f"to go on: asyncbackups resume '{world.journal}'",
+    ]
+    again = world.run("resume", str(world.journal))
+    assert (again.status, again.out) == (0, "")
+    assert again.err.startswith(f"going on with {world.journal}: ")
+    assert again.err.splitlines()[-1].startswith("5 backups created, 5 succeeded; ")
+
+
+def test_killed_the_same_command_goes_on(world: World) -> None:
+    """After kill -9 in the middle of a create, the same command finds its backup and creates only the others."""
+    process = world.until_held("--json")
+    process.kill()
+    first = finish(process)
+    assert first.status == -signal.SIGKILL
+    world.release()
+    second = world.run(*world.bulk("--json"))
+    assert second.status == 0
+    adopted = [event for event in second.json[:-1] if event.get("adopted") == "marker"]
+    assert [event["planet"] for event in adopted] == ["held"]
+    assert (second.json[-1]["created"], second.json[-1]["succeeded"]) == (5, 5)
+    assert len(events(first, second)) == 10
+    assert world.each_once()
+    third = world.run(*world.bulk("--json"))
+    assert world.each_once()
+    assert (third.status, third.json[-1]["succeeded"], third.json[-1]["requests"]) == (0, 5, {})
+
+
+def test_a_second_interrupt_loses_nothing(world: World) -> None:
+    """Whoever does not wait for an answer is told of the unknown outcome; resuming finds it out."""
+    process = world.until_held("--json")
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    left = finish(process)
+    unknown = [event for event in left.json[:-1] if event["event"] == "create_failed"]
+    assert (left.status, [event["planet"] for event in unknown]) == (130, ["held"])
+    assert "id" not in unknown[0]
+    world.release()
+    again = world.run("resume", str(world.journal), "--json")
+    assert (again.status, again.json[-1]["succeeded"]) == (0, 5)
+    assert world.each_once()
+
+
+def test_the_status_is_that_of_the_whole_run(world: World) -> None:
+    """A resumed run tells nothing again, and exits as the run did: outcomes stand."""
+    arguments = ["bulk", "a/one", "a/broken", "a/forbidden", "--journal", str(world.journal), "--json"]
+    first = world.run(*arguments)
+    assert (first.status, len(first.json)) == (4, 6)
+    again = world.run("resume", str(world.journal), "--json")
+    (report,) = again.json
+    assert again.status == report["exit_status"] == 4
+    assert (report["created"], report["succeeded"], report["failed"], report["create_failed"]) == (2, 1, 1, 1)
+    assert report["in_flight"] == 0
+
+
+def test_another_run_is_refused(world: World) -> None:
+    """Other targets than the journal's are status 2, with the difference and what was created; nothing is sent."""
+    world.run("bulk", "a/one", "--journal", str(world.journal))
+    sent = world.simulator.counts.total
+    ended = world.run("bulk", "a/one", "a/new", "--journal", str(world.journal), "--json")
+    assert (ended.status, ended.out) == (2, "")
+    error, created = ended.err.splitlines()
+    assert "only here: a/new" in error
+    assert created == "created: a/1"
+    assert world.simulator.counts.total == sent
+
+
+def test_status_while_it_runs(world: World) -> None:
+    """It says who runs it and how far it is, without credentials, and a second run is refused."""
+    process = world.until_held("--json")
+    assert process.stdout is not None
+    told = [json.loads(process.stdout.readline()) for _ in range(4)]
+    assert [event["event"] for event in told].count("backup_succeeded") == 2
+    try:
+        (status,) = world.run("status", str(world.journal), "--json").json
+        people = world.run("status", str(world.journal))
+        refused = world.run("resume", str(world.journal))
+    finally:
+        process.kill()
+        finish(process)
+    assert status["holder"]["pid"] == process.pid
+    assert (status["finished"], status["listed"], status["planets"], status["tenant"]) == (False, True, 5, "example")
+    assert {state: number for state, number in status["states"].items() if number} == {
+        "succeeded": 2,
+        "creating": 1,
+        "waiting": 2,
+    }
+    assert status["star_systems"]["b"]["creating"] == 1
+    assert sorted(status["created"]) == ["a/1", "a/2"]
+    assert people.err.splitlines()[2].startswith(f"it is being run by process {process.pid} on ")
+    assert people.out.splitlines()[0] == (
+        "star system\tplanets\twaiting\tcreating\trunning\tsucceeded\tfailed\tgone\texpired\tunchecked\tcreate failed"
+    )
+    assert people.out.splitlines()[-1] == "all\t5\t2\t1\t0\t2\t0\t0\t0\t0\t0"
+    assert (refused.status, f"is being run by process {process.pid}" in refused.err) == (2, True)
+
+
+def test_status_needs_no_settings(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run that nobody runs, it says that it is finished, or how to go on."""
+    process = world.until_held()
+    process.kill()
+    finish(process)
+    world.release()
+    for name in settings_of(world.simulator):
+        monkeypatch.delenv(name)
+    ended = world.run("status", str(world.journal))
+    assert ended.status == 0
+    assert ended.err.splitlines()[2] == f"nobody runs it now; to go on: asyncbackups resume '{world.journal}'"
+    for name, value in settings_of(world.simulator).items():
+        monkeypatch.setenv(name, value)
+    world.run("resume", str(world.journal))
+    ended = world.run("status", str(world.journal))
+    assert ended.err.splitlines()[2] == "it is finished: every planet has its outcome"
+
+
+def newer(journal: Path) -> None:
+    """Make a journal one of a version to come."""
+    connection = sqlite3.connect(journal)
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+
+
+@pytest.mark.parametrize("command", ["status", "resume", "bulk"])
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (newer, "was written by a newer version of asyncbackups"),
+        (lambda path: os.truncate(path, path.stat().st_size // 2), "is damaged"),
+    ],
+    ids=["newer", "truncated"],
+)
+def test_a_journal_that_cannot_be_read_names_its_backups(world: World, command: str, damage: Any, said: str) -> None:
+    """The error is one line with status 2, and the backups that were created are told."""
+    planets = [f"a/p{number}" for number in range(30)]
+    world.run("bulk", *planets, "--journal", str(world.journal))
+    damage(world.journal)
+    sent = world.simulator.counts.total
+    ended = world.run(command, *(planets if command == "bulk" else []), *options(command, world.journal))
+    assert ended.status == 2
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+    assert world.simulator.counts.total == sent
+    if command == "status":
+        assert ended.error.startswith("asyncbackups: ")
+        assert set(ended.out.splitlines()) <= {f"a/{number}" for number in range(1, 31)} != set()
+        (told,) = world.run("status", str(world.journal), "--json").json
+        assert told["created"] == ended.out.splitlines()
+        assert told["error"]["type"] == "JournalError"
+    else:
+        assert ended.err.splitlines()[-1].startswith("created: a/1 a/2 ")
+
+
+def options(command: str, journal: Path) -> list[str]:
+    return ["--journal", str(journal)] if command == "bulk" else [str(journal)]
+
+
+@pytest.mark.parametrize("command", ["status", "resume"])
+def test_what_is_no_journal(world: World, command: str, tmp_path: Path) -> None:
+    """A file that is missing, another one and a directory are one line, with status 2."""
+    text = tmp_path / "text"
+    text.write_text("hello " * 1000)
+    for name, said in ((tmp_path / "none", "does not exist"), (text, "is not a journal"), (tmp_path, "is no file")):
+        ended = world.run(command, str(name))
+        assert (ended.status, ended.out) == (2, "")
+        assert said in ended.error
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_journal_without_targets(world: World) -> None:
+    """A process that was killed before it wrote its targets down leaves nothing to resume, and says what to do."""
+    world.run("bulk", "a/one", "--journal", str(world.journal))
+    connection = sqlite3.connect(world.journal)
+    connection.execute("DELETE FROM log WHERE kind <> 'begun'")
+    connection.commit()
+    connection.close()
+    ended = world.run("resume", str(world.journal))
+    assert ended.status == 2
+    assert "has no targets yet" in ended.error
+    assert world.run("bulk", "a/new", "--journal", str(world.journal)).status == 0
+
+
+def test_a_journal_that_can_no_longer_be_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was begun is watched to its end and told; then the report says what is left, and how to go on."""
+    begin = creating.BulkShow.run
+
+    async def with_a_full_disk(self: creating.BulkShow, run: Any) -> Any:
+        enter = run._ledger.open
+
+        async def opened(planets: Any) -> Any:
+            earlier = await enter(planets)
+            await run._ledger._connection.execute_fetchall("PRAGMA max_page_count=1")
+            return earlier
+
+        run._ledger.open = opened
+        return await begin(self, run)
+
+    planets = [f"a/p{number}" for number in range(300)]
+    with monkeypatch.context() as patch:
+        patch.setattr(creating.BulkShow, "run", with_a_full_disk)
+        ended = world.run("bulk", *planets, "--journal", str(world.journal), "--json")
+    report = ended.json[-1]
+    assert ended.status == report["exit_status"] == 2
+    assert "disk is full" in report["error"]["message"]
+    assert 0 < report["created"] == report["succeeded"] < 300
+    assert report["not_started"] == 300 - report["created"]
+    again = world.run("resume", str(world.journal))
+    assert again.status == 0
+    assert set(world.simulator.creates.values()) == {1}
