@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -229,6 +231,17 @@ def test_status_needs_no_settings(world: World, monkeypatch: pytest.MonkeyPatch)
     world.run("resume", str(world.journal))
     ended = world.run("status", str(world.journal))
     assert ended.err.splitlines()[2] == "it is finished: every planet has its outcome"
+
+
+def test_status_fits_a_terminal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, a table is framed, and has no columns for what there is none of."""
+    world.run("bulk", "a/one", "b/broken", "a/forbidden", "--journal", str(world.journal))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", world.run("status", str(world.journal)).out)
+    columns = [column.strip() for column in shown.splitlines()[1].split("┃")[1:-1]]
+    assert columns == ["star system", "planets", "waiting", "running", "succeeded", "failed", "create failed"]
+    assert "│ all         │ 3       │ 0       │ 0       │ 1         │ 1      │ 1             │" in shown
 
 
 def newer(journal: Path) -> None:

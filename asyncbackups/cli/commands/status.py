@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -19,6 +20,8 @@ from asyncbackups.cli.tables import print_table
 from asyncbackups.cli.text import counted, printable, say, stamp
 
 __all__ = ["status"]
+
+_ALWAYS = frozenset({TargetState.WAITING, TargetState.RUNNING, TargetState.SUCCEEDED, TargetState.FAILED})
 
 
 @command
@@ -37,7 +40,8 @@ async def status(
         return ExitStatus.OK
     for line in _as_lines(found):
         say(line)
-    print_table(("star system", "planets", *map(_words, TargetState)), list(_rows(found)))
+    states = _columns(found)
+    print_table(("star system", "planets", *map(_words, states)), list(_rows(found, states)))
     return ExitStatus.OK
 
 
@@ -93,9 +97,16 @@ def _as_lines(found: JournalStatus) -> Iterator[str]:
         yield f"nobody runs it now; to go on: asyncbackups resume {shlex.quote(found.path)}"
 
 
-def _rows(found: JournalStatus) -> Iterator[list[str]]:
+def _columns(found: JournalStatus) -> Sequence[TargetState]:
+    """Choose what is shown: everything to programs, to people what there is, because a terminal is not that wide."""
+    if not sys.stdout.isatty():
+        return tuple(TargetState)
+    return [state for state in TargetState if state in _ALWAYS or found.states[state]]
+
+
+def _rows(found: JournalStatus, shown: Sequence[TargetState]) -> Iterator[list[str]]:
     for name, states in [*found.star_systems.items(), ("all", found.states)]:
-        yield [name, str(sum(states.values())), *(str(states[state]) for state in TargetState)]
+        yield [name, str(sum(states.values())), *(str(states[state]) for state in shown)]
 
 
 def _words(state: TargetState) -> str:
