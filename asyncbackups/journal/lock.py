@@ -124,7 +124,7 @@ def _read(path: Path) -> Holder | None:
     try:
         raw = msgspec.json.decode(path.read_bytes())
         return Holder(pid=raw["pid"], host=raw["host"], since=datetime.fromisoformat(raw["since"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, msgspec.MsgspecError, ValueError, KeyError, TypeError):
         return None
 
 
