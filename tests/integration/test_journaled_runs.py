@@ -236,11 +236,14 @@ async def test_a_full_disk_in_the_middle(sim: Simulator, path: Path) -> None:
 
 async def test_a_closed_client_leaves_a_journal_to_go_on_with(sim: Simulator, path: Path) -> None:
     """A client that is closed under a run ends it here, not for good."""
+    gate = Gate()
+    sim.faults.append(Fault(kind="create", planet="p9", count=1, gate=gate))
     client = client_of(sim)
     await client.__aenter__()
     async with client.bulk_create(TARGETS, SPEC, journal=path) as run:
-        await anext(run)
+        await gate.arrived()
         await client.__aexit__(None, None, None)
+        gate.open()
         with pytest.raises(ClientClosedError, match=r"not open|is closed|was left"):
             await _to_the_end(run)
     async with client_of(sim) as again:

@@ -34,7 +34,7 @@ def judge(backups, *, looking=None, since=NOW, owned=(), examined=True):
 
 def test_a_marker_is_short_readable_and_always_the_same_for_a_key():
     """The same key and planet give the same marker; another key or planet another one."""
-    assert MARKER == marker_of(PLANET, "key")
+    assert marker_of(PLANET, "key") == MARKER
     assert len({MARKER, marker_of(PLANET, "other"), marker_of(PlanetRef("solar", "mars"), "key")}) == 3
     assert MARKER.startswith("[asyncbackups:")
     assert len(MARKER) == 31

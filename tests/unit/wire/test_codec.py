@@ -220,7 +220,7 @@ def test_what_is_too_deep_to_quote_is_still_a_protocol_error() -> None:
         b"\xef\xbb\xbf{}",
         b"[" * 100_000,
         b'{"a":' * 100_000,
-        b"[" * 5000 + b"]" * 5000,
+        b"[" * 100_000 + b"]" * 100_000,
         b"{} {}",
     ],
     ids=lambda body: repr(body[:12]),
