@@ -93,7 +93,7 @@ class BaseAddress:
 
     def __init__(self, url: URL) -> None:
         self._prefix = url.raw_path.rstrip("/")
-        self.url = url.with_path(self._prefix, encoded=True)
+        self.url: URL = url.with_path(self._prefix, encoded=True)
 
     def at(self, path: str) -> URL:
         """Return the address of a percent-encoded path below the base, or that of a link: a whole URL.

@@ -177,12 +177,12 @@ class ClientCredentials:
         scopes: str | Iterable[str],
         insecure_http: bool = False,
     ) -> None:
-        self.token_url = str(checked_url(token_url, "token_url", insecure_http=insecure_http))
-        self.client_id = not_blank(client_id, "client_id")
+        self.token_url: str = str(checked_url(token_url, "token_url", insecure_http=insecure_http))
+        self.client_id: str = not_blank(client_id, "client_id")
         if not isinstance(client_secret, str) or not client_secret.strip():
             raise ConfigurationError("client_secret must not be blank")
         self._client_secret = Secret(client_secret)
-        self.scopes = _scopes(scopes)
+        self.scopes: tuple[str, ...] = _scopes(scopes)
         self._users: list[tuple[FormSender, Clock]] = []
         self._lease: Lease | None = None
         self._not_before = -math.inf

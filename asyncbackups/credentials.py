@@ -33,8 +33,8 @@ class Credential:
     __slots__ = ("headers", "needle", "token")
 
     def __init__(self, token: str) -> None:
-        self.token = token
-        self.needle = token.encode()
+        self.token: str = token
+        self.needle: bytes = token.encode()
         self.headers: CIMultiDict[str] = CIMultiDict({"Authorization": f"Bearer {token}"} if token else {})
 
     def __repr__(self) -> str:

@@ -118,7 +118,7 @@ class JournalError(BackupsError):
     def __init__(self, message: str, *, path: str | None = None, created: Sequence[BackupRef] = ()) -> None:
         super().__init__(message)
         self.path = path
-        self.created = tuple(created)
+        self.created: tuple[BackupRef, ...] = tuple(created)
 
 
 class TransportError(BackupsError):
@@ -141,7 +141,7 @@ class TransportError(BackupsError):
         self.method = method
         self.url = url
         self.attempt = attempt
-        self.sent = self.sent_default if sent is None else sent
+        self.sent: bool = self.sent_default if sent is None else sent
 
 
 class ConnectError(TransportError):
@@ -231,7 +231,7 @@ class ApiError(BackupsError):
         self.status = status
         self.method = method
         self.url = url
-        self.headers = dict(headers or {})
+        self.headers: dict[str, str] = dict(headers or {})
         self.excerpt = excerpt
         self.attempt = attempt
         self.retry_after = retry_after
@@ -362,7 +362,7 @@ class AmbiguousCreateError(BackupsError):
             "List the planet's backups before you create it again."
         )
         self.planet = planet
-        self.candidates = tuple(candidates)
+        self.candidates: tuple[Backup, ...] = tuple(candidates)
 
 
 class WatchError(BackupsError):

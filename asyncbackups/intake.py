@@ -36,7 +36,7 @@ class Intake(Generic[_Item]):
         self._ended = asyncio.Event()
         self._stopped = False
         self.failure: Exception | None = None
-        self.under_way = 0
+        self.under_way: int = 0
 
     def stop(self) -> None:
         """Hand out nothing more."""

@@ -70,7 +70,7 @@ class Throttle:
         self._measured = 0.0
         self._count = 0
         self._window_start = -math.inf
-        self.limiting = per_second is not None
+        self.limiting: bool = per_second is not None
 
     def delay(self, now: float) -> float:
         """Return for how many seconds everything is to be silent because the server said so."""

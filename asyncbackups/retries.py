@@ -30,7 +30,7 @@ class RetryQuota:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self.available = float(capacity)
+        self.available: float = float(capacity)
 
     def take(self) -> bool:
         """Take one retry; False where there is none."""
@@ -59,7 +59,7 @@ class Retries:
     def __init__(self, policy: RetryPolicy, random: Random) -> None:
         self._policy = policy
         self._random = random
-        self.quota = RetryQuota(policy.quota)
+        self.quota: RetryQuota = RetryQuota(policy.quota)
 
     def delay(self, error: BackupsError, request: Request, *, attempt: int, attempts: int | None) -> float | None:
         """Return in how many seconds to send a request again, or None for never.

@@ -76,7 +76,7 @@ class Limited:
     __slots__ = ("_cancelling", "_expired", "_limit", "_task", "ends_at")
 
     def __init__(self, limit: TimeLimit, ends_at: float) -> None:
-        self.ends_at = ends_at
+        self.ends_at: float = ends_at
         self._limit = limit
         self._expired = False
 

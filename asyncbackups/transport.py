@@ -143,7 +143,7 @@ class Transport:
         self._time_limit = TimeLimit(timeouts.total, self._clock)
         self._session: aiohttp.ClientSession | None = None
         self._base_proxy: URL | None = None
-        self.pace = Pace(limits, longest_silence=retry.retry_after_maximum, clock=self._clock)
+        self.pace: Pace = Pace(limits, longest_silence=retry.retry_after_maximum, clock=self._clock)
         self.requests: collections.Counter[Kind] = collections.Counter()
 
     def __repr__(self) -> str:

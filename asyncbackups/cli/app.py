@@ -30,7 +30,7 @@ _NAME = "asyncbackups"
 # typer shows this class of click's, which it has bundled since 0.22 or so, but not its base.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name=_NAME,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -85,7 +85,7 @@ class Tally:
     def __init__(self, watched: Iterable[BackupRef] = ()) -> None:
         self.by_star_system: dict[str, Counts] = {}
         self.in_flight: dict[BackupRef, None] = {}
-        self.status = ExitStatus.OK
+        self.status: ExitStatus = ExitStatus.OK
         for ref in watched:
             if ref not in self.in_flight:
                 self.of(ref.star_system).created += 1

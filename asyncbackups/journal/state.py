@@ -106,9 +106,9 @@ class RunState:
         self.started: datetime | None = None
         self.changed: datetime | None = None
         self.places: list[Place] = []
-        self.listed = False
-        self.acknowledged = 0
-        self.last_id = 0
+        self.listed: bool = False
+        self.acknowledged: int = 0
+        self.last_id: int = 0
 
     def apply(self, entry: Entry) -> None:
         """Add the next entry.

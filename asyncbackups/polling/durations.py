@@ -257,7 +257,7 @@ class Durations:
     """
 
     def __init__(self, policy: PollingPolicy, *, keys: int = 4096) -> None:
-        self.unknown = Unknown(policy)
+        self.unknown: Unknown = Unknown(policy)
         self._learn = policy.learn
         self._shortest, self._longest = policy.initial / 10, policy.maximum * _LONGEST
         self._prior = Prior(math.log(policy.maximum))

@@ -36,7 +36,7 @@ class Health:
     def __init__(self, knowledge: Knowledge) -> None:
         self._know = knowledge
         self._faults = 0
-        self.held_until = -math.inf
+        self.held_until: float = -math.inf
 
     @property
     def on_trial(self) -> bool:

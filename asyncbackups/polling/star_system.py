@@ -61,8 +61,8 @@ class StarSystem:
     def __init__(self, name: str, knowledge: Knowledge) -> None:
         self.name = name
         self.flights: dict[int, Flight] = {}
-        self.requests = 0
-        self.due = math.inf
+        self.requests: int = 0
+        self.due: float = math.inf
         self.queued = False
         self._know = knowledge
         self._singles: DueQueue[Flight] = DueQueue()
