@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="three rounds")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the table goes")
     options = parser.parse_args(argv)
-    number = 3 if options.quick else 31
+    number = 3 if options.quick else 15
     found = rounds(number)
     ratio = statistics.median(one[OURS] / one[AIOHTTP] for one in found)
     rows = [(name, 1e3 * statistics.median(one[name] for one in found)) for name in (AIOHTTP, OURS)]

@@ -4,8 +4,8 @@
 
 The simulator runs in a process of its own and each side in another, one side after the other, each with a fresh
 simulator and the same seed: the same backups (lognormal, median 131 s, sigma 0.4; 30 finished ones in each star system
-before) take the same time for everyone. The world runs 20 times faster than life, and every side divides all durations
-of its schedule by the same number; planet-style polling has a world at 10, because with its 5 s it would saturate this
+before) take the same time for everyone. The world runs 25 times faster than life, and every side divides all durations
+of its schedule by the same number; planet-style polling has half of that, because with its 5 s it would saturate this
 machine, not the schedule. (At a speed of 60, as first planned, several sides would.) Waits begin over the first 30 s,
 so that nobody's polls come in one burst. Ours is measured twice: given all at the start, so that it waits longer than
 the others, and one by one as the others begin to wait, nothing known of any backup's age. Times are in seconds of the
@@ -37,7 +37,7 @@ from asyncbackups.simulator import Lognormal, SimulatorProcess, Workload
 from benchmarks.report import RESULTS, Target, setting, table, targets, write
 
 STAR_SYSTEMS = 10
-SPEED = 20.0
+SPEED = 25.0
 
 
 @attrs.frozen
@@ -169,7 +169,7 @@ def result(told: dict[str, Any], sim: SimulatorProcess, requests: int, speed: fl
     return Result(requests=requests, delays=delays, cpu=told["cpu"], peak=told["peak"], above=told["above"])
 
 
-def report(found: dict[str, Result], equal: str, number: int) -> str:
+def report(found: dict[str, Result], equal: str, number: int, speed: float) -> str:
     ours = found[OURS.name]
     peers = {name: one for name, one in found.items() if name not in (OURS.name, ONE_BY_ONE.name, equal)}
     best = min(peers, key=lambda name: peers[name].product)
@@ -204,11 +204,11 @@ def report(found: dict[str, Result], equal: str, number: int) -> str:
 
 Made by `python -m benchmarks.peers`: {setting("aiohttp", "azure-core", "google-api-core", "aiobotocore")}.
 {number:,} backups in {STAR_SYSTEMS} star systems, lognormal with median 131 s and sigma 0.4, 30 finished ones in each
-star system. Delays are seconds of a world that runs 20 times faster (10 times for planet-style polling, whose requests
-would saturate the machine); every schedule is divided by the same number. The peers' own packages poll, driven as they
-document it, each with one task for each backup; planet's wait is tied to its own API, so its loop of 5 s is written
-out. The peers' waits begin over the first 30 s. Ours is one watch with the default policy, which is given all backups
-at the start, or one by one when the peers' waits begin. One run of each side, in a process of its own.
+star system. Delays are seconds of a world that runs {speed:g} times faster (half of that for planet-style polling,
+whose requests would saturate the machine); every schedule is divided by the same number. The peers' own packages poll,
+driven as they document it, each with one task for each backup; planet's wait is tied to its own API, so its loop of
+5 s is written out. The peers' waits begin over the first 30 s. Ours is one watch with the default policy, which is
+given all backups at the start, or one by one when the peers' waits begin. One run of each side, in its own process.
 
 {targets(held)}
 {table(head, rows)}
@@ -254,7 +254,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             found[side.name] = measure(side, number, speed)
         else:
             print(f"{side.needs} is not installed: left out", file=sys.stderr)
-    write(options.out, "peers", report(found, equally.name, number))
+    write(options.out, "peers", report(found, equally.name, number, speed))
     plot(found, options.out / "peers.png")
     return 0
 

@@ -127,7 +127,10 @@ def rows(case: str, found: Rounds) -> list[tuple[object, ...]]:
 
 
 def report(found: dict[str, Rounds], how: str) -> str:
-    held = [Target.at_least(f"gets per second, {case}", 0.85, ratio(one, MODEL, 0)) for case, one in found.items()]
+    held = []
+    for case, one in found.items():
+        lesser = min(ratio(one, MODEL, 0), ratio(one, MODEL, 1))
+        held.append(Target.at_least(f"gets, by the clock or the processor: {case}", 0.85, lesser))
     head = ("case", "side", "gets/s", "CPU of a get, microseconds", "ours / it, gets per second", "gets per CPU second")
     return f"""# Throughput of plain gets
 
@@ -135,7 +138,8 @@ Made by `python -m benchmarks.throughput`.
 {setting("aiohttp", "msgspec", "uvloop")}.
 {CONNECTIONS} connections, {how}, in which the sides took turns. Bare aiohttp has a session
 with its defaults, checks the status and reads the whole body. The targets compare us with bare aiohttp and the same
-decoding, bytes to the same model. One backup over and over lets yarl's cache of URLs work for bare aiohttp alone.
+decoding, bytes to the same model: by the clock or by the processor's time, whichever is worse for us. One backup over
+and over lets yarl's cache of URLs work for bare aiohttp alone.
 
 {targets(held)}
 {table(head, [row for case, one in found.items() for row in rows(case, one)])}"""
@@ -147,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the tables go")
     parser.add_argument("--side", nargs=3, metavar=("LOOP", "URL", "BACKUPS"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    number, seconds = (3, 0.2) if options.quick else (9, 0.6)
+    number, seconds = (3, 0.2) if options.quick else (7, 0.5)
     if options.side:
         loop, base_url, backups = options.side
         print(json.dumps(measure(loop, base_url, number, seconds, int(backups))))
