@@ -225,6 +225,11 @@ class _History:
         surprise = self.belief is not None and abs(self.belief.survival(math.exp(log)) - 0.5) > 0.5 - _SURPRISE
         self.news += _KEPT if surprise else 1
 
+    @property
+    def trusted(self) -> bool:
+        """Whether it rests on enough of its own."""
+        return len(self.logs) >= _TRUSTED
+
     def samples(self) -> list[_Sample]:
         """Return what is remembered, sorted."""
         count = len(self.logs)
@@ -284,19 +289,22 @@ class Durations:
 
     def belief(self, star_system: str, planet: str | None, mechanism: str | None) -> Belief:
         """Return what to expect of a backup, from what is known of those most like it."""
-        above: Belief = self.unknown
-        for history in (
+        levels = (
             self._systems.recall((None, mechanism)),
             self._systems.recall((star_system, mechanism)),
             self._planets.recall((star_system, planet, mechanism)) if planet is not None else None,
-        ):
-            if history is not None:
-                above = self._refresh(history, above)
+        )
+        known = [history for history in levels if history is not None]
+        # A level that is trusted asks none above it, which then need not be kept up to date either.
+        first = max((place for place, history in enumerate(known) if history.trusted), default=0)
+        above: Belief = self.unknown
+        for history in known[first:]:
+            above = self._refresh(history, above)
         return above
 
     def _refresh(self, history: _History, above: Belief) -> Belief:
         """Return the belief of one level, which rests on the level above while it has seen little itself."""
-        if len(history.logs) >= _TRUSTED:
+        if history.trusted:
             above = self.unknown
         if history.belief is not None and not history.stale(above):
             return history.belief

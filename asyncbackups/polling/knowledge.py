@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
@@ -40,6 +40,18 @@ class Knowledge:
         belief = self.durations.belief(flight.star_system, flight.planet, flight.mechanism)
         return belief, flight.age(now)
 
+    def members(self, flights: Iterable[Flight], now: float) -> list[tuple[Belief, float]]:
+        """Return `member` of each, asking for the belief about those alike once; all are of one star system."""
+        beliefs: dict[tuple[str | None, str | None], Belief] = {}
+        members: list[tuple[Belief, float]] = []
+        for flight in flights:
+            alike = (flight.planet, flight.mechanism)
+            belief = beliefs.get(alike)
+            if belief is None:
+                belief = beliefs[alike] = self.durations.belief(flight.star_system, *alike)
+            members.append((belief, flight.age(now)))
+        return members
+
     def gap(self, flights: Sequence[Flight], now: float, *, cost: float = 1.0) -> float:
         """Return the seconds until the next request, which costs so many gets and tells of all these flights."""
         return schedule.gap(_Members(self, flights, now), policy=self.policy, cost=cost, draw=self.draw())
@@ -48,7 +60,7 @@ class Knowledge:
         """Weigh what polling these flights costs, from so many of them."""
         chosen = flights[:: -(-len(flights) // sample)]
         return planner.Load.of(
-            (self.member(flight, now) for flight in chosen),
+            self.members(chosen, now),
             horizon=self.policy.maximum,
             scale=len(flights) / len(chosen),
         )
@@ -67,5 +79,5 @@ class _Members(Sequence[tuple[Belief, float]]):
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         if isinstance(index, slice):
-            return [self.know.member(flight, self.now) for flight in self.flights[index]]
+            return self.know.members(self.flights[index], self.now)
         return self.know.member(self.flights[index], self.now)
