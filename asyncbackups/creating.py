@@ -175,11 +175,11 @@ class Creator:
 
     async def _settled(self, attempt: _Attempt, *, look_first: bool) -> Creation:
         if look_first:
-            if attempt.began is None:
-                attempt.began = self._clock.monotonic() - _LOOKBACK
-            found = await self._find(attempt, cause=None)
+            earlier = self._long_ago(attempt)
+            found = await self._find(earlier, cause=None)
             if found is not None:
                 return found
+            attempt.possible_duplicate = earlier.possible_duplicate
         sends = 0
         while True:
             sends += 1
@@ -193,6 +193,16 @@ class Creator:
                     reason = f"{exc.__cause__}; it was sent {sends} time(s) and did not show up"
                     raise AmbiguousCreateError(reason, planet=attempt.planet) from exc.__cause__
                 _log.warning("%s: the create did not show up, it is sent again", attempt.planet)
+
+    def _long_ago(self, attempt: _Attempt) -> _Attempt:
+        """Return what to look for of an earlier attempt of which nobody knows when it was made.
+
+        Among all that was made in the last hour, time proves nothing: another create may have made it.
+        """
+        if attempt.began is not None:
+            return attempt
+        unproven = attrs.evolve(attempt.expectation, by_time=False)
+        return attrs.evolve(attempt, expectation=unproven, began=self._clock.monotonic() - _LOOKBACK)
 
     async def _send(self, attempt: _Attempt) -> Creation:
         """Send the create, and again as long as it was surely not processed."""

@@ -104,7 +104,8 @@ class CreatePolicy:
         marker: Whether a short marker is put at the end of the description, by which the backup is found again, where
             the service shows metadata: " [asyncbackups:" + 16 letters and digits + "]".
         adopt_by_time: Whether a backup may be adopted that only its kind and its start time point to, where the service
-            shows no metadata: the only one of its kind that is new once `settle` has passed.
+            shows no metadata: the only one of its kind that is new once `settle` has passed. Never where nobody knows
+            when the create was sent (`may_exist` in another process).
         settle: How long the service may take to show a new backup, in seconds; only after that is a create sent again.
         resends: How often a create that was not found is sent again at the most.
         patience: How long to go on looking while looking itself fails, in seconds.

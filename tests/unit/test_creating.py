@@ -401,3 +401,21 @@ async def test_a_client_that_is_left_while_looking_leaves_the_create_unknown(ser
     with pytest.raises(AmbiguousCreateError, match="the client was left") as caught:
         await creator(service).create(PLANET, SPEC)
     assert isinstance(caught.value.__cause__, ClientClosedError)
+
+
+async def test_of_an_attempt_that_nobody_timed_time_proves_nothing(service: Service):
+    """Another create may have made what is there: without metadata it is for a person to settle, nothing is sent."""
+    service.echo = "none"
+    service.add(BackupMetadata("somebody's"))
+    with pytest.raises(AmbiguousCreateError) as caught:
+        await creator(service).create(PLANET, SPEC, key="k", may_exist=True)
+    assert [backup.id for backup in caught.value.candidates] == [1]
+    assert service.sends == 0
+
+
+async def test_an_attempt_that_nobody_timed_may_be_repeated_at_the_users_risk(service: Service):
+    """With unresolved='duplicate' it is sent, and the creation says that there may be two."""
+    service.echo = "none"
+    service.add(BackupMetadata("somebody's"))
+    creation = await creator(service, unresolved="duplicate").create(PLANET, SPEC, key="k", may_exist=True)
+    assert (creation.backup.id, creation.possible_duplicate, service.sends) == (2, True, 1)
