@@ -82,7 +82,7 @@ from asyncbackups.watch import Watch
 from asyncbackups.wire.codec import plain
 
 if TYPE_CHECKING:
-    from asyncbackups.bulk import BulkReport, BulkRun, Outcome
+    from asyncbackups.bulk import BulkReport, BulkRun, Counts, Outcome
     from asyncbackups.deleting import BulkDeletion
     from asyncbackups.journal import Holder, JournalStatus, TargetState, read_status
 
@@ -118,6 +118,7 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "ConnectError",
+    "Counts",
     "CreateFailed",
     "CreatePolicy",
     "DeleteFailed",
@@ -166,7 +167,7 @@ __all__ = [
 ]
 
 _LATE = {
-    **dict.fromkeys(("BulkReport", "BulkRun", "Outcome"), "asyncbackups.bulk"),
+    **dict.fromkeys(("BulkReport", "BulkRun", "Counts", "Outcome"), "asyncbackups.bulk"),
     "BulkDeletion": "asyncbackups.deleting",
     **dict.fromkeys(("Holder", "JournalStatus", "TargetState", "read_status"), "asyncbackups.journal"),
 }

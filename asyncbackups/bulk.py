@@ -23,7 +23,7 @@ from asyncbackups.events import (
 from asyncbackups.intake import Intake
 from asyncbackups.ledger import Earlier, Intent, Ledger, Planets, Running, Target, numbered
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
-from asyncbackups.report import BulkReport, Outcome
+from asyncbackups.report import BulkReport, Counts, Outcome
 from asyncbackups.stream import EventStream
 from asyncbackups.targets import Targets, checked_target, planets_of
 from asyncbackups.wire.http import Kind
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from asyncbackups.creating import Creation
     from asyncbackups.engine import Engine
 
-__all__ = ["BulkReport", "BulkRun", "Outcome", "Targets", "checked_target", "planets_of"]
+__all__ = ["BulkReport", "BulkRun", "Counts", "Outcome", "Targets", "checked_target", "planets_of"]
 
 
 @attrs.define(eq=False)

@@ -19,7 +19,7 @@ from asyncbackups.events import (
 from asyncbackups.models import PlanetRef
 from asyncbackups.wire.http import Kind
 
-__all__ = ["BulkReport", "Outcome"]
+__all__ = ["BulkReport", "Counts", "Outcome"]
 
 
 @attrs.frozen(kw_only=True)
@@ -36,24 +36,19 @@ class Outcome:
 
 
 @attrs.define(kw_only=True)
-class BulkReport:
-    """What a bulk run has come to so far.
+class Counts:
+    """Numbers of backups, by what came of them.
 
     Attributes:
-        planets: How many targets were taken up.
-        created: How many backups were created (adopted ones included).
-        create_failed: How many could not be created.
-        succeeded: How many backups succeeded.
-        failed: How many failed.
-        gone: How many were deleted while watched.
+        created: How many were created (adopted ones included).
+        create_failed: How many could not be created, or are not known to be.
+        succeeded: How many succeeded.
+        failed: How many ran and failed.
+        gone: How many were deleted while watched, or never existed.
         expired: How many were still in progress when their deadline passed.
         unchecked: How many could no longer be checked.
-        outcomes: Per planet, what became of it; a planet in flight is not in it yet.
-        requests: Requests that the client has sent since the run began, by kind; of a run that was resumed, since then.
-        seconds: How long the run has taken; of a run that was resumed, since it first began.
     """
 
-    planets: int = 0
     created: int = 0
     create_failed: int = 0
     succeeded: int = 0
@@ -61,15 +56,38 @@ class BulkReport:
     gone: int = 0
     expired: int = 0
     unchecked: int = 0
-    outcomes: dict[PlanetRef, Outcome] = attrs.field(factory=dict)
-    requests: collections.Counter[Kind] = attrs.field(factory=collections.Counter)
-    seconds: float = 0.0
+
+    @property
+    def final_events(self) -> int:
+        """How many of those created have had their final event."""
+        return self.succeeded + self.failed + self.gone + self.expired + self.unchecked
 
     @property
     def in_flight(self) -> int:
-        """How many backups are created and have not ended yet."""
-        ended = self.succeeded + self.failed + self.gone + self.expired + self.unchecked
-        return self.created - ended
+        """How many of those created have not."""
+        return self.created - self.final_events
+
+    def count(self, event: Event) -> None:
+        """Take an event into account."""
+        name = _COUNTED[type(event)]
+        setattr(self, name, getattr(self, name) + 1)
+
+
+@attrs.define(kw_only=True)
+class BulkReport(Counts):
+    """What a bulk run has come to so far: the counts, and more.
+
+    Attributes:
+        planets: How many targets were taken up.
+        outcomes: Per planet, what became of it; a planet in flight is not in it yet.
+        requests: Requests that the client has sent since the run began, by kind; of a run that was resumed, since then.
+        seconds: How long the run has taken; of a run that was resumed, since it first began.
+    """
+
+    planets: int = 0
+    outcomes: dict[PlanetRef, Outcome] = attrs.field(factory=dict)
+    requests: collections.Counter[Kind] = attrs.field(factory=collections.Counter)
+    seconds: float = 0.0
 
     @property
     def ok(self) -> bool:
@@ -78,8 +96,7 @@ class BulkReport:
 
     def count(self, event: Event) -> None:
         """Take an event into account."""
-        name = _COUNTED[type(event)]
-        setattr(self, name, getattr(self, name) + 1)
+        Counts.count(self, event)
         if event.planet is None or isinstance(event, BackupCreated):
             return
         outcome = Outcome(event=event, seconds=event.elapsed)

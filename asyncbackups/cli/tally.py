@@ -6,68 +6,10 @@ from collections.abc import Iterable
 
 import attrs
 
-from asyncbackups import (
-    BackupCreated,
-    BackupFailed,
-    BackupGone,
-    BackupRef,
-    BackupSucceeded,
-    CreateFailed,
-    Event,
-    WatchExpired,
-    WatchFailed,
-)
+from asyncbackups import BackupCreated, BackupRef, Counts, CreateFailed, Event
 from asyncbackups.cli.exits import ExitStatus, exit_status
 
 __all__ = ["Counts", "Tally"]
-
-
-@attrs.define(kw_only=True)
-class Counts:
-    """Numbers of backups.
-
-    Attributes:
-        created: Created; where nothing is created but watched, those that are watched.
-        create_failed: Not created, or not known to be.
-        succeeded: Ended well.
-        failed: Ran and failed.
-        gone: Deleted while watched, or never there.
-        expired: Still in progress when the deadline passed.
-        unchecked: Could no longer be checked.
-    """
-
-    created: int = 0
-    create_failed: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    gone: int = 0
-    expired: int = 0
-    unchecked: int = 0
-
-    @property
-    def final_events(self) -> int:
-        """How many of those created have ended for us."""
-        return self.succeeded + self.failed + self.gone + self.expired + self.unchecked
-
-    @property
-    def in_flight(self) -> int:
-        """How many have not."""
-        return self.created - self.final_events
-
-    def plus(self, other: Counts) -> Counts:
-        """Add up."""
-        return Counts(**{name: number + getattr(other, name) for name, number in attrs.asdict(self).items()})
-
-
-_COUNTED: dict[type[object], str] = {
-    BackupCreated: "created",
-    CreateFailed: "create_failed",
-    BackupSucceeded: "succeeded",
-    BackupFailed: "failed",
-    BackupGone: "gone",
-    WatchExpired: "expired",
-    WatchFailed: "unchecked",
-}
 
 
 class Tally:
@@ -96,7 +38,8 @@ class Tally:
         """All star systems together."""
         total = Counts()
         for counts in self.by_star_system.values():
-            total = total.plus(counts)
+            for name, number in attrs.asdict(counts).items():
+                setattr(total, name, getattr(total, name) + number)
         return total
 
     def of(self, star_system: str) -> Counts:
@@ -106,9 +49,7 @@ class Tally:
     def note(self, event: Event) -> None:
         """Count an event."""
         where = event.planet if isinstance(event, CreateFailed) else event.ref
-        counts = self.of(where.star_system)
-        name = _COUNTED[type(event)]
-        setattr(counts, name, getattr(counts, name) + 1)
+        self.of(where.star_system).count(event)
         if isinstance(event, BackupCreated):
             self.in_flight[event.ref] = None
         elif not isinstance(event, CreateFailed):
