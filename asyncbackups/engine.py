@@ -16,7 +16,14 @@ import anyio.abc
 
 from asyncbackups.checks import shown
 from asyncbackups.clock import Clock
-from asyncbackups.errors import BackupsError, ClientClosedError, EngineError
+from asyncbackups.errors import (
+    AuthenticationError,
+    BackupsError,
+    ClientClosedError,
+    EngineError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from asyncbackups.events import Explanation
 from asyncbackups.models import Backup, BackupRef, Progress, Status, StatusRule, progress_of
 from asyncbackups.operations import Answer, Operations
@@ -28,6 +35,9 @@ from asyncbackups.wire.lists import Glance
 __all__ = ["Engine"]
 
 _log = logging.getLogger(__name__)
+
+_ANSWERS = (AuthenticationError, NotFoundError, PermissionDeniedError)
+"""Errors that do tell something, and that whoever waits is told of."""
 
 _AT_ONCE = 512
 """How many backups of a list are looked at between two turns of the event loop: about a millisecond's work."""
@@ -67,6 +77,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._requests = 0
+        self._ailing: set[str] = set()  # star systems whose last poll failed
         self._closed = False
         self._attached: set[Callable[[], None]] = set()
         self._words: set[str | None] = {Status.SUCCEEDED}
@@ -192,7 +203,7 @@ class Engine:
         except BackupsError as exc:
             self._failed(poll, exc)
             return
-        now = self._learn_time(answer, asked)
+        now = self._learn_time(poll, answer, asked)
         if backup is None:
             self._scheduler.unchanged(poll, _cost(answer), now)
         else:
@@ -207,7 +218,7 @@ class Engine:
         except BackupsError as exc:
             self._failed(poll, exc)
             return
-        now = self._learn_time(listing.answer, asked)
+        now = self._learn_time(poll, listing.answer, asked)
         cost = _cost(listing.answer)
         if listing.entries is None:
             self._scheduler.unchanged(poll, cost, now)
@@ -222,12 +233,18 @@ class Engine:
         return self._scheduler.wanted(poll, entries, every=self._status_rule is not progress_of)
 
     def _failed(self, poll: Poll, error: BackupsError) -> None:
-        _log.debug("a poll of %s told nothing: %s", poll.star_system, error)
+        if poll.star_system in self._ailing or isinstance(error, _ANSWERS):
+            _log.debug("a poll of %s told nothing: %s", poll.star_system, error)
+        else:
+            # Once for each time of trouble: who waits for a day wants to know it in its first minute.
+            self._ailing.add(poll.star_system)
+            _log.warning("a poll of %s told nothing, going on until the deadline: %s", poll.star_system, error)
         self._tell(self._scheduler.failed(poll, error, self._clock.monotonic()))
 
-    def _learn_time(self, answer: Answer, asked: float) -> float:
-        """Learn what time it is at the server; returns the time here."""
+    def _learn_time(self, poll: Poll, answer: Answer, asked: float) -> float:
+        """Learn from an answer what time it is at the server; returns the time here."""
         now = self._clock.monotonic()
+        self._ailing.discard(poll.star_system)
         if answer.date is not None:
             self._server_time.observe(answer.date, asked=asked, came=now)
         return now

@@ -28,7 +28,9 @@ def planets_of(targets: Targets, *, whole: bool) -> Planets:
     Raises:
         ConfigurationError: If one of those that are read is none.
     """
-    if whole and isinstance(targets, Collection) and not isinstance(targets, str):
+    if isinstance(targets, str):
+        raise ConfigurationError(f"targets must be several planets: give a list, [{shown(targets)}]")
+    if whole and isinstance(targets, Collection):
         planets = [checked_target(target) for target in targets]
         # A set has another order in each process; the journal tells targets by their place.
         return sorted(planets) if isinstance(targets, Set) else planets

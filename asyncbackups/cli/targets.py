@@ -14,6 +14,8 @@ __all__ = ["are_in_file", "parse_lines", "read_refs", "read_targets", "unique"]
 
 # A "#" inside a word belongs to the word.
 _COMMENT = re.compile(r"(?:^|\s)#.*")
+_LISTS = frozenset({".csv", ".list", ".lst", ".targets", ".tsv", ".txt"})
+"""What files of targets are called: a first argument like that is meant as one."""
 
 _Named = TypeVar("_Named", PlanetRef, BackupRef)
 
@@ -97,6 +99,9 @@ def _located(arguments: Sequence[str], kind: type[_Named]) -> Iterator[tuple[_Na
 
 
 def _parse_first(argument: str, kind: type[_Named]) -> _Named:
+    if Path(argument).suffix in _LISTS:
+        # A mistyped path must not become a planet of which a backup is made.
+        raise ConfigurationError(f"no such file: {argument!r}; what is really called that can be given in a file")
     try:
         return kind.parse(argument)
     except ConfigurationError as exc:

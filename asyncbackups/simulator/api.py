@@ -82,7 +82,7 @@ class DatabaseApi:
             return None
         grant = self._tokens.check(incoming.headers.get("Authorization"))
         if grant is None:
-            message = "The bearer token is missing, wrong or expired."
+            message = "The bearer token is missing, invalid or expired."
             return self._refusal(401, message, WWW_Authenticate="Bearer")
         if route.kind is Kind.OTHER:
             return self._unknown_path(route)

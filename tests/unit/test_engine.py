@@ -225,6 +225,25 @@ async def test_faults_end_nothing_but_deadlines_do(clock: FakeClock, service: Se
     await engine.close()
 
 
+async def test_trouble_is_told_once_and_again_when_it_comes_back(
+    clock: FakeClock, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who waits for a day learns in its first minute that nobody answers; not at every poll."""
+    caplog.set_level(logging.WARNING, "asyncbackups.engine")
+    engine, waiter = service.engine(), Waiter()
+    (ref,) = service.begin(7)
+    engine.add(ref, waiter, deadline=1e5)
+    for _ in range(2):
+        service.fault = lambda request: AnswerTimeoutError("nobody there")
+        await clock.run(1000)
+        service.fault = lambda request: None
+        await clock.run(1000)
+    assert [record.getMessage() for record in caplog.records] == [
+        "a poll of s told nothing, going on until the deadline: nobody there".replace(" s ", f" {ref.star_system} ")
+    ] * 2
+    await engine.close()
+
+
 async def test_list_that_fails_falls_back_to_gets(clock: FakeClock, service: Service) -> None:
     """What a list cannot tell is asked one by one."""
     engine, waiter = service.engine(), Waiter()

@@ -91,3 +91,9 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(ConfigurationError, match="targets: Permission denied"):
         read_targets([name])
+
+
+def test_a_mistyped_file_is_no_planet(tmp_path: Path) -> None:
+    """A backup of a planet called list.txt is not what anybody meant."""
+    with pytest.raises(ConfigurationError, match=r"no such file: 'targets/list\.txt'"):
+        read_targets(["targets/list.txt"])
