@@ -7,6 +7,7 @@ tasks are as many as its requests in flight, however many backups are watched.
 from __future__ import annotations
 
 import asyncio
+import collections
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -38,6 +39,8 @@ _log = logging.getLogger(__name__)
 
 _ANSWERS = (AuthenticationError, NotFoundError, PermissionDeniedError)
 """Errors that do tell something, and that whoever waits is told of."""
+_TROUBLE = 2
+"""So many failed polls in a row are more than a hiccup."""
 
 _AT_ONCE = 512
 """How many backups of a list are looked at between two turns of the event loop: about a millisecond's work."""
@@ -77,7 +80,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._requests = 0
-        self._ailing: set[str] = set()  # star systems whose last poll failed
+        self._failures: collections.Counter[str] = collections.Counter()  # in a row, per star system
         self._closed = False
         self._attached: set[Callable[[], None]] = set()
         self._words: set[str | None] = {Status.SUCCEEDED}
@@ -233,18 +236,19 @@ class Engine:
         return self._scheduler.wanted(poll, entries, every=self._status_rule is not progress_of)
 
     def _failed(self, poll: Poll, error: BackupsError) -> None:
-        if poll.star_system in self._ailing or isinstance(error, _ANSWERS):
-            _log.debug("a poll of %s told nothing: %s", poll.star_system, error)
-        else:
+        told_nothing = not isinstance(error, _ANSWERS)
+        self._failures[poll.star_system] += told_nothing
+        if told_nothing and self._failures[poll.star_system] == _TROUBLE:
             # Once for each time of trouble: who waits for a day wants to know it in its first minute.
-            self._ailing.add(poll.star_system)
-            _log.warning("a poll of %s told nothing, going on until the deadline: %s", poll.star_system, error)
+            _log.warning("polls of %s tell nothing, going on until the deadline: %s", poll.star_system, error)
+        else:
+            _log.debug("a poll of %s failed: %s", poll.star_system, error)
         self._tell(self._scheduler.failed(poll, error, self._clock.monotonic()))
 
     def _learn_time(self, poll: Poll, answer: Answer, asked: float) -> float:
         """Learn from an answer what time it is at the server; returns the time here."""
         now = self._clock.monotonic()
-        self._ailing.discard(poll.star_system)
+        self._failures.pop(poll.star_system, None)
         if answer.date is not None:
             self._server_time.observe(answer.date, asked=asked, came=now)
         return now

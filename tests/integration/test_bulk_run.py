@@ -38,6 +38,7 @@ from asyncbackups.simulator import (
     When,
     Workload,
 )
+from tests.fake_clock import settle
 
 SPEED = 500.0
 USUAL = Workload(duration=Lognormal(60, 0.4), failure_share=0.2, history=20)
@@ -138,7 +139,7 @@ async def test_targets_may_come_as_they_are_known() -> None:
 
     async def targets() -> AsyncIterator[str]:
         for planet in PLANETS[:6]:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
             yield planet
 
     async with stage() as (_sim, client):
@@ -155,7 +156,7 @@ async def test_leaving_early_leaves_nothing_behind() -> None:
                 break
         assert run.report.planets < len(PLANETS)
         spent = sum(client.requests.values())
-        await asyncio.sleep(0.2)
+        await settle()
         assert sum(client.requests.values()) == spent
         assert not [task for task in asyncio.all_tasks() if "bulk" in task.get_name()]
         assert sum(sim.world.creates.values()) <= run.report.planets

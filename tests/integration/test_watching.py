@@ -168,13 +168,20 @@ async def test_faults_while_polling_end_nothing(faults: list[Fault]) -> None:
         await truth(sim, client, events)
 
 
+async def polled(client: BackupClient, *, times: int) -> None:
+    """Wait until so many more requests were sent."""
+    before = sum(client.requests.values())
+    while sum(client.requests.values()) < before + times:
+        await asyncio.sleep(0)
+
+
 async def test_outage_is_survived() -> None:
     """The service is gone for a while, port and all, and comes back."""
     async with stage() as (sim, client):
         refs = await created(client, 10)
         async with client.watch(refs, deadline=25) as watch:
             await sim.stop()
-            await asyncio.sleep(0.3)
+            await polled(client, times=3)
             await sim.start()
             events = [event async for event in watch]
         assert Counter(event.ref for event in events) == Counter(refs)
@@ -219,7 +226,7 @@ async def test_backup_that_is_deleted_while_it_is_watched_is_gone() -> None:
     async with stage(workload=Workload(duration=Fixed(50_000))) as (_sim, client):
         refs = await created(client, 20, star_systems=1)
         async with client.watch(refs, deadline=20) as watch:
-            await asyncio.sleep(0.3)
+            await polled(client, times=3)
             await client.delete("sun-0", refs[3].backup_id)
             event = await anext(watch)
         assert isinstance(event, BackupGone)
