@@ -13,7 +13,7 @@ from asyncbackups.cli.text import printable, stamp
 
 __all__ = ["print_backup", "print_backups", "print_table"]
 
-_COLUMNS = ("backup", "name", "mechanism", "type", "status", "started", "completed", "expires")
+_COLUMNS = ("backup", "planet", "mechanism", "type", "status", "started", "completed", "expires")
 
 
 def print_backups(star_system: str, backups: Iterable[Backup]) -> None:
@@ -46,8 +46,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _row(star_system: str, backup: Backup) -> list[str]:
-    name = backup.environment.name if backup.environment else None
-    words = [name, backup.mechanism, backup.type, backup.status]
+    # Of what the API calls the environment, its name is the planet's.
+    planet = backup.environment.name if backup.environment else None
+    words = [planet, backup.mechanism, backup.type, backup.status]
     moments = [backup.started_at, backup.completed_at, backup.expiration_date]
     return [f"{star_system}/{backup.id}", *(word or "-" for word in words), *map(stamp, moments)]
 

@@ -50,7 +50,9 @@ def test_create_wait_get_list_delete(run: Program) -> None:
     assert waited.err.startswith(f"{ref} succeeded after")
     shown = run("get", ref)
     assert "metadata.name\tnightly\n" in shown.out
-    assert f"\n{ref}\tprod\tlogical\ttemporary\tsucceeded\t" in run("list", "alpha/prod").out
+    listed = run("list", "alpha/prod").out
+    assert listed.startswith("backup\tplanet\tmechanism\ttype\tstatus\tstarted\tcompleted\texpires\n")
+    assert f"\n{ref}\tprod\tlogical\ttemporary\tsucceeded\t" in listed
     assert run("delete", ref).error == f"{ref} is deleted"
     missing = run("delete", ref)
     assert (missing.status, "404, not found" in missing.error) == (1, True)

@@ -138,7 +138,7 @@ def test_list_is_a_framed_table_on_a_terminal() -> None:
     with hosted(lambda: Simulator(workload=Workload(history=2))) as (simulator, _):
         status, sent = on_terminal("list", "alpha", settings=settings_of(simulator), stream="stdout")
     assert status == 0
-    assert re.search(r"┃ backup +┃ name +┃", plain_text(sent))
+    assert re.search(r"┃ backup +┃ planet +┃", plain_text(sent))
     assert re.search(r"│ alpha/1 +│ planet-", plain_text(sent))
 
 
