@@ -9,7 +9,7 @@ from datetime import datetime
 
 from asyncbackups import ConfigurationError
 
-__all__ = ["counted", "parse_duration", "printable", "say", "stamp", "took"]
+__all__ = ["counted", "parse_duration", "printable", "say", "stamp", "to_the_minute", "took"]
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)", re.ASCII)
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -41,6 +41,11 @@ def took(seconds: float) -> str:
 def stamp(moment: datetime | None) -> str:
     """Return an instant to the second, in UTC; "-" for none."""
     return "-" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def to_the_minute(moment: datetime | None) -> str:
+    """Return an instant to the minute, in UTC; "-" for none."""
+    return "-" if moment is None else moment.strftime("%Y-%m-%d %H:%MZ")
 
 
 def counted(number: int, what: str, plural: str = "") -> str:

@@ -142,6 +142,19 @@ def test_list_is_a_framed_table_on_a_terminal() -> None:
     assert re.search(r"│ alpha/1 +│ planet-", plain_text(sent))
 
 
+def test_a_list_fits_a_terminal_of_80_columns() -> None:
+    """Nothing of it is folded or cut: what has no room is left out as a column, least of all a backup's name."""
+    with hosted(lambda: Simulator(workload=Workload(history=2))) as (simulator, _):
+        settings = {**settings_of(simulator), "COLUMNS": "80"}
+        _, sent = on_terminal("list", "a-star-system-1", settings=settings, stream="stdout")
+    lines = plain_text(sent).splitlines()
+    assert len(lines) == 6
+    assert len({len(line) for line in lines}) == 1
+    assert len(lines[0]) <= 80
+    assert [cell.strip() for cell in lines[1].split("┃")[1:-1]][:4] == ["backup", "planet", "status", "started"]
+    assert lines[3].startswith("│ a-star-system-1/1 │ planet-")
+
+
 def test_a_reader_that_goes_away_ends_list_quietly() -> None:
     """Nothing is complained about when nobody reads the list."""
     with hosted(Simulator) as (simulator, _):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from asyncbackups import ConfigurationError
-from asyncbackups.cli.text import counted, parse_duration, printable, say, stamp, took
+from asyncbackups.cli.text import counted, parse_duration, printable, say, stamp, to_the_minute, took
 
 
 def test_printable_is_one_harmless_line() -> None:
@@ -43,8 +43,9 @@ def test_numbers_and_instants() -> None:
     """Nouns follow their numbers; instants are in UTC; what is not known is a hyphen."""
     assert (counted(1, "backup"), counted(0, "backup")) == ("1 backup", "0 backups")
     assert counted(2, "planet was", "planets were") == "2 planets were"
-    assert stamp(datetime(2024, 1, 29, 9, 53, 9, 500, tzinfo=UTC)) == "2024-01-29 09:53:09Z"
-    assert stamp(None) == "-"
+    moment = datetime(2024, 1, 29, 9, 53, 9, 500, tzinfo=UTC)
+    assert (stamp(moment), to_the_minute(moment)) == ("2024-01-29 09:53:09Z", "2024-01-29 09:53Z")
+    assert (stamp(None), to_the_minute(None)) == ("-", "-")
 
 
 def test_say_survives_any_text(capsys: pytest.CaptureFixture[str]) -> None:
