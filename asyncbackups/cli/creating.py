@@ -8,7 +8,8 @@ from pathlib import Path
 
 import attrs
 
-from asyncbackups import BulkRun, Event, JournalError
+from asyncbackups import BulkRun, Event, JournalError, JournalStatus
+from asyncbackups.cli.earlier import tell_where_it_stands
 from asyncbackups.cli.ending import Ending
 from asyncbackups.cli.following import Following
 from asyncbackups.cli.tally import Tally
@@ -29,7 +30,8 @@ class BulkShow:
         notice: Called with each event, too; None for nobody.
         outlived: Whether the backups go on after the command.
         journal: What remembers the run, or None.
-        acknowledged: Events up to this one were told by an earlier process: they are counted, and not told again.
+        earlier: Where the run stood that is gone on with: what an earlier process told is counted, and not told again.
+            None for a new run.
     """
 
     planets: int
@@ -38,7 +40,7 @@ class BulkShow:
     notice: Callable[[Event], None] | None = None
     outlived: bool = True
     journal: Path | None = None
-    acknowledged: int = 0
+    earlier: JournalStatus | None = None
     tally: Tally = attrs.field(factory=Tally, init=False)
     _view: View = attrs.field(factory=View, init=False)
 
@@ -67,6 +69,8 @@ class BulkShow:
         async with contextlib.AsyncExitStack() as entered:
             # Before anything is shown: it may be refused.
             await entered.enter_async_context(run)
+            if self.earlier is not None and not self.json:
+                tell_where_it_stands(self.earlier)
             with self._view:
                 try:
                     async with entered.pop_all():
@@ -80,7 +84,7 @@ class BulkShow:
 
     def _tell(self, event: Event) -> None:
         self.tally.note(event)
-        if event.id is not None and event.id <= self.acknowledged:
+        if self.earlier is not None and event.id is not None and event.id <= self.earlier.acknowledged:
             return
         if self.notice is not None:
             self.notice(event)

@@ -177,11 +177,12 @@ def test_another_run_is_refused(world: World) -> None:
     """Other targets than the journal's are status 2, with the difference and what was created; nothing is sent."""
     world.run("bulk", "a/one", "--journal", str(world.journal))
     sent = world.simulator.counts.total
-    ended = world.run("bulk", "a/one", "a/new", "--journal", str(world.journal), "--json")
-    assert (ended.status, ended.out) == (2, "")
-    error, created = ended.err.splitlines()
-    assert "only here: a/new" in error
-    assert created == "created: a/1"
+    for how in ([], ["--json"]):
+        ended = world.run("bulk", "a/one", "a/new", "--journal", str(world.journal), *how)
+        assert (ended.status, ended.out) == (2, "")
+        error, created = ended.err.splitlines()
+        assert "only here: a/new" in error
+        assert created == "created: a/1"
     assert world.simulator.counts.total == sent
 
 
@@ -212,7 +213,7 @@ def test_status_while_it_runs(world: World) -> None:
         "star system\tplanets\twaiting\tcreating\trunning\tsucceeded\tfailed\tgone\texpired\tunchecked\tcreate failed"
     )
     assert people.out.splitlines()[-1] == "all\t5\t2\t1\t0\t2\t0\t0\t0\t0\t0"
-    assert (refused.status, f"is being run by process {process.pid}" in refused.err) == (2, True)
+    assert (refused.status, f"is being run by process {process.pid}" in refused.error) == (2, True)
 
 
 def test_status_needs_no_settings(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

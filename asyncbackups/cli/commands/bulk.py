@@ -11,7 +11,7 @@ from asyncbackups.cli.arguments import Concurrency, Deadline, Json
 from asyncbackups.cli.command import command
 from asyncbackups.cli.connection import Where
 from asyncbackups.cli.creating import BulkShow
-from asyncbackups.cli.earlier import status_if_any, tell_where_it_stands
+from asyncbackups.cli.earlier import status_if_any
 from asyncbackups.cli.exits import ExitStatus
 from asyncbackups.cli.spec import Spec
 from asyncbackups.cli.targets import read_targets
@@ -56,14 +56,12 @@ async def bulk(
         title=f"backups of {counted(len(planets), 'planet')}",
         json=json,
         journal=journal,
-        acknowledged=earlier.acknowledged if earlier else 0,
+        earlier=earlier,
     )
     async with where.client() as client:
         # From the beginning, because what earlier processes have told counts, too.
         since = None if journal is None else 0
         run = client.bulk_create(planets, spec, concurrency=concurrency, deadline=seconds, journal=journal, since=since)
-        if earlier is not None and not json:
-            tell_where_it_stands(earlier)
         ending, view = await show.run(run)
     view.end(ending.as_json(), ending.as_lines())
     return ending.status

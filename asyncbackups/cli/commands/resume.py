@@ -7,7 +7,7 @@ from asyncbackups.cli.arguments import Concurrency, Deadline, JournalFile, Json
 from asyncbackups.cli.command import command
 from asyncbackups.cli.connection import Where
 from asyncbackups.cli.creating import BulkShow
-from asyncbackups.cli.earlier import status_of, tell_where_it_stands
+from asyncbackups.cli.earlier import status_of
 from asyncbackups.cli.exits import ExitStatus
 from asyncbackups.cli.text import counted, parse_duration, say
 
@@ -34,13 +34,11 @@ async def resume(
         title=f"backups of {counted(earlier.targets, 'planet')}, from {journal}",
         json=json,
         journal=journal,
-        acknowledged=earlier.acknowledged,
+        earlier=earlier,
     )
     async with where.client() as client:
         # From the beginning, because what earlier processes have told counts, too.
         run = client.resume(journal, concurrency=concurrency, deadline=seconds, since=0)
-        if not json:
-            tell_where_it_stands(earlier)
         ending, view = await show.run(run)
     view.end(ending.as_json(), ending.as_lines())
     return ending.status
