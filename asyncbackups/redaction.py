@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import NoReturn
 from urllib.parse import quote, quote_plus
 
-import attrs
+import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from asyncbackups.wire.http import Response
@@ -81,7 +81,7 @@ class Redactor:
             shown = self.text(value)
             headers[name] = f"{headers[name]}, {shown}" if name in headers else shown
         body = response.body if 200 <= response.status < 300 else response.body[:_ERROR_BODY]
-        return attrs.evolve(response, headers=CIMultiDictProxy(headers), body=self.body(body))
+        return msgspec.structs.replace(response, headers=CIMultiDictProxy(headers), body=self.body(body))
 
 
 _AS_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})

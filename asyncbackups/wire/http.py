@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from typing import Any
 
-import attrs
+import msgspec
 
 __all__ = ["Kind", "Request", "Response"]
 
@@ -21,8 +22,20 @@ class Kind(enum.StrEnum):
     TOKEN = "token"  # noqa: S105 - a kind of request
 
 
-@attrs.frozen(kw_only=True)
-class Request:
+class _Message(msgspec.Struct, frozen=True):
+    """A message of HTTP, made for each call: a struct, which is made in a tenth of the time of a frozen attrs class.
+
+    No repr shows the body, neither Python's nor rich's, which prints the locals of tracebacks: a secret may be in it.
+    """
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, getattr(self, name)) for name in self.__struct_fields__ if name != "body"]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+
+class Request(_Message, frozen=True, kw_only=True):
     """What to ask.
 
     Attributes:
@@ -37,7 +50,7 @@ class Request:
     kind: Kind
     method: str
     path: str
-    body: bytes | None = attrs.field(default=None, repr=False)
+    body: bytes | None = None
     etag: str | None = None
     authorized: bool = True
 
@@ -47,8 +60,7 @@ class Request:
         return self.method != "POST"
 
 
-@attrs.frozen(kw_only=True)
-class Response:
+class Response(_Message, frozen=True, kw_only=True):
     """A complete answer.
 
     Attributes:
@@ -63,7 +75,7 @@ class Response:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes = attrs.field(repr=False)
+    body: bytes
     method: str
     url: str
     attempt: int = 1

@@ -52,7 +52,7 @@ class Script:
         if isinstance(answer, BackupsError):
             raise answer
         url = request.path if request.path.startswith("http") else f"http://service{request.path}"
-        return attrs.evolve(answer, url=url, method=request.method)
+        return msgspec.structs.replace(answer, url=url, method=request.method)
 
 
 def answer(content: Any = b"", status: int = 200, **headers: str) -> Response:
