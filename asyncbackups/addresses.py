@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import urllib.request
 
@@ -13,6 +14,8 @@ from asyncbackups.errors import ConfigurationError, ProtocolError
 __all__ = ["BaseAddress", "checked_proxy", "checked_url", "environment_proxy", "is_loopback", "same_origin"]
 
 _EXCERPT_CHARACTERS = 500
+_REMEMBERED = 2048
+"""How many addresses are kept with what yarl and aiohttp find out about each, for the next time that it is asked."""
 
 
 def checked_url(text: object, name: str, *, insecure_http: bool = False) -> URL:
@@ -94,6 +97,7 @@ class BaseAddress:
     def __init__(self, url: URL) -> None:
         self._prefix = url.raw_path.rstrip("/")
         self.url: URL = url.with_path(self._prefix, encoded=True)
+        self._known = functools.lru_cache(_REMEMBERED)(self._below)
 
     def at(self, path: str) -> URL:
         """Return the address of a percent-encoded path below the base, or that of a link: a whole URL.
@@ -102,9 +106,7 @@ class BaseAddress:
             ProtocolError: If a link leads to another origin, carries credentials or is no URL.
         """
         if path.startswith("/"):
-            if "?" not in path:
-                return self.url.with_path(self._prefix + path, encoded=True)
-            return URL(f"{self.url}{path}", encoded=True)
+            return self._known(path) if "?" not in path else URL(f"{self.url}{path}", encoded=True)
         try:
             url = URL(path)
             followed = same_origin(url, self.url)
@@ -114,6 +116,9 @@ class BaseAddress:
             reason = f"a link that leads away from {self.url.origin()} is not followed: the token would go along"
             raise ProtocolError(reason, excerpt=" ".join(path.split())[:_EXCERPT_CHARACTERS])
         return url.with_fragment(None)
+
+    def _below(self, path: str) -> URL:
+        return self.url.with_path(self._prefix + path, encoded=True)
 
 
 def _parsed(text: object, name: str) -> URL:
