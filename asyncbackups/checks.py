@@ -107,7 +107,7 @@ def not_blank(value: object, name: str) -> str:
     Raises:
         ConfigurationError: If it is no text, or blank.
     """
-    if isinstance(value, str) and any(character.isprintable() and character != " " for character in value):
+    if isinstance(value, str) and any(map(str.isprintable, value.replace(" ", ""))):
         return text(value, name)
     raise ConfigurationError(f"{name} must not be blank: give a non-empty text, not {shown(value)}")
 

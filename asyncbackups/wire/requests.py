@@ -5,6 +5,7 @@ Source: the guide "Manage database backups"; the star system's list is at the si
 
 from __future__ import annotations
 
+import functools
 from urllib.parse import quote
 
 import attrs
@@ -18,6 +19,12 @@ from asyncbackups.wire.http import Kind, Request
 __all__ = ["Requests", "segment"]
 
 
+@functools.lru_cache(maxsize=1024)
+def _encoded(name: str) -> str:
+    """Percent-encode a name that was checked; the same star systems are asked about over and over."""
+    return quote(name, safe="")
+
+
 def segment(text: str, name: str = "a part of a path") -> str:
     """Percent-encode a name so that it stays one segment of a path, whatever is in it.
 
@@ -28,7 +35,7 @@ def segment(text: str, name: str = "a part of a path") -> str:
     Raises:
         ConfigurationError: If it is blank, "." or "..", or cannot be encoded (a lone surrogate).
     """
-    return quote(path_name(text, name), safe="")
+    return _encoded(path_name(text, name))
 
 
 def _list_segment(_: object, attribute: attrs.Attribute[str], value: object) -> None:
@@ -79,7 +86,7 @@ class Requests:
         return Request(kind=Kind.HEALTH, method="GET", path="/management/health")
 
     def _backup(self, ref: BackupRef) -> str:
-        return f"{self._root}{segment(ref.star_system)}/backups/{ref.backup_id}"
+        return f"{self._root}{_encoded(ref.star_system)}/backups/{ref.backup_id}"
 
     def _planet(self, planet: PlanetRef) -> str:
-        return f"{self._root}{segment(planet.star_system)}/planets/{segment(planet.planet)}/backups"
+        return f"{self._root}{_encoded(planet.star_system)}/planets/{_encoded(planet.planet)}/backups"
