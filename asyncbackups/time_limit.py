@@ -37,22 +37,16 @@ class TimeLimit:
         Args:
             now: From when on the time counts, in the clock's monotonic seconds: the present.
         """
-        return Limited(self, now + self._seconds)
+        limited = Limited(self._running, now + self._seconds)
+        if self._timer is None:
+            self._timer = self._clock.call_at(limited.ends_at, self._fire)
+        return limited
 
     def close(self) -> None:
         """Cancel the timer, unless something still runs."""
         if self._timer is not None and not self._running:
             self._timer.cancel()
             self._timer = None
-
-    def _begin(self, limited: Limited) -> None:
-        self._running[limited] = None
-        if self._timer is None:
-            self._timer = self._clock.call_at(limited.ends_at, self._fire)
-
-    def _end(self, limited: Limited) -> None:
-        # The timer stays: by the time that it fires, it mostly has something else to wait for.
-        self._running.pop(limited, None)
 
     def _fire(self) -> None:
         self._timer = None
@@ -73,11 +67,11 @@ class Limited:
         ends_at: When it has run long enough, in monotonic seconds.
     """
 
-    __slots__ = ("_cancelling", "_expired", "_limit", "_task", "ends_at")
+    __slots__ = ("_cancelling", "_expired", "_running", "_task", "ends_at")
 
-    def __init__(self, limit: TimeLimit, ends_at: float) -> None:
+    def __init__(self, running: dict[Limited, None], ends_at: float) -> None:
         self.ends_at: float = ends_at
-        self._limit = limit
+        self._running = running
         self._expired = False
 
     def expire(self) -> None:
@@ -91,13 +85,14 @@ class Limited:
             raise RuntimeError("a time limit needs a task that it can end")
         self._task = task
         self._cancelling = task.cancelling()
-        self._limit._begin(self)  # noqa: SLF001 - two halves of one thing
+        self._running[self] = None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._limit._end(self)  # noqa: SLF001 - two halves of one thing
+        # The timer stays: by the time that it fires, it mostly has something else to wait for.
+        self._running.pop(self, None)
         # As `asyncio.timeout` does it: somebody else's cancellation at the same time goes on as one.
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from exc
