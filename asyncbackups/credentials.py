@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Awaitable
 
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from asyncbackups.auth import ClientCredentials, RenewableTokenSource, TokenSource, checked_token
 from asyncbackups.errors import AuthenticationError, BackupsError, ConfigurationError, TransportError
@@ -18,6 +18,7 @@ __all__ = ["NO_CREDENTIAL", "Credential", "Credentials"]
 _REMEMBERED = 4
 # The answers that a get or a list has when all is well.
 _COMMON = frozenset({200, 304})
+_LINK = istr("Link")  # looked up as it is, where a str would be folded for each answer
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -133,7 +134,7 @@ class Credentials:
             # The token endpoint's answer may hold the token that was in use before, and has to.
             if request.kind is Kind.TOKEN:
                 return response
-            if credential.needle not in response.body and "Link" not in response.headers:
+            if credential.needle not in response.body and _LINK not in response.headers:
                 return response
         return self.redactor().response(response)
 

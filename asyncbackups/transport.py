@@ -192,9 +192,8 @@ class Transport:
             TransportError: No complete answer came, or no token could be had.
             ClientClosedError: The transport is not open.
         """
-        return await self._send(request, self._base.at(request.path), attempts)
-
-    async def _send(self, request: Request, url: URL, attempts: int | None) -> Response:
+        # A token request goes to another service.
+        url = URL(request.path) if request.kind is Kind.TOKEN else self._base.at(request.path)
         attempt = 1
         while True:
             try:
@@ -241,7 +240,7 @@ class Transport:
         """Post a form to the token endpoint: for `ClientCredentials`."""
         # In no local variable: what prints the locals of a traceback would show the secret.
         request = Request(kind=Kind.TOKEN, method="POST", path=url, body=form.reveal().encode(), authorized=False)
-        return await self._send(request, URL(url), None)
+        return await self.send(request)
 
     async def _exchange(self, sending: _Sending, credential: Credential) -> Response:
         session = self._session
