@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from asyncbackups import BackupDeleted, BulkDeletion, DeleteFailed
+from asyncbackups import BackupDeleted, BackupGone, BulkDeletion, DeleteFailed, NotFoundError
 from asyncbackups.cli.ending import requests_text
 from asyncbackups.cli.exits import ExitStatus, exit_status
 from asyncbackups.cli.following import Following
@@ -27,6 +27,7 @@ class DeletionEnding:
     Attributes:
         backups: How many were to be deleted.
         deleted: How many are.
+        missing: How many did not exist, where that is fine.
         failed: How many could not be deleted, or are not known to be.
         requests: Requests sent, by kind.
         seconds: How long it took.
@@ -36,6 +37,7 @@ class DeletionEnding:
 
     backups: int
     deleted: int
+    missing: int
     failed: int
     requests: Mapping[str, int]
     seconds: float
@@ -50,7 +52,7 @@ class DeletionEnding:
     @property
     def left(self) -> int:
         """How many nothing is known of: not begun with, or cut off."""
-        return self.backups - self.deleted - self.failed
+        return self.backups - self.deleted - self.missing - self.failed
 
     def as_json(self) -> dict[str, Any]:
         """Return the report, the last line of a deletion."""
@@ -58,6 +60,7 @@ class DeletionEnding:
             "event": "report",
             "backups": self.backups,
             "deleted": self.deleted,
+            "missing": self.missing,
             "delete_failed": self.failed,
             "left": self.left,
             "requests": dict(self.requests),
@@ -68,9 +71,9 @@ class DeletionEnding:
 
     def as_lines(self) -> list[str]:
         """Return the report for people."""
-        failed = f", {self.failed} not deleted" if self.failed else ""
-        counts = f"{counted(self.deleted, 'backup')} deleted{failed}"
-        lines = [f"{counts}; {took(self.seconds)}; {requests_text(self.requests)}"]
+        others = {"did not exist": self.missing, "not deleted": self.failed}
+        counts = [f"{counted(self.deleted, 'backup')} deleted", *(f"{n} {what}" for what, n in others.items() if n)]
+        lines = [f"{', '.join(counts)}; {took(self.seconds)}; {requests_text(self.requests)}"]
         if self.interrupted:
             left = counted(self.left, "backup is", "backups are")
             lines.append(f"interrupted: {left} left; to go on: the same command, with --missing-ok")
@@ -83,10 +86,13 @@ class DeletionShow:
 
     Attributes:
         backups: How many there are to delete.
+        missing_ok: Whether it is fine that one does not exist. The deletion itself is not to be told: it would call
+            that deleted.
         json: Whether JSON goes to standard output.
     """
 
     backups: int
+    missing_ok: bool
     json: bool
     _counts: collections.Counter[type[object]] = attrs.field(factory=collections.Counter, init=False)
     _worst: ExitStatus = attrs.field(default=ExitStatus.OK, init=False)
@@ -115,6 +121,7 @@ class DeletionShow:
         ending = DeletionEnding(
             backups=self.backups,
             deleted=self._counts[BackupDeleted],
+            missing=self._counts[BackupGone],
             failed=self._counts[DeleteFailed],
             requests=requests(),
             seconds=time.monotonic() - began,
@@ -124,6 +131,13 @@ class DeletionShow:
         return ending, self._view
 
     def _tell(self, event: BackupDeleted | DeleteFailed) -> None:
-        self._counts[type(event)] += 1
-        self._worst = max(self._worst, exit_status([event]))
-        self._view.tell(event)
+        told = self._judged(event)
+        self._counts[type(told)] += 1
+        if not isinstance(told, BackupGone):
+            self._worst = max(self._worst, exit_status([told]))
+        self._view.tell(told)
+
+    def _judged(self, event: BackupDeleted | DeleteFailed) -> BackupDeleted | DeleteFailed | BackupGone:
+        if self.missing_ok and isinstance(event, DeleteFailed) and isinstance(event.error, NotFoundError):
+            return BackupGone(ref=event.ref, elapsed=event.elapsed)
+        return event

@@ -62,6 +62,7 @@ def test_many_have_an_event_each_and_a_report(run: Program) -> None:
         "event": "report",
         "backups": 4,
         "deleted": 3,
+        "missing": 0,
         "delete_failed": 1,
         "left": 0,
         "requests": {"delete": 4},
@@ -70,8 +71,24 @@ def test_many_have_an_event_each_and_a_report(run: Program) -> None:
         "exit_status": 1,
     }
     assert names(run, "old") == old[3:]
-    fine = run("delete", GONE, old[3], "--missing-ok", "--json")
-    assert (fine.status, fine.json[-1]["deleted"]) == (0, 2)
+
+
+def test_what_does_not_exist_is_not_called_deleted(run: Program) -> None:
+    """With --missing-ok that is fine, and told as what it is; anything else that goes wrong still counts."""
+    old = names(run, "old")
+    fine = run("delete", GONE, old[0], "--missing-ok", "--json")
+    *events, report = fine.json
+    assert (fine.status, fine.err) == (0, "")
+    assert {f"{event['star_system']}/{event['backup_id']}": event["event"] for event in events} == {
+        GONE: "backup_gone",
+        old[0]: "backup_deleted",
+    }
+    assert [report[key] for key in ("deleted", "missing", "delete_failed", "left")] == [1, 1, 0, 0]
+    people = run("delete", GONE, old[1], "closed/1", "--missing-ok", "--concurrency", "1")
+    assert people.status == 4
+    first, second, _, last = people.err.splitlines()
+    assert (first, second) == (f"{GONE} does not exist", f"{old[1]} is deleted")
+    assert last.startswith("1 backup deleted, 1 did not exist, 1 not deleted; ")
 
 
 def test_lines_for_people(run: Program) -> None:

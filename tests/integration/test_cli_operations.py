@@ -56,8 +56,10 @@ def test_create_wait_get_list_delete(run: Program) -> None:
     assert run("delete", ref).error == f"{ref} is deleted"
     missing = run("delete", ref)
     assert (missing.status, "404, not found" in missing.error) == (1, True)
+    fine = run("delete", ref, "--missing-ok")
+    assert (fine.status, fine.error) == (0, f"{ref} does not exist")
     assert run("delete", ref, "--missing-ok", "--json").json == [
-        {"event": "backup_deleted", "star_system": "alpha", "planet": None, "backup_id": int(ref[6:])}
+        {"event": "backup_gone", "star_system": "alpha", "planet": None, "backup_id": int(ref[6:])}
     ]
     assert (run("get", ref).status, run("wait", ref).status) == (1, 1)
 

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from asyncbackups import BackupRef
+from asyncbackups import BackupDeleted, BackupGone, BackupRef, NotFoundError
 from asyncbackups.cli.arguments import Json
 from asyncbackups.cli.command import command
 from asyncbackups.cli.connection import Connection, Where
 from asyncbackups.cli.deleting import DeletionShow
+from asyncbackups.cli.events import as_text, name_of
 from asyncbackups.cli.exits import ExitStatus
 from asyncbackups.cli.output import print_json
 from asyncbackups.cli.targets import are_in_file, read_refs
@@ -41,19 +42,25 @@ async def delete(
         await _delete_one(BackupRef.parse(backups[0]), where, missing_ok=missing_ok, json=json)
         return ExitStatus.OK
     refs = read_refs(backups)
-    show = DeletionShow(len(refs), json=json)
+    show = DeletionShow(len(refs), missing_ok=missing_ok, json=json)
     async with where.client() as client:
-        deletion = client.bulk_delete(refs, concurrency=concurrency, missing_ok=missing_ok)
+        deletion = client.bulk_delete(refs, concurrency=concurrency)
         ending, view = await show.run(deletion, lambda: client.requests)
     view.end(ending.as_json(), ending.as_lines())
     return ending.status
 
 
 async def _delete_one(ref: BackupRef, where: Connection, *, missing_ok: bool, json: bool) -> None:
+    event: BackupDeleted | BackupGone = BackupDeleted(ref=ref)
     async with where.client() as client:
-        await client.delete(ref.star_system, ref.backup_id, missing_ok=missing_ok)
+        try:
+            await client.delete(ref.star_system, ref.backup_id)
+        except NotFoundError:
+            if not missing_ok:
+                raise
+            event = BackupGone(ref=ref)
     if json:
         about = {"star_system": ref.star_system, "planet": None, "backup_id": ref.backup_id}
-        print_json({"event": "backup_deleted", **about})
+        print_json({"event": name_of(event), **about})
     else:
-        say(f"{ref} is deleted")
+        say(as_text(event))
