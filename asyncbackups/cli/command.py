@@ -15,6 +15,7 @@ from asyncbackups.cli.exits import ExitStatus, exit_status
 from asyncbackups.cli.logs import show_logs
 from asyncbackups.cli.output import flush_output, silence_output
 from asyncbackups.cli.text import say
+from asyncbackups.cli.wording import in_our_words
 
 __all__ = ["Options", "command"]
 
@@ -93,7 +94,7 @@ def _run(main: _Main, groups: Mapping[str, Callable[..., Any]], values: dict[str
         say("asyncbackups: interrupted")
         return exit_status([exc])
     except BackupsError as exc:
-        say(f"asyncbackups: {exc}")
+        say(f"asyncbackups: {in_our_words(exc)}")
         if isinstance(exc, JournalError) and exc.created:
             say(_named(exc))
         return exit_status([exc])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import sys
 from datetime import datetime
@@ -61,10 +62,10 @@ def parse_duration(text: str, option: str) -> float:
         option: What it was written for.
 
     Raises:
-        ConfigurationError: If it is none, or not positive.
+        ConfigurationError: If it is none, not positive, or more than a number can hold.
     """
     match = _DURATION.fullmatch(text.strip().lower())
     seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    if not seconds > 0:
+    if not 0 < seconds < math.inf:
         raise ConfigurationError(f"{option} must be a positive duration such as 90s, 15m, 24h or 2d, not {text!r}")
     return seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -99,16 +100,20 @@ def test_wait_for_many(run: Program) -> None:
         (["create", "é"], 2, "a planet is written star_system/planet, not 'é'"),
         (["create", "alpha/.."], 2, "planet must not be '..'"),
         (["create", "alpha/x", "--mechanism", "magic"], 1, "400"),
-        (["create", "alpha/x", "--retention-days", "0"], 2, "whole number of at least 1"),
-        (["create", "alpha/x", "--permanent", "--retention-days", "2"], 2, "permanent backup"),
-        (["create", "alpha/x", "--name", " "], 2, "name must not be blank"),
+        (["create", "alpha/x", "--retention-days", "0"], 2, "--retention-days (of a temporary backup) must be a whole"),
+        (["create", "alpha/x", "--permanent", "--retention-days", "2"], 2, "--retention-days is not for a backup that"),
+        (["create", "alpha/x", "--name", " "], 2, "--name must not be blank"),
+        (["create", "alpha/x", "--planet-class", ""], 2, "--planet-class must not be blank"),
         (["create", "secret/x"], 4, "403"),
         (["get", "alpha/362x"], 2, "a backup is written star_system/backup_id"),
         (["get", "alpha/999999"], 1, "404"),
         (["list", "alpha/"], 2, "a planet is written"),
         (["list", "secret"], 4, "403"),
         (["wait", "alpha/1", "--deadline", "soon"], 2, "--deadline must be a positive duration"),
-        (["health", "--base-url", "http://example.com"], 2, "https://"),
+        (["health", "--base-url", "http://example.com"], 2, "--base-url (or ASYNCBACKUPS_BASE_URL) must begin with"),
+        (["health", "--base-url", "https://u:p@example.com"], 2, "give a token, in ASYNCBACKUPS_TOKEN or with --token"),
+        (["health", "--tenant", ".."], 2, "--tenant (or ASYNCBACKUPS_TENANT) must not be '..'"),
+        (["demo", "--speed", "0"], 2, "--speed must be a positive number"),
         (["health", "--base-url", "https://x.example", "--region", "AMER"], 2, "not both"),
         (["health", "--token-file", "/no/such/file"], 2, "No such file"),
         (["frobnicate"], 2, "No such command"),
@@ -124,6 +129,31 @@ def test_errors_are_one_line(run: Program, arguments: list[str], status: int, me
     assert (ended.status, ended.out) == (status, "")
     assert ended.error.startswith("asyncbackups: ")
     assert message in ended.error
+    assert not re.search(r"\b[a-z]+_(?!system|id\b)[a-z_]+|`auth`|temporary=", ended.error)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"BASE_URL": "nonsense"}, "--base-url (or ASYNCBACKUPS_BASE_URL) must be a URL"),
+        ({"TOKEN": "é"}, "the token in ASYNCBACKUPS_TOKEN must consist of visible ASCII characters"),
+        (
+            {"TOKEN": "", "CLIENT_ID": "a", "CLIENT_SECRET": "b", "TOKEN_URL": "http://hub.example"},
+            "ASYNCBACKUPS_TOKEN_URL must begin with https://",
+        ),
+    ],
+    ids=["base URL", "token", "token URL"],
+)
+def test_errors_name_the_variable(
+    run: Program, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
+) -> None:
+    """What is wrong in the environment is told by the variable's name, and names nothing that only programs can set."""
+    for name, value in variables.items():
+        monkeypatch.setenv(f"ASYNCBACKUPS_{name}", value)
+    ended = run("health")
+    assert ended.status == 2
+    assert ended.error.startswith(f"asyncbackups: {message}")
+    assert "insecure_http" not in ended.error
 
 
 def test_a_wrong_token(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,7 +186,7 @@ def test_simulate_serves_until_it_is_interrupted() -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (["--speed", "0"], "speed must be a number greater than 0"),
+        (["--speed", "0"], "asyncbackups: --speed must be a number greater than 0"),
         (["--port", "70000"], "--port"),
         ([], "cannot be had"),
     ],
