@@ -353,9 +353,19 @@ class BulkRun:
         watched = _Watched(self, target, began)
         self._watched[watched] = ref
         try:
-            self._engine.add(ref, watched, deadline=self._deadline, planet=target.planet.planet, born=born)
+            self._engine.add(
+                ref,
+                watched,
+                deadline=self._deadline,
+                planet=target.planet.planet,
+                mechanism=self._ledger.spec.mechanism,
+                born=born,
+            )
         except ClientClosedError as exc:
             self.ended(watched, WatchFailed(ref=ref, error=exc))
+        except Exception:
+            del self._watched[watched]  # a bug; the run must not wait for what nobody watches
+            raise
 
 
 def _client_closed(error: BackupsError) -> ClientClosedError | None:

@@ -278,6 +278,19 @@ async def test_targets_that_break_are_told_at_the_end(stage: Stage, wrong: Any) 
     assert adds_up(run.report)
 
 
+async def test_bug_after_a_create_is_raised(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was created but cannot be watched is not waited for: a run never hangs."""
+
+    def buggy(*_: Any, **__: Any) -> bool:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(stage.engine, "add", buggy)
+    async with stage.run(planets(1)) as run:
+        assert type(await anext(run)) is BackupCreated
+        with pytest.raises(RuntimeError, match="a bug"):
+            await anext(run)
+
+
 async def test_bug_in_a_create_is_told_and_raised(stage: Stage) -> None:
     """Its planet has an outcome, what was begun is watched to its end, and the bug comes out at the end."""
 
