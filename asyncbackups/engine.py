@@ -97,6 +97,7 @@ class Engine:
         *,
         deadline: float,
         planet: str | None = None,
+        mechanism: str | None = None,
         born: float | None = None,
     ) -> bool:
         """Let somebody wait for a backup; returns whether that is new.
@@ -106,6 +107,7 @@ class Engine:
             subscriber: Who waits.
             deadline: For how long, in seconds from now.
             planet: Its planet, where that is known.
+            mechanism: How it is made, where that is known.
             born: When it was created, on the client's clock, where that is known.
 
         Raises:
@@ -114,7 +116,9 @@ class Engine:
         if self._closed:
             raise ClientClosedError("the client was left: nothing can be watched any more")
         now = self._clock.monotonic()
-        new = self._scheduler.add(ref, subscriber, now=now, deadline=now + deadline, planet=planet, born=born)
+        new = self._scheduler.add(
+            ref, subscriber, now=now, deadline=now + deadline, planet=planet, mechanism=mechanism, born=born
+        )
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="asyncbackups-engine")
         self._wake.set()

@@ -270,7 +270,7 @@ class Durations:
         self._systems: Recent[tuple[str | None, str | None], _History] = Recent(keys)
 
     def observe(self, star_system: str, planet: str | None, mechanism: str | None, seconds: float) -> None:
-        """Learn that a backup took so many seconds; what is impossible is ignored.
+        """Learn at every level that a backup took so many seconds; what is impossible is ignored.
 
         Args:
             star_system: Where it ran.
@@ -278,13 +278,17 @@ class Durations:
             mechanism: How it was made, if known.
             seconds: How long it took.
         """
+        self.observe_at(star_system, planet, mechanism, seconds)
+        self.observe_at(None, None, mechanism, seconds)
+
+    def observe_at(self, star_system: str | None, planet: str | None, mechanism: str | None, seconds: float) -> None:
+        """Learn it of a star system and its planet only; or, where that is None, of everything taken together."""
         if not (self._learn and 0 <= seconds < math.inf):
             return
         log = math.log(min(max(seconds, self._shortest), self._longest))
         for kind in dict.fromkeys((mechanism, None)):
-            for system in (star_system, None):
-                _history(self._systems, (system, kind)).add(log)
-            if planet is not None:
+            _history(self._systems, (star_system, kind)).add(log)
+            if star_system is not None and planet is not None:
                 _history(self._planets, (star_system, planet, kind)).add(log)
 
     def belief(self, star_system: str, planet: str | None, mechanism: str | None) -> Belief:

@@ -62,6 +62,7 @@ class Flight:
         planet: Of which planet it is, where that is known.
         mechanism: How it is made, where that is known.
         born: When it began, in seconds of our monotonic clock; None while its age is not known.
+        cohort: What it began together with, as `cohorts` has it; None while it is not entered there.
         status: As last seen; None while it was not seen.
         polls: How many answers told of it.
         told: When the newest request that told of it was sent; negative infinity before.
@@ -76,6 +77,7 @@ class Flight:
     planet: str | None = None
     mechanism: str | None = None
     born: float | None = None
+    cohort: int | None = None
     status: str | None = None
     polls: int = 0
     told: float = float("-inf")

@@ -8,13 +8,14 @@ import attrs
 
 from asyncbackups.policies import PollingPolicy
 from asyncbackups.polling import planner, schedule
+from asyncbackups.polling.cohorts import Cohorts
 from asyncbackups.polling.durations import Belief, Durations, Recent
 from asyncbackups.polling.flights import Flight
 
 __all__ = ["Knowledge"]
 
 _LISTS = 4096
-"""Of so many lists it is remembered up to where they were learned from."""
+"""Of so many lists it is remembered up to where they were learned from; and so many backups that were."""
 
 
 @attrs.frozen
@@ -26,6 +27,8 @@ class Knowledge:
         draw: Gives uniform numbers from [0, 1).
         durations: How long backups take.
         costs: What gets and lists cost.
+        cohorts: What is under watch, by when it began: it says what may be learned from yet.
+        learned: The latest backups that were learned from under watch; lists will show them again.
         learned_until: For each list, the newest `completedAt` of what was learned from it, as the service wrote it.
     """
 
@@ -33,7 +36,21 @@ class Knowledge:
     draw: Callable[[], float]
     durations: Durations
     costs: planner.Costs
+    cohorts: Cohorts
+    learned: Recent[tuple[str, int], None] = attrs.field(factory=lambda: Recent(_LISTS))
     learned_until: Recent[planner.Where, str] = attrs.field(factory=lambda: Recent(_LISTS))
+
+    def enter(self, flight: Flight) -> None:
+        """Take note that a flight whose age is known is under watch; once is enough."""
+        if flight.cohort is None and flight.born is not None:
+            flight.cohort = self.cohorts.of(flight.born)
+            self.cohorts.enter(flight.cohort, flight.star_system, flight.mechanism)
+
+    def leave(self, flight: Flight) -> None:
+        """Take note that a flight is no longer under watch, or not as what it was entered."""
+        if flight.cohort is not None:
+            self.cohorts.leave(flight.cohort, flight.star_system, flight.mechanism)
+            flight.cohort = None
 
     def member(self, flight: Flight, now: float) -> tuple[Belief, float]:
         """Return what the schedule needs to know of a flight: the belief about it, and its age."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterable
 
-from asyncbackups.polling.flights import Entry, Sighting
+from asyncbackups.polling.cohorts import Finished
+from asyncbackups.polling.flights import Entry, Flight, Sighting
 from asyncbackups.polling.knowledge import Knowledge
 from asyncbackups.polling.planner import Where
 
-__all__ = ["Lesson", "learn"]
+__all__ = ["Lesson", "learn", "learn_watched"]
 
 _PER_LIST = 256
 """How many finished backups of one list are learned from: older news fades anyway."""
+_GOLDEN = (math.sqrt(5) - 1) / 2
+"""Its multiples, modulo one, are spread evenly: the usual shuffle without randomness (H. Weyl's sequence)."""
 
 
 class Lesson:
@@ -28,25 +32,50 @@ class Lesson:
     def __init__(self, knowledge: Knowledge, where: Where) -> None:
         self._know = knowledge
         self._where = where
-        self._known = knowledge.learned_until.get(where, "")
+        self._known = self._newest = knowledge.learned_until.get(where, "")
         self._found: list[tuple[str, int]] = []
 
-    def look_at(self, entry: Entry) -> None:
-        """Consider an entry that nobody waits for."""
+    def look_at(self, entry: Entry, *, watched: bool) -> None:
+        """Consider an entry; what is watched teaches in its own way, and was seen here, too."""
         stamp = entry.completedAt
-        if isinstance(stamp, str) and stamp > self._known:
+        if not isinstance(stamp, str) or stamp <= self._known:
+            return
+        self._newest = max(self._newest, stamp)
+        if not watched and (self._where[0], entry.id) not in self._know.learned:
             self._found.append((stamp, entry.id))
 
     def chosen(self) -> set[int]:
         """Return the ids to learn from: the newest, if there are many. They will not be chosen again."""
-        if not self._know.policy.learn or not self._found:
+        if not self._know.policy.learn:
             return set()
-        self._know.learned_until.remember(self._where, max(self._found)[0])
+        if self._newest > self._known:
+            self._know.learned_until.remember(self._where, self._newest)
         return {backup_id for _, backup_id in heapq.nlargest(_PER_LIST, self._found)}
 
 
-def learn(knowledge: Knowledge, where: Where, sightings: Iterable[Sighting]) -> None:
-    """Learn how long backups took, in the order in which they were completed: the newest is believed most."""
-    finished = [(str(one.backup.completed_at), one.duration, one) for one in sightings if one.duration is not None]
-    for _, duration, one in sorted(finished, key=lambda each: each[0]):
-        knowledge.durations.observe(*where, one.backup.mechanism, duration)
+def learn_watched(knowledge: Knowledge, flight: Flight, sighting: Sighting, now: float) -> None:
+    """Learn from a flight that has ended, and has left its cohort."""
+    knowledge.learned.remember((flight.star_system, flight.backup_id), None)
+    learn(knowledge, (flight.star_system, flight.planet), [sighting], now)
+
+
+def learn(knowledge: Knowledge, where: Where, sightings: Iterable[Sighting], now: float) -> None:
+    """Learn how long backups took, in the order in which they began: the newest is believed most.
+
+    Those that began together are learned from in an order that has nothing to do with how long they took: from the
+    quickest to the slowest they would look like a world that changes.
+    """
+    free: list[tuple[str | None, str | None, Finished]] = []
+    for one in sightings:
+        if one.duration is not None:
+            began = now - (one.duration if one.age is None else one.age)
+            finished = Finished(knowledge.cohorts.of(began), where[1], one.duration)
+            released = knowledge.cohorts.finished(finished, where[0], one.backup.mechanism)
+            free += [(scope, one.backup.mechanism, each) for scope, every in released.items() for each in every]
+    for _, (star_system, mechanism, each) in sorted(enumerate(free), key=_by_cohort):
+        knowledge.durations.observe_at(star_system, each.planet, mechanism, each.seconds)
+
+
+def _by_cohort(numbered: tuple[int, tuple[str | None, str | None, Finished]]) -> tuple[int, float]:
+    number, (_, _, one) = numbered
+    return one.cohort, number * _GOLDEN % 1

@@ -22,6 +22,7 @@ from asyncbackups.events import (
 )
 from asyncbackups.models import BackupRef, PlanetRef, Progress
 from asyncbackups.policies import PollingPolicy
+from asyncbackups.polling.cohorts import Cohorts
 from asyncbackups.polling.deadlines import Deadlines
 from asyncbackups.polling.due_queue import DueQueue
 from asyncbackups.polling.durations import Durations
@@ -62,7 +63,7 @@ class Scheduler:
     """
 
     def __init__(self, policy: PollingPolicy, *, draw: Callable[[], float]) -> None:
-        self._know = Knowledge(policy, draw, Durations(policy), Costs())
+        self._know = Knowledge(policy, draw, Durations(policy), Costs(), Cohorts(policy.initial))
         self._star_systems: dict[str, StarSystem] = {}
         self._deadlines: Deadlines[Subscription] = Deadlines(lambda subscription: subscription.open)
         self._waiting: DueQueue[StarSystem] = DueQueue()
@@ -84,6 +85,7 @@ class Scheduler:
         now: float,
         deadline: float,
         planet: str | None = None,
+        mechanism: str | None = None,
         born: float | None = None,
     ) -> bool:
         """Let somebody wait for a backup.
@@ -94,6 +96,7 @@ class Scheduler:
             now: The time now, in seconds of the monotonic clock.
             deadline: Until when, on the same clock.
             planet: Its planet, where that is known.
+            mechanism: How it is made, where that is known.
             born: When it was created, on the same clock, where that is known.
 
         Returns:
@@ -104,7 +107,7 @@ class Scheduler:
             star_system = self._star_systems[ref.star_system] = StarSystem(ref.star_system, self._know)
         flight = star_system.flights.get(ref.backup_id)
         if flight is None:
-            flight = Flight(star_system.name, ref.backup_id, planet, born=born)
+            flight = Flight(star_system.name, ref.backup_id, planet, mechanism, born)
             self._subscribe(flight, subscriber, now, deadline)
             self._in_flight += 1
             star_system.add(flight, now)

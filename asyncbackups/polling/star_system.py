@@ -24,7 +24,7 @@ from asyncbackups.polling.due_queue import DueQueue
 from asyncbackups.polling.flights import ASKED, Cost, Entry, Flight, GetPoll, ListPoll, Poll, Sighting
 from asyncbackups.polling.health import Health, is_passing
 from asyncbackups.polling.knowledge import Knowledge
-from asyncbackups.polling.lessons import Lesson, learn
+from asyncbackups.polling.lessons import Lesson, learn, learn_watched
 
 __all__ = ["Outcome", "StarSystem"]
 
@@ -81,6 +81,7 @@ class StarSystem:
     def add(self, flight: Flight, now: float) -> None:
         """Take up a flight. One of unknown age is asked about at once, another when its age says so."""
         self.flights[flight.backup_id] = flight
+        self._know.enter(flight)
         batch = self._batches.of(flight)
         if flight.born is None:
             self._singles.put(flight, now)
@@ -92,6 +93,7 @@ class StarSystem:
     def remove(self, flight: Flight) -> None:
         """Let go of a flight."""
         del self.flights[flight.backup_id]
+        self._know.leave(flight)
         flight.due = math.inf
         self._etags.pop(flight.backup_id, None)
         self._troubles.pop(flight.backup_id, None)
@@ -175,9 +177,9 @@ class StarSystem:
         lesson = Lesson(self._know, (self.name, poll.planet))
         for entry in entries:
             flight = self.flights.get(entry.id)
-            if flight is None:
-                lesson.look_at(entry)
-            elif every or entry.completedAt is not None or entry.status != flight.status or not flight.polls:
+            if entry.completedAt is not None:
+                lesson.look_at(entry, watched=flight is not None)
+            if flight is not None and (every or _is_news(flight, entry)):
                 news.add(flight.backup_id)
         return news | lesson.chosen()
 
@@ -195,7 +197,7 @@ class StarSystem:
         """
         self._know.costs.listed((self.name, poll.planet), size=cost.size, seconds=cost.seconds)
         foreign = (one for backup_id, one in sightings.items() if backup_id not in self.flights)
-        learn(self._know, (self.name, poll.planet), foreign)
+        learn(self._know, (self.name, poll.planet), foreign, now)
         useful, rest = False, iter(entries)
         while portion := list(islice(rest, _PORTION)):
             outcomes = list(self._seen_in(poll, portion, sightings, now))
@@ -285,13 +287,18 @@ class StarSystem:
         flight.missing = 0
         self._troubles.pop(flight.backup_id, None)
         flight.status = _shared(sighting.backup.status)
-        flight.mechanism = _shared(sighting.backup.mechanism) or flight.mechanism
+        mechanism = _shared(sighting.backup.mechanism) or flight.mechanism
+        if sighting.progress.final or mechanism != flight.mechanism:
+            self._know.leave(flight)
+        flight.mechanism = mechanism
         if sighting.age is not None:
             flight.born = now - sighting.age
         elif flight.born is None:
             flight.born = now
         if sighting.progress.final:
-            learn(self._know, (self.name, flight.planet), [sighting])
+            learn_watched(self._know, flight, sighting, now)
+        else:
+            self._know.enter(flight)
         return sighting.progress.final
 
     def _seen_in(
@@ -430,6 +437,10 @@ class StarSystem:
             self._batches.ask_by(batch, when)
         else:
             self._join(flight, batch, now)
+
+
+def _is_news(flight: Flight, entry: Entry) -> bool:
+    return entry.status != flight.status or entry.completedAt is not None or not flight.polls
 
 
 def _told_again(flight: Flight, sent: float) -> None:

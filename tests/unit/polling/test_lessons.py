@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from asyncbackups.polling.flights import Sighting
 from asyncbackups.polling.lessons import Lesson, learn
-from tests.unit.polling.worlds import Entry, scheduler, sighting
+from tests.unit.polling.worlds import START, Course, Entry, scheduler, sighting
 
 WHERE = ("sun", None)
 
 
-def chosen(know: Any, entries: list[Entry]) -> set[int]:
+def chosen(know: Any, entries: list[Entry], watched: frozenset[int] = frozenset()) -> set[int]:
     lesson = Lesson(know, WHERE)
     for entry in entries:
-        lesson.look_at(entry)
+        lesson.look_at(entry, watched=entry.id in watched)
     return lesson.chosen()
 
 
@@ -47,10 +49,56 @@ def test_nothing_is_chosen_where_nothing_is_to_be_learned() -> None:
     assert chosen(scheduler(learn=False)._know, [Entry(5, "succeeded", "2024")]) == set()
 
 
-def test_newest_is_learned_last() -> None:
-    """Durations are learned in the order of completion, and those that are not known not at all."""
+def test_what_is_watched_is_not_chosen_but_seen() -> None:
+    """It teaches in its own way; once it is over, the next list shows it to nobody who waits."""
     know = scheduler()._know
+    assert chosen(know, [Entry(5, "succeeded", "2024-01-03")], watched=frozenset({5})) == set()
+    assert chosen(know, [Entry(5, "succeeded", "2024-01-03"), Entry(6, "succeeded", "2024-01-04")]) == {6}
+
+
+def test_what_was_learned_from_a_get_is_not_learned_again_from_a_list() -> None:
+    """It would count twice."""
+    course = Course(scheduler())
+    course.add(5)
+    (poll,) = course.due()
+    course.got(poll, "succeeded", age=900.0, duration=100.0)
+    assert chosen(course.scheduler._know, [Entry(5, "succeeded", "2024-01-03"), Entry(6, "succeeded", "2024")]) == {6}
+
+
+def learned(know: Any, sightings: list[Sighting], now: float = 0.0) -> list[float]:
+    """Return what is learned for all star systems, in order."""
     seen: list[float] = []
-    know.durations.observe = lambda *where: seen.append(where[-1])  # type: ignore[method-assign]
-    learn(know, WHERE, [sighting(1, "succeeded", duration=300.0), sighting(2), sighting(3, "failed", duration=20.0)])
-    assert seen == [20.0, 300.0]
+    know.durations.observe_at = lambda *where: seen.append(where[-1]) if where[0] is None else None
+    learn(know, WHERE, sightings, now)
+    return seen
+
+
+def test_newest_is_learned_last() -> None:
+    """Durations are learned in the order in which they began, and those that are not known not at all."""
+    late = sighting(1, "succeeded", age=100.0, duration=50.0)
+    early = sighting(3, "failed", age=900.0, duration=300.0)
+    assert learned(scheduler()._know, [late, sighting(2), early]) == [300.0, 50.0]
+
+
+def test_those_that_began_together_are_learned_in_no_order() -> None:
+    """From the quickest to the slowest they would look like a world that changes."""
+    together = [sighting(number, "succeeded", age=900.0, duration=1.0 + number) for number in range(32)]
+    seen = learned(scheduler()._know, together)
+    assert sorted(seen) == [1.0 + number for number in range(32)]
+    rising = sum(later > earlier for earlier, later in pairwise(seen))
+    assert 8 <= rising <= 23
+
+
+def test_quick_ones_of_a_cohort_teach_nothing_yet() -> None:
+    """A hundred that began together are learned from when nine tenths are over, not from the quickest first."""
+    course = Course(scheduler(coalesce=False))
+    course.add(*range(100), born=START, mechanism="logical")
+    know, taught = course.scheduler._know, []
+    know.durations.observe_at = lambda *where: taught.append(where[-1]) if where[0] is None else None
+    polls = []
+    while len(polls) < 100:
+        polls += course.until_due(room=100)
+    for number, poll in enumerate(polls, 1):
+        course.got(poll, "succeeded", age=course.now - START, duration=float(number))
+        assert not taught or number >= 90, number
+    assert sorted(taught) == [float(number) for number in range(1, 101)]

@@ -1,0 +1,159 @@
+"""Which finished backups may be learned from yet: those of a cohort that is nearly over.
+
+Of backups that began together the quick ones finish first. Whoever learns from them at once expects the others to be
+as quick, and asks about them far too often (the durations are right-censored). So what finishes is held back until
+nearly all that began no later have finished, too; then the whole cohort is learned from, without bias. Where backups
+begin all the time, or one after the other, that is soon. Pure: no clock, no randomness, no I/O.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import attrs
+
+__all__ = ["Cohorts", "Finished", "Kind"]
+
+_NEARLY = 0.9
+"""Once so much of what began no later is over, what is over is learned from."""
+_HELD = 256
+"""So many finished backups are held back for each scope; of more, an even share is."""
+_OFTEN = 8
+"""It is looked whether a cohort is nearly over whenever this part of what is held back is new."""
+_NEAR = 2
+"""So near to the oldest that runs, what is over may well have begun with it: the server's clock says when, not ours."""
+
+Kind = tuple[str | None, str | None]
+"""What is learned together: a star system, or None for all; and a mechanism, or None where it is unknown."""
+
+
+@attrs.frozen
+class Finished:
+    """How long a backup took, of which planet it was, and when it began (the index of its cohort)."""
+
+    cohort: int
+    planet: str | None
+    seconds: float
+
+
+@attrs.define(eq=False)
+class _Scope:
+    """What is running and what is held back of one kind.
+
+    Attributes:
+        running: How many are under watch, by cohort.
+        over: How many have finished, by cohort, as far back as the oldest that runs.
+        held: What is held back, in the order in which it finished.
+        every: Of so many that finish, one is held back.
+        seen: How many have finished since nothing was held back.
+        news: How many have finished since it was last looked what need not be held back any more.
+    """
+
+    running: Counter[int] = attrs.field(factory=Counter)
+    over: Counter[int] = attrs.field(factory=Counter)
+    held: list[Finished] = attrs.field(factory=list)
+    every: int = 1
+    seen: int = 0
+    news: int = 0
+
+    def leave(self, cohort: int) -> None:
+        """Take note that one is no longer under watch."""
+        self.running[cohort] -= 1
+        if not self.running[cohort]:
+            del self.running[cohort]
+
+    def hold(self, one: Finished) -> None:
+        """Hold back a finished one."""
+        self.over[one.cohort] += 1
+        self.seen += 1
+        self.news += 1
+        if self.seen % self.every == 0:
+            self.held.append(one)
+        if len(self.held) > _HELD:
+            self.held = self.held[::2]
+            self.every *= 2
+
+    def release(self) -> list[Finished]:
+        """Return what need not be held back any more, in the order in which it finished."""
+        if self.running and self.news * _OFTEN < max(len(self.held), len(self.over)):
+            return []
+        self.news = 0
+        last = self._nearly_over()
+        free = [one for one in self.held if one.cohort <= last]
+        self.held = [one for one in self.held if one.cohort > last]
+        if not self.held:
+            self.every, self.seen = 1, 0
+        return free
+
+    def _nearly_over(self) -> float:
+        """Return the last cohort up to which nearly all is over."""
+        if not self.running:
+            self.over.clear()
+            return math.inf
+        oldest, last = min(self.running), -math.inf
+        for cohort in [cohort for cohort in self.over if cohort < oldest]:
+            del self.over[cohort]
+        running = over = 0
+        for cohort in sorted(self.running.keys() | self.over.keys()):
+            running, over = running + self.running.get(cohort, 0), over + self.over.get(cohort, 0)
+            if over >= _NEARLY * (running + over):
+                last = cohort
+        return max(last, oldest - _NEAR)
+
+
+class Cohorts:
+    """Everything under watch, by when it began.
+
+    Args:
+        width: What began within so many seconds is one cohort.
+    """
+
+    def __init__(self, width: float) -> None:
+        self._width = width
+        self._latest = 0
+        self._scopes: dict[Kind, _Scope] = {}
+
+    def of(self, born: float) -> int:
+        """Return the cohort of what began at a time, in seconds of the monotonic clock."""
+        cohort = math.floor(born / self._width)
+        if cohort != self._latest:
+            self._latest = cohort
+        return self._latest  # the same object for equal ones: a million flights have one each
+
+    def enter(self, cohort: int, star_system: str, mechanism: str | None) -> None:
+        """Take note that a backup is under watch."""
+        for scope in (star_system, None):
+            self._scope((scope, mechanism)).running[cohort] += 1
+
+    def leave(self, cohort: int, star_system: str, mechanism: str | None) -> None:
+        """Take note that a backup is no longer under watch, as it was entered."""
+        for scope in (star_system, None):
+            self._scopes[scope, mechanism].leave(cohort)
+            self._tidy((scope, mechanism))
+
+    def finished(self, one: Finished, star_system: str, mechanism: str | None) -> dict[str | None, list[Finished]]:
+        """Take note that a backup has finished, under watch (then it has left) or not.
+
+        Returns:
+            What may be learned from now, in the order in which it finished: of the star system, and of all (None).
+        """
+        free = {}
+        for scope in (star_system, None):
+            found = self._scope((scope, mechanism))
+            found.hold(one)
+            free[scope] = found.release()
+            self._tidy((scope, mechanism))
+        return free
+
+    def _scope(self, kind: Kind) -> _Scope:
+        found = self._scopes.get(kind)
+        if found is None:
+            found = self._scopes[kind] = _Scope()
+        return found
+
+    def _tidy(self, kind: Kind) -> None:
+        """Forget a scope of which nothing runs and nothing is held back."""
+        scope = self._scopes[kind]
+        if not scope.running and not scope.held:
+            del self._scopes[kind]
