@@ -13,9 +13,8 @@ from asyncbackups.cli.command import Options
 
 __all__ = ["Connection", "TokenFile", "Where", "connection"]
 
-_PANEL = (
-    "Connection (what is left out comes from the environment: ASYNCBACKUPS_BASE_URL, _REGION, _TENANT, _TOKEN, ...)"
-)
+# Typer cuts a title that is longer than the terminal is wide; which variables there are is said by each option.
+_PANEL = "Connection (what is left out comes from the environment)"
 
 CLIENT: dict[str, Any] = {"trust_env": True}
 """How each command's client differs from the default: a proxy is found where other programs find it, too."""

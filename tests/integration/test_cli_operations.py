@@ -196,6 +196,18 @@ def test_verbose_logs_to_stderr(run: Program, simulator: Simulator) -> None:
     assert run("-v", "health").err == ""
 
 
+@pytest.mark.parametrize("name", ["create", "bulk", "simulate"])
+def test_help_fits_80_columns(run: Program, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Titles end before the corner of their frame; one that is too long would be cut there."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run(name, "--help").out.splitlines()
+    titles = [line for line in lines if line.startswith("╭─ ")]
+    assert titles
+    assert all(len(title) == 80 and title.endswith("──╮") for title in titles)
+    panel = "╭─ Connection (what is left out comes from the environment) "
+    assert any(title.startswith(panel) for title in titles) == (name != "simulate")
+
+
 def test_version_and_help(run: Program) -> None:
     """The version is one line; help names the commands and the exit statuses; nothing at all is wrong usage."""
     assert run("--version").out.startswith("asyncbackups ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncbackups import BackupSpec, BackupsError, ConfigurationError, TransportError
+from asyncbackups import BackupsError, BackupSpec, ConfigurationError, TransportError
 from asyncbackups.cli.wording import in_our_words
 
 
