@@ -6,12 +6,13 @@ import functools
 import ipaddress
 import urllib.request
 
+import attrs
 from yarl import URL
 
 from asyncbackups.checks import not_blank
 from asyncbackups.errors import ConfigurationError, ProtocolError
 
-__all__ = ["BaseAddress", "checked_proxy", "checked_url", "environment_proxy", "is_loopback", "same_origin"]
+__all__ = ["Address", "BaseAddress", "checked_proxy", "checked_url", "environment_proxy", "is_loopback", "same_origin"]
 
 _EXCERPT_CHARACTERS = 500
 _REMEMBERED = 2048
@@ -84,6 +85,23 @@ def environment_proxy(url: URL) -> URL | None:
     return None if proxy is None else checked_proxy(proxy)
 
 
+@attrs.frozen
+class Address:
+    """Where a request goes.
+
+    Attributes:
+        url: As aiohttp takes it.
+        text: As errors and answers show it.
+    """
+
+    url: URL
+    text: str = attrs.field(init=False)
+
+    @text.default
+    def _written(self) -> str:
+        return str(self.url)
+
+
 class BaseAddress:
     """Where the service is; everything that is asked lies below it, or at least at the same origin.
 
@@ -99,14 +117,14 @@ class BaseAddress:
         self.url: URL = url.with_path(self._prefix, encoded=True)
         self._known = functools.lru_cache(_REMEMBERED)(self._below)
 
-    def at(self, path: str) -> URL:
+    def at(self, path: str) -> Address:
         """Return the address of a percent-encoded path below the base, or that of a link: a whole URL.
 
         Raises:
             ProtocolError: If a link leads to another origin, carries credentials or is no URL.
         """
         if path.startswith("/"):
-            return self._known(path) if "?" not in path else URL(f"{self.url}{path}", encoded=True)
+            return self._known(path) if "?" not in path else Address(URL(f"{self.url}{path}", encoded=True))
         try:
             url = URL(path)
             followed = same_origin(url, self.url)
@@ -115,10 +133,10 @@ class BaseAddress:
         if not followed:
             reason = f"a link that leads away from {self.url.origin()} is not followed: the token would go along"
             raise ProtocolError(reason, excerpt=" ".join(path.split())[:_EXCERPT_CHARACTERS])
-        return url.with_fragment(None)
+        return Address(url.with_fragment(None))
 
-    def _below(self, path: str) -> URL:
-        return self.url.with_path(self._prefix + path, encoded=True)
+    def _below(self, path: str) -> Address:
+        return Address(self.url.with_path(self._prefix + path, encoded=True))
 
 
 def _parsed(text: object, name: str) -> URL:

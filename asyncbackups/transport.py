@@ -21,7 +21,7 @@ from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from asyncbackups.addresses import BaseAddress, checked_proxy, checked_url, environment_proxy
+from asyncbackups.addresses import Address, BaseAddress, checked_proxy, checked_url, environment_proxy
 from asyncbackups.auth import ClientCredentials, TokenSource
 from asyncbackups.checks import integer
 from asyncbackups.clock import Clock, SystemClock
@@ -77,12 +77,12 @@ class _Sending:
     """One attempt to send a request."""
 
     request: Request
-    url: URL
+    address: Address
     attempt: int
 
     def error(self, cls: Callable[..., _E], reason: str, **details: Any) -> _E:
         """Build an error that says what was asked."""
-        return cls(reason, method=self.request.method, url=str(self.url), attempt=self.attempt, **details)
+        return cls(reason, method=self.request.method, url=self.address.text, attempt=self.attempt, **details)
 
 
 class Transport:
@@ -193,11 +193,11 @@ class Transport:
             ClientClosedError: The transport is not open.
         """
         # A token request goes to another service.
-        url = URL(request.path) if request.kind is Kind.TOKEN else self._base.at(request.path)
+        address = Address(URL(request.path)) if request.kind is Kind.TOKEN else self._base.at(request.path)
         attempt = 1
         while True:
             try:
-                response = await self._attempt(_Sending(request, url, attempt))
+                response = await self._attempt(_Sending(request, address, attempt))
             except BackupsError as exc:
                 if self._credentials.comes_from(exc) and request.kind is not Kind.TOKEN:
                     raise
@@ -246,7 +246,7 @@ class Transport:
         session = self._session
         if session is None:
             raise ClientClosedError("the client is not open: use it within `async with`")
-        request, url = sending.request, sending.url
+        request, url = sending.request, sending.address.url
         self.requests[request.kind] += 1
         started = self._clock.monotonic()
         try:
@@ -272,7 +272,7 @@ class Transport:
             headers=answer.headers,
             body=body,
             method=request.method,
-            url=str(url),
+            url=sending.address.text,
             attempt=sending.attempt,
             seconds=self._clock.monotonic() - started,
         )
