@@ -13,7 +13,7 @@ import attrs
 
 from asyncbackups.errors import ApiError, ProtocolError, RedirectRefusedError
 from asyncbackups.models import Backup, Health
-from asyncbackups.wire.codec import backup_from, decode_json, excerpt_of, health_from, id_of, is_backup
+from asyncbackups.wire.codec import backup_of, decode_json, excerpt_of, health_from, id_of, is_backup
 from asyncbackups.wire.http import Response
 
 __all__ = [
@@ -195,9 +195,9 @@ def _found_backup(raw: Any) -> Backup | None:
         return None
     # Something that has an id and a "backup" beside it is not the backup but what makes it (a task, an operation).
     if is_backup(raw) and (_is_telling(raw) or not is_backup(raw.get("backup"))):
-        return backup_from(raw)
+        return backup_of(raw)
     wrapped = [value for name, value in raw.items() if is_backup(value) and (name in _WRAPPERS or _is_telling(value))]
-    return backup_from(wrapped[0]) if len(wrapped) == 1 else None
+    return backup_of(wrapped[0]) if len(wrapped) == 1 else None
 
 
 def _is_telling(raw: Mapping[str, Any]) -> bool:

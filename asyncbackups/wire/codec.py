@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "JSON_FAULTS",
     "backup_from",
+    "backup_of",
     "decode_json",
     "encode_spec",
     "excerpt_of",
@@ -97,6 +98,11 @@ def backup_from(raw: Any) -> Backup:
     """
     if not is_backup(raw):
         raise ProtocolError("a backup must be an object with an integer id", excerpt=_quote(raw))
+    return backup_of(raw)
+
+
+def backup_of(raw: Mapping[str, Any]) -> Backup:
+    """Structure what `is_backup` has found to be a backup."""
     return _converter().structure(raw, Backup)
 
 
