@@ -39,6 +39,8 @@ _GROWTH = 1.25
 """Once there are so many times the flights that were planned for, it is planned anew."""
 _OVERDUE = 0.05
 """A backup that lists show as running is asked about by get once so few were expected to take so long."""
+_GATHERING = 0.5
+"""For how long new flights of unknown age wait for each other, in units of what a request is worth."""
 _HOPELESS = (PermissionDeniedError, AuthenticationError, ClientClosedError)
 """What does not heal: who waits is told that it can no longer be checked."""
 
@@ -75,16 +77,20 @@ class StarSystem:
         self._planned = 0
         self._plan_until = -math.inf
         self._trusted_until = -math.inf
+        self._together_from = -math.inf
 
     # What is in flight
 
     def add(self, flight: Flight, now: float) -> None:
-        """Take up a flight. One of unknown age is asked about at once, another when its age says so."""
+        """Take up a flight. One of unknown age is asked about at once, another when its age says so.
+
+        Where others were just asked about, those of unknown age wait for each other for a moment.
+        """
         self.flights[flight.backup_id] = flight
         self._know.enter(flight)
         batch = self._batches.of(flight)
         if flight.born is None:
-            self._singles.put(flight, now)
+            self._singles.put(flight, max(now, self._together_from))
             if batch is not None:
                 self._urgent.append(flight)
         else:
@@ -126,8 +132,11 @@ class StarSystem:
             return None
         self.requests += 1
         if self._batches.next_due() <= self._singles.next():
+            self._gather_from(now)
             return self._batches.issue(now)
         flight = self._singles.pop(due=ASKED)
+        if flight.born is None:
+            self._gather_from(now)
         return GetPoll(ref=flight.ref, sent=now, etag=self._etags.get(flight.backup_id))
 
     def spread(self, now: float, window: float) -> None:
@@ -389,20 +398,24 @@ class StarSystem:
 
     def _fold_urgent(self, now: float) -> None:
         """Ask at once by a list about new flights of unknown age, where they are more than a list costs in gets."""
-        if not self._urgent:
+        self._urgent = [flight for flight in self._urgent if flight.born is None and math.isfinite(flight.due)]
+        if not self._urgent or self._urgent[0].due > now:
             return
         batch = self._batches.of(self._urgent[0])
         if batch is not None and batch.poll is not None:
             return  # it could only be asked for again; its answer comes first
-        new = [flight for flight in self._urgent if flight.born is None and math.isfinite(flight.due)]
-        mine = [flight for flight in new if batch is not None and self._batches.of(flight) is batch]
-        self._urgent = [flight for flight in new if self._batches.of(flight) not in {batch, None}]
+        mine = [flight for flight in self._urgent if batch is not None and self._batches.of(flight) is batch]
+        self._urgent = [flight for flight in self._urgent if self._batches.of(flight) not in {batch, None}]
         if batch is None or len(mine) <= self._batches.cost(batch):
             self._urgent += mine
             return
         for flight in mine:
             self._batches.stand_for(flight, batch)
         self._batches.ask_at(batch, now)
+
+    def _gather_from(self, now: float) -> None:
+        """Let flights of unknown age that come soon wait for each other: one list will do for them."""
+        self._together_from = now + _GATHERING * self._know.policy.request_worth
 
     def _refuse(self, planet: str | None, now: float) -> None:
         self._know.costs.refused((self.name, planet), now=now)

@@ -47,6 +47,12 @@ def running(*ids: int) -> dict[int, str]:
     return dict.fromkeys(ids or MANY, "running")
 
 
+def gets(one: Course) -> list[GetPoll]:
+    """Let new backups of unknown age have waited for each other; return what is asked by get then."""
+    one.now += 3
+    return [poll for poll in one.due() if isinstance(poll, GetPoll)]
+
+
 def fail(one: Course, poll: Poll, error: BackupsError) -> list[Any]:
     return tell(one.scheduler.failed(poll, error, one.now))
 
@@ -296,7 +302,7 @@ def test_long_list_is_recorded_in_portions() -> None:
     one.add(1, 5_000)
     assert sum(len(tell(portion)) for portion in portions) == 2_000 - 512 - 1
     assert one.scheduler.in_flight == 2
-    assert one.due() != []
+    assert one.until_due() != []
 
 
 def test_only_news_is_decoded() -> None:
@@ -359,20 +365,39 @@ def test_backup_added_while_a_list_is_under_way_is_not_missing() -> None:
     seen = {number: sighting(number) for number in wanted}
     one.scheduler.listed(poll, [Entry(number) for number in (*MANY, 21, 23)], seen, CHEAP, one.now)
     assert [one.explained(number).polls for number in (21, 22, 23)] == [0, 0, 0]
-    assert [poll.ref.backup_id for poll in one.due()] == [23]
+    assert [poll.ref.backup_id for poll in gets(one)] == [23]
+
+
+def test_backups_of_unknown_age_that_come_one_by_one_wait_for_each_other() -> None:
+    """The first is asked about at once, those that come within half of what a request is worth together, by list."""
+    one = course(request_worth=10.0)
+    asked: list[Poll] = []
+    for number in range(60):
+        one.add(number)
+        asked += (polls := one.due())
+        for poll in polls:
+            if isinstance(poll, GetPoll):
+                one.got(poll, "running")
+            else:
+                one.listed(poll, running(*range(number + 1)))
+        one.now += 0.25
+    assert one.explained(0).polls >= 1
+    assert sum(isinstance(poll, GetPoll) for poll in asked) <= 3
+    assert len(asked) <= 12
 
 
 def test_new_backups_of_unknown_age_are_asked_about_by_list_where_there_are_many() -> None:
     """Where there is a list, many new ones make it due at once; few are asked about by get."""
     one, poll = listing()
     one.add(*range(31, 51))
+    one.now += 3
     assert all(isinstance(poll, GetPoll) for poll in one.due(room=2)), "the list is under way"
     one.listed(poll, running())
     again = one.due()
     assert [type(poll) for poll in again] == [ListPoll]
     one.listed(again[0], running(*MANY, *range(31, 51)), Cost(size=10**6, seconds=1.0))
     one.add(60, 61)
-    assert [type(poll) for poll in one.due()] == [GetPoll, GetPoll]
+    assert [poll.ref.backup_id for poll in gets(one)] == [60, 61]
 
 
 def test_new_backup_joins_a_list_without_its_tag() -> None:
@@ -502,7 +527,7 @@ def test_list_that_is_a_little_behind_is_good_enough() -> None:
     one, poll = listing(maximum=60.0)
     one.listed(poll, running())
     one.add(99)
-    (get,) = one.due()
+    (get,) = gets(one)
     one.got(get, "succeeded", age=100.0, duration=95.0)
     assert one.explained(3).by == "list"
 
@@ -594,7 +619,7 @@ def test_route_says_what_comes_next() -> None:
     one, poll = listing()
     one.add(50)
     assert (one.explained(3).by, one.explained(3).due_in) == ("list", 0.0)
-    (get,) = one.due()
+    (get,) = gets(one)
     assert (one.explained(50).by, one.explained(50).due_in) == ("get", 0.0)
     one.got(get, age=0.0)
     fail(one, poll, RateLimitedError(status=429, retry_after=60.0))
