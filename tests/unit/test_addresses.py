@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from yarl import URL
 
-from asyncbackups.addresses import checked_proxy, checked_url, is_loopback, same_origin
+from asyncbackups.addresses import BaseAddress, checked_proxy, checked_url, is_loopback, same_origin
 from asyncbackups.errors import ConfigurationError
 
 
@@ -98,3 +98,13 @@ def test_what_is_loopback() -> None:
     assert is_loopback(URL("http://LOCALHOST/"))
     assert not is_loopback(URL("http://localhost.example/"))
     assert not is_loopback(URL("/relative"))
+
+
+def test_paths_are_remembered_but_neither_queries_nor_links() -> None:
+    """What is asked over and over keeps its address; a link that a service made up is not kept, whatever is in it."""
+    base = BaseAddress(URL("https://db.example/before/"))
+    assert base.at("/x").text == "https://db.example/before/x"
+    assert base.at("/x") is base.at("/x")
+    for link in ("/x?page=2", "https://db.example/before/x?page=2"):
+        assert base.at(link).text == "https://db.example/before/x?page=2"
+        assert base.at(link) is not base.at(link)
