@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import attrs
 import typer
 
-from asyncbackups import REGIONS, BackupClient, ConfigurationError
+from asyncbackups import REGIONS, BackupClient, ConfigurationError, CreatePolicy
 from asyncbackups.cli.command import Options
 
 __all__ = ["Connection", "TokenFile", "Where", "connection"]
@@ -16,8 +16,9 @@ __all__ = ["Connection", "TokenFile", "Where", "connection"]
 # Typer cuts a title that is longer than the terminal is wide; which variables there are is said by each option.
 _PANEL = "Connection (what is left out comes from the environment)"
 
-CLIENT: dict[str, Any] = {"trust_env": True}
-"""How each command's client differs from the default: a proxy is found where other programs find it, too."""
+CLIENT: dict[str, Any] = {"trust_env": True, "creating": CreatePolicy()}
+"""What each command's client is made with. A proxy is found where other programs find it, too; what is done about a
+create whose answer was lost is the default, which an interrupt tells of."""
 
 
 class TokenFile:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import attrs
 
-from asyncbackups import BulkRun, Event, JournalError, JournalStatus
+from asyncbackups import BulkRun, CreatePolicy, Event, JournalError, JournalStatus
+from asyncbackups.cli.connection import CLIENT
 from asyncbackups.cli.earlier import tell_where_it_stands
 from asyncbackups.cli.ending import Ending
 from asyncbackups.cli.following import Following
 from asyncbackups.cli.tally import Tally
+from asyncbackups.cli.text import counted, took
 from asyncbackups.cli.view import View
 from asyncbackups.cli.views import views_for
 
@@ -56,7 +58,7 @@ class BulkShow:
         Raises:
             JournalError: If the run cannot begin. What happens to its journal later is in what is returned.
         """
-        following = Following(run, self._tell, what="create")
+        following = Following(run, self._tell, what="create", lasting=_lasting(CLIENT["creating"]))
         self._view = views_for(
             self.tally,
             json=self.json,
@@ -101,6 +103,13 @@ class BulkShow:
             journal=None if self.journal is None else str(self.journal),
             error=error,
         )
+
+
+def _lasting(policy: CreatePolicy) -> str:
+    """Say for how long a create may keep an interrupt waiting: which of them are being looked for, no run tells."""
+    looked_for = f"{took(policy.settle)} after each of at most {counted(policy.resends + 1, 'send')}"
+    failing = f"up to {took(policy.patience)} while that fails"
+    return f"where one is lost, its backup is looked for: {looked_for}, {failing}"
 
 
 def _by_name(run: BulkRun) -> dict[str, int]:

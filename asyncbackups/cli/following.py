@@ -45,12 +45,14 @@ class Following(Generic[_Event]):
         run: What tells the events.
         tell: Called with each.
         what: What the run's requests do: "create".
+        lasting: For how long their outcome may be unknown, for people; empty for no longer than any request.
         interrupted: Whether it was.
     """
 
     run: _Run[_Event]
     tell: Callable[[_Event], None]
     what: str
+    lasting: str = ""
     interrupted: bool = attrs.field(default=False, init=False)
     _taking: asyncio.Task[object] | None = attrs.field(default=None, init=False)
     _leaving: asyncio.Task[None] | None = attrs.field(default=None, init=False)
@@ -85,7 +87,8 @@ class Following(Generic[_Event]):
             return
         if under_way := self.run.under_way:
             requests = counted(under_way, self.what)
-            say(f"interrupted: waiting for the answers to {requests} under way; once more to leave at once")
+            lasting = f" ({self.lasting})" if self.lasting else ""
+            say(f"interrupted: waiting for the answers to {requests} under way{lasting}; once more to leave at once")
         self._leaving = asyncio.get_running_loop().create_task(self._leave(), name="asyncbackups-leaving")
 
     async def _leave(self) -> None:

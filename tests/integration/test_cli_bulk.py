@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncbackups.simulator import Fault, Fixed, Gate, PlanetProfile, Respond, Simulator, Workload
+from asyncbackups.simulator import Drop, Fault, Fixed, Gate, PlanetProfile, Respond, Simulator, Workload
 from tests.cli_program import Program, finish, hosted, settings_of, start
 
 WORKLOAD = Workload(
@@ -153,6 +153,25 @@ def test_interrupt_waits_for_creates_under_way() -> None:
         assert (report["created"], report["not_started"], report["create_failed"]) == (2, 1, 0)
         assert "int/1" in report["still_running"]
         assert (simulator.creates["int", "held"], simulator.creates["int", "never"]) == (1, 0)
+
+
+def test_an_interrupt_says_how_long_a_lost_create_is_looked_for() -> None:
+    """Who interrupts while a create is looked for knows how long that may take, and that it can be left at once."""
+    gate = Gate()
+    faults = [Fault(Drop("after"), kind="create", count=1), Fault(kind="list_planet", gate=gate, count=1)]
+    with hosted(lambda: Simulator(workload=WORKLOAD, faults=faults)) as (simulator, host):
+        process = start("bulk", "int/slow", "--json", settings=settings_of(simulator))
+        assert process.stderr is not None
+        host.wait(gate.arrived)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline() == (
+            "interrupted: waiting for the answers to 1 create under way (where one is lost, its backup is looked for: "
+            "0.2 s after each of at most 3 sends, up to 15 min 00 s while that fails); once more to leave at once\n"
+        )
+        host.call(gate.open)
+        ended = finish(process)
+        created, report = ended.json
+        assert (ended.status, created["adopted"], report["created"]) == (130, "marker", 1)
 
 
 def test_a_second_interrupt_leaves_at_once() -> None:

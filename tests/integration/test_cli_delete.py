@@ -139,7 +139,9 @@ def test_interrupt_waits_for_deletes_under_way(served: tuple[Simulator, Hosted],
     host.wait(gate.arrived)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    assert "waiting for the answers to 1 delete under way" in process.stderr.readline()
+    assert process.stderr.readline() == (
+        "interrupted: waiting for the answers to 1 delete under way; once more to leave at once\n"
+    )
     host.call(gate.open)
     ended = finish(process)
     assert ended.status == 130
