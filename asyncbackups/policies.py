@@ -178,7 +178,7 @@ class PollingPolicy:
         initial: The first backoff interval, in seconds.
         factor: How much each interval is longer than the last.
         maximum: The longest backoff interval, in seconds. Where backups are known to take long, the schedule may wait
-            longer, as far as that knowledge is trusted (never ten times as long).
+            longer, as far as that knowledge is trusted (at most ten times as long).
         jitter: Which part of each backoff interval is random: 1 is full jitter, 0 none. Full jitter is right where many
             clients come back after one fault; for polling it costs nearly twice the delay at equal requests.
         request_worth: How many seconds of delay of the news one request is worth: the one knob of the learned
@@ -190,7 +190,7 @@ class PollingPolicy:
     initial: float = attrs.field(default=5.0, converter=in_seconds, validator=lasting(0, exclusive=True))
     factor: float = attrs.field(default=1.5, validator=at_least(1))
     maximum: float = attrs.field(default=60.0, converter=in_seconds, validator=lasting(0, exclusive=True))
-    jitter: float = attrs.field(default=0.25, validator=between(0, 1))
+    jitter: float = attrs.field(default=0.1, validator=between(0, 1))
     request_worth: float = attrs.field(default=5.0, converter=in_seconds, validator=lasting(0, exclusive=True))
     coalesce: bool = attrs.field(default=True, validator=_flag)
     learn: bool = attrs.field(default=True, validator=_flag)

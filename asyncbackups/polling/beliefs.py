@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
+
+from asyncbackups.polling.inspection import Inspections
 
 if TYPE_CHECKING:
     from asyncbackups.policies import PollingPolicy
@@ -22,6 +24,13 @@ _TAIL = 2.0
 """Scale of the log-Cauchy prior: half its mass lies within a factor e**2 of its median."""
 _CLOSE = 1.001
 """Nodes nearer than this ratio are one: differences of nearly equal survivals are noise."""
+
+_PER_OCTAVE = 8
+"""Plans are made for so many worths of a request between one and its double."""
+_PLANS = 4
+"""So many plans are kept."""
+_GRAIN, _FINEST = 6, 15
+"""Looks are planned to about a sixth of what lies between them; a cell is cut so many times at the most."""
 
 
 class Belief(Protocol):
@@ -133,6 +142,7 @@ class Learned:
     ages: array[float]
     totals: array[float]
     roots: array[float]
+    _plans: dict[int, Inspections] = attrs.field(factory=dict, init=False, repr=False)
 
     @classmethod
     def tabulate(cls, seen: int, share: float, ages: Iterable[float], survival: Callable[[float], float]) -> Learned:
@@ -166,18 +176,26 @@ class Learned:
         return min(1.0, self.share / self.survival(age))
 
     def gap(self, age: float, worth: float) -> float:
-        """Return the seconds until this backup alone is next asked about, before jitter and limits.
+        """Return the seconds until this backup alone is next asked about, before jitter and limits."""
+        # What a list costs, and so what it is worth, changes a little with each: a plan is good for all near it.
+        octave = round(_PER_OCTAVE * math.log2(worth))
+        plan = self._plans.get(octave)
+        if plan is None:
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            plan = self._plans[octave] = self._plan(2 ** (octave / _PER_OCTAVE))
+        return plan.next(max(age, 0.0)) - max(age, 0.0)
 
-        The integral of the best rate n = sqrt(hazard / (2 worth)) + hazard / 6 is one from each poll to the
-        next. For a constant hazard h the best interval d solves exp(hd) - 1 - hd = h worth (Barlow, Hunter and
-        Proschan, "Optimum checking procedures", 1963); n are the first two terms of 1/d.
-        """
-        age, scale = max(age, 0.0), 1 / math.sqrt(2 * worth)
-        target = self._at(self.roots, age) * scale + self._at(self.totals, age) / 6 + 1
-        i = bisect_left(range(1, len(self.ages) - 1), target, key=lambda j: self.roots[j] * scale + self.totals[j] / 6)
-        polls = self.roots[i] * scale + self.totals[i] / 6
-        more = (self.roots[i + 1] - self.roots[i]) * scale + (self.totals[i + 1] - self.totals[i]) / 6
-        return self.ages[i] + (target - polls) * (self.ages[i + 1] - self.ages[i]) / more - age
+    def _plan(self, worth: float) -> Inspections:
+        """Plan looks, on a grid that is fine where they will be near to each other."""
+        ages, totals, scale = [0.0], [0.0], 1 / math.sqrt(2 * worth)
+        for i in range(len(self.ages) - 1):
+            width, more = self.ages[i + 1] - self.ages[i], self.totals[i + 1] - self.totals[i]
+            looks = (self.roots[i + 1] - self.roots[i]) * scale + more / 6
+            parts = 1 + min(int(_GRAIN * looks), _FINEST)
+            ages += [self.ages[i] + width * part / parts for part in range(1, parts + 1)]
+            totals += [self.totals[i] + more * part / parts for part in range(1, parts + 1)]
+        return Inspections.plan(ages, totals, worth)
 
     def _cell(self, age: float) -> int:
         """Return the cell that an age lies in; before the table the first one goes on, beyond it the last."""

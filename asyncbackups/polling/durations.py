@@ -31,7 +31,9 @@ _TRUSTED = 16
 """From so many durations of its own on, a key no longer asks the level above it."""
 _SPREAD, _SPREAD_WORTH = 0.2, 2.0
 """Before any is seen, durations are taken to spread by 0.2 in the logarithm, with the weight of two of them."""
-_UNSEEN = 0.7
+_ABOVE = 1.0
+"""Weight, in backups, of the level above, which a key asks while it has seen little of its own."""
+_UNSEEN = 0.45
 """Weight, in backups, of what was not seen: less is closer to the optimum where the history is true, more recovers
 sooner where it is not; at this one a truth ten times longer than the history costs a tenth over backoff."""
 _NEW = 0.05
@@ -317,17 +319,17 @@ class Durations:
         return history.built(self._mixture(len(history.logs), present, clusters, above), above, present)
 
     def _mixture(self, seen: int, present: float, clusters: list[_Cluster], above: Belief) -> Learned:
-        """Mix what was seen with the level above and the prior, which share the weight of `_UNSEEN` backups."""
+        """Mix what was seen with the level above, as if it were `_ABOVE` backups, and the prior, as if `_UNSEEN`."""
         base = above if isinstance(above, Learned) else None
-        share = _UNSEEN / (present + _UNSEEN) / (1 if base is None else 2)
+        weight = present + _UNSEEN + (0.0 if base is None else _ABOVE)
 
         def survival(age: float) -> float:
             log_age = math.log(age)
             own = sum(cluster.weight * cluster.survival(log_age) for cluster in clusters)
-            other = 0.0 if base is None else share * base.survival(age)
-            return own / (present + _UNSEEN) + share * self._prior.survival(age) + other
+            other = 0.0 if base is None else _ABOVE * base.survival(age)
+            return (own + other + _UNSEEN * self._prior.survival(age)) / weight
 
         ages = {math.exp(cluster.centre + z * cluster.scale) for cluster in clusters for z in _GRID}
         ages.update(math.exp(self._prior.centre) * ratio for ratio in _COARSE)
         ages.update(() if base is None else base.ages[1:])
-        return Learned.tabulate(seen, share, sorted(ages), survival)
+        return Learned.tabulate(seen, _UNSEEN / weight, sorted(ages), survival)

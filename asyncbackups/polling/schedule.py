@@ -24,6 +24,8 @@ SAMPLE = 64
 _FLOOR = 0.25
 """The shortest gap, in units of the policy's initial interval: no busy loop, however large the group."""
 
+_STRETCH = 10
+"""How many times the policy's maximum a gap may be at the most, however sure the news is not yet."""
 _STRIDE = 1.5
 """How much each step of the integration is longer than the last."""
 
@@ -55,10 +57,9 @@ def gap(
 def _longest(belief: Belief, age: float, policy: PollingPolicy) -> float:
     """Return the longest gap, in seconds: the maximum, stretched while what is known speaks for waiting.
 
-    A poll rate of 1 / maximum is right for some hazard; if only what contradicts the history has it, the hazard
-    is less in proportion to the doubt, and the best rate to its root.
+    The maximum is for what nothing is known of; to so much of the expectation as that is, its rate of polls applies.
     """
-    return policy.maximum / math.sqrt(belief.doubt(age))
+    return policy.maximum / max(belief.doubt(age), 1 / _STRETCH)
 
 
 def floor(policy: PollingPolicy) -> float:
