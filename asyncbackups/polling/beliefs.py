@@ -67,7 +67,7 @@ class Belief(Protocol):
         ...
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Unknown:
     """Nothing is known: exponential backoff, as a function of age, and the hazard for which it would be right.
 

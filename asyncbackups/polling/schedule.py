@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from asyncbackups.policies import PollingPolicy
     from asyncbackups.polling.beliefs import Belief
 
+    _Alike = tuple[Belief, float, float]
+    """What is believed of some members, their age, and which share of all they are."""
+
 __all__ = ["SAMPLE", "floor", "gap"]
 
 SAMPLE = 64
@@ -47,11 +50,20 @@ def gap(
         longest = _longest(belief, age, policy)
         spread = 1 + policy.jitter * (0.5 - draw) if belief.seen else 1 - policy.jitter * draw
     else:
-        sample = members[:: -(-len(members) // SAMPLE)]
-        longest = min(_longest(belief, age, policy) for belief, age in sample)
-        ideal = _together(sample, len(members), policy, cost, longest)
+        group = _alike(members[:: -(-len(members) // SAMPLE)], floor(policy))
+        longest = min(_longest(belief, age, policy) for belief, age, _ in group)
+        ideal = _together(group, len(members), policy, cost, longest)
         spread = 1 + policy.jitter * (0.5 - draw)
     return min(longest, max(floor(policy), ideal * spread))
+
+
+def _alike(sample: Sequence[tuple[Belief, float]], tick: float) -> list[_Alike]:
+    """Put those together of which the same is believed, and that began within a tick: a bulk run is few such groups."""
+    counts: dict[tuple[Belief, int], int] = {}
+    for belief, age in sample:
+        key = belief, int(age / tick)
+        counts[key] = counts.get(key, 0) + 1
+    return [(belief, (ticks + 0.5) * tick, count / len(sample)) for (belief, ticks), count in counts.items()]
 
 
 def _longest(belief: Belief, age: float, policy: PollingPolicy) -> float:
@@ -67,16 +79,14 @@ def floor(policy: PollingPolicy) -> float:
     return policy.initial * _FLOOR
 
 
-def _together(
-    sample: Sequence[tuple[Belief, float]], count: int, policy: PollingPolicy, cost: float, longest: float
-) -> float:
+def _together(group: Sequence[_Alike], count: int, policy: PollingPolicy, cost: float, longest: float) -> float:
     """Integrate the rate of polls for a group, in ever longer steps, until it reaches one."""
-    before = [belief.cumulative(age) for belief, age in sample]
+    before = math.fsum([belief.cumulative(age) * share for belief, age, share in group])
     elapsed = polls = 0.0
     step = floor(policy)
     while elapsed < longest:
-        after = [belief.cumulative(age + elapsed + step) for belief, age in sample]
-        each = (math.fsum(after) - math.fsum(before)) / len(sample)
+        after = math.fsum([belief.cumulative(age + elapsed + step) * share for belief, age, share in group])
+        each = max(after - before, 0.0)
         more = math.sqrt(count * each * step / (2 * policy.request_worth * cost)) + each / 6
         if polls + more >= 1:
             return elapsed + step * (1 - polls) / more
