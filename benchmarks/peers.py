@@ -6,10 +6,10 @@ The simulator runs in a process of its own and each side in another, one side af
 simulator and the same seed: the same backups (lognormal, median 131 s, sigma 0.4; 30 finished ones in each star system
 before) take the same time for everyone. The world runs 25 times faster than life, and every side divides all durations
 of its schedule by the same number; planet-style polling has half of that, because with its 5 s it would saturate this
-machine, not the schedule. (At a speed of 60, as first planned, several sides would.) Waits begin over the first 30 s,
-so that nobody's polls come in one burst. Ours is measured twice: given all at the start, so that it waits longer than
-the others, and one by one as the others begin to wait, nothing known of any backup's age. Times are in seconds of the
-world: measured, and multiplied by the speed.
+machine, not the schedule. (At a speed of 60, as first planned, several sides would.) Waits begin over one interval of
+the side's schedule, 30 s at the most, so that nobody's polls come in one burst. Ours is measured twice: given all at
+the start, and one by one over 30 s, nothing known of any backup's age. Times are in seconds of the world: measured, and
+multiplied by the speed.
 
 The delay of the news is from when a backup truly ended (the simulator tells, on the machine's one monotonic clock) to
 when the waiting program knew. Requests are counted by the simulator; processor time and memory are those of the side's
@@ -48,7 +48,7 @@ class Side:
         name: As the table has it.
         code: Which function of `benchmarks.waiting`.
         needs: The module that it needs.
-        every: For the plain loop: seconds from poll to poll.
+        every: Seconds from poll to poll, or 30 if that is less; the waits begin over so long.
         slower: By how much its world is slower than the others'.
     """
 
@@ -64,7 +64,7 @@ ONE_BY_ONE = Side("asyncbackups, `watch.add` one by one", "one_by_one")
 PEERS = (
     Side("azure-core `AsyncLROPoller` (30 s)", "azure", needs="azure.core"),
     Side("google-api-core `AsyncOperation` (1 s x2, cap 60 s, full jitter)", "google", needs="google.api_core"),
-    Side("aiobotocore `AIOWaiter` (15 s, 40 attempts)", "botocore", needs="aiobotocore"),
+    Side("aiobotocore `AIOWaiter` (15 s, 40 attempts)", "botocore", needs="aiobotocore", every=15.0),
     Side("planet-style loop (5 s)", "loop", every=5.0, slower=2.0),
     Side("aiohttp, a task for each backup (30 s)", "loop"),
 )
@@ -149,7 +149,9 @@ def measure(side: Side, number: int, speed: float) -> Result:
         assert child.stdout is not None
         refs = asyncio.run(created(sim, number))
         where = {"base_url": sim.base_url, "token": sim.token, "tenant": sim.tenant}
-        child.stdin.write(json.dumps({**where, "refs": refs, "speed": speed, "every": side.every}) + "\n")
+        child.stdin.write(
+            json.dumps({**where, "refs": refs, "speed": speed, "every": side.every, "spread": side.every}) + "\n"
+        )
         child.stdin.flush()
         assert child.stdout.readline() == "prepared\n"
         before = polls(sim)
@@ -207,8 +209,9 @@ Made by `python -m benchmarks.peers`: {setting("aiohttp", "azure-core", "google-
 star system. Delays are seconds of a world that runs {speed:g} times faster (half of that for planet-style polling,
 whose requests would saturate the machine); every schedule is divided by the same number. The peers' own packages poll,
 driven as they document it, each with one task for each backup; planet's wait is tied to its own API, so its loop of
-5 s is written out. The peers' waits begin over the first 30 s. Ours is one watch with the default policy, which is
-given all backups at the start, or one by one when the peers' waits begin. One run of each side, in its own process.
+5 s is written out. The peers' waits begin over one interval of their schedule, 30 s at the most. Ours is one watch with
+the default policy, which is given all backups at the start, or one by one over 30 s. One run of each side, in its own
+process.
 
 {targets(held)}
 {table(head, rows)}

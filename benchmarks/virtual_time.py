@@ -185,11 +185,12 @@ def of_us(policy: PollingPolicy, world: World, seen: int, draws: int) -> Outcome
     return outcome(schedules, world.truth.ppf(QUANTILES))
 
 
-def optimal(world: World, worth: float, count: int = 1, nodes: int = 1500) -> Outcome:
+def optimal(world: World, worth: float, count: int = 1, nodes: int = 1500, first: float = math.inf) -> Outcome:
     """Find the best schedule by dynamic programming over a grid of ages, the true distribution being known.
 
     For one backup this is the optimum of Barlow, Hunter and Proschan (1963). For `count` started together and
-    covered by one list it is the best of the schedules that do not look at who is left.
+    covered by one list it is the best of the schedules that do not look at who is left. With `first` it is the best of
+    those that ask no later than at that age.
     """
     ages = np.concatenate([[0], np.geomspace(world.truth.ppf(1e-5 / count), world.end * 1.5, nodes)])
     alive = world.truth.sf(ages)
@@ -200,6 +201,8 @@ def optimal(world: World, worth: float, count: int = 1, nodes: int = 1500) -> Ou
         # The integral of (next - T) over those that finish in the gap.
         delay = (ages[i + 1 :] - ages[i]) * alive[i] - (spent[i + 1 :] - spent[i])
         value = worth * asked[i] + count * delay + best[i + 1 :]
+        if i == 0:
+            value = np.where(ages[1:] > first, np.inf, value)
         follower[i] = i + 1 + value.argmin()
         best[i] = value.min()
     requests = delays = 0.0

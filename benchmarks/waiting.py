@@ -19,9 +19,6 @@ import attrs
 
 from benchmarks.report import memory, peak_memory
 
-SPREAD = 30.0
-"""Seconds of the world over which the waits begin: backups are not all created in one instant."""
-
 
 @attrs.define
 class Job:
@@ -34,6 +31,7 @@ class Job:
         refs: Star systems and ids of the backups.
         speed: By how much the world is faster than life.
         every: For the plain loop: seconds of the world from poll to poll.
+        spread: Seconds of the world over which the waits begin.
         began: When the wait for each backup began, by id.
         heard: When it was known that it had ended.
     """
@@ -44,6 +42,7 @@ class Job:
     refs: list[tuple[str, int]]
     speed: float
     every: float = 30.0
+    spread: float = 30.0
     began: dict[int, float] = attrs.field(factory=dict)
     heard: dict[int, float] = attrs.field(factory=dict)
 
@@ -60,11 +59,11 @@ class Job:
         return self.base_url + self.path(star_system, backup_id)
 
     async def staggered(self, begin: Callable[[str, int], object]) -> None:
-        """Begin to wait for one backup after the other, over the first 30 s of the world."""
+        """Begin to wait for one backup after the other: waits that begin in one instant would poll in bursts."""
         start, order = time.monotonic(), list(self.refs)
         random.Random(3).shuffle(order)
         for place, (star_system, backup_id) in enumerate(order):
-            await asyncio.sleep(start + self.seconds(SPREAD) * place / len(order) - time.monotonic())
+            await asyncio.sleep(start + self.seconds(self.spread) * place / len(order) - time.monotonic())
             self.began[backup_id] = time.monotonic()
             begin(star_system, backup_id)
 

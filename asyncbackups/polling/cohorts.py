@@ -21,6 +21,8 @@ _HELD = 256
 """So many finished backups are held back for each scope; of more, an even share is."""
 _OFTEN = 8
 """It is looked whether a cohort is nearly over whenever this part of what is held back is new."""
+_APART = 64
+"""Of so many cohorts it is known apart how many are over: one that never ends must not make this grow with the days."""
 _NEAR = 2
 """So near to the oldest that runs, what is over may well have begun with it: the server's clock says when, not ours."""
 
@@ -43,7 +45,7 @@ class _Scope:
 
     Attributes:
         running: How many are under watch, by cohort.
-        over: How many have finished, by cohort, as far back as the oldest that runs.
+        over: How many have finished, by cohort, as far back as the oldest that runs; old cohorts are put together.
         held: What is held back, in the order in which it finished.
         every: Of so many that finish, one is held back.
         seen: How many have finished since nothing was held back.
@@ -73,10 +75,16 @@ class _Scope:
         if len(self.held) > _HELD:
             self.held = self.held[::2]
             self.every *= 2
+        if len(self.over) > 2 * _APART:
+            self._put_together(sorted(self.over)[:-_APART])
+
+    def _put_together(self, cohorts: list[int]) -> None:
+        """Count what is over of some cohorts, ascending, as of the last of them."""
+        self.over[cohorts[-1]] = sum(self.over.pop(cohort) for cohort in cohorts)
 
     def release(self) -> list[Finished]:
         """Return what need not be held back any more, in the order in which it finished."""
-        if self.running and self.news * _OFTEN < max(len(self.held), len(self.over)):
+        if self.running and self.news * _OFTEN < max(len(self.held), len(self.running) // _OFTEN):
             return []
         self.news = 0
         last = self._nearly_over()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SAMPLE", "floor", "gap"]
 
-SAMPLE = 64
+SAMPLE = 32
 """Of a larger group so many members, evenly spaced, are looked at: the error of the root is a few per cent."""
 _FLOOR = 0.25
 """The shortest gap, in units of the policy's initial interval: no busy loop, however large the group."""

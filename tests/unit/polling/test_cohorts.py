@@ -65,10 +65,11 @@ def test_one_that_never_ends_does_not_hold_back_the_others_for_ever() -> None:
     """Nine of ten are enough."""
     cohorts, taught = Cohorts(WIDTH), 0
     cohorts.enter(0, *HERE)
-    for cohort in range(10, 200):
+    for cohort in range(10, 2_000):
         cohorts.enter(cohort, *HERE)
         taught += len(end(cohorts, cohort)["sun"])
-    assert taught >= 180
+    assert taught >= 1_980
+    assert all(len(scope.over) <= 128 for scope in cohorts._scopes.values())
 
 
 def test_of_very_many_an_even_share_is_held_back() -> None:
