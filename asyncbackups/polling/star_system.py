@@ -25,6 +25,7 @@ from asyncbackups.polling.flights import ASKED, Cost, Entry, Flight, GetPoll, Li
 from asyncbackups.polling.health import Health, is_passing
 from asyncbackups.polling.knowledge import Knowledge
 from asyncbackups.polling.lessons import Lesson, learn, learn_watched
+from asyncbackups.polling.newcomers import Newcomers
 
 __all__ = ["Outcome", "StarSystem"]
 
@@ -39,8 +40,6 @@ _GROWTH = 1.25
 """Once there are so many times the flights that were planned for, it is planned anew."""
 _OVERDUE = 0.05
 """A backup that lists show as running is asked about by get once so few were expected to take so long."""
-_GATHERING = 0.5
-"""For how long new flights of unknown age wait for each other, in units of what a request is worth."""
 _HOPELESS = (PermissionDeniedError, AuthenticationError, ClientClosedError)
 """What does not heal: who waits is told that it can no longer be checked."""
 
@@ -69,7 +68,7 @@ class StarSystem:
         self._know = knowledge
         self._singles: DueQueue[Flight] = DueQueue()
         self._batches = Batches(name, knowledge)
-        self._urgent: list[Flight] = []
+        self._newcomers = Newcomers(self._batches, request_worth=knowledge.policy.request_worth)
         self._health = Health(knowledge)
         # Kept apart from the flights, because few have one.
         self._etags: dict[int, str] = {}
@@ -77,22 +76,15 @@ class StarSystem:
         self._planned = 0
         self._plan_until = -math.inf
         self._trusted_until = -math.inf
-        self._together_from = -math.inf
 
     # What is in flight
 
     def add(self, flight: Flight, now: float) -> None:
-        """Take up a flight. One of unknown age is asked about at once, another when its age says so.
-
-        Where others were just asked about, those of unknown age wait for each other for a moment.
-        """
+        """Take up a flight. One of unknown age is asked about at once, another when its age says so."""
         self.flights[flight.backup_id] = flight
         self._know.enter(flight)
-        batch = self._batches.of(flight)
         if flight.born is None:
-            self._singles.put(flight, max(now, self._together_from))
-            if batch is not None:
-                self._urgent.append(flight)
+            self._singles.put(flight, self._newcomers.add(flight, now))
         else:
             self._ask_in_time(flight, now)
 
@@ -106,7 +98,7 @@ class StarSystem:
         if not self.flights:
             self._singles.clear()
             self._batches.clear()
-            self._urgent.clear()
+            self._newcomers.clear()
             self._planned, self._plan_until = 0, -math.inf
 
     def route(self, flight: Flight) -> tuple[str, float]:
@@ -127,16 +119,16 @@ class StarSystem:
         """Return the request that is due, which then counts as under way; None where none is."""
         if now >= self._plan_until or len(self.flights) > self._planned * _GROWTH:
             self._plan(now)
-        self._fold_urgent(now)
+        self._newcomers.fold(now)
         if not self.flights or self.next_due() > now:
             return None
         self.requests += 1
         if self._batches.next_due() <= self._singles.next():
-            self._gather_from(now)
+            self._newcomers.asked(now)
             return self._batches.issue(now)
         flight = self._singles.pop(due=ASKED)
         if flight.born is None:
-            self._gather_from(now)
+            self._newcomers.asked(now)
         return GetPoll(ref=flight.ref, sent=now, etag=self._etags.get(flight.backup_id))
 
     def spread(self, now: float, window: float) -> None:
@@ -395,27 +387,6 @@ class StarSystem:
         ended = now - sighting.age + sighting.duration
         if told - ended > self._know.policy.maximum:
             self._refuse(batch.planet, now)
-
-    def _fold_urgent(self, now: float) -> None:
-        """Ask at once by a list about new flights of unknown age, where they are more than a list costs in gets."""
-        self._urgent = [flight for flight in self._urgent if flight.born is None and math.isfinite(flight.due)]
-        if not self._urgent or self._urgent[0].due > now:
-            return
-        batch = self._batches.of(self._urgent[0])
-        if batch is not None and batch.poll is not None:
-            return  # it could only be asked for again; its answer comes first
-        mine = [flight for flight in self._urgent if batch is not None and self._batches.of(flight) is batch]
-        self._urgent = [flight for flight in self._urgent if self._batches.of(flight) not in {batch, None}]
-        if batch is None or len(mine) <= self._batches.cost(batch):
-            self._urgent += mine
-            return
-        for flight in mine:
-            self._batches.stand_for(flight, batch)
-        self._batches.ask_at(batch, now)
-
-    def _gather_from(self, now: float) -> None:
-        """Let flights of unknown age that come soon wait for each other: one list will do for them."""
-        self._together_from = now + _GATHERING * self._know.policy.request_worth
 
     def _refuse(self, planet: str | None, now: float) -> None:
         self._know.costs.refused((self.name, planet), now=now)
