@@ -87,9 +87,11 @@ class WatchExpired(_BackupEvent):
 
     Attributes:
         backup: As last seen, or None where it was never seen.
+        error: Why the last poll told nothing; None where polls were answered, so that it was indeed in progress.
     """
 
     backup: Backup | None = None
+    error: BackupsError | None = None
 
 
 @attrs.frozen(kw_only=True)

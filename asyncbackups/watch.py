@@ -224,7 +224,7 @@ async def wait_for(engine: Engine, ref: BackupRef, *, deadline: float) -> Backup
     Raises:
         BackupFailedError: If it failed.
         BackupGoneError: If it does not exist.
-        WatchExpiredError: If the deadline passed.
+        WatchExpiredError: If the deadline passed; its cause is what the last poll raised, where that told nothing.
         BackupsError: If it could not be checked: what the last poll raised.
     """
     waiter = _Waiter()
@@ -247,6 +247,8 @@ def error_of(event: BackupFailed | BackupGone | WatchExpired | WatchFailed) -> B
         case BackupGone():
             return BackupGoneError.of(event.ref, event.backup)
         case WatchExpired():
-            return WatchExpiredError.of(event.ref, event.backup)
+            expired = WatchExpiredError.of(event.ref, event.backup)
+            expired.__cause__ = event.error
+            return expired
         case WatchFailed():
             return event.error

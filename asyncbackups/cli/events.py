@@ -60,6 +60,8 @@ def _particulars(event: Told) -> dict[str, Any]:
         case BackupCreated():
             found = {"adopted": event.adopted, "possible_duplicate": event.possible_duplicate}
             return {**found, "backup": _backup(event)}
+        case WatchExpired() if event.error is not None:
+            return {"error": error_json(event.error), "backup": _backup(event)}
         case _:
             return {"backup": _backup(event)}
 
@@ -110,6 +112,7 @@ def _what(event: FinalEvent | BackupCreated) -> str:
         case BackupGone():
             return "does not exist" if event.backup is None else "was deleted while it was watched"
         case WatchExpired():
-            return f"was not finished when our deadline passed, after {took(event.elapsed)}"
+            trouble = "" if event.error is None else f"; the last poll told nothing: {event.error}"
+            return f"was not finished when our deadline passed, after {took(event.elapsed)}{trouble}"
         case WatchFailed():
             return f"could no longer be checked: {event.error}"

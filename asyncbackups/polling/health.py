@@ -31,12 +31,14 @@ class Health:
 
     Attributes:
         held_until: Until when nothing is to be asked, in seconds of the monotonic clock.
+        trouble: The last fault, while nothing but faults was heard since.
     """
 
     def __init__(self, knowledge: Knowledge) -> None:
         self._know = knowledge
         self._faults = 0
         self.held_until: float = -math.inf
+        self.trouble: BackupsError | None = None
 
     @property
     def on_trial(self) -> bool:
@@ -46,9 +48,11 @@ class Health:
     def answers(self) -> None:
         """Take note that the service answers, whatever the answer is."""
         self._faults = 0
+        self.trouble = None
 
     def fault(self, error: BackupsError, now: float) -> None:
         """Take note of a passing fault."""
+        self.trouble = error
         asked = (error.retry_after if isinstance(error, ApiError) else None) or 0.0
         if now >= self.held_until:  # else it is one more victim of the fault that is known already
             self.held_until = now + self.pause(self._faults)

@@ -221,7 +221,9 @@ class Scheduler:
         for subscription in self._deadlines.pop_due(now, most=_AT_ONCE):
             flight = subscription.flight
             about = _about(flight, subscription, now)
-            news.append((subscription.subscriber, WatchExpired(**about, backup=flight.last_seen())))
+            trouble = self._star_systems[flight.star_system].trouble
+            event = WatchExpired(**about, backup=flight.last_seen(), error=trouble)
+            news.append((subscription.subscriber, event))
             self._unsubscribe(flight, subscription)
         return news
 

@@ -77,6 +77,11 @@ class StarSystem:
         self._plan_until = -math.inf
         self._trusted_until = -math.inf
 
+    @property
+    def trouble(self) -> BackupsError | None:
+        """Why the last request told nothing; None where it was answered."""
+        return self._health.trouble
+
     # What is in flight
 
     def add(self, flight: Flight, now: float) -> None:

@@ -90,6 +90,14 @@ def test_backups_have_the_names_of_the_api() -> None:
     assert as_json(WatchExpired(ref=REF))["backup"] is None
 
 
+def test_a_deadline_that_passed_while_nothing_could_be_asked_says_why() -> None:
+    """What ran on, and what could not be looked at, are different things."""
+    blind = WatchExpired(ref=REF, error=NO_TOKEN)
+    assert as_json(blind)["error"]["message"] == str(NO_TOKEN)
+    assert as_text(blind).endswith(f"; the last poll told nothing: {NO_TOKEN}")
+    assert "error" not in as_json(WatchExpired(ref=REF))
+
+
 def test_events_of_a_journal_have_their_number() -> None:
     """By it a program knows an event that is told again; without a journal there is none."""
     assert as_json(BackupSucceeded(backup=BACKUP, id=12, **KNOWN))["id"] == 12

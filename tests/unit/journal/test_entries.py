@@ -71,7 +71,8 @@ def test_events_are_read_as_they_were(event: Event) -> None:
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_errors_are_read_as_they_were(error: BackupsError) -> None:
     """An error in an event keeps its class, message and data."""
-    for event in (CreateFailed(planet=PLANET, error=error), WatchFailed(error=error, **WHERE)):
+    ended = [kind(error=error, **WHERE) for kind in (WatchFailed, WatchExpired)]
+    for event in (CreateFailed(planet=PLANET, error=error), *ended):
         again = read_back(event).error
         assert type(again) is type(error)
         assert str(again) == str(error)

@@ -95,6 +95,21 @@ def test_deadline_ends_a_wait() -> None:
     assert not any(leftovers(one.scheduler).values())
 
 
+def test_deadline_that_passes_during_trouble_says_which() -> None:
+    """Whether it still ran is not known then; once polls are answered again, it is."""
+    one, down = course(jitter=0.0), ServiceUnavailableError(status=503)
+    one.add(7, lasting=100.0)
+    one.add(7, lasting=1_000.0, waiter=Waiter())
+    tell(one.scheduler.failed(*one.due(), down, one.now))
+    one.now += 101.0
+    (event,) = tell(one.scheduler.expire(one.now))
+    assert event.error is down
+    one.got(*one.until_due())
+    one.now += 1_000.0
+    (event,) = tell(one.scheduler.expire(one.now))
+    assert event.error is None
+
+
 def test_scheduler_wakes_for_a_deadline() -> None:
     """Also where nothing else is due before."""
     one = course()
