@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
@@ -78,6 +79,7 @@ class Engine:
         self._status_rule = status_rule
         self._server_time = ServerTime()
         self._wake = asyncio.Event()
+        self._asleep_until = -math.inf
         self._task: asyncio.Task[None] | None = None
         self._requests = 0
         self._failures: collections.Counter[str] = collections.Counter()  # in a row, per star system
@@ -192,6 +194,7 @@ class Engine:
 
     async def _sleep_until(self, when: float | None) -> None:
         timer = None if when is None else self._clock.call_at(when, self._wake.set)
+        self._asleep_until = math.inf if when is None else when
         try:
             await self._wake.wait()
         finally:
@@ -201,7 +204,10 @@ class Engine:
     async def _perform(self, poll: Poll) -> None:
         await (self._get(poll) if isinstance(poll, GetPoll) else self._list(poll))
         self._requests -= 1
-        self._wake.set()
+        # Mostly what the answer made due is later than what the engine sleeps for. (With nothing due it has no timer.)
+        due = self._scheduler.next_deadline()
+        if self._scheduler.held_back or due is None or due < self._asleep_until:
+            self._wake.set()
 
     async def _get(self, poll: GetPoll) -> None:
         asked = self._clock.monotonic()

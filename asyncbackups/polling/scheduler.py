@@ -181,6 +181,11 @@ class Scheduler:
 
     # What is due
 
+    @property
+    def held_back(self) -> bool:
+        """Whether something was due that had no room: it is to be asked for again once an answer has come."""
+        return bool(self._ready)
+
     def next_deadline(self) -> float | None:
         """Return when there is something to do, as far as no answer comes before; None for never."""
         when = min(self._waiting.next(), self._deadlines.next())

@@ -310,17 +310,19 @@ class StarSystem:
     def _seen_in(
         self, poll: ListPoll, entries: Iterable[Entry], sightings: Mapping[int, Sighting], now: float
     ) -> Iterator[Outcome]:
+        sent = poll.sent
         for entry in entries:
             flight = self.flights.get(entry.id)
             # A get has told something newer; or the list shows it twice, because its pages shifted.
-            if flight is None or flight.told >= poll.sent:
+            if flight is None or flight.told >= sent:
                 continue
             sighting = sightings.get(flight.backup_id)
             if sighting is None:
-                if flight.subscriptions[0].added > poll.sent:
+                if flight.subscriptions[0].added > sent:
                     continue  # it was not in flight yet when the entries worth decoding were chosen
-                _told_again(flight, poll.sent)
-            elif self._told(flight, sighting, poll.sent, now):
+                flight.polls += 1
+                flight.told = sent
+            elif self._told(flight, sighting, sent, now):
                 yield flight, sighting
                 continue
             flight.unlisted = False
