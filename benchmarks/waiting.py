@@ -112,7 +112,10 @@ async def _client(job: Job) -> AsyncIterator[Any]:
 
     policy = PollingPolicy().sped_up(job.speed)
     async with BackupClient(job.base_url, job.tenant, auth=job.token, polling=policy) as client:
-        await client.get(*job.refs[0])  # everybody's first get is before: connections are there, and lazy imports
+        # Everybody's first get is before, and lazy imports: the connections are there.
+        await client.get(*job.refs[0])
+        async with client.watch([]):
+            pass
         yield client
 
 
