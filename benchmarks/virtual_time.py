@@ -139,10 +139,11 @@ def scaled(policy: PollingPolicy, cadence: float) -> PollingPolicy:
     )
 
 
-def ours(belief: Belief, policy: PollingPolicy, rng: random.Random) -> Iterator[float]:
+def ours(belief: Belief, policy: PollingPolicy, rng: random.Random, ahead: float = 0.0) -> Iterator[float]:
+    """Ask as the package does; it takes a backup to be older than it is by `ahead`."""
     age = 0.0
     while True:
-        age += gap([(belief, age)], policy=policy, draw=rng.random())
+        age += gap([(belief, max(age + ahead, 0.0))], policy=policy, draw=rng.random())
         yield age
 
 
@@ -178,10 +179,10 @@ def of_peer(name: str, world: World, draws: int, scale: float = 1.0) -> Outcome:
     return outcome([until(PEERS[name](rng, scale), world.end) for _ in range(draws)], world.truth.ppf(QUANTILES))
 
 
-def of_us(policy: PollingPolicy, world: World, seen: int, draws: int) -> Outcome:
+def of_us(policy: PollingPolicy, world: World, seen: int, draws: int, ahead: float = 0.0) -> Outcome:
     rng, histories = random.Random(1), np.random.default_rng(1)
     beliefs = [believed(policy, world.draw(seen, histories, past=True)) for _ in range(draws)]
-    schedules = [until(ours(belief, policy, rng), world.end) for belief in beliefs]
+    schedules = [until(ours(belief, policy, rng, ahead), world.end) for belief in beliefs]
     return outcome(schedules, world.truth.ppf(QUANTILES))
 
 
