@@ -118,6 +118,13 @@ class Batches:
         if batch.poll is None:
             self.ask_by(batch, now + self._know.gap([flight], now, cost=self.cost(batch)))
 
+    def hasten(self, flights: Mapping[int, Flight], now: float) -> None:
+        """Let each list be due no later than it is worth it for all that it stands for together."""
+        for batch in self._in_use.values():
+            together = [flight for flight in self.covered(batch, flights) if flight.due == math.inf]
+            if batch.poll is None and together:
+                self.ask_by(batch, now + self._know.gap(together, now, cost=self.cost(batch)))
+
     @staticmethod
     def stand_for(flight: Flight, batch: Batch) -> None:
         """Let a list stand for a flight, without seeing to it that the list is due."""

@@ -3,7 +3,8 @@
 Of backups that began together the quick ones finish first. Whoever learns from them at once expects the others to be
 as quick, and asks about them far too often (the durations are right-censored). So what finishes is held back until
 nearly all that began no later have finished, too; then the whole cohort is learned from, without bias. Where backups
-begin all the time, or one after the other, that is soon. Pure: no clock, no randomness, no I/O.
+begin all the time, or one after the other, that is soon. Only where nothing is known yet a third is enough. Pure: no
+clock, no randomness, no I/O.
 """
 
 from __future__ import annotations
@@ -13,10 +14,18 @@ from collections import Counter
 
 import attrs
 
+from asyncbackups.polling.durations import Recent
+
 __all__ = ["Cohorts", "Finished", "Kind"]
 
 _NEARLY = 0.9
 """Once so much of what began no later is over, what is over is learned from."""
+_AT_FIRST = 1 / 3
+"""Where nothing else is known, so much is enough: what is biased is better than nothing, a fifth in delay and cost."""
+_ENOUGH = 8
+"""So many without bias are something else."""
+_KINDS = 4096
+"""Of so many kinds it is remembered how much is known of them."""
 _HELD = 256
 """So many finished backups are held back for each scope; of more, an even share is."""
 _OFTEN = 8
@@ -48,6 +57,7 @@ class _Scope:
         over: How many have finished, by cohort, as far back as the oldest that runs; old cohorts are put together.
         held: What is held back, in the order in which it finished.
         every: Of so many that finish, one is held back.
+        unbiased: How many were released of cohorts that were nearly over.
         seen: How many have finished since nothing was held back.
         news: How many have finished since it was last looked what need not be held back any more.
     """
@@ -55,6 +65,7 @@ class _Scope:
     running: Counter[int] = attrs.field(factory=Counter)
     over: Counter[int] = attrs.field(factory=Counter)
     held: list[Finished] = attrs.field(factory=list)
+    unbiased: int = 0
     every: int = 1
     seen: int = 0
     news: int = 0
@@ -87,15 +98,22 @@ class _Scope:
         if self.running and self.news * _OFTEN < max(len(self.held), len(self.running) // _OFTEN):
             return []
         self.news = 0
-        last = self._nearly_over()
+        nearly = self._over_up_to(_NEARLY)
+        last = nearly if self.known else self._over_up_to(_AT_FIRST)
         free = [one for one in self.held if one.cohort <= last]
+        self.unbiased += sum(one.cohort <= nearly for one in free)
         self.held = [one for one in self.held if one.cohort > last]
         if not self.held:
             self.every, self.seen = 1, 0
         return free
 
-    def _nearly_over(self) -> float:
-        """Return the last cohort up to which nearly all is over."""
+    @property
+    def known(self) -> bool:
+        """Whether enough was learned of this kind, without bias."""
+        return self.unbiased >= _ENOUGH
+
+    def _over_up_to(self, part: float) -> float:
+        """Return the last cohort up to which such a part of all is over."""
         if not self.running:
             self.over.clear()
             return math.inf
@@ -105,7 +123,7 @@ class _Scope:
         running = over = 0
         for cohort in sorted(self.running.keys() | self.over.keys()):
             running, over = running + self.running.get(cohort, 0), over + self.over.get(cohort, 0)
-            if over >= _NEARLY * (running + over):
+            if over >= part * (running + over):
                 last = cohort
         return max(last, oldest - _NEAR)
 
@@ -121,6 +139,7 @@ class Cohorts:
         self._width = width
         self._latest = 0
         self._scopes: dict[Kind, _Scope] = {}
+        self._unbiased: Recent[Kind, int] = Recent(_KINDS)
 
     def of(self, born: float) -> int:
         """Return the cohort of what began at a time, in seconds of the monotonic clock."""
@@ -157,7 +176,7 @@ class Cohorts:
     def _scope(self, kind: Kind) -> _Scope:
         found = self._scopes.get(kind)
         if found is None:
-            found = self._scopes[kind] = _Scope()
+            found = self._scopes[kind] = _Scope(unbiased=self._unbiased.recall(kind) or 0)
         return found
 
     def _tidy(self, kind: Kind) -> None:
@@ -165,3 +184,4 @@ class Cohorts:
         scope = self._scopes[kind]
         if not scope.running and not scope.held:
             del self._scopes[kind]
+            self._unbiased.remember(kind, scope.unbiased)

@@ -75,6 +75,7 @@ class StarSystem:
         self._troubles: dict[int, int] = {}
         self._planned = 0
         self._plan_until = -math.inf
+        self._plan_at = math.inf
         self._trusted_until = -math.inf
 
     @property
@@ -92,6 +93,8 @@ class StarSystem:
             self._singles.put(flight, self._newcomers.add(flight, now))
         else:
             self._ask_in_time(flight, now)
+        if len(self.flights) >= 2 * max(1, self._planned):
+            self._plan_at = min(self._plan_at, now)
 
     def remove(self, flight: Flight) -> None:
         """Let go of a flight."""
@@ -104,7 +107,7 @@ class StarSystem:
             self._singles.clear()
             self._batches.clear()
             self._newcomers.clear()
-            self._planned, self._plan_until = 0, -math.inf
+            self._planned, self._plan_until, self._plan_at = 0, -math.inf, math.inf
 
     def route(self, flight: Flight) -> tuple[str, float]:
         """Return what will tell of a flight next ("get" or "list"), and when (`ASKED` while that is under way)."""
@@ -115,17 +118,20 @@ class StarSystem:
     # What is due
 
     def next_due(self) -> float:
-        """Return when the next request is due; infinity where an answer must come first, or nothing is in flight."""
+        """Return when the next request is due, or is to be planned anew; infinity where an answer must come first."""
+        return min(self._next_request(), self._plan_at)
+
+    def _next_request(self) -> float:
         if self._health.on_trial and self.requests:
             return math.inf
         return max(min(self._singles.next(), self._batches.next_due()), self._health.held_until)
 
     def take(self, now: float) -> Poll | None:
         """Return the request that is due, which then counts as under way; None where none is."""
-        if now >= self._plan_until or len(self.flights) > self._planned * _GROWTH:
+        if now >= min(self._plan_until, self._plan_at) or len(self.flights) > self._planned * _GROWTH:
             self._plan(now)
         self._newcomers.fold(now)
-        if not self.flights or self.next_due() > now:
+        if not self.flights or self._next_request() > now:
             return None
         self.requests += 1
         if self._batches.next_due() <= self._singles.next():
@@ -402,14 +408,14 @@ class StarSystem:
     def _plan(self, now: float) -> None:
         """Decide anew which lists stand for which gets."""
         self._planned = len(self.flights)
-        self._plan_until = now + self._know.policy.maximum
+        self._plan_until, self._plan_at = now + self._know.policy.maximum, math.inf
         if not self._know.policy.coalesce or not self.flights:
             return
         before = self._batches.choose(self.flights, now)
-        if before is None:
-            return
-        for flight in self.flights.values():
-            self._assign(flight, before, now)
+        if before is not None:
+            for flight in self.flights.values():
+                self._assign(flight, before, now)
+        self._batches.hasten(self.flights, now)
 
     def _assign(self, flight: Flight, before: Mapping[str | None, float], now: float) -> None:
         """Put a flight where the new plan wants it; it is asked no later than before, as far as that was known."""

@@ -21,6 +21,14 @@ def end(cohorts: Cohorts, cohort: int, seconds: float = 1.0) -> dict[str | None,
     return finish(cohorts, cohort, seconds)
 
 
+def experienced() -> Cohorts:
+    """Return cohorts that have learned without bias before."""
+    cohorts = Cohorts(WIDTH)
+    for _ in range(8):
+        finish(cohorts, -1_000)
+    return cohorts
+
+
 def test_one_after_the_other_is_learned_from_at_once() -> None:
     """Nothing else runs: there is nothing to wait for."""
     cohorts = Cohorts(WIDTH)
@@ -74,7 +82,7 @@ def test_one_that_never_ends_does_not_hold_back_the_others_for_ever() -> None:
 
 def test_of_very_many_an_even_share_is_held_back() -> None:
     """Memory stays small, and what is kept is neither the quickest nor the slowest."""
-    cohorts = Cohorts(WIDTH)
+    cohorts = experienced()
     for _ in range(10_000):
         cohorts.enter(0, *HERE)
     free: list[float] = []
@@ -87,9 +95,29 @@ def test_of_very_many_an_even_share_is_held_back() -> None:
     assert not cohorts._scopes
 
 
+def test_once_something_is_known_nearly_all_must_be_over() -> None:
+    """What was learned without bias is better than what the quick ones say."""
+    cohorts = experienced()
+    for _ in range(100):
+        cohorts.enter(0, *HERE)
+    ends = [len(end(cohorts, 0)["sun"]) for _ in range(100)]
+    assert not any(ends[:89])
+    assert sum(ends) == 100
+
+
+def test_the_first_of_all_are_learned_from_after_a_third() -> None:
+    """Nothing is known of this star system, nor of any: what is biased is better than nothing."""
+    cohorts = Cohorts(WIDTH)
+    for _ in range(90):
+        cohorts.enter(0, *HERE)
+    ends = [len(end(cohorts, 0)["sun"]) for _ in range(90)]
+    assert not any(ends[:29])
+    assert 30 <= sum(ends[:40]) <= 40
+
+
 def test_what_leaves_without_an_end_teaches_nothing() -> None:
     """Discarded, expired or gone: it holds back nothing any more."""
-    cohorts = Cohorts(WIDTH)
+    cohorts = experienced()
     for _ in range(3):
         cohorts.enter(0, *HERE)
     assert end(cohorts, 0, 4.0)["sun"] == []

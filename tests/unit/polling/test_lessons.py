@@ -92,8 +92,9 @@ def test_those_that_began_together_are_learned_in_no_order() -> None:
 def test_quick_ones_of_a_cohort_teach_nothing_yet() -> None:
     """A hundred that began together are learned from when nine tenths are over, not from the quickest first."""
     course = Course(scheduler(coalesce=False))
-    course.add(*range(100), born=START, mechanism="logical")
     know, taught = course.scheduler._know, []
+    learn(know, WHERE, [sighting(-1, "succeeded", age=9e4, duration=100.0) for _ in range(8)], START)
+    course.add(*range(100), born=START, mechanism="logical")
     know.durations.observe_at = lambda *where: taught.append(where[-1]) if where[0] is None else None
     polls = []
     while len(polls) < 100:

@@ -368,6 +368,19 @@ def test_backup_added_while_a_list_is_under_way_is_not_missing() -> None:
     assert [poll.ref.backup_id for poll in gets(one)] == [23]
 
 
+def test_backups_that_begin_together_are_listed_as_soon_as_it_is_worth_it_for_all() -> None:
+    """Not when the first of them alone would be asked about: a bulk run has a hundred in a star system."""
+    alone, together = course(jitter=0.0), course(jitter=0.0)
+    alone.add(1, born=START)
+    for number in range(100):
+        together.add(number, born=START)
+        together.due()
+    (get,), (poll,) = alone.until_due(), together.until_due()
+    assert isinstance(get, GetPoll)
+    assert isinstance(poll, ListPoll)
+    assert together.now - START < (alone.now - START) / 2
+
+
 def test_backups_of_unknown_age_that_come_one_by_one_wait_for_each_other() -> None:
     """The first is asked about at once, those that come within half of what a request is worth together, by list."""
     one = course(request_worth=10.0)
