@@ -101,6 +101,7 @@ class Engine:
         planet: str | None = None,
         mechanism: str | None = None,
         born: float | None = None,
+        patient: bool = False,
     ) -> bool:
         """Let somebody wait for a backup; returns whether that is new.
 
@@ -111,6 +112,7 @@ class Engine:
             planet: Its planet, where that is known.
             mechanism: How it is made, where that is known.
             born: When it was created, on the client's clock, where that is known.
+            patient: Whether one of unknown age may wait a moment for others, which one list then tells of.
 
         Raises:
             ClientClosedError: If the client was left.
@@ -119,7 +121,14 @@ class Engine:
             raise ClientClosedError("the client was left: nothing can be watched any more")
         now = self._clock.monotonic()
         new = self._scheduler.add(
-            ref, subscriber, now=now, deadline=now + deadline, planet=planet, mechanism=mechanism, born=born
+            ref,
+            subscriber,
+            now=now,
+            deadline=now + deadline,
+            planet=planet,
+            mechanism=mechanism,
+            born=born,
+            patient=patient,
         )
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="asyncbackups-engine")

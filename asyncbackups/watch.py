@@ -144,7 +144,7 @@ class Watch:
         return ref
 
     def _add(self, ref: BackupRef, deadline: float) -> None:
-        if self._engine.add(ref, self, deadline=deadline):
+        if self._engine.add(ref, self, deadline=deadline, patient=True):
             self._in_flight[ref.star_system] += 1
 
     def _one_less(self, ref: BackupRef) -> None:

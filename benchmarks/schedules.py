@@ -26,7 +26,7 @@ from benchmarks.virtual_time import (
     Outcome,
     World,
     at_requests,
-    measured,
+    in_gets,
     of_group,
     of_us,
     optimal,
@@ -97,7 +97,7 @@ class Group:
 
 def group(world: World, count: int, draws: int) -> Group:
     ours, lists = of_group(POLICY, world, count, max(3, 10 * draws // count + draws // 2))
-    cost = measured(count).of_list(("s", None)) if lists else 1.0
+    cost = in_gets(count) if lists else 1.0
     return Group(count, ours, lists, optimal(world, POLICY.request_worth * cost, count, nodes=1000))
 
 

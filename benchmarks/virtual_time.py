@@ -20,8 +20,10 @@ from scipy import stats
 from asyncbackups.policies import PollingPolicy
 from asyncbackups.polling.beliefs import Belief
 from asyncbackups.polling.durations import Durations
-from asyncbackups.polling.planner import Costs, Load, plan
-from asyncbackups.polling.schedule import SAMPLE, gap
+from asyncbackups.polling.flights import Cost
+from asyncbackups.polling.planner import Costs
+from asyncbackups.polling.schedule import gap
+from benchmarks.virtual_run import VirtualRun
 
 Schedule = np.ndarray
 Where = ("s", "p", "logical")
@@ -237,48 +239,33 @@ def undominated(curve: list[Outcome]) -> list[Outcome]:
 
 
 def of_group(policy: PollingPolicy, world: World, count: int, draws: int, seen: int = 30) -> tuple[Outcome, float]:
-    """Poll groups to the end by the plan's lists and gets; return the outcome and the lists' share of requests."""
+    """Poll groups to the end with the package's scheduler; return the outcome and the lists' share of requests."""
     rng, draw = random.Random(1), np.random.default_rng(1)
     requests, lists, delays = 0, 0, []
+    get, listing = Cost(size=GET_BYTES, seconds=GET_SECONDS), list_cost(count)
     for _ in range(draws):
-        belief = believed(policy, world.draw(seen, draw, past=True))
-        by_list, by_get, late = _group(policy, belief, np.sort(world.draw(count, draw)), rng)
-        requests += by_list + by_get
-        lists += by_list
-        delays.append(late)
-    delay = np.concatenate(delays)
-    mean = Outcome(requests / draws / count, float(delay.mean()), float(np.quantile(delay, 0.99)))
+        history = world.draw(seen, draw, past=True).tolist()
+        run = VirtualRun(policy, world.draw(count, draw).tolist(), get, listing, rng)
+        run.run(history)
+        requests += run.requests
+        lists += run.lists
+        delays += run.delays
+    mean = Outcome(requests / draws / count, float(np.mean(delays)), float(np.quantile(delays, 0.99)))
     return mean, lists / requests
 
 
-def _group(policy: PollingPolicy, belief: Belief, took: np.ndarray, rng: random.Random) -> tuple[int, int, np.ndarray]:
-    costs, lists, age, late = measured(len(took)), 0, 0.0, []
-    while len(took):
-        members = [(belief, age)] * len(took)
-        load = Load.of(members[:SAMPLE], horizon=policy.maximum, scale=len(took) / min(len(took), SAMPLE))
-        if not (policy.coalesce and plan("s", {None: load}, costs, now=0.0).star_system):
-            break
-        age += gap(members, policy=policy, cost=costs.of_list(("s", None)), draw=rng.random())
-        lists += 1
-        done = int(np.searchsorted(took, age, side="right"))
-        late.append(age - took[:done])
-        took = took[done:]
-    gets = 0
-    for seconds in took:
-        asked = age
-        while asked < seconds:
-            asked += gap([(belief, asked)], policy=policy, draw=rng.random())
-            gets += 1
-        late.append(np.array([asked - seconds]))
-    return lists, gets, np.concatenate(late)
+def list_cost(count: int) -> Cost:
+    """Return what a list costs in a star system with so many in flight."""
+    listed = count * KEPT
+    return Cost(size=listed * LIST_BYTES, seconds=GET_SECONDS + listed * LIST_SECONDS)
 
 
-def measured(count: int) -> Costs:
-    """Return the costs of a star system with so many in flight, as they would have been measured."""
-    costs, listed = Costs(), count * KEPT
+def in_gets(count: int) -> float:
+    """Return what a list costs there in gets, once both were measured."""
+    costs, cost = Costs(), list_cost(count)
     costs.got("s", size=GET_BYTES, seconds=GET_SECONDS)
-    costs.listed(("s", None), size=listed * LIST_BYTES, seconds=GET_SECONDS + listed * LIST_SECONDS)
-    return costs
+    costs.listed(("s", None), size=cost.size, seconds=cost.seconds)
+    return costs.of_list(("s", None))
 
 
 def changed(policy: PollingPolicy, world: World, draws: int, new: int = 30) -> Outcome:

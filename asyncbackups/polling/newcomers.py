@@ -16,8 +16,8 @@ _MOMENT = 0.5
 class Newcomers:
     """The flights of one star system of which nothing is known yet, not even when they began.
 
-    The first is asked about at once. Those that come in the moment after a request wait until it is over: then one list
-    does for all of them, if they are more than it costs in gets.
+    The first is asked about at once. Those that come in the moment after a request wait until it is over, if who waits
+    for them is patient: then one list does for all of them, if they are more than it costs in gets.
 
     Args:
         batches: The lists in use.
@@ -30,10 +30,10 @@ class Newcomers:
         self._over = -math.inf
         self._flights: list[Flight] = []
 
-    def add(self, flight: Flight, now: float) -> float:
+    def add(self, flight: Flight, now: float, *, patient: bool) -> float:
         """Take up a flight; returns when it is to be asked about."""
         self._flights.append(flight)
-        return max(now, self._over)
+        return max(now, self._over) if patient else now
 
     def asked(self, now: float) -> None:
         """Take note of a request that told of one of them, or of a list."""

@@ -87,6 +87,7 @@ class Scheduler:
         planet: str | None = None,
         mechanism: str | None = None,
         born: float | None = None,
+        patient: bool = False,
     ) -> bool:
         """Let somebody wait for a backup.
 
@@ -98,6 +99,7 @@ class Scheduler:
             planet: Its planet, where that is known.
             mechanism: How it is made, where that is known.
             born: When it was created, on the same clock, where that is known.
+            patient: Whether one of unknown age may wait a moment for others, which one list then tells of.
 
         Returns:
             Whether that is new; False where the same subscriber already waits for it.
@@ -110,7 +112,7 @@ class Scheduler:
             flight = Flight(star_system.name, ref.backup_id, planet, mechanism, born)
             self._subscribe(flight, subscriber, now, deadline)
             self._in_flight += 1
-            star_system.add(flight, now)
+            star_system.add(flight, now, patient=patient)
             self._schedule(star_system)
             return True
         if any(subscription.subscriber is subscriber for subscription in flight.subscriptions):

@@ -85,12 +85,18 @@ class StarSystem:
 
     # What is in flight
 
-    def add(self, flight: Flight, now: float) -> None:
-        """Take up a flight. One of unknown age is asked about at once, another when its age says so."""
+    def add(self, flight: Flight, now: float, *, patient: bool) -> None:
+        """Take up a flight. One of unknown age is asked about at once, another when its age says so.
+
+        Args:
+            flight: Which.
+            now: The time.
+            patient: Whether one of unknown age may wait a moment for others.
+        """
         self.flights[flight.backup_id] = flight
         self._know.enter(flight)
         if flight.born is None:
-            self._singles.put(flight, self._newcomers.add(flight, now))
+            self._singles.put(flight, self._newcomers.add(flight, now, patient=patient))
         else:
             self._ask_in_time(flight, now)
         if len(self.flights) >= 2 * max(1, self._planned):

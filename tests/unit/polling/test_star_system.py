@@ -368,6 +368,17 @@ def test_backup_added_while_a_list_is_under_way_is_not_missing() -> None:
     assert [poll.ref.backup_id for poll in gets(one)] == [23]
 
 
+def test_who_waits_for_one_backup_is_not_kept_waiting_for_others() -> None:
+    """A backup that has finished long ago is known after one request, also beside others."""
+    one = course()
+    one.add(1)
+    one.got(*one.due())
+    one.add(2, patient=True)
+    assert one.due() == []
+    one.add(3)
+    assert [poll.ref.backup_id for poll in one.due()] == [3]
+
+
 def test_backups_that_begin_together_are_listed_as_soon_as_it_is_worth_it_for_all() -> None:
     """Not when the first of them alone would be asked about: a bulk run has a hundred in a star system."""
     alone, together = course(jitter=0.0), course(jitter=0.0)
@@ -386,7 +397,7 @@ def test_backups_of_unknown_age_that_come_one_by_one_wait_for_each_other() -> No
     one = course(request_worth=10.0)
     asked: list[Poll] = []
     for number in range(60):
-        one.add(number)
+        one.add(number, patient=True)
         asked += (polls := one.due())
         for poll in polls:
             if isinstance(poll, GetPoll):
