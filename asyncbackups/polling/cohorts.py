@@ -13,6 +13,7 @@ import math
 from collections import Counter
 
 import attrs
+import msgspec
 
 from asyncbackups.polling.durations import Recent
 
@@ -39,8 +40,7 @@ Kind = tuple[str | None, str | None]
 """What is learned together: a star system, or None for all; and a mechanism, or None where it is unknown."""
 
 
-@attrs.frozen
-class Finished:
+class Finished(msgspec.Struct, frozen=True, gc=False):
     """How long a backup took, of which planet it was, and when it began (the index of its cohort)."""
 
     cohort: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import attrs
+import msgspec
 
 from asyncbackups.events import FinalEvent
 from asyncbackups.models import Backup, BackupRef, Progress
@@ -167,8 +168,7 @@ class Entry(Protocol):
     completedAt: Any  # noqa: N815 - the API's own name
 
 
-@attrs.frozen(kw_only=True)
-class Sighting:
+class Sighting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What an answer showed of one backup.
 
     Attributes:
