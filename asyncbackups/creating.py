@@ -272,7 +272,7 @@ class Creator:
         if attempt.began is not None:
             at_server = listing.answer.date or self._clock.utcnow()
             since = at_server - timedelta(seconds=self._clock.monotonic() - attempt.began)
-        verdict = self._judged(attempt, listing.backups.values(), since, examined=False)
+        verdict = self._judged(attempt, await listing.whole(), since, examined=False)
         if isinstance(verdict, Examine):
             shown = [await self._shown(planet, backup) for backup in verdict.backups]
             verdict = self._judged(attempt, shown, since, examined=True)

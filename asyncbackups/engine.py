@@ -10,8 +10,9 @@ import asyncio
 import collections
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -43,8 +44,6 @@ _ANSWERS = (AuthenticationError, NotFoundError, PermissionDeniedError)
 _TROUBLE = 2
 """So many failed polls in a row are more than a hiccup."""
 
-_AT_ONCE = 512
-"""How many backups of a list are looked at between two turns of the event loop: about a millisecond's work."""
 _MOST_WORDS = 100
 """So many statuses that are not documented are reported: a service that makes up new ones must not fill the log."""
 
@@ -245,10 +244,13 @@ class Engine:
         if listing.entries is None:
             self._scheduler.unchanged(poll, cost, now)
             return
-        sightings = await self._sightings(listing.backups, now)
-        for news in self._scheduler.listed_in_portions(poll, listing.entries, sightings, cost, now):
-            self._tell(news)
-            await asyncio.sleep(0)
+        sightings = _Sightings(listing.backups, lambda backup: self._sighting(backup, now)) if listing.backups else {}
+        try:
+            for news in self._scheduler.listed_in_portions(poll, listing.entries, sightings, cost, now):
+                self._tell(news)
+                await asyncio.sleep(0)
+        except BackupsError as exc:  # one of them is no backup: what the others told is true
+            self._failed(poll, exc)
 
     def _wanted(self, poll: ListPoll, entries: Iterable[Glance]) -> set[int]:
         # A rule of the caller's may look at more than the status and whether it is completed.
@@ -272,15 +274,6 @@ class Engine:
             self._server_time.observe(answer.date, asked=asked, came=now)
         return now
 
-    async def _sightings(self, backups: Mapping[int, Backup], now: float) -> dict[int, Sighting]:
-        """Say what a list showed of each backup, giving way to other tasks in between."""
-        sightings = {}
-        for number, (backup_id, backup) in enumerate(backups.items()):
-            if number % _AT_ONCE == _AT_ONCE - 1:
-                await asyncio.sleep(0)
-            sightings[backup_id] = self._sighting(backup, now)
-        return sightings
-
     def _sighting(self, backup: Backup, now: float) -> Sighting:
         progress = self._status_rule(backup)
         if not isinstance(progress, Progress):
@@ -300,6 +293,27 @@ class Engine:
     def _tell(news: list[News]) -> None:
         for subscriber, event in news:
             subscriber.deliver(event)
+
+
+class _Sightings(Mapping[int, Sighting]):
+    """What a list showed of each backup, made when it is asked for."""
+
+    def __init__(self, backups: Mapping[int, Backup], make: Callable[[Backup], Sighting]) -> None:
+        self._backups = backups
+        self._make = make
+
+    def __getitem__(self, backup_id: int) -> Sighting:
+        return self._make(self._backups[backup_id])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._backups)
+
+    def __len__(self) -> int:
+        return len(self._backups)
+
+    def get(self, backup_id: int, default: Any = None) -> Any:
+        """Return it, or the default; unlike the inherited one without an exception for each that is not there."""
+        return self[backup_id] if backup_id in self._backups else default
 
 
 def _client_left() -> ClientClosedError:

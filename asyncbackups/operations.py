@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import itertools
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -29,7 +29,7 @@ from asyncbackups.wire.answers import (
     server_time_of,
 )
 from asyncbackups.wire.http import Kind, Request, Response
-from asyncbackups.wire.lists import Glance, Page, check_complete, full_backups, glances, open_page
+from asyncbackups.wire.lists import Glance, LazyBackups, Page, check_complete, full_backups, glances, open_page
 from asyncbackups.wire.requests import Requests
 
 __all__ = ["Answer", "Listing", "Operations", "Sender"]
@@ -88,13 +88,17 @@ class Listing:
 
     Attributes:
         entries: Of every backup in it, only what tells whether there is news; None where nothing changed (304).
-        backups: Those that were wanted whole, by id.
+        backups: Those that were wanted whole, by id; each is decoded when it is asked for.
         answer: How it came.
     """
 
     entries: list[Glance] | None
-    backups: dict[int, Backup]
+    backups: Mapping[int, Backup]
     answer: Answer
+
+    async def whole(self) -> builtins.list[Backup]:
+        """Decode all that were wanted, giving way to other tasks in between."""
+        return [backup async for backup in _in_turns(self.backups.values())]
 
 
 class Operations:
@@ -119,7 +123,7 @@ class Operations:
     async def list(self, star_system: str, planet: str | None = None) -> builtins.list[Backup]:
         """List the backups of a star system or of one planet, over all pages."""
         pages = await self._pages(self._requests.list(star_system, planet), attempts=None)
-        backups = [backup async for backup in _decoded(pages)]
+        backups = [backup async for backup in _in_turns(itertools.chain.from_iterable(map(full_backups, pages)))]
         check_complete(pages[-1], pages=len(pages), entries=len(backups))
         return backups
 
@@ -207,8 +211,7 @@ class Operations:
         entries = [entry for of_page in per_page for entry in of_page]
         check_complete(pages[-1], pages=len(pages), entries=len(entries))
         ids = wanted(entries)
-        places = [{place for place, entry in enumerate(of_page) if entry.id in ids} for of_page in per_page]
-        backups = {backup.id: backup async for backup in _decoded(pages, places)}
+        backups = LazyBackups(zip(pages, per_page, strict=True), ids)
         return Listing(entries=entries, backups=backups, answer=answer)
 
     async def _pages(self, request: Request, *, attempts: int | None) -> builtins.list[Page]:
@@ -245,12 +248,9 @@ def _unchanged_page(response: Response) -> Page:
     return Page(b"[]", None, {}, response)
 
 
-async def _decoded(
-    pages: Iterable[Page], places: Iterable[Collection[int] | None] | None = None
-) -> AsyncIterator[Backup]:
-    """Decode the backups of all pages, or those at the given places of each, giving way to other tasks in between."""
-    for page, chosen in zip(pages, places or itertools.repeat(None), strict=False):
-        for number, backup in enumerate(full_backups(page, places=chosen)):
-            if number % _AT_ONCE == _AT_ONCE - 1:
-                await asyncio.sleep(0)
-            yield backup
+async def _in_turns(backups: Iterable[Backup]) -> AsyncIterator[Backup]:
+    """Take backups that are decoded as they are asked for, giving way to other tasks in between."""
+    for number, backup in enumerate(backups):
+        if number % _AT_ONCE == _AT_ONCE - 1:
+            await asyncio.sleep(0)
+        yield backup

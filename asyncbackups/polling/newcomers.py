@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
 from asyncbackups.polling.batches import Batches
 from asyncbackups.polling.flights import Flight
@@ -28,7 +29,7 @@ class Newcomers:
         self._batches = batches
         self._moment = _MOMENT * request_worth
         self._over = -math.inf
-        self._flights: list[Flight] = []
+        self._flights: deque[Flight] = deque()
 
     def add(self, flight: Flight, now: float, *, patient: bool) -> float:
         """Take up a flight; returns when it is to be asked about."""
@@ -41,14 +42,15 @@ class Newcomers:
 
     def fold(self, now: float) -> None:
         """Where those that are due are more than a list costs in gets, let the list be due that stands for them."""
-        self._flights = [flight for flight in self._flights if flight.born is None and math.isfinite(flight.due)]
+        while self._flights and not _is_new(self._flights[0]):
+            self._flights.popleft()
         if not self._flights or self._flights[0].due > now:
             return
         batch = self._batches.of(self._flights[0])
         # One that is under way could only be asked for again; its answer comes first.
         if batch is None or batch.poll is not None:
             return
-        covered = [flight for flight in self._flights if self._batches.of(flight) is batch]
+        covered = [flight for flight in self._flights if _is_new(flight) and self._batches.of(flight) is batch]
         if len(covered) > self._batches.cost(batch):
             for flight in covered:
                 self._batches.stand_for(flight, batch)
@@ -57,3 +59,7 @@ class Newcomers:
     def clear(self) -> None:
         """Forget them."""
         self._flights.clear()
+
+
+def _is_new(flight: Flight) -> bool:
+    return flight.born is None and math.isfinite(flight.due)

@@ -6,7 +6,7 @@ only a part of the list is never taken for the whole of it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import quote, urldefrag, urljoin, urlsplit
 
@@ -20,7 +20,7 @@ from asyncbackups.wire.answers import as_protocol_error
 from asyncbackups.wire.codec import JSON_FAULTS, backup_from
 from asyncbackups.wire.http import Response
 
-__all__ = ["Glance", "Page", "check_complete", "full_backups", "glances", "open_page"]
+__all__ = ["Glance", "LazyBackups", "Page", "check_complete", "full_backups", "glances", "open_page"]
 
 
 _Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -136,24 +136,60 @@ def glances(page: Page) -> list[Glance]:
         raise as_protocol_error(f"the list holds something that is no backup ({exc})", page.response) from exc
 
 
-def full_backups(page: Page, *, places: Collection[int] | None = None) -> Iterator[Backup]:
-    """Decode the entries one after the other, as they are asked for: a long list may be spread over event-loop turns.
-
-    Args:
-        page: Whose entries.
-        places: Which of them, counted from 0; None for all.
+def full_backups(page: Page) -> Iterator[Backup]:
+    """Decode all entries, one after the other, as they are asked for: a long list may be spread over event-loop turns.
 
     Raises:
         ProtocolError: If an entry is no backup.
     """
+    for raw in _raw_entries(page):
+        yield _backup(raw, page.response)
+
+
+class LazyBackups(Mapping[int, Backup]):
+    """Some backups of a list, by id, each decoded when it is asked for: of a long list few are in memory at a time.
+
+    Asking for one raises a `ProtocolError` if it is no backup.
+
+    Args:
+        pages: The list's pages, and the glances of each.
+        ids: Which backups.
+    """
+
+    def __init__(self, pages: Iterable[tuple[Page, Sequence[Glance]]], ids: Collection[int]) -> None:
+        self._entries: dict[int, tuple[msgspec.Raw, Response]] = {}
+        for page, seen in pages if ids else ():
+            for glance, raw in zip(seen, _raw_entries(page), strict=True):
+                if glance.id in ids:
+                    self._entries[glance.id] = raw, page.response
+
+    def __getitem__(self, backup_id: int) -> Backup:
+        return _backup(*self._entries[backup_id])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, backup_id: object) -> bool:
+        return backup_id in self._entries
+
+
+def _raw_entries(page: Page) -> list[msgspec.Raw]:
     try:
-        entries = _RAW_ENTRIES.decode(page.entries) if places is None or places else []
-        for raw in entries if places is None else (entries[place] for place in sorted(places)):
-            yield backup_from(msgspec.json.decode(raw))
+        return _RAW_ENTRIES.decode(page.entries)
     except JSON_FAULTS as exc:
         raise as_protocol_error("the list is not JSON", page.response) from exc
+
+
+def _backup(raw: msgspec.Raw, response: Response) -> Backup:
+    try:
+        return backup_from(msgspec.json.decode(raw))
+    except JSON_FAULTS as exc:
+        raise as_protocol_error("the list is not JSON", response) from exc
     except ProtocolError as exc:
-        raise as_protocol_error("the list holds something that is no backup", page.response) from exc
+        raise as_protocol_error("the list holds something that is no backup", response) from exc
 
 
 def check_complete(page: Page, *, pages: int, entries: int) -> None:

@@ -14,6 +14,7 @@ from asyncbackups.engine import Engine
 from asyncbackups.errors import AnswerTimeoutError, ClientClosedError, ConfigurationError, EngineError, ProtocolError
 from asyncbackups.events import BackupSucceeded, FinalEvent, WatchExpired, WatchFailed
 from asyncbackups.models import Backup, BackupRef, Progress, progress_of
+from asyncbackups.wire import lists
 from asyncbackups.wire.http import Kind
 from tests.fake_clock import FakeClock, settle
 from tests.unit.service import Service
@@ -255,6 +256,31 @@ async def test_list_that_fails_falls_back_to_gets(clock: FakeClock, service: Ser
     await clock.run(30)
     assert len(waiter.events) == 20
     assert (service.count(Kind.LIST), service.count(Kind.GET)) == (1, 20)
+    await engine.close()
+
+
+async def test_entry_that_cannot_be_read_keeps_no_other_waiting(
+    clock: FakeClock, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the list told before is told; the rest is asked by get, and the list is left alone for a time."""
+    engine, waiter = service.engine(), Waiter()
+    refs = service.begin(*range(600))
+    decode = lists.backup_from
+
+    def choosy(raw: Any) -> Backup:
+        if raw["id"] == 500:
+            raise ProtocolError("unreadable")
+        return decode(raw)
+
+    monkeypatch.setattr(lists, "backup_from", choosy)
+    for ref in refs:
+        engine.add(ref, waiter, deadline=1e4)
+    service.end(*refs)
+    await settle(100)
+    assert 256 <= len(waiter.events) < 500
+    await clock.run(60)
+    assert len(waiter.events) == 600
+    assert service.count(Kind.LIST) == 1
     await engine.close()
 
 

@@ -296,11 +296,11 @@ def test_long_list_is_recorded_in_portions() -> None:
     entries = [Entry(number, "succeeded", "2024") for number in range(1, 2_001)]
     seen = {number: sighting(number, "succeeded") for number in one.scheduler.wanted(poll, entries)}
     portions = one.scheduler.listed_in_portions(poll, entries, seen, CHEAP, one.now)
-    assert len(tell(next(portions))) == 512
+    assert len(tell(next(portions))) == 256
     one.scheduler.discard(BackupRef("sun", 2_000), one.waiter)
     one.now += 1
     one.add(1, 5_000)
-    assert sum(len(tell(portion)) for portion in portions) == 2_000 - 512 - 1
+    assert sum(len(tell(portion)) for portion in portions) == 2_000 - 256 - 1
     assert one.scheduler.in_flight == 2
     assert one.until_due() != []
 

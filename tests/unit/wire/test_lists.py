@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from asyncbackups.errors import ProtocolError
 from asyncbackups.wire.http import Response
-from asyncbackups.wire.lists import Glance, Page, check_complete, full_backups, glances, open_page
+from asyncbackups.wire.lists import Glance, LazyBackups, Page, check_complete, full_backups, glances, open_page
 
 URL = "https://host.example/api/v1/tenants/acme/starsystems/alpha/backup"
 ONE = {"id": 362, "status": "succeeded", "completedAt": "2024-01-29T09:55:20Z"}
@@ -171,10 +171,25 @@ def test_full_backups_decodes_as_it_is_asked() -> None:
         next(backups)
 
 
-@pytest.mark.parametrize(("places", "expected"), [(None, [362, 363]), (set(), []), ({1}, [363]), ({1, 0}, [362, 363])])
-def test_full_backups_of_some_places(places: set[int] | None, expected: list[int]) -> None:
-    """Only the places asked for are decoded, in the list's order."""
-    assert [backup.id for backup in full_backups(open_page(response([ONE, TWO])), places=places)] == expected
+@pytest.mark.parametrize(("wanted", "expected"), [(set(), []), ({363}, [363]), ({363, 362, 9}, [362, 363])])
+def test_lazy_backups_are_those_wanted(wanted: set[int], expected: list[int]) -> None:
+    """Only those asked for are there, over all pages, in the list's order."""
+    pages = [open_page(response([one])) for one in (ONE, TWO)]
+    backups = LazyBackups([(page, glances(page)) for page in pages], wanted)
+    assert [backup.id for backup in backups.values()] == list(backups) == expected
+    assert len(backups) == len(expected)
+    assert all(number in backups for number in expected)
+    assert backups.get(9) is None
+
+
+def test_lazy_backups_are_decoded_when_they_are_asked_for() -> None:
+    """One that is no backup does not keep the others from being read."""
+    page = open_page(response([ONE, {"id": 7}, {"id": True}]))
+    backups = LazyBackups([(page, [Glance(362), Glance(7), Glance(8)])], {362, 7, 8})
+    assert backups[362].id == 362
+    assert backups[7] is not backups[7]
+    with pytest.raises(ProtocolError, match="no backup"):
+        backups[8]
 
 
 def test_glances_of_ten_thousand() -> None:
