@@ -214,6 +214,9 @@ the default policy, which is given all backups at the start, or one by one over 
 process.
 
 {targets(held)}
+The processor's ratio is that of a fast world, in which the peers' requests come in a stream and ours one by one, each to
+cold caches. At the speed of life it is another: `benchmarks.life`.
+
 {table(head, rows)}
 ## How many times ours
 
