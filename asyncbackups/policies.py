@@ -167,12 +167,12 @@ class PollingPolicy:
     What `request_worth` buys, for backups of 131 s (median; sigma 0.4) of which 30 were seen before:
 
         request_worth, s | alone: requests, delay | 100 in flight: requests each, delay
-                       1 |      7.5      6.5 s    |      0.70      2.1 s
-                       2 |      5.5      9.0 s    |      0.50      2.9 s
-                       5 |      3.7     13.5 s    |      0.32      4.4 s
-                      10 |      2.9     18.4 s    |      0.23      6.4 s
-                      20 |      2.2     25.2 s    |      0.18      8.3 s
-                      60 |      1.6     40.9 s    |      0.11     13.3 s
+                       1 |      6.9      6.8 s    |      0.70      2.0 s
+                       2 |      4.9      9.6 s    |      0.50      2.8 s
+                       5 |      3.2     15.5 s    |      0.33      4.5 s
+                      10 |      2.4     21.2 s    |      0.23      6.2 s
+                      20 |      1.9     29.5 s    |      0.17      8.7 s
+                      60 |      1.4     46.5 s    |      0.12     14.4 s
 
     Attributes:
         initial: The first backoff interval, in seconds.

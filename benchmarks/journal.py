@@ -159,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         base_url, tenant, token, planets, journal = options.run
         print(json.dumps(asyncio.run(run(base_url, tenant, token, int(planets), journal))))
         return 0
-    number, planets = (1, 500) if options.quick else (3, 10_000)
+    number, planets = (1, 500) if options.quick else (2, 10_000)
     rates, found = measure(number, planets)
     write(options.out, "journal", report(rates, found, planets))
     return 0

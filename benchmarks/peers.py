@@ -37,7 +37,7 @@ from asyncbackups.simulator import Lognormal, SimulatorProcess, Workload
 from benchmarks.report import RESULTS, Target, setting, table, targets, write
 
 STAR_SYSTEMS = 10
-SPEED = 25.0
+SPEED = 30.0
 
 
 @attrs.frozen
@@ -214,8 +214,8 @@ the default policy, which is given all backups at the start, or one by one over 
 process.
 
 {targets(held)}
-The processor's ratio is that of a fast world, in which the peers' requests come in a stream and ours one by one, each to
-cold caches. At the speed of life it is another: `benchmarks.life`.
+The processor's ratio is that of a fast world, in which the peers' requests come in a stream and ours one by one, each
+to cold caches. At the speed of life it is another: `benchmarks.life`.
 
 {table(head, rows)}
 ## How many times ours

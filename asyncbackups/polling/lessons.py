@@ -18,6 +18,9 @@ _PER_LIST = 256
 _GOLDEN = (math.sqrt(5) - 1) / 2
 """Its multiples, modulo one, are spread evenly: the usual shuffle without randomness (H. Weyl's sequence)."""
 
+_Released = tuple[str | None, str | None, Finished]
+"""A star system, or None for all; a mechanism; and what may be learned of them."""
+
 
 class Lesson:
     """Picks from one list what is finished and was not learned from, by when it was completed and not by its id.
@@ -53,10 +56,15 @@ class Lesson:
         return {backup_id for _, backup_id in heapq.nlargest(_PER_LIST, self._found)}
 
 
-def learn_watched(knowledge: Knowledge, flight: Flight, sighting: Sighting, now: float) -> None:
-    """Learn from a flight that has ended, and has left its cohort."""
+def learn_watched(knowledge: Knowledge, flight: Flight, sighting: Sighting, cohort: int | None, now: float) -> None:
+    """Learn from a flight that has ended, and has left its cohort; None where it was seen for the first time."""
     knowledge.learned.remember((flight.star_system, flight.backup_id), None)
-    learn(knowledge, (flight.star_system, flight.planet), [sighting], now)
+    if cohort is None:
+        learn(knowledge, (flight.star_system, flight.planet), [sighting], now)
+    elif sighting.duration is not None:
+        # Not by its age: what time it is there is known to a second or so, and may have been taken for another before.
+        one = Finished(cohort, flight.planet, sighting.duration)
+        _observe(knowledge, _released(knowledge, flight.star_system, sighting.backup.mechanism, one))
 
 
 def learn(knowledge: Knowledge, where: Where, sightings: Iterable[Sighting], now: float) -> None:
@@ -65,17 +73,26 @@ def learn(knowledge: Knowledge, where: Where, sightings: Iterable[Sighting], now
     Those that began together are learned from in an order that has nothing to do with how long they took: from the
     quickest to the slowest they would look like a world that changes.
     """
-    free: list[tuple[str | None, str | None, Finished]] = []
-    for one in sightings:
-        if one.duration is not None:
-            began = now - (one.duration if one.age is None else one.age)
-            finished = Finished(knowledge.cohorts.of(began), where[1], one.duration)
-            released = knowledge.cohorts.finished(finished, where[0], one.backup.mechanism)
-            free += [(scope, one.backup.mechanism, each) for scope, every in released.items() for each in every]
+    free: list[_Released] = []
+    for sighting in sightings:
+        if sighting.duration is not None:
+            began = now - (sighting.duration if sighting.age is None else sighting.age)
+            one = Finished(knowledge.cohorts.of(began), where[1], sighting.duration)
+            free += _released(knowledge, where[0], sighting.backup.mechanism, one)
+    _observe(knowledge, free)
+
+
+def _released(knowledge: Knowledge, star_system: str, mechanism: str | None, one: Finished) -> list[_Released]:
+    """Return what may be learned from now that one more has finished, and of what it is to be learned."""
+    released = knowledge.cohorts.finished(one, star_system, mechanism)
+    return [(scope, mechanism, each) for scope, every in released.items() for each in every]
+
+
+def _observe(knowledge: Knowledge, free: list[_Released]) -> None:
     for _, (star_system, mechanism, each) in sorted(enumerate(free), key=_by_cohort):
         knowledge.durations.observe_at(star_system, each.planet, mechanism, each.seconds)
 
 
-def _by_cohort(numbered: tuple[int, tuple[str | None, str | None, Finished]]) -> tuple[int, float]:
+def _by_cohort(numbered: tuple[int, _Released]) -> tuple[int, float]:
     number, (_, _, one) = numbered
     return one.cohort, number * _GOLDEN % 1

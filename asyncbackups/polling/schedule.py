@@ -3,6 +3,7 @@
 If backups finish with hazard h, polls at rate n cost n requests and delay the news by h / 2n each second, so
 that with a request worth c seconds of delay the best rate is n = sqrt(h / 2c). One request that costs C gets
 and covers many backups is made at n = sqrt(sum of h / 2cC); the next is due when the integral of n is one.
+One backup alone is asked about by the exact optimum, see `inspection`.
 Pure: the draw that jitter needs is passed in.
 """
 

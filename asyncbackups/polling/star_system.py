@@ -305,7 +305,7 @@ class StarSystem:
         flight.missing = 0
         self._troubles.pop(flight.backup_id, None)
         flight.status = _shared(sighting.backup.status)
-        mechanism = _shared(sighting.backup.mechanism) or flight.mechanism
+        cohort, mechanism = flight.cohort, _shared(sighting.backup.mechanism) or flight.mechanism
         if sighting.progress.final or mechanism != flight.mechanism:
             self._know.leave(flight)
         flight.mechanism = mechanism
@@ -314,7 +314,7 @@ class StarSystem:
         elif flight.born is None:
             flight.born = now
         if sighting.progress.final:
-            learn_watched(self._know, flight, sighting, now)
+            learn_watched(self._know, flight, sighting, cohort, now)
         else:
             self._know.enter(flight)
         return sighting.progress.final

@@ -8,12 +8,12 @@ import importlib.util
 import pytest
 
 pytestmark = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("benchmarks", "matplotlib", "numpy")),
+    any(importlib.util.find_spec(name) is None for name in ("benchmarks", "matplotlib", "scipy")),
     reason="needs a checkout, and what the benchmarks need",
 )
 
 
-@pytest.mark.parametrize("name", ["import_cost", "throughput", "memory", "fleet"])
+@pytest.mark.parametrize("name", ["import_cost", "schedules", "throughput", "memory", "fleet"])
 def test_benchmark_writes_its_table(name, tmp_path, capsys):
     """`--quick` of each ends well and leaves a table."""
     status = importlib.import_module(f"benchmarks.{name}").main(["--quick", "--out", str(tmp_path)])
