@@ -2,7 +2,7 @@
 
     python -m benchmarks.life [--speed 1]
 
-`benchmarks.peers` makes the world 25 times faster, so that it ends. What a request costs depends on that: a process
+`benchmarks.peers` makes the world 30 times faster, so that it ends. What a request costs depends on that: a process
 that has slept for a while finds its caches cold, and the same get that costs 75 microseconds in a stream of thousands a
 second costs 600 where thirty are sent in a second. Whoever asks often is flattered by a fast world. Here it has its own
 speed, which takes eight minutes, so that this is no part of `python -m benchmarks`. Both sides run at once, each with

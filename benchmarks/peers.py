@@ -4,7 +4,7 @@
 
 The simulator runs in a process of its own and each side in another, one side after the other, each with a fresh
 simulator and the same seed: the same backups (lognormal, median 131 s, sigma 0.4; 30 finished ones in each star system
-before) take the same time for everyone. The world runs 25 times faster than life, and every side divides all durations
+before) take the same time for everyone. The world runs 30 times faster than life, and every side divides all durations
 of its schedule by the same number; planet-style polling has half of that, because with its 5 s it would saturate this
 machine, not the schedule. (At a speed of 60, as first planned, several sides would.) Waits begin over one interval of
 the side's schedule, 30 s at the most, so that nobody's polls come in one burst. Ours is measured twice: given all at
