@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found: dict[int, dict[str, Any]] = {}
     for number in (10_000,) if options.quick else NUMBERS:
         sides = {how: in_child("benchmarks.memory", "--side", number, how) for how in ("exact", "resident")}
-        more = 2 if number == NUMBERS[0] else 0  # a million takes long, and is a long round by itself
+        more = 1 if number == NUMBERS[0] else 0  # a million takes long, and is a long round by itself
         again = [in_child("benchmarks.memory", "--side", number, "resident") for _ in range(more)]
         sides["rate"] = statistics.median(one["rate"] for one in [sides["resident"], *again])
         found[number] = sides
