@@ -3,7 +3,7 @@
     python -m benchmarks.fleet [--quick]
 
 One `client.bulk_create` in a process of its own, the simulator in another. Backups take lognormal times (median 131 s,
-sigma 0.2) in a world five times faster than life, so that nearly all are in flight when the last one is created; 30
+sigma 0.2) in a world four times faster than life, so that nearly all are in flight when the last one is created; 30
 finished ones are in each star system before. Watching is told apart from creating by the moment at which the last
 create was answered; while creates are sent polls go on as well. Delays are from when a backup truly ended to when the
 program had its event, in seconds of the world. Beside it: what one task for each backup would send that asks at once
@@ -29,7 +29,7 @@ from asyncbackups.simulator import Lognormal, SimulatorProcess, Workload
 from benchmarks.report import RESULTS, in_child, memory, peak_memory, setting, table, write
 
 STAR_SYSTEMS = 1_000
-SPEED = 5.0
+SPEED = 4.0
 PLAIN = 30.0
 
 

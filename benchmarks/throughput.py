@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the tables go")
     parser.add_argument("--side", nargs=3, metavar=("LOOP", "URL", "BACKUPS"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    number, seconds = (3, 0.2) if options.quick else (5, 0.5)
+    number, seconds = (3, 0.2) if options.quick else (5, 0.4)
     if options.side:
         loop, base_url, backups = options.side
         print(json.dumps(measure(loop, base_url, number, seconds, int(backups))))
