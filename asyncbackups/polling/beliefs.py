@@ -173,10 +173,16 @@ class Learned:
 
     def doubt(self, age: float) -> float:
         """Return the probability that what is known does not apply to a backup still running at `age`."""
-        return min(1.0, self.share / self.survival(age))
+        # Not over the survival, which is nothing at all for what began in the year 1, as some services may write.
+        return math.exp(min(0.0, math.log(self.share) + self.cumulative(age)))
 
     def gap(self, age: float, worth: float) -> float:
-        """Return the seconds until this backup alone is next asked about, before jitter and limits."""
+        """Return the seconds until this backup alone is next asked about, before jitter and limits.
+
+        In the last cell of the table and beyond it that is infinity: only the limits hold there.
+        """
+        if age >= self.ages[-2]:
+            return math.inf
         # What a list costs, and so what it is worth, changes a little with each: a plan is good for all near it.
         octave = round(_PER_OCTAVE * math.log2(worth))
         plan = self._plans.get(octave)

@@ -102,6 +102,12 @@ def test_what_outlives_everything_is_polled_ever_more_slowly_up_to_the_maximum()
     assert gaps[-1] == pytest.approx(POLICY.maximum, rel=0.1)
 
 
+@pytest.mark.parametrize("age", [7.8e6, 1e7, 1e9, 1e12])
+def test_beyond_all_that_is_tabulated_the_maximum_holds(age: float):
+    """A backup that runs for months is not asked about every second because the plan has come to its end."""
+    assert gap([(USUAL, age)], policy=STEADY) == pytest.approx(POLICY.maximum)
+
+
 def test_a_known_hour_is_waited_for():
     """What a history of an hour speaks against is not asked every minute, though still asked."""
     hours = learned(lognormal(3600, 0.2, 30))
