@@ -32,6 +32,10 @@ __all__ = ["Journal"]
 
 _log = logging.getLogger(__name__)
 
+_EVENT_WITHIN = 0.005
+"""Seconds that an event may wait for an intent to be written with."""
+_INTENT_WITHIN = 0.001
+"""Seconds that an intent may wait for others while creates are under way: soon their workers intend the next ones."""
 _ACKNOWLEDGE_AFTER = 0.1
 """Seconds that an acknowledgement may wait for something else to be written, which it then goes with."""
 _AT_ONCE = 200
@@ -78,6 +82,7 @@ class Journal:
         self._cause: Exception | None = None
         self._unwritten: list[BackupRef] = []
         self._acknowledged = 0
+        self._under_way: set[int] = set()
         self._timer: Timer | None = None
 
     @property
@@ -129,19 +134,21 @@ class Journal:
             return place.intent
         key = uuid4().hex
         entry = self._entry(EntryKind.INTENT, target.number, msgspec.json.encode({"key": key}).decode())
-        await self._written([entry])
+        await self._written([entry], within=_INTENT_WITHIN if self._under_way else 0.0)
+        self._under_way.add(target.number)
         return Intent(key=key, since=entry.at)
 
     def record(self, target: Target, event: Event, tell: Callable[[Event], None]) -> None:
         """Write an event, and tell it then."""
+        self._under_way.discard(target.number)
         if self._cause is not None or _of_this_process(event):
             # What became of the backup is not known, or cannot be written: resuming finds it out.
             if isinstance(event, BackupCreated):
                 self._unwritten.append(event.ref)
-            self._writer.add((), lambda: tell(event))
+            self._writer.add((), lambda: tell(event), within=_EVENT_WITHIN)
             return
         entry = self._entry(kind_of(event), target.number, event_text(event))
-        self._add([entry], functools.partial(self._told, event, entry.id, tell))
+        self._add([entry], functools.partial(self._told, event, entry.id, tell), within=_EVENT_WITHIN)
 
     def acknowledge(self, event_id: int) -> None:
         """Take note, and write it with what comes next, or soon."""
@@ -232,9 +239,9 @@ class Journal:
     async def _listing(self, planets: AsyncIterator[PlanetRef], start: int) -> AsyncIterator[Target]:
         """Write targets as they are taken."""
         async for target in numbered(planets, start):
-            self._add([self._target(target.number, target.planet)])
+            self._add([self._target(target.number, target.planet)], within=_EVENT_WITHIN)
             yield target
-        self._add([self._entry(EntryKind.LISTED, None, "")])
+        self._add([self._entry(EntryKind.LISTED, None, "")], within=_EVENT_WITHIN)
 
     async def _earlier(self, entries: list[Entry], new: AsyncIterator[Target]) -> Earlier:
         state = self._state
@@ -290,15 +297,15 @@ class Journal:
     def _target(self, number: int, planet: PlanetRef) -> Entry:
         return self._entry(EntryKind.TARGET, number, msgspec.json.encode((planet.star_system, planet.planet)).decode())
 
-    def _add(self, entries: Sequence[Entry], then: Callable[[], None] | None = None, *, urgent: bool = False) -> None:
+    def _add(self, entries: Sequence[Entry], then: Callable[[], None] | None = None, *, within: float) -> None:
         rows = [entry.row for entry in entries]
         if self._acknowledged > self._state.acknowledged:
             rows.append(self._entry(EntryKind.ACKNOWLEDGED, None, str(self._acknowledged)).row)
-        self._writer.add(rows, then, urgent=urgent)
+        self._writer.add(rows, then, within=within)
 
-    async def _written(self, entries: Sequence[Entry]) -> None:
+    async def _written(self, entries: Sequence[Entry], *, within: float = 0.0) -> None:
         done = asyncio.get_running_loop().create_future()
-        self._add(entries, lambda: None if done.done() else done.set_result(None), urgent=True)
+        self._add(entries, lambda: None if done.done() else done.set_result(None), within=within)
         await done
         failure = self.failure
         if failure is not None:
@@ -312,7 +319,7 @@ class Journal:
         if timer is not None:
             timer.cancel()
         if self._acknowledged > self._state.acknowledged and self._connection is not None:
-            self._add([])
+            self._add([], within=_EVENT_WITHIN)
 
     async def _write(self, rows: list[Row]) -> None:
         if self._connection is None:

@@ -17,7 +17,7 @@ from asyncbackups.journal import database
 from asyncbackups.journal.lock import Lock, holder_of
 from asyncbackups.ledger import Earlier, Target
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
-from tests.fake_clock import FakeClock
+from tests.fake_clock import FakeClock, settle
 from tests.unit.journal.journals import PLANETS, SPEC, Change, created, done, execute, journal, opened, succeeded
 
 
@@ -243,6 +243,23 @@ async def test_every_intent_is_synced(path: Path) -> None:
         assert one._connection is not None
         assert list(await one._connection.execute_fetchall("PRAGMA synchronous")) == [(2,)]
         assert list(await one._connection.execute_fetchall("PRAGMA journal_mode")) == [("wal",)]
+
+
+async def test_intents_wait_for_each_other_while_others_are_under_way(path: Path) -> None:
+    """One alone is written at once; of several workers' those that come soon share a sync with the events before."""
+    targets = [Target(number, planet) for number, planet in enumerate(PLANETS)]
+    clock, told = FakeClock(), []
+    async with opened(path, clock=clock) as (one, _):
+        await one.intend(targets[0])
+        waiting = [asyncio.create_task(one.intend(target)) for target in targets[1:3]]
+        await settle()
+        assert execute(path, "SELECT target FROM log WHERE kind = 'intent'") == [(0,)]
+        one.record(targets[0], created(targets[0], 10), told.append)
+        # Nobody is under way any more who could come: the next one takes them all along, and no timer has to fire.
+        await one.intend(targets[3])
+        await asyncio.gather(*waiting)
+        assert [event.ref.backup_id for event in told] == [10]
+        assert clock.sleepers == 0
 
 
 def text_file(path: Path) -> None:

@@ -29,10 +29,10 @@ async def test_what_waits_is_written_together(clock: FakeClock) -> None:
     """While one batch is being written the next one gathers; each is told when it is written, in order."""
     disk, told = Disk(), []
     writer = GroupCommit(disk.write, clock)
-    writer.add([1], lambda: told.append(1), urgent=True)
+    writer.add([1], lambda: told.append(1))
     await settle()
     for number in (2, 3):
-        writer.add([number], lambda number=number: told.append(number), urgent=True)
+        writer.add([number], lambda number=number: told.append(number))
     writer.add((), lambda: told.append(4))
     assert told == []
     disk.ready.set()
@@ -46,15 +46,38 @@ async def test_what_nobody_waits_for_lingers(clock: FakeClock) -> None:
     disk = Disk()
     disk.ready.set()
     writer = GroupCommit(disk.write, clock)
-    writer.add([1])
+    writer.add([1], within=0.005)
     await settle()
     assert disk.batches == []
-    writer.add([2], urgent=True)
+    writer.add([2])
     await settle()
     assert disk.batches == [[1, 2]]
-    writer.add([3])
+    writer.add([3], within=0.005)
     await clock.run(1)
     assert disk.batches == [[1, 2], [3]]
+    assert clock.sleepers == 0
+
+
+async def test_whoever_can_wait_least_says_when(clock: FakeClock) -> None:
+    """What may wait shorter takes along what came before; what came while a batch was written waits from then on."""
+    disk = Disk()
+    writer = GroupCommit(disk.write, clock)
+    writer.add([1], within=5)
+    writer.add([2], within=1)
+    writer.add([3], within=5)
+    await clock.run(1)
+    writer.add([4], within=2)
+    await clock.run(1)
+    disk.ready.set()
+    await settle()
+    assert disk.batches == [[1, 2, 3]]
+    await clock.run(1)
+    assert disk.batches == [[1, 2, 3], [4]]
+    writer.add([5], within=1)
+    await writer.flush()
+    writer.add([6], within=1)
+    await clock.run(1)
+    assert disk.batches[2:] == [[5], [6]]
     assert clock.sleepers == 0
 
 
@@ -64,7 +87,7 @@ async def test_after_a_failure_nothing_is_written(clock: FakeClock) -> None:
     disk.ready.set()
     disk.fault = OSError("no space")
     writer = GroupCommit(disk.write, clock)
-    writer.add([1], lambda: told.append(writer.failure), urgent=True)
+    writer.add([1], lambda: told.append(writer.failure))
     await writer.flush()
     disk.fault = None
     writer.add([2], lambda: told.append(writer.failure))
