@@ -112,9 +112,9 @@ async def _client(job: Job) -> AsyncIterator[Any]:
 
     policy = PollingPolicy().sped_up(job.speed)
     async with BackupClient(job.base_url, job.tenant, auth=job.token, polling=policy) as client:
-        # Everybody's first get is before, and lazy imports: the connections are there.
+        # Everybody's first get is before, and lazy imports (the engine is one): the connections are there.
         await client.get(*job.refs[0])
-        async with client.watch([]):
+        async with client.watch(job.refs[:1]):
             pass
         yield client
 

@@ -49,6 +49,10 @@ class DueQueue(Generic[_Item]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else math.inf
 
+    def first(self) -> _Item | None:
+        """Return the item that is due first; None where there is none. It stays where it is."""
+        return self._heap[0][2] if self.next() < math.inf else None
+
     def pop(self, *, due: float) -> _Item:
         """Take out the item that is due first.
 

@@ -50,6 +50,8 @@ _SHARE = 3
 """A star system with requests under way takes another place only below so many times the free ones."""
 _STALL = 5.0
 """Seconds by which the engine may be late before what is overdue is spread out."""
+_TOGETHER = 8
+"""Where fewer star systems than this are due, those that are nearly due go along; more would be a burst."""
 _AT_ONCE = 1_000
 """How many deadlines may pass in one go: a few milliseconds' work."""
 
@@ -254,11 +256,18 @@ class Scheduler:
 
     def _collect_ready(self, now: float) -> None:
         while (due := self._waiting.next()) <= now:
-            star_system = self._waiting.pop(due=math.inf)
+            star_system = self._take_up()
             if now - due > _STALL:
                 star_system.spread(now, min(now - due, self._know.policy.maximum))
-            star_system.queued = True
-            self._ready.append(star_system)
+        # As timers with slack do it: what is nearly due goes along with what is, instead of waking everybody again.
+        while 0 < len(self._ready) < _TOGETHER and (other := self._waiting.first()) and other.bring_forward(now):
+            self._take_up()
+
+    def _take_up(self) -> StarSystem:
+        star_system = self._waiting.pop(due=math.inf)
+        star_system.queued = True
+        self._ready.append(star_system)
+        return star_system
 
     def _schedule(self, star_system: StarSystem) -> None:
         if star_system.queued:

@@ -132,6 +132,11 @@ class StarSystem:
             return math.inf
         return max(min(self._singles.next(), self._batches.next_due()), self._health.held_until)
 
+    def bring_forward(self, now: float) -> bool:
+        """Let a list be due now that may go along with others; returns whether one is."""
+        at_rest = now < self._health.held_until or (self._health.on_trial and self.requests)
+        return not at_rest and self._batches.bring_forward(now)
+
     def take(self, now: float) -> Poll | None:
         """Return the request that is due, which then counts as under way; None where none is."""
         if now >= min(self._plan_until, self._plan_at) or len(self.flights) > self._planned * _GROWTH:
@@ -376,10 +381,10 @@ class StarSystem:
             self._batches.drop(batch)
             self._plan_until = now
             return
-        pause = self._health.obeyed(cost.retry_after) if cost.retry_after else None
-        if pause is None:
-            pause = self._know.gap(list(covered), now, cost=self._batches.cost(batch))
-        self._batches.ask_at(batch, now + pause)
+        if cost.retry_after:
+            self._batches.ask_at(batch, now + self._health.obeyed(cost.retry_after))
+        else:
+            self._batches.ask_in(batch, self._know.gap(list(covered), now, cost=self._batches.cost(batch)), now)
         if self._batches.judge(batch, useful=useful):
             self._refuse(batch.planet, now)
         else:

@@ -115,6 +115,9 @@ class Polling(RuleBasedStateMachine):
         assert not polls or left_over or (first is not None and first <= self.now), "no poll before it is due"
         for poll in polls:
             assert poll.sent == self.now
+            if isinstance(poll, ListPoll):
+                batch = self.scheduler._star_systems[poll.star_system]._batches._in_use[poll.planet]
+                assert batch.ripe <= self.now, "nor along with others before it may be"
         self.under_way += polls
 
     # -- what the server answers

@@ -8,12 +8,13 @@ import weakref
 from collections import Counter
 from typing import Any
 
+import attrs
 import pytest
 
 from asyncbackups.errors import EngineError, ServiceUnavailableError
 from asyncbackups.events import BackupSucceeded, WatchExpired, WatchFailed
 from asyncbackups.models import BackupRef
-from asyncbackups.polling.flights import GetPoll, ListPoll
+from asyncbackups.polling.flights import Cost, GetPoll, ListPoll, Poll
 from tests.unit.polling.worlds import CHEAP, START, Course, Entry, Waiter, leftovers, scheduler, sighting, tell
 
 
@@ -202,6 +203,53 @@ def test_list_that_is_overdue_is_put_off_too() -> None:
     (poll,) = one.until_due()
     assert isinstance(poll, ListPoll)
     assert START + 500.0 < one.now < START + 560.0
+
+
+# -- what goes along
+
+
+def _polled_by_list(one: Course, *star_systems: str, cost: Cost = CHEAP) -> None:
+    """Let each star system's twenty backups be told of by a list, now."""
+    for name in star_systems:
+        one.add(*range(20), star_system=name)
+    for poll in one.due(room=100):
+        one.listed(poll, shown=dict.fromkeys(range(20), "running"), cost=cost)
+
+
+def _names(polls: list[Poll]) -> list[str]:
+    return sorted(poll.star_system for poll in polls)
+
+
+def test_lists_that_are_nearly_due_go_along() -> None:
+    """Those of other star systems, the last fifth of their pause; nobody is woken for that alone."""
+    one = course(learn=False, initial=10.0, factor=1.0, jitter=0.0)
+    _polled_by_list(one, "a")
+    pause = one.explained(0, "a").due_in
+    one.now += pause * 0.15
+    _polled_by_list(one, "b")
+    one.now += pause * 0.1
+    _polled_by_list(one, "c")
+    assert _names(one.until_due()) == ["a", "b"]
+    assert one.now == pytest.approx(START + pause)
+    assert _names(one.until_due()) == ["c"]
+
+
+def test_what_goes_along_is_no_burst() -> None:
+    """Of a hundred star systems that are nearly due a few go with the first."""
+    one = course(learn=False, initial=10.0, factor=1.0)
+    _polled_by_list(one, *(f"s{number}" for number in range(100)), cost=Cost(size=10_000, seconds=0.5))
+    assert len(one.until_due(room=100)) == 8
+
+
+def test_nothing_goes_along_before_the_server_wants_it() -> None:
+    """A `Retry-After` has no slack."""
+    one = course(learn=False, initial=10.0, factor=1.0, jitter=0.0)
+    _polled_by_list(one, "a", cost=attrs.evolve(CHEAP, retry_after=61.0))
+    one.now += 2.0
+    _polled_by_list(one, "b", cost=attrs.evolve(CHEAP, retry_after=60.0))
+    assert _names(one.until_due()) == ["a"]
+    assert _names(one.until_due()) == ["b"]
+    assert one.now == START + 62.0
 
 
 # -- fairness
