@@ -172,8 +172,8 @@ class Explanation:
     Attributes:
         ref: Which backup.
         by: "get", or "list" where one list stands for several gets.
-        due_in: Seconds until that request is due; 0 while it is under way or overdue. A list may go up to a fifth of its
-            pause sooner, along with another request.
+        due_in: Seconds until that request is due; 0 while it is under way or overdue. A list may go up to a fifth of
+            its pause sooner, along with another request.
         age: Seconds since the backup began, as far as that is known; else None.
         status: As last seen, or None.
         polls: How many answers have told of it.
