@@ -41,6 +41,7 @@ class Batch:
         poll: The request that is under way.
         joined: Whether flights joined since the last request left: then a 304 would not tell of them.
         etag: The entity tag of the last answer.
+        believed_until: Until then what it shows as running is taken to run.
         faults: How many times in a row it failed, or told of none of the flights.
         members: Of a planet's list, the flights that joined it, some of which may be over; a star system's has all.
     """
@@ -51,6 +52,7 @@ class Batch:
     poll: ListPoll | None = None
     joined: bool = True
     etag: str | None = None
+    believed_until: float = -math.inf
     faults: int = 0
     members: dict[int, Flight] = attrs.field(factory=dict)
 

@@ -3,21 +3,25 @@
 Of backups that began together the quick ones finish first. Whoever learns from them at once expects the others to be
 as quick, and asks about them far too often (the durations are right-censored). So what finishes is held back until
 nearly all that began no later have finished, too; then the whole cohort is learned from, without bias. Where backups
-begin all the time, or one after the other, that is soon. Only where nothing is known yet a third is enough. Pure: no
-clock, no randomness, no I/O.
+begin all the time, or one after the other, that is soon. Only where nothing is known yet a third is enough.
+
+Nor must the last of them be the last that is remembered: slow ones only, they would look like a world that has become
+slow. So each gets a place among the others at random, as if it had finished with them; and of very many the same share
+is learned from before and after. Pure: no clock, no I/O.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import NamedTuple
 
 import attrs
 import msgspec
 
 from asyncbackups.polling.durations import Recent
 
-__all__ = ["Cohorts", "Finished", "Kind"]
+__all__ = ["Cohorts", "Finished", "Kind", "Placed"]
 
 _NEARLY = 0.9
 """Once so much of what began no later is over, what is over is learned from."""
@@ -29,6 +33,8 @@ _KINDS = 4096
 """Of so many kinds it is remembered how much is known of them."""
 _HELD = 256
 """So many finished backups are held back for each scope; of more, an even share is."""
+_GOLDEN = (math.sqrt(5) - 1) / 2
+"""Its multiples, modulo one, are spread evenly: the usual shuffle without randomness (H. Weyl's sequence)."""
 _OFTEN = 8
 """It is looked whether a cohort is nearly over whenever this part of what is held back is new."""
 _APART = 64
@@ -48,6 +54,13 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     seconds: float
 
 
+class Placed(NamedTuple):
+    """A finished backup, and its place among all that are learned from: the newer, the higher."""
+
+    place: float
+    one: Finished
+
+
 @attrs.define(eq=False)
 class _Scope:
     """What is running and what is held back of one kind.
@@ -55,19 +68,21 @@ class _Scope:
     Attributes:
         running: How many are under watch, by cohort.
         over: How many have finished, by cohort, as far back as the oldest that runs; old cohorts are put together.
-        held: What is held back, in the order in which it finished.
-        every: Of so many that finish, one is held back.
+        held: What is held back, each with a number from [0, 1).
+        least: Only what has at least this number is.
+        released: The last cohort that was released while others ran that began no later.
+        share: What `least` was for that.
         unbiased: How many were released of cohorts that were nearly over.
-        seen: How many have finished since nothing was held back.
         news: How many have finished since it was last looked what need not be held back any more.
     """
 
     running: Counter[int] = attrs.field(factory=Counter)
     over: Counter[int] = attrs.field(factory=Counter)
-    held: list[Finished] = attrs.field(factory=list)
+    held: list[Placed] = attrs.field(factory=list)
+    least: float = 0.0
+    released: float = -math.inf
+    share: float = 0.0
     unbiased: int = 0
-    every: int = 1
-    seen: int = 0
     news: int = 0
 
     def leave(self, cohort: int) -> None:
@@ -76,16 +91,15 @@ class _Scope:
         if not self.running[cohort]:
             del self.running[cohort]
 
-    def hold(self, one: Finished) -> None:
-        """Hold back a finished one."""
+    def hold(self, one: Finished, number: float) -> None:
+        """Hold back a finished one, which has drawn a number from [0, 1)."""
         self.over[one.cohort] += 1
-        self.seen += 1
         self.news += 1
-        if self.seen % self.every == 0:
-            self.held.append(one)
+        if number >= (self.share if one.cohort <= self.released else self.least):
+            self.held.append(Placed(number, one))
         if len(self.held) > _HELD:
-            self.held = self.held[::2]
-            self.every *= 2
+            self.least = (1 + self.least) / 2
+            self.held = [placed for placed in self.held if placed.place >= self.least]
         if len(self.over) > 2 * _APART:
             self._put_together(sorted(self.over)[:-_APART])
 
@@ -93,19 +107,29 @@ class _Scope:
         """Count what is over of some cohorts, ascending, as of the last of them."""
         self.over[cohorts[-1]] = sum(self.over.pop(cohort) for cohort in cohorts)
 
-    def release(self) -> list[Finished]:
-        """Return what need not be held back any more, in the order in which it finished."""
+    def release(self) -> list[Placed]:
+        """Return what need not be held back any more."""
         if self.running and self.news * _OFTEN < max(len(self.held), len(self.running) // _OFTEN):
             return []
         self.news = 0
         nearly = self._over_up_to(_NEARLY)
-        last = nearly if self.known else self._over_up_to(_AT_FIRST)
-        free = [one for one in self.held if one.cohort <= last]
-        self.unbiased += sum(one.cohort <= nearly for one in free)
-        self.held = [one for one in self.held if one.cohort > last]
+        last = max(self.released, nearly if self.known else self._over_up_to(_AT_FIRST))
+        free = [(number, one) for number, one in self.held if one.cohort <= last]
+        self.unbiased += sum(one.cohort <= nearly for _, one in free)
+        self.held = [placed for placed in self.held if placed.one.cohort > last]
+        return self._placed(free)
+
+    def _placed(self, free: list[tuple[float, Finished]]) -> list[Placed]:
+        """Give what is released its places: with what was released before, if it began no later."""
+        newest = max((one.cohort for _, one in free), default=-math.inf)
+        if newest > self.released:
+            self.released, self.share = newest, self.least
+        placed = [Placed(self.released + number, one) for number, one in free]
         if not self.held:
-            self.every, self.seen = 1, 0
-        return free
+            self.least = 0.0
+        if not self.running:
+            self.released, self.share = -math.inf, 0.0
+        return placed
 
     @property
     def known(self) -> bool:
@@ -138,6 +162,7 @@ class Cohorts:
     def __init__(self, width: float) -> None:
         self._width = width
         self._latest = 0
+        self._finished = 0
         self._scopes: dict[Kind, _Scope] = {}
         self._unbiased: Recent[Kind, int] = Recent(_KINDS)
 
@@ -159,16 +184,18 @@ class Cohorts:
             self._scopes[scope, mechanism].leave(cohort)
             self._tidy((scope, mechanism))
 
-    def finished(self, one: Finished, star_system: str, mechanism: str | None) -> dict[str | None, list[Finished]]:
+    def finished(self, one: Finished, star_system: str, mechanism: str | None) -> dict[str | None, list[Placed]]:
         """Take note that a backup has finished, under watch (then it has left) or not.
 
         Returns:
-            What may be learned from now, in the order in which it finished: of the star system, and of all (None).
+            What may be learned from now: of the star system, and of all (None).
         """
         free = {}
+        self._finished += 1
+        number = self._finished * _GOLDEN % 1
         for scope in (star_system, None):
             found = self._scope((scope, mechanism))
-            found.hold(one)
+            found.hold(one, number)
             free[scope] = found.release()
             self._tidy((scope, mechanism))
         return free

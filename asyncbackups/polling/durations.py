@@ -1,17 +1,19 @@
 """How long backups take: what was seen, and what it makes us expect.
 
-Durations are learned per planet and mechanism, with fallback to the star system and then to everything. Their
-logarithms are cut into clusters (a planet's snapshots take minutes, its dumps an hour); each cluster predicts
-by a Student-t distribution, as of a normal sample of unknown mean and spread; what was seen before the world
-changed loses its weight; and a heavy-tailed prior keeps a wrong history from being believed for ever. Pure: no
-clock, no randomness, no I/O.
+Durations are learned per planet and mechanism, per star system, and of everything taken together. A planet is taken
+for one like the others of its star system, and that for one like all, until what was seen of it speaks for a world of
+its own. The logarithms are cut into clusters (a planet's snapshots take minutes, its dumps an hour); each cluster
+predicts by a Student-t distribution, as of a normal sample of unknown mean and spread; what was seen before the world
+changed loses its weight; and a heavy-tailed prior keeps a wrong history from being believed for ever. Pure: no clock,
+no randomness, no I/O.
 """
 
 from __future__ import annotations
 
+import collections
 import math
 from array import array
-from collections import OrderedDict
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import attrs
@@ -19,7 +21,7 @@ import attrs
 from asyncbackups.polling.beliefs import Belief, Learned, Prior, Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from asyncbackups.policies import PollingPolicy
 
@@ -27,15 +29,18 @@ __all__ = ["Belief", "Durations", "Recent"]
 
 _KEPT = 64
 """Durations remembered per key: five times as many would make the news 2% sooner at sigma 0.4."""
-_TRUSTED = 16
-"""From so many durations of its own on, a key no longer asks the level above it."""
+_LIKELIER = 2.0
+"""A key has a world of its own once its durations are so many times likelier there than in the level above. Where all
+are alike, taking them as such saves a tenth of the delay; where they differ by half it costs a fortieth."""
 _SPREAD, _SPREAD_WORTH = 0.2, 2.0
 """Before any is seen, durations are taken to spread by 0.2 in the logarithm, with the weight of two of them."""
-_ABOVE = 1.0
-"""Weight, in backups, of the level above, which a key asks while it has seen little of its own."""
-_UNSEEN = 0.45
+_ABOVE = 3.0
+"""Weight, in backups, of the level above in a world of its own."""
+_UNSEEN = 0.35
 """Weight, in backups, of what was not seen: less is closer to the optimum where the history is true, more recovers
 sooner where it is not; at this one a truth ten times longer than the history costs a tenth over backoff."""
+_MEDIAN = 2.0
+"""Median of what was not seen, in units of the policy's maximum: two minutes by default."""
 _NEW = 0.05
 """Weight, in backups, of a cluster never seen: more cuts what is wide into several, less learns late what is new."""
 _MEAN_WORTH = 0.05
@@ -175,15 +180,51 @@ def _present(clusters: list[list[_Sample]]) -> list[float]:
     return [sum(odd for first, odd in odds.items() if first > age) / total for age in range(len(newest_first))]
 
 
-def _fit(samples: list[_Sample]) -> list[_Cluster]:
-    """Fit clusters to sorted samples, by what is of the present world."""
-    found = _clusters(samples)
-    weights = _present(found)
-    kept = [[(x, weights[age]) for x, age in cluster if weights[age] > _PRESENT] for cluster in found]
-    return [_Cluster.of(cluster) for cluster in kept if cluster]
+@attrs.frozen
+class _World:
+    """What the durations of one key say of themselves.
+
+    Attributes:
+        clusters: Of those that are of the present world.
+        present: So many are.
+        logs: The logarithms of those that more likely are than not.
+    """
+
+    clusters: list[_Cluster]
+    present: float
+    logs: list[float]
+
+    @classmethod
+    def of(cls, samples: list[_Sample]) -> _World:
+        """Fit clusters to sorted samples."""
+        found = _clusters(samples)
+        weights = _present(found)
+        kept = [[(x, weights[age]) for x, age in cluster if weights[age] > _PRESENT] for cluster in found]
+        clusters = [_Cluster.of(cluster) for cluster in kept if cluster]
+        logs = [x for cluster in kept for x, weight in cluster if weight > 0.5]
+        return cls(clusters, sum(cluster.weight for cluster in clusters), logs)
+
+    def differs_from(self, above: Iterable[float]) -> bool:
+        """Tell whether these durations and the others of the level above are likelier as two worlds than as one.
+
+        The others may be of an older world: what one planet did last would else pass for a change of all.
+        Source: the Bayes factor (H. Jeffreys, "Theory of probability", 1939).
+        """
+        others = collections.Counter(above)
+        others.subtract(self.logs)
+        apart = sorted((+others).elements())
+        if not apart:
+            return False
+        together = _evidence(sorted([*apart, *self.logs]))
+        return _evidence(self.logs) + _evidence(apart) > together + math.log(_LIKELIER)
 
 
-class Recent(OrderedDict[_Key, _Value], Generic[_Key, _Value]):
+def _evidence(logs: list[float]) -> float:
+    """Return the log marginal likelihood of one world, up to a factor per sample."""
+    return _joint(map(_Moments.of, _clusters([(x, 0) for x in logs])))
+
+
+class Recent(collections.OrderedDict[_Key, _Value], Generic[_Key, _Value]):
     """A dictionary of bounded size that forgets what was longest not asked for."""
 
     def __init__(self, size: int) -> None:
@@ -208,43 +249,53 @@ class Recent(OrderedDict[_Key, _Value], Generic[_Key, _Value]):
 
 @attrs.define(eq=False)
 class _History:
-    """The latest durations of one key, and the belief that was last built from them."""
+    """The latest durations of one key, and what was last concluded from them.
+
+    Attributes:
+        logs: Their logarithms, from the oldest to the newest.
+        places: What says so, of each: the newer, the higher.
+        news: How many came since.
+        world: What they say of themselves.
+        belief: What is expected.
+        own: Whether that rests on a world of its own; else what the level above says holds, as it changes.
+        above_seen: How much the level above had seen.
+    """
 
     logs: array[float] = attrs.field(factory=lambda: array("d"))
-    next: int = 0
+    places: array[float] = attrs.field(factory=lambda: array("d"))
     news: int = 0
-    present: float = 0.0
+    world: _World | None = None
     belief: Belief | None = None
+    own: bool = False
     above_seen: int = 0
 
-    def add(self, log: float) -> None:
+    def add(self, log: float, place: float | None) -> None:
         """Remember one, forgetting the oldest if there are too many."""
-        if len(self.logs) < _KEPT:
-            self.logs.append(log)
-        else:
-            self.logs[self.next] = log
-        self.next = (self.next + 1) % _KEPT
+        if place is None:
+            place = self.places[-1] + 1 if self.places else 0.0
+        index = bisect_right(self.places, place)
+        self.logs.insert(index, log)
+        self.places.insert(index, place)
+        if len(self.logs) > _KEPT:
+            del self.logs[0], self.places[0]
+            if index == 0:
+                return
         surprise = self.belief is not None and abs(self.belief.survival(math.exp(log)) - 0.5) > 0.5 - _SURPRISE
         self.news += _KEPT if surprise else 1
 
-    @property
-    def trusted(self) -> bool:
-        """Whether it rests on enough of its own."""
-        return len(self.logs) >= _TRUSTED
-
     def samples(self) -> list[_Sample]:
         """Return what is remembered, sorted."""
-        count = len(self.logs)
-        return sorted((log, (self.next - 1 - i) % count) for i, log in enumerate(self.logs))
+        newest = len(self.logs) - 1
+        return sorted((log, newest - i) for i, log in enumerate(self.logs))
 
     def stale(self, above: Belief) -> bool:
-        """Tell whether the belief must be built anew: one more of a few is news, one more of many is not."""
-        return self.news > self.present // 8 or above.seen > 2 * self.above_seen
+        """Tell whether the conclusion must be drawn anew: one more of a few is news, one more of many is not."""
+        return self.world is None or self.news > self.world.present // 8 or above.seen > 2 * self.above_seen
 
-    def built(self, belief: Belief, above: Belief, present: float) -> Belief:
-        """Keep a belief, which rests on so many backups of the present world, until it is stale."""
-        self.belief, self.above_seen, self.present, self.news = belief, above.seen, present, 0
-        return belief
+    def conclude(self, world: _World, belief: Belief, above: Belief) -> None:
+        """Keep what was concluded until it is stale."""
+        self.world, self.belief, self.news = world, belief, 0
+        self.own, self.above_seen = belief is not above, above.seen
 
 
 def _history(table: Recent[_Key, _History], key: _Key) -> _History:
@@ -267,7 +318,7 @@ class Durations:
         self.unknown: Unknown = Unknown(policy)
         self._learn = policy.learn
         self._shortest, self._longest = policy.initial / 10, policy.maximum * _LONGEST
-        self._prior = Prior(math.log(policy.maximum))
+        self._prior = Prior(math.log(_MEDIAN * policy.maximum))
         self._planets: Recent[tuple[str, str, str | None], _History] = Recent(keys)
         self._systems: Recent[tuple[str | None, str | None], _History] = Recent(keys)
 
@@ -283,15 +334,31 @@ class Durations:
         self.observe_at(star_system, planet, mechanism, seconds)
         self.observe_at(None, None, mechanism, seconds)
 
-    def observe_at(self, star_system: str | None, planet: str | None, mechanism: str | None, seconds: float) -> None:
-        """Learn it of a star system and its planet only; or, where that is None, of everything taken together."""
+    def observe_at(
+        self,
+        star_system: str | None,
+        planet: str | None,
+        mechanism: str | None,
+        seconds: float,
+        *,
+        place: float | None = None,
+    ) -> None:
+        """Learn it of a star system and its planet only; or, where that is None, of everything taken together.
+
+        Args:
+            star_system: Where it ran.
+            planet: Of which planet it was, if known.
+            mechanism: How it was made, if known.
+            seconds: How long it took.
+            place: Its place among the others, the newer, the higher; None for the newest.
+        """
         if not (self._learn and 0 <= seconds < math.inf):
             return
         log = math.log(min(max(seconds, self._shortest), self._longest))
         for kind in dict.fromkeys((mechanism, None)):
-            _history(self._systems, (star_system, kind)).add(log)
+            _history(self._systems, (star_system, kind)).add(log, place)
             if star_system is not None and planet is not None:
-                _history(self._planets, (star_system, planet, kind)).add(log)
+                _history(self._planets, (star_system, planet, kind)).add(log, place)
 
     def belief(self, star_system: str, planet: str | None, mechanism: str | None) -> Belief:
         """Return what to expect of a backup, from what is known of those most like it."""
@@ -300,36 +367,34 @@ class Durations:
             self._systems.recall((star_system, mechanism)),
             self._planets.recall((star_system, planet, mechanism)) if planet is not None else None,
         )
-        known = [history for history in levels if history is not None]
-        # A level that is trusted asks none above it, which then need not be kept up to date either.
-        first = max((place for place, history in enumerate(known) if history.trusted), default=0)
-        above: Belief = self.unknown
-        for history in known[first:]:
-            above = self._refresh(history, above)
-        return above
+        belief: Belief = self.unknown
+        above: Sequence[float] = ()
+        for history in levels:
+            if history is not None:
+                self._refresh(history, belief, above)
+                if history.own and history.belief is not None:
+                    belief, above = history.belief, history.logs
+        return belief
 
-    def _refresh(self, history: _History, above: Belief) -> Belief:
-        """Return the belief of one level, which rests on the level above while it has seen little itself."""
-        if history.trusted:
-            above = self.unknown
-        if history.belief is not None and not history.stale(above):
-            return history.belief
-        clusters = _fit(history.samples())
-        present = sum(cluster.weight for cluster in clusters)
-        return history.built(self._mixture(len(history.logs), present, clusters, above), above, present)
+    def _refresh(self, history: _History, belief: Belief, above: Sequence[float]) -> None:
+        """Conclude, if there is news, what is expected at one level: as above, until its own durations differ."""
+        if history.stale(belief):
+            world = _World.of(history.samples())
+            own = not above or world.differs_from(above)
+            history.conclude(world, self._mixture(len(history.logs), world, belief) if own else belief, belief)
 
-    def _mixture(self, seen: int, present: float, clusters: list[_Cluster], above: Belief) -> Learned:
+    def _mixture(self, seen: int, world: _World, above: Belief) -> Learned:
         """Mix what was seen with the level above, as if it were `_ABOVE` backups, and the prior, as if `_UNSEEN`."""
         base = above if isinstance(above, Learned) else None
-        weight = present + _UNSEEN + (0.0 if base is None else _ABOVE)
+        weight = world.present + _UNSEEN + (0.0 if base is None else _ABOVE)
 
         def survival(age: float) -> float:
             log_age = math.log(age)
-            own = sum(cluster.weight * cluster.survival(log_age) for cluster in clusters)
+            own = sum(cluster.weight * cluster.survival(log_age) for cluster in world.clusters)
             other = 0.0 if base is None else _ABOVE * base.survival(age)
             return (own + other + _UNSEEN * self._prior.survival(age)) / weight
 
-        ages = {math.exp(cluster.centre + z * cluster.scale) for cluster in clusters for z in _GRID}
+        ages = {math.exp(cluster.centre + z * cluster.scale) for cluster in world.clusters for z in _GRID}
         ages.update(math.exp(self._prior.centre) * ratio for ratio in _COARSE)
         ages.update(() if base is None else base.ages[1:])
         return Learned.tabulate(seen, _UNSEEN / weight, sorted(ages), survival)

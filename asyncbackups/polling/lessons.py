@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Iterable
 
 from asyncbackups.polling.cohorts import Finished
@@ -15,11 +14,6 @@ __all__ = ["Lesson", "learn", "learn_watched"]
 
 _PER_LIST = 256
 """How many finished backups of one list are learned from: older news fades anyway."""
-_GOLDEN = (math.sqrt(5) - 1) / 2
-"""Its multiples, modulo one, are spread evenly: the usual shuffle without randomness (H. Weyl's sequence)."""
-
-_Released = tuple[str | None, str | None, Finished]
-"""A star system, or None for all; a mechanism; and what may be learned of them."""
 
 
 class Lesson:
@@ -64,35 +58,23 @@ def learn_watched(knowledge: Knowledge, flight: Flight, sighting: Sighting, coho
     elif sighting.duration is not None:
         # Not by its age: what time it is there is known to a second or so, and may have been taken for another before.
         one = Finished(cohort, flight.planet, sighting.duration)
-        _observe(knowledge, _released(knowledge, flight.star_system, sighting.backup.mechanism, one))
+        _finished(knowledge, flight.star_system, sighting.backup.mechanism, one)
 
 
 def learn(knowledge: Knowledge, where: Where, sightings: Iterable[Sighting], now: float) -> None:
-    """Learn how long backups took, in the order in which they began: the newest is believed most.
-
-    Those that began together are learned from in an order that has nothing to do with how long they took: from the
-    quickest to the slowest they would look like a world that changes.
-    """
-    free: list[_Released] = []
+    """Learn how long backups took, in the order in which they began: the newest is believed most."""
+    found: list[tuple[Finished, str | None]] = []
     for sighting in sightings:
         if sighting.duration is not None:
             began = now - (sighting.duration if sighting.age is None else sighting.age)
             one = Finished(knowledge.cohorts.of(began), where[1], sighting.duration)
-            free += _released(knowledge, where[0], sighting.backup.mechanism, one)
-    _observe(knowledge, free)
+            found.append((one, sighting.backup.mechanism))
+    for one, mechanism in sorted(found, key=lambda pair: pair[0].cohort):
+        _finished(knowledge, where[0], mechanism, one)
 
 
-def _released(knowledge: Knowledge, star_system: str, mechanism: str | None, one: Finished) -> list[_Released]:
-    """Return what may be learned from now that one more has finished, and of what it is to be learned."""
-    released = knowledge.cohorts.finished(one, star_system, mechanism)
-    return [(scope, mechanism, each) for scope, every in released.items() for each in every]
-
-
-def _observe(knowledge: Knowledge, free: list[_Released]) -> None:
-    for _, (star_system, mechanism, each) in sorted(enumerate(free), key=_by_cohort):
-        knowledge.durations.observe_at(star_system, each.planet, mechanism, each.seconds)
-
-
-def _by_cohort(numbered: tuple[int, _Released]) -> tuple[int, float]:
-    number, (_, _, one) = numbered
-    return one.cohort, number * _GOLDEN % 1
+def _finished(knowledge: Knowledge, star_system: str, mechanism: str | None, one: Finished) -> None:
+    """Learn what may be learned from now that one more has finished."""
+    for scope, released in knowledge.cohorts.finished(one, star_system, mechanism).items():
+        for place, each in released:
+            knowledge.durations.observe_at(scope, each.planet, mechanism, each.seconds, place=place)

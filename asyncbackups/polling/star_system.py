@@ -26,6 +26,7 @@ from asyncbackups.polling.health import Health, is_passing
 from asyncbackups.polling.knowledge import Knowledge
 from asyncbackups.polling.lessons import Lesson, learn, learn_watched
 from asyncbackups.polling.newcomers import Newcomers
+from asyncbackups.polling.staleness import ended, suspect
 
 __all__ = ["Outcome", "StarSystem"]
 
@@ -38,8 +39,6 @@ _PORTION = 256
 """How many entries of a list are looked at in one go: where all have news that is ten milliseconds' work."""
 _GROWTH = 1.25
 """Once there are so many times the flights that were planned for, it is planned anew."""
-_OVERDUE = 0.05
-"""A backup that lists show as running is asked about by get once so few were expected to take so long."""
 _HOPELESS = (PermissionDeniedError, AuthenticationError, ClientClosedError)
 """What does not heal: who waits is told that it can no longer be checked."""
 
@@ -76,7 +75,6 @@ class StarSystem:
         self._planned = 0
         self._plan_until = -math.inf
         self._plan_at = math.inf
-        self._trusted_until = -math.inf
 
     @property
     def trouble(self) -> BackupsError | None:
@@ -220,17 +218,20 @@ class StarSystem:
         """
         foreign = [sightings[backup_id] for backup_id in sightings if backup_id not in self.flights]
         learn(self._know, (self.name, poll.planet), foreign, now)
-        useful, rest = False, iter(entries)
+        useful, newest, rest = False, -math.inf, iter(entries)
         while portion := list(islice(rest, _PORTION)):
-            outcomes = list(self._seen_in(poll, portion, sightings, now))
-            useful = useful or bool(outcomes)
-            yield outcomes
+            over = list(self._seen_in(poll, portion, sightings, now))
+            useful = useful or bool(over)
+            newest = max([newest, *(ended(sighting, now) for _, sighting in over)])
+            yield [*over]
         self._answered()
         self._know.costs.listed((self.name, poll.planet), size=cost.size, seconds=cost.seconds)
         batch = self._batches.answered(poll)
         if batch is not None:
             left = self._batches.covered(batch, self.flights)
             batch.etag = cost.etag
+            # Whatever it does not tell ended, if at all, after what it does tell of.
+            batch.believed_until = max(batch.believed_until, newest + self._know.policy.maximum)
             self._ask_missing(poll, left, now)
             useful = useful or any(not flight.unlisted for flight in left)
             self._go_on(batch, left, cost, now, useful=useful)
@@ -326,7 +327,7 @@ class StarSystem:
 
     def _seen_in(
         self, poll: ListPoll, entries: Iterable[Entry], sightings: Mapping[int, Sighting], now: float
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[tuple[Flight, Sighting]]:
         sent = poll.sent
         for entry in entries:
             flight = self.flights.get(entry.id)
@@ -388,28 +389,19 @@ class StarSystem:
         if self._batches.judge(batch, useful=useful):
             self._refuse(batch.planet, now)
         else:
-            self._check(covered, now)
+            self._check(batch, covered, now)
 
-    def _check(self, covered: Iterable[Flight], now: float) -> None:
+    def _check(self, batch: Batch, covered: Iterable[Flight], now: float) -> None:
         """Now and then ask by get about the backup that should have ended most surely: lists may be far behind."""
-        if now < self._trusted_until:
-            return
-        listed = ((flight.born, flight) for flight in covered if flight.due == math.inf and flight.born is not None)
-        _, oldest = min(listed, key=lambda pair: pair[0], default=(now, None))
-        if oldest is None:
-            return
-        belief, age = self._know.member(oldest, now)
-        if belief.survival(age) < _OVERDUE:
-            self._trusted_until = now + self._know.policy.maximum
-            self._singles.put(oldest, now)
+        overdue = suspect(covered, self._know, now) if now >= batch.believed_until else None
+        if overdue is not None:
+            batch.believed_until = now + self._know.policy.maximum
+            self._singles.put(overdue, now)
 
     def _hold_list_to(self, flight: Flight, sighting: Sighting, told: float, now: float) -> None:
         """Give a list up for a time that showed a backup as running long after it had ended."""
         batch = self._batches.of(flight)
-        if batch is None or sighting.age is None or sighting.duration is None:
-            return
-        ended = now - sighting.age + sighting.duration
-        if told - ended > self._know.policy.maximum:
+        if batch is not None and -math.inf < ended(sighting, now) < told - self._know.policy.maximum:
             self._refuse(batch.planet, now)
 
     def _refuse(self, planet: str | None, now: float) -> None:

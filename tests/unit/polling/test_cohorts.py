@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ HERE = ("sun", "logical")
 
 def finish(cohorts: Cohorts, cohort: int, seconds: float = 1.0) -> dict[str | None, list[float]]:
     free = cohorts.finished(Finished(cohort, "p", seconds), *HERE)
-    return {scope: [one.seconds for one in every] for scope, every in free.items()}
+    return {scope: [placed.one.seconds for placed in every] for scope, every in free.items()}
 
 
 def end(cohorts: Cohorts, cohort: int, seconds: float = 1.0) -> dict[str | None, list[float]]:
@@ -113,6 +114,23 @@ def test_the_first_of_all_are_learned_from_after_a_third() -> None:
     ends = [len(end(cohorts, 0)["sun"]) for _ in range(90)]
     assert not any(ends[:29])
     assert 30 <= sum(ends[:40]) <= 40
+
+
+def test_stragglers_get_their_place_among_the_others() -> None:
+    """The slowest come last and are not the newest; of very many the same share of them is kept."""
+    cohorts = experienced()
+    for _ in range(2_000):
+        cohorts.enter(0, *HERE)
+    places: list[tuple[float, int]] = []
+    for number in range(2_000):
+        cohorts.leave(0, *HERE)
+        for place, one in cohorts.finished(Finished(0, "p", float(number)), *HERE)[None]:
+            places.append((place, int(one.seconds)))
+    kept = [number for _, number in places]
+    slow = sum(number >= 1_800 for number in kept)
+    assert slow == pytest.approx(len(kept) / 10, rel=0.25)
+    newest = [number for _, number in sorted(places)[-64:]]
+    assert sum(newest) / 64 == pytest.approx(1_000, rel=0.05)
 
 
 def test_what_leaves_without_an_end_teaches_nothing() -> None:

@@ -86,6 +86,39 @@ def test_a_planet_of_which_little_is_known_leans_on_its_star_system():
     assert 0.3 < few.survival(500) < 0.9
 
 
+def test_a_planet_like_the_others_is_taken_for_one_of_them():
+    """Its three say nothing against it; and what is learned of the others later holds for it, too."""
+    durations = durations_of(lognormal(131, 0.4, 40), key=("s", "many", "logical"))
+    for seconds in (110.0, 170.0, 140.0):
+        durations.observe("s", "few", "logical", seconds)
+    assert durations.belief("s", "few", "logical") is durations.belief("s", "never seen", "logical")
+    for seconds in lognormal(400, 0.4, 40):
+        durations.observe("s", "many", "logical", seconds)
+    assert durations.belief("s", "few", "logical") is durations.belief("s", "never seen", "logical")
+
+
+@pytest.mark.parametrize("median", [13.0, 40.0, 400.0, 4000.0])
+def test_a_planet_unlike_the_others_has_a_world_of_its_own(median: float):
+    """A few are enough to see it, whatever the others do, and though theirs are among all that is known."""
+    durations = durations_of(lognormal(131, 0.3, 40), key=("s", "many", "logical"))
+    for seconds in lognormal(median, 0.1, 4, seed=2):
+        durations.observe("s", "few", "logical", seconds)
+    assert quantile(durations.belief("s", "few", "logical"), 0.5) == pytest.approx(median, rel=0.5)
+    assert quantile(durations.belief("s", "many", "logical"), 0.5) == pytest.approx(131, rel=0.2)
+
+
+def test_a_place_is_kept():
+    """What began earlier is older, whenever it is learned of; older than all that is kept, it is not learned."""
+    durations = Durations(POLICY)
+    for number in range(64):
+        durations.observe_at(None, None, "logical", 131.0, place=10.0 + number)
+    for place in (9.0, 12.5):
+        durations.observe_at(None, None, "logical", 5000.0, place=place)
+    history = durations._systems[None, "logical"]
+    assert [place for place, log in zip(history.places, history.logs, strict=True) if math.exp(log) > 4999] == [12.5]
+    assert len(history.logs) == 64
+
+
 def test_of_unknown_planet_and_mechanism_it_learns_too():
     """A duration of which nothing else is known counts for its star system and for everything."""
     durations = durations_of([100.0] * 5, key=("s", None, None))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from itertools import pairwise
 from typing import Any
 
@@ -67,10 +69,15 @@ def test_what_was_learned_from_a_get_is_not_learned_again_from_a_list() -> None:
 
 def learned(know: Any, sightings: list[Sighting], now: float = 0.0) -> list[float]:
     """Return what is learned for all star systems, in order."""
-    seen: list[float] = []
-    know.durations.observe_at = lambda *where: seen.append(where[-1]) if where[0] is None else None
+    seen: list[tuple[float, float]] = []
+
+    def observe_at(star_system: str | None, *what: Any, place: float) -> None:
+        if star_system is None:
+            seen.append((place, what[-1]))
+
+    know.durations.observe_at = observe_at
     learn(know, WHERE, sightings, now)
-    return seen
+    return [seconds for _, seconds in sorted(seen)]
 
 
 def test_newest_is_learned_last() -> None:
@@ -89,13 +96,30 @@ def test_those_that_began_together_are_learned_in_no_order() -> None:
     assert 8 <= rising <= 23
 
 
+def test_after_a_bulk_run_the_world_is_what_it_was() -> None:
+    """Its slowest are learned from last: they must not look like a world that has become slow."""
+    course, took = Course(scheduler(coalesce=False)), random.Random(4)
+    know, ends = course.scheduler._know, sorted(took.lognormvariate(math.log(131.0), 0.4) for _ in range(1_000))
+    learn(know, WHERE, [sighting(-1, "succeeded", age=9e4, duration=131.0) for _ in range(8)], START)
+    for number in range(1_000):
+        course.add(number, star_system=f"s{number % 10}", born=START, mechanism="logical")
+    polls = {}
+    while len(polls) < 1_000:
+        polls |= {poll.ref.backup_id: poll for poll in course.until_due(room=1_000)}
+    for number, seconds in enumerate(ends):
+        course.got(polls[number], "succeeded", age=seconds, duration=seconds)
+    belief = know.durations.belief("s3", None, "logical")
+    assert belief.survival(131.0) == pytest.approx(0.5, abs=0.12)
+    assert belief.survival(131.0 * math.exp(0.8)) == pytest.approx(0.023, abs=0.03)
+
+
 def test_quick_ones_of_a_cohort_teach_nothing_yet() -> None:
     """A hundred that began together are learned from when nine tenths are over, not from the quickest first."""
     course = Course(scheduler(coalesce=False))
     know, taught = course.scheduler._know, []
     learn(know, WHERE, [sighting(-1, "succeeded", age=9e4, duration=100.0) for _ in range(8)], START)
     course.add(*range(100), born=START, mechanism="logical")
-    know.durations.observe_at = lambda *where: taught.append(where[-1]) if where[0] is None else None
+    know.durations.observe_at = lambda *where, **_: taught.append(where[-1]) if where[0] is None else None
     polls = []
     while len(polls) < 100:
         polls += course.until_due(room=100)

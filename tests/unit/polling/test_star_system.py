@@ -546,6 +546,29 @@ def test_list_that_is_far_behind_is_found_out() -> None:
     assert one.explained(left).by == "get"
 
 
+def test_list_with_fresh_news_is_believed() -> None:
+    """Of what ended before that it would have told: only when its news has become old, a get is asked what is true."""
+    one, poll = listing(maximum=60.0)
+    shown = dict.fromkeys(MANY, "running")
+    for number in MANY[:10]:
+        one.listed(poll, shown, Cost(size=10, seconds=0.01))
+        (poll,) = one.until_due(room=1)
+        assert isinstance(poll, ListPoll)
+        shown[number] = "succeeded"
+        one.now += 20.0
+        entries = [Entry(n, status, "2024" if status == "succeeded" else None) for n, status in shown.items()]
+        took = one.now - START - 1.0
+        seen = {n: sighting(n, shown[n], age=took + 1.0, duration=took) for n in one.scheduler.wanted(poll, entries)}
+        tell(one.scheduler.listed(poll, entries, seen, CHEAP, one.now))
+        (poll,) = one.until_due(room=1)
+        assert isinstance(poll, ListPoll), "the last one should have ended long ago, but so it is with all"
+    news = one.now
+    while isinstance(poll, ListPoll):
+        one.listed(poll, shown, Cost(size=10, seconds=0.01))
+        (poll,) = one.until_due(room=1)
+    assert one.now > news + 30.0
+
+
 def test_list_that_is_a_little_behind_is_good_enough() -> None:
     """What ended since the last list, or just before it, is no reason to give it up."""
     one, poll = listing(maximum=60.0)
