@@ -112,10 +112,10 @@ async def _client(job: Job) -> AsyncIterator[Any]:
 
     policy = PollingPolicy().sped_up(job.speed)
     async with BackupClient(job.base_url, job.tenant, auth=job.token, polling=policy) as client:
-        # Everybody's first get is before, and lazy imports (the engine is one): the connections are there.
+        # Everybody's first get is before, and lazy imports (the engine and what it runs in): the connections are there.
         await client.get(*job.refs[0])
         async with client.watch(job.refs[:1]):
-            pass
+            await asyncio.sleep(0.1)
         yield client
 
 

@@ -18,7 +18,7 @@ from asyncbackups.cli.text import counted, took
 from asyncbackups.cli.view import View
 from asyncbackups.cli.views import views_for
 
-__all__ = ["BulkShow"]
+__all__ = ["BulkShow", "lasting"]
 
 
 @attrs.define(eq=False)
@@ -58,7 +58,7 @@ class BulkShow:
         Raises:
             JournalError: If the run cannot begin. What happens to its journal later is in what is returned.
         """
-        following = Following(run, self._tell, what="create", lasting=_lasting(CLIENT["creating"]))
+        following = Following(run, self._tell, what="create", lasting=lasting(CLIENT["creating"]))
         self._view = views_for(
             self.tally,
             json=self.json,
@@ -105,7 +105,7 @@ class BulkShow:
         )
 
 
-def _lasting(policy: CreatePolicy) -> str:
+def lasting(policy: CreatePolicy) -> str:
     """Say for how long a create may keep an interrupt waiting: which of them are being looked for, no run tells."""
     looked_for = f"{took(policy.settle)} after each of at most {counted(policy.resends + 1, 'send')}"
     failing = f"up to {took(policy.patience)} while that fails"

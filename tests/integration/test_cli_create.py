@@ -1,0 +1,47 @@
+"""The command `create`, interrupted: the answer is awaited, or it is said that the outcome is unknown."""
+
+from __future__ import annotations
+
+import signal
+
+from asyncbackups.simulator import Fault, Fixed, Gate, Simulator, Workload
+from tests.cli_program import finish, hosted, settings_of, start
+
+
+def _held(gate: Gate) -> Simulator:
+    return Simulator(workload=Workload(duration=Fixed(60.0)), faults=[Fault(kind="create", gate_after=gate)])
+
+
+def test_an_interrupt_waits_for_the_answer() -> None:
+    """The backup exists, so its name is told; but it was interrupted, so a chain of commands ends here."""
+    gate = Gate()
+    with hosted(lambda: _held(gate)) as (simulator, host):
+        process = start("create", "int/held", settings=settings_of(simulator))
+        assert process.stderr is not None
+        host.wait(gate.arrived)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.readline()
+        assert said.startswith("interrupted: waiting for the answer (where one is lost, its backup is looked for: ")
+        assert said.endswith("; once more to leave at once\n")
+        host.call(gate.open)
+        ended = finish(process)
+        assert (ended.status, ended.out.strip()) == (130, "int/1")
+        assert simulator.creates["int", "held"] == 1
+
+
+def test_a_second_interrupt_says_that_it_may_exist() -> None:
+    """Whoever leaves at once is told where to look."""
+    gate = Gate()
+    with hosted(lambda: _held(gate)) as (simulator, host):
+        process = start("create", "int/held", settings=settings_of(simulator))
+        assert process.stderr is not None
+        host.wait(gate.arrived)
+        process.send_signal(signal.SIGINT)
+        process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        ended = finish(process)
+        assert ended.status == 130
+        assert ended.err.splitlines() == [
+            "int/held: whether the backup was created is unknown; to see: asyncbackups list int/held",
+            "asyncbackups: interrupted",
+        ]
