@@ -114,6 +114,8 @@ def not_blank(value: object, name: str) -> str:
 
 def _shows(value: str) -> bool:
     """Whether there is anything to be seen in a text."""
+    if value.isprintable():  # as names are, for each backup that is spoken of
+        return bool(value.strip(" "))
     for character in value:  # noqa: SIM110 - as a generator it costs six times as much, for each backup that is spoken of
         if character != " " and character.isprintable():
             return True

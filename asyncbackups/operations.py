@@ -38,6 +38,8 @@ _MOST_PAGES = 10_000
 """A list with more pages than this is taken for one without an end."""
 _AT_ONCE = 128
 """How many backups are decoded between two turns of the event loop: about a millisecond's work."""
+_LONG = 2_000
+"""To look at a list with more entries than this takes some milliseconds."""
 _UNKNOWN_OUTCOMES = frozenset({408, 500, 502, 503, 504})
 """Error statuses after which a create may have happened all the same."""
 
@@ -210,8 +212,11 @@ class Operations:
         per_page = [glances(page) for page in pages]
         entries = [entry for of_page in per_page for entry in of_page]
         check_complete(pages[-1], pages=len(pages), entries=len(entries))
+        await _let_others(len(entries))
         ids = wanted(entries)
+        await _let_others(len(entries))
         backups = LazyBackups(zip(pages, per_page, strict=True), ids)
+        await _let_others(len(entries))
         return Listing(entries=entries, backups=backups, answer=answer)
 
     async def _pages(self, request: Request, *, attempts: int | None) -> builtins.list[Page]:
@@ -242,6 +247,12 @@ def _not_modified(response: Response, request: Request) -> bool:
     if response.status == 304 and request.etag is None:
         raise as_protocol_error("nothing has changed, it says (304), but no entity tag was sent", response)
     return response.status == 304
+
+
+async def _let_others(entries: int) -> None:
+    """Give way to other tasks between two looks at a list that is long."""
+    if entries > _LONG:
+        await asyncio.sleep(0)
 
 
 def _unchanged_page(response: Response) -> Page:

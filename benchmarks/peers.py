@@ -4,7 +4,7 @@
 
 The simulator runs in a process of its own and each side in another, one side after the other, each with a fresh
 simulator and the same seed: the same backups (lognormal, median 131 s, sigma 0.4; 30 finished ones in each star system
-before) take the same time for everyone. The world runs 30 times faster than life, and every side divides all durations
+before) take the same time for everyone, who is prepared before they are created and waits from then on. The world runs 30 times faster than life, and every side divides all durations
 of its schedule by the same number; planet-style polling has half of that, because with its 5 s it would saturate this
 machine, not the schedule. (At a speed of 60, as first planned, several sides would.) Waits begin over one interval of
 the side's schedule, 30 s at the most, so that nobody's polls come in one burst. Ours is measured twice: given all at
@@ -111,10 +111,10 @@ def installed(side: Side) -> bool:
         return False
 
 
-async def created(sim: SimulatorProcess, number: int) -> list[tuple[str, int]]:
-    """Create the backups that everybody waits for."""
+async def created(sim: SimulatorProcess, number: int, name: str = "star-system") -> list[tuple[str, int]]:
+    """Create backups in ten star systems."""
     refs = []
-    targets = iter([(f"star-system-{n % STAR_SYSTEMS}", f"planet-{n // STAR_SYSTEMS % 10 + 1}") for n in range(number)])
+    targets = iter([(f"{name}-{n % STAR_SYSTEMS}", f"planet-{n // STAR_SYSTEMS % 10 + 1}") for n in range(number)])
 
     async def work(client: BackupClient) -> None:
         for star_system, planet in targets:
@@ -147,15 +147,13 @@ def measure(side: Side, number: int, speed: float) -> Result:
     ):
         assert child.stdin is not None
         assert child.stdout is not None
-        refs = asyncio.run(created(sim, number))
-        where = {"base_url": sim.base_url, "token": sim.token, "tenant": sim.tenant}
-        child.stdin.write(
-            json.dumps({**where, "refs": refs, "speed": speed, "every": side.every, "spread": side.every}) + "\n"
-        )
+        (warm,) = asyncio.run(created(sim, 1, "another"))
+        where = {"base_url": sim.base_url, "token": sim.token, "tenant": sim.tenant, "warm": warm}
+        child.stdin.write(json.dumps({**where, "speed": speed, "every": side.every, "spread": side.every}) + "\n")
         child.stdin.flush()
         assert child.stdout.readline() == "prepared\n"
         before = polls(sim)
-        child.stdin.write("go\n")
+        child.stdin.write(json.dumps(asyncio.run(created(sim, number))) + "\n")
         child.stdin.flush()
         told = json.loads(child.stdout.readline())
         return result(told, sim, polls(sim) - before, speed)
@@ -209,9 +207,9 @@ Made by `python -m benchmarks.peers`: {setting("aiohttp", "azure-core", "google-
 star system. Delays are seconds of a world that runs {speed:g} times faster (half of that for planet-style polling,
 whose requests would saturate the machine); every schedule is divided by the same number. The peers' own packages poll,
 driven as they document it, each with one task for each backup; planet's wait is tied to its own API, so its loop of
-5 s is written out. The peers' waits begin over one interval of their schedule, 30 s at the most. Ours is one watch with
-the default policy, which is given all backups at the start, or one by one over 30 s. One run of each side, in its own
-process.
+5 s is written out. All wait from when the backups have been created, the peers' waits beginning over one interval of
+their schedule, 30 s at the most. Ours is one watch with the default policy, which is given all backups at the start, or
+one by one over 30 s. One run of each side, in its own process.
 
 {targets(held)}
 The processor's ratio is that of a fast world, in which the peers' requests come in a stream and ours one by one, each

@@ -43,7 +43,7 @@ from benchmarks.report import RESULTS, Target, in_child, setting, table, targets
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 EACH = 1_000
-ROUNDS = 5
+ROUNDS = 4
 DECISIONS = 3_000
 HISTORY = 30
 GETS, ALONE, LISTS = "gets, 1,000 star systems", "gets, one star system", "lists of 1,000"

@@ -1,7 +1,8 @@
 """How each side of `benchmarks.peers` waits for a thousand backups: the code of the comparison, in one process a side.
 
-Every side gets the same: base URL, token, backups, and by how much the world runs faster than life (`speed`), by which
-it divides every duration of its schedule. It notes on the machine's monotonic clock when it knew of each backup.
+Every side gets the same: base URL, token, and by how much the world runs faster than life (`speed`), by which it
+divides every duration of its schedule. Once it is prepared the backups are created, and it waits for them from then
+on. It notes on the machine's monotonic clock when it knew of each.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Job:
         base_url: Of the service.
         token: The bearer token.
         tenant: The tenant.
-        refs: Star systems and ids of the backups.
+        warm: Star system and id of a backup to get once before, which nobody waits for.
+        refs: Star systems and ids of the backups to wait for; none before `Go` has returned.
         speed: By how much the world is faster than life.
         every: For the plain loop: seconds of the world from poll to poll.
         spread: Seconds of the world over which the waits begin.
@@ -39,10 +41,11 @@ class Job:
     base_url: str
     token: str
     tenant: str
-    refs: list[tuple[str, int]]
+    warm: tuple[str, int]
     speed: float
     every: float = 30.0
     spread: float = 30.0
+    refs: list[tuple[str, int]] = attrs.field(factory=list)
     began: dict[int, float] = attrs.field(factory=dict)
     heard: dict[int, float] = attrs.field(factory=dict)
 
@@ -80,7 +83,7 @@ class Job:
 
 
 Go = Callable[[], Awaitable[None]]
-"""What a side calls between what it prepares, which is not counted, and the wait."""
+"""What a side calls between what it prepares, which is not counted, and the wait: meanwhile the backups are created."""
 
 
 async def ours(job: Job, go: Go) -> None:
@@ -113,8 +116,8 @@ async def _client(job: Job) -> AsyncIterator[Any]:
     policy = PollingPolicy().sped_up(job.speed)
     async with BackupClient(job.base_url, job.tenant, auth=job.token, polling=policy) as client:
         # Everybody's first get is before, and lazy imports (the engine and what it runs in): the connections are there.
-        await client.get(*job.refs[0])
-        async with client.watch(job.refs[:1]):
+        await client.get(*job.warm)
+        async with client.watch([job.warm]):
             await asyncio.sleep(0.1)
         yield client
 
@@ -140,7 +143,7 @@ async def _get(session: Any, url: str) -> Any:
 async def loop(job: Job, go: Go) -> None:
     """The hand-written loop: a task for each backup gets it, sleeps, gets it again; at most 200 times for planet."""
     async with _session(job) as session:
-        await _get(session, job.url(*job.refs[0]))
+        await _get(session, job.url(*job.warm))
         await go()
 
         async def wait(star_system: str, backup_id: int) -> None:
@@ -154,9 +157,10 @@ async def loop(job: Job, go: Go) -> None:
 async def azure(job: Job, go: Go) -> None:
     """azure-core: `AsyncLROPoller` with `AsyncLROBasePolling` and an own `LongRunningOperation`, as it documents.
 
-    The first answer that a poller starts from would be the create's; here a get stands in for it, uncounted.
+    The first answer that a poller starts from would be the create's; here that to one get stands in for all of them.
     """
     from azure.core import AsyncPipelineClient  # noqa: PLC0415
+    from azure.core.pipeline import PipelineResponse  # noqa: PLC0415
     from azure.core.pipeline.policies import AsyncRetryPolicy, HeadersPolicy, RequestIdPolicy  # noqa: PLC0415
     from azure.core.polling import AsyncLROPoller  # noqa: PLC0415
     from azure.core.polling.async_base_polling import AsyncLROBasePolling  # noqa: PLC0415
@@ -165,7 +169,7 @@ async def azure(job: Job, go: Go) -> None:
 
     class ByStatus(LongRunningOperation):  # type: ignore[misc]
         def can_poll(self, pipeline_response: Any) -> bool:
-            self._url = pipeline_response.http_response.request.url
+            self._url = pipeline_response.http_request.url
             return True
 
         def get_polling_url(self) -> str:
@@ -183,17 +187,14 @@ async def azure(job: Job, go: Go) -> None:
     headers = HeadersPolicy({"Authorization": f"Bearer {job.token}"})
     policies = [RequestIdPolicy(), headers, AsyncRetryPolicy()]
     async with AsyncPipelineClient(job.base_url, policies=policies) as client:
-
-        async def first(star_system: str, backup_id: int) -> Any:
-            request = HttpRequest("GET", job.url(star_system, backup_id))
-            return await client.send_request(request, _return_pipeline_response=True)
-
-        answers = dict(zip(job.refs, await asyncio.gather(*(first(*ref) for ref in job.refs)), strict=True))
+        request = HttpRequest("GET", job.url(*job.warm))
+        answered: Any = await client.send_request(request, _return_pipeline_response=True)
         await go()
 
         async def wait(star_system: str, backup_id: int) -> None:
             method: Any = AsyncLROBasePolling(timeout=job.seconds(30), lro_algorithms=[ByStatus()])
-            answer = answers.pop((star_system, backup_id))
+            request = HttpRequest("GET", job.url(star_system, backup_id))
+            answer = PipelineResponse(request, answered.http_response, answered.context)
             await AsyncLROPoller(client, answer, lambda response: response.http_response.json(), method).result()
 
         await job.one_task_each(wait)
@@ -210,7 +211,7 @@ async def google(job: Job, go: Go) -> None:
         predicate=RETRY_PREDICATE, initial=job.seconds(1), maximum=job.seconds(60), multiplier=2, timeout=None
     )
     async with _session(job) as session:
-        await _get(session, job.url(*job.refs[0]))
+        await _get(session, job.url(*job.warm))
         await go()
 
         async def wait(star_system: str, backup_id: int) -> None:
@@ -243,7 +244,7 @@ async def botocore(job: Job, go: Go) -> None:
         {"operation": "GetBackup", "delay": job.seconds(15), "maxAttempts": 40, "acceptors": [succeeded]}
     )
     async with _session(job) as session:
-        await _get(session, job.url(*job.refs[0]))
+        await _get(session, job.url(*job.warm))
         await go()
 
         async def get(*, url: str) -> Any:
@@ -270,7 +271,7 @@ async def run(side: str, job: Job) -> dict[str, Any]:
 
     async def go() -> None:
         print("prepared", flush=True)
-        sys.stdin.readline()
+        job.refs = [(star_system, backup_id) for star_system, backup_id in json.loads(sys.stdin.readline())]
         used.update(cpu=time.process_time(), memory=float(memory()))
 
     await SIDES[side](job, go)
@@ -287,7 +288,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Wait as one side does, told by `benchmarks.peers` over stdin."""
     side = (sys.argv[1:] if argv is None else argv)[0]
     job = Job(**json.loads(sys.stdin.readline()))
-    job.refs = [(star_system, backup_id) for star_system, backup_id in job.refs]
     print(json.dumps(asyncio.run(run(side, job))), flush=True)
     return 0
 

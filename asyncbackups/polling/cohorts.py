@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import NamedTuple
 
 import attrs
 import msgspec
@@ -54,7 +53,7 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     seconds: float
 
 
-class Placed(NamedTuple):
+class Placed(msgspec.Struct, frozen=True, gc=False):
     """A finished backup, and its place among all that are learned from: the newer, the higher."""
 
     place: float
@@ -99,7 +98,7 @@ class _Scope:
             self.held.append(Placed(number, one))
         if len(self.held) > _HELD:
             self.least = (1 + self.least) / 2
-            self.held = [placed for placed in self.held if placed.place >= self.least]
+            self.held = [drawn for drawn in self.held if drawn.place >= self.least]
         if len(self.over) > 2 * _APART:
             self._put_together(sorted(self.over)[:-_APART])
 
@@ -114,17 +113,17 @@ class _Scope:
         self.news = 0
         nearly = self._over_up_to(_NEARLY)
         last = max(self.released, nearly if self.known else self._over_up_to(_AT_FIRST))
-        free = [(number, one) for number, one in self.held if one.cohort <= last]
-        self.unbiased += sum(one.cohort <= nearly for _, one in free)
-        self.held = [placed for placed in self.held if placed.one.cohort > last]
+        free = [drawn for drawn in self.held if drawn.one.cohort <= last]
+        self.unbiased += sum(drawn.one.cohort <= nearly for drawn in free)
+        self.held = [drawn for drawn in self.held if drawn.one.cohort > last]
         return self._placed(free)
 
-    def _placed(self, free: list[tuple[float, Finished]]) -> list[Placed]:
+    def _placed(self, free: list[Placed]) -> list[Placed]:
         """Give what is released its places: with what was released before, if it began no later."""
-        newest = max((one.cohort for _, one in free), default=-math.inf)
+        newest = max((drawn.one.cohort for drawn in free), default=-math.inf)
         if newest > self.released:
             self.released, self.share = newest, self.least
-        placed = [Placed(self.released + number, one) for number, one in free]
+        placed = [Placed(self.released + drawn.place, drawn.one) for drawn in free]
         if not self.held:
             self.least = 0.0
         if not self.running:

@@ -76,5 +76,6 @@ def learn(knowledge: Knowledge, where: Where, sightings: Iterable[Sighting], now
 def _finished(knowledge: Knowledge, star_system: str, mechanism: str | None, one: Finished) -> None:
     """Learn what may be learned from now that one more has finished."""
     for scope, released in knowledge.cohorts.finished(one, star_system, mechanism).items():
-        for place, each in released:
-            knowledge.durations.observe_at(scope, each.planet, mechanism, each.seconds, place=place)
+        for placed in released:
+            each = placed.one
+            knowledge.durations.observe_at(scope, each.planet, mechanism, each.seconds, place=placed.place)
