@@ -4,12 +4,12 @@
 
 The simulator runs in a process of its own and each side in another, one side after the other, each with a fresh
 simulator and the same seed: the same backups (lognormal, median 131 s, sigma 0.4; 30 finished ones in each star system
-before) take the same time for everyone, who is prepared before they are created and waits from then on. The world runs 30 times faster than life, and every side divides all durations
-of its schedule by the same number; planet-style polling has half of that, because with its 5 s it would saturate this
-machine, not the schedule. (At a speed of 60, as first planned, several sides would.) Waits begin over one interval of
-the side's schedule, 30 s at the most, so that nobody's polls come in one burst. Ours is measured twice: given all at
-the start, and one by one over 30 s, nothing known of any backup's age. Times are in seconds of the world: measured, and
-multiplied by the speed.
+before) take the same time for everyone, who is prepared before they are created and waits from then on. The world runs
+30 times faster than life, and every side divides all durations of its schedule by the same number; planet-style polling
+has half of that, because with its 5 s it would saturate this machine, not the schedule. (At a speed of 60, as first
+planned, several sides would.) Waits begin over one interval of the side's schedule, 30 s at the most, so that nobody's
+polls come in one burst. Ours is measured twice: given all at the start, and one by one over 30 s, nothing known of any
+backup's age. Times are in seconds of the world: measured, and multiplied by the speed.
 
 The delay of the news is from when a backup truly ended (the simulator tells, on the machine's one monotonic clock) to
 when the waiting program knew. Requests are counted by the simulator; processor time and memory are those of the side's
