@@ -15,10 +15,13 @@ _OVERDUE = 0.05
 
 
 def ended(sighting: Sighting, now: float) -> float:
-    """Return when a backup ended, in seconds of our monotonic clock; negative infinity where that is not known."""
+    """Return when a backup ended, in seconds of our monotonic clock; negative infinity where that is not known.
+
+    What claims to have ended later than now ended now, at the latest: else a list would be believed for years.
+    """
     if sighting.age is None or sighting.duration is None:
         return -math.inf
-    return now - sighting.age + sighting.duration
+    return min(now, now - sighting.age + sighting.duration)
 
 
 def suspect(flights: Iterable[Flight], knowledge: Knowledge, now: float) -> Flight | None:
