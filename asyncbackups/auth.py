@@ -241,6 +241,8 @@ class ClientCredentials:
         # `wait` leaves the task alone when this caller is cancelled. The task returns nothing, because
         # asyncio's debug mode logs the results of futures.
         await asyncio.wait({task})
+        if task.cancelled() and self._users:  # who was the last one then has been followed by others
+            return await self._wait_for_renewal()
         if task.cancelled():
             raise ClientClosedError("the client was closed while a token was being fetched")
         failure = task.exception()
@@ -270,9 +272,16 @@ class ClientCredentials:
         _log.warning("the token could not be renewed ahead of its expiry (%s)", type(task.exception()).__name__)
 
     async def _renew(self) -> None:
-        send, clock = self._user()
-        asked_at = clock.monotonic()
-        response = await self._ask(send)
+        while True:
+            send, clock = self._user()
+            asked_at = clock.monotonic()
+            try:
+                response = await self._ask(send)
+                break
+            except ClientClosedError:
+                if (send, clock) in self._users:
+                    raise
+                # The client that asked was left: another one that shares these credentials goes on.
         self._lease = lease_of(response, asked_at=asked_at)
         _log.info("got a token for %s from %s", self.client_id, self.token_url)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from asyncbackups.auth import TokenSource
 from asyncbackups.checks import Seconds, integer, not_blank
+from asyncbackups.client_clock import ClientClock
 from asyncbackups.clock import Clock, SystemClock
 from asyncbackups.errors import ClientClosedError, ConfigurationError
 from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef, StatusRule, progress_of
@@ -91,7 +92,7 @@ class BackupClient:
         clock: Clock | None = None,
         random: random_numbers.Random | None = None,
     ) -> None:
-        self._clock = clock or SystemClock()
+        self._clock = ClientClock(clock or SystemClock())
         self._random = random or random_numbers.Random()  # noqa: S311 - jitter, no cryptography
         self._polling, self._limits, self._status_rule = polling, limits, status_rule
         requests = Requests(tenant, star_system_list)
@@ -184,6 +185,7 @@ class BackupClient:
             if self._engine is not None:
                 await self._engine.close()
         finally:
+            self._clock.leave()
             await self._transport.close()
 
     @property

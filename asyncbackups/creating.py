@@ -65,13 +65,32 @@ class Creation:
     possible_duplicate: bool = False
 
 
+@attrs.frozen
+class _Moment:
+    """When something was, on both clocks: the time of day may jump, the other stands still while a machine sleeps."""
+
+    monotonic: float
+    utc: datetime
+
+    def ago(self, clock: Clock) -> timedelta:
+        """Return how long ago that was: by the clock that says more, so that nothing of ours looks too old."""
+        elapsed = timedelta(seconds=clock.monotonic() - self.monotonic)
+        return max(elapsed, clock.utcnow() - self.utc)
+
+    @classmethod
+    def before(cls, clock: Clock, ago: timedelta) -> _Moment:
+        """Return the moment that was so long ago."""
+        return cls(clock.monotonic() - ago.total_seconds(), clock.utcnow() - ago)
+
+
 @attrs.define(eq=False)
 class _Attempt:
     """One create, over all its sends and looks."""
 
     planet: PlanetRef
     expectation: Expectation
-    began: float | None  # when it was first sent, on the monotonic clock: the time of day may jump
+    began: _Moment | None  # when it was first sent
+    lasted: timedelta | None = None  # for how long an earlier process may have gone on with it; None: it is ours
     possible_duplicate: bool = False
 
 
@@ -105,7 +124,7 @@ class Creator:
         self._turns: dict[PlanetRef, tuple[asyncio.Lock, int]] = {}
         self._owned: OrderedDict[BackupRef, None] = OrderedDict()
         self._made: OrderedDict[tuple[PlanetRef, str], Creation] = OrderedDict()
-        self._unsure: OrderedDict[tuple[PlanetRef, str], float] = OrderedDict()
+        self._unsure: OrderedDict[tuple[PlanetRef, str], _Moment] = OrderedDict()
 
     def own(self, ref: BackupRef) -> None:
         """Claim a backup for another create (of an earlier process): no create adopts it any more."""
@@ -119,6 +138,7 @@ class Creator:
         key: str | None = None,
         may_exist: bool = False,
         since: datetime | None = None,
+        until: datetime | None = None,
     ) -> Creation:
         """Create a backup.
 
@@ -128,6 +148,7 @@ class Creator:
             key: The caller's own identity for this create; None for a new one.
             may_exist: Whether an earlier attempt with this key may have got through: then it is looked for first.
             since: When that earlier attempt began (aware), where that is known.
+            until: The last sign of life of whoever made it (aware), where that is known.
 
         Raises:
             AmbiguousCreateError: If it may have happened, and looking did not settle it.
@@ -139,7 +160,7 @@ class Creator:
             made = self._made.get(name)
             if made is not None:
                 return made
-            attempt = self._attempt(name, spec, since)
+            attempt = self._attempt(name, spec, since, until)
             try:
                 creation = await self._settled(attempt, look_first=may_exist or name in self._unsure)
             except (AmbiguousCreateError, asyncio.CancelledError):
@@ -152,13 +173,18 @@ class Creator:
                 _remember(self._made, name, creation)
             return creation
 
-    def _attempt(self, name: tuple[PlanetRef, str], spec: BackupSpec, since: datetime | None) -> _Attempt:
+    def _attempt(
+        self, name: tuple[PlanetRef, str], spec: BackupSpec, since: datetime | None, until: datetime | None
+    ) -> _Attempt:
         marker = marker_of(*name) if self._policy.marker else None
         expectation = Expectation(spec=spec, marker=marker, by_time=self._policy.adopt_by_time)
-        began = self._unsure.get(name)
-        if since is not None:
-            began = self._clock.monotonic() - (self._clock.utcnow() - since).total_seconds()
-        return _Attempt(name[0], expectation, began)
+        if since is None:
+            return _Attempt(name[0], expectation, self._unsure.get(name))
+        ago = self._clock.utcnow() - since
+        # One that is still to come was read from a clock that was wrong: then nobody knows when it was.
+        began = None if ago < timedelta(0) else _Moment.before(self._clock, ago)
+        lasted = None if until is None else until - since + timedelta(seconds=self._policy.patience)
+        return _Attempt(name[0], expectation, began, lasted)
 
     @contextlib.asynccontextmanager
     async def _turn(self, planet: PlanetRef) -> AsyncIterator[None]:
@@ -185,6 +211,12 @@ class Creator:
             sends += 1
             try:
                 return await self._send(attempt)
+            except (ApiError, TransportError, ClientClosedError) as exc:
+                if sends == 1:
+                    raise
+                # That this time it was refused says nothing about the time before.
+                reason = f"{exc}; it was sent before, its answer was lost, and it did not show up"
+                raise AmbiguousCreateError(reason, planet=attempt.planet) from exc
             except AmbiguousCreateError as exc:
                 found = await self._find(attempt, cause=exc.__cause__)
                 if found is not None:
@@ -202,13 +234,14 @@ class Creator:
         if attempt.began is not None:
             return attempt
         unproven = attrs.evolve(attempt.expectation, by_time=False)
-        return attrs.evolve(attempt, expectation=unproven, began=self._clock.monotonic() - _LOOKBACK)
+        began = _Moment.before(self._clock, timedelta(seconds=_LOOKBACK))
+        return attrs.evolve(attempt, expectation=unproven, began=began)
 
     async def _send(self, attempt: _Attempt) -> Creation:
         """Send the create, and again as long as it was surely not processed."""
         for number in itertools.count(1):
             if attempt.began is None:
-                attempt.began = self._clock.monotonic()
+                attempt.began = _Moment.before(self._clock, timedelta(0))
             try:
                 backup = await self._operations.create(attempt.planet, attempt.expectation.marked)
             except (RateLimitedError, ConnectError) as exc:
@@ -222,6 +255,12 @@ class Creator:
 
     async def _find(self, attempt: _Attempt, *, cause: BaseException | None) -> Creation | None:
         """Look for the backup until it is found, or the service has had time to show it; None: it is not there."""
+        try:
+            return await self._found(attempt, cause)
+        except ClientClosedError as exc:
+            raise AmbiguousCreateError(f"{cause or 'an earlier attempt'}; {exc}", planet=attempt.planet) from exc
+
+    async def _found(self, attempt: _Attempt, cause: BaseException | None) -> Creation | None:
         began = self._clock.monotonic()
         pause, failures = _FIRST_LOOK, 0
         while True:
@@ -234,8 +273,6 @@ class Creator:
                     self._unresolved(attempt, f"looking for it failed: {exc}", (), cause or exc)
                     return None
                 verdict = Nothing()
-            except ClientClosedError as exc:
-                raise AmbiguousCreateError(f"{cause or 'an earlier attempt'}; {exc}", planet=attempt.planet) from exc
             left = self._policy.settle - elapsed
             # By time alone the only candidate is ours only once every candidate has had time to show.
             if isinstance(verdict, Adopt) and (verdict.by == "marker" or left <= 0):
@@ -270,8 +307,7 @@ class Creator:
         )
         since = None
         if attempt.began is not None:
-            at_server = listing.answer.date or self._clock.utcnow()
-            since = at_server - timedelta(seconds=self._clock.monotonic() - attempt.began)
+            since = (listing.answer.date or self._clock.utcnow()) - attempt.began.ago(self._clock)
         verdict = self._judged(attempt, await listing.whole(), since, examined=False)
         if isinstance(verdict, Examine):
             shown = [await self._shown(planet, backup) for backup in verdict.backups]
@@ -289,7 +325,12 @@ class Creator:
         self, attempt: _Attempt, backups: Iterable[Backup], since: datetime | None, *, examined: bool
     ) -> Verdict:
         return attempt.expectation.judge(
-            backups, star_system=attempt.planet.star_system, since=since, owned=self._owned, examined=examined
+            backups,
+            star_system=attempt.planet.star_system,
+            since=since,
+            until=None if since is None or attempt.lasted is None else since + attempt.lasted,
+            owned=self._owned,
+            examined=examined,
         )
 
 

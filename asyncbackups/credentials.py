@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 from collections.abc import Awaitable
 
 from multidict import CIMultiDict, istr
 
 from asyncbackups.auth import ClientCredentials, RenewableTokenSource, TokenSource, checked_token
+from asyncbackups.cancellation import cancellations, is_stray
 from asyncbackups.errors import AuthenticationError, BackupsError, ConfigurationError, TransportError
 from asyncbackups.redaction import Redactor
 from asyncbackups.wire.http import Kind, Request, Response
@@ -140,12 +142,17 @@ class Credentials:
 
     async def _asked(self, asking: Awaitable[str]) -> str:
         """Await a token source. What it raises is not about the request, which has not been sent."""
+        before = cancellations()
         try:
             return checked_token(await asking)
         except ConfigurationError as exc:
             raise AuthenticationError(status=None, reason=f"the token source gave no usable token: {exc}") from None
         except BackupsError:
             raise
+        except asyncio.CancelledError as exc:
+            if not is_stray(before):
+                raise
+            raise TransportError(_failed(exc), sent=False) from exc
         except self._faults as exc:
             raise TransportError(_failed(exc), sent=False) from exc
         except Exception as exc:
@@ -158,5 +165,5 @@ class Credentials:
         return self._last
 
 
-def _failed(exc: Exception) -> str:
+def _failed(exc: BaseException) -> str:
     return f"no token could be had: the token source failed with {type(exc).__name__}"

@@ -208,6 +208,7 @@ class ApiError(BackupsError):
         excerpt: The beginning of the body, at most 500 characters.
         attempt: Which attempt this was, counted from 1.
         retry_after: Seconds that the server asks to wait, or None.
+        repeated: Whether an earlier attempt may have been acted upon, its answer lost.
     """
 
     documented: ClassVar[str] = "the service answered with an error"
@@ -222,6 +223,7 @@ class ApiError(BackupsError):
         excerpt: str = "",
         attempt: int = 1,
         retry_after: float | None = None,
+        repeated: bool = False,
         reason: str | None = None,
     ) -> None:
         shown = "" if status is None else f"{status}, "
@@ -235,6 +237,7 @@ class ApiError(BackupsError):
         self.excerpt = excerpt
         self.attempt = attempt
         self.retry_after = retry_after
+        self.repeated = repeated
 
     @staticmethod
     def class_for(status: int) -> type[ApiError]:

@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 
 import anyio
 
+from asyncbackups.cancellation import cancellations, is_stray
+
 __all__ = ["Intake"]
 
 _Item = TypeVar("_Item")
@@ -65,8 +67,13 @@ class Intake(Generic[_Item]):
 
     async def _worker(self, work: Callable[[_Item], Awaitable[None]]) -> None:
         while (item := await self._take()) is not None:
+            before = cancellations()
             try:
                 await work(item)
+            except asyncio.CancelledError:
+                if not is_stray(before):
+                    raise
+                self.failure = _cancelled("what is done about an item")
             except Exception as exc:  # noqa: BLE001 - a bug must not cut off what is done about the other items
                 self.failure = exc
             finally:
@@ -80,8 +87,14 @@ class Intake(Generic[_Item]):
                 await self._room.wait()
             if self._stopped or self.failure is not None:
                 return None
+            before = cancellations()
             try:
                 item = await anext(self._items, None)
+            except asyncio.CancelledError:
+                if not is_stray(before):
+                    raise
+                self.failure = _cancelled("what the items come from")
+                return None
             except Exception as exc:  # noqa: BLE001 - the caller's iterable may raise anything; it gets it back
                 self.failure = exc
                 return None
@@ -90,3 +103,7 @@ class Intake(Generic[_Item]):
                 return None
             self.under_way += 1
             return item
+
+
+def _cancelled(what: str) -> Exception:
+    return RuntimeError(f"{what} was cancelled by another task")

@@ -11,15 +11,9 @@ from typing import Protocol
 
 import attrs
 
-from asyncbackups.errors import (
-    AmbiguousCreateError,
-    ApiError,
-    BackupsError,
-    NotFoundError,
-    ProtocolError,
-    TransportError,
-)
+from asyncbackups.errors import AmbiguousCreateError, BackupsError, NotFoundError
 from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef
+from asyncbackups.policies import may_have_acted
 from asyncbackups.wire.answers import (
     as_protocol_error,
     parse_backup,
@@ -40,8 +34,6 @@ _AT_ONCE = 128
 """How many backups are decoded between two turns of the event loop: about a millisecond's work."""
 _LONG = 2_000
 """To look at a list with more entries than this takes some milliseconds."""
-_UNKNOWN_OUTCOMES = frozenset({408, 500, 502, 503, 504})
-"""Error statuses after which a create may have happened all the same."""
 
 
 class Sender(Protocol):
@@ -135,7 +127,7 @@ class Operations:
             await self._sender.send(self._requests.delete(ref))
         except NotFoundError as exc:
             # A delete that is sent again after its answer was lost finds nothing: it has done its work.
-            if not (missing_ok or exc.attempt > 1):
+            if not (missing_ok or exc.repeated):
                 raise
 
     async def health(self) -> Health:
@@ -154,7 +146,7 @@ class Operations:
         try:
             response = await self._sender.send(request)
         except BackupsError as exc:
-            if _may_have_happened(exc):
+            if may_have_acted(exc):
                 raise AmbiguousCreateError(str(exc), planet=planet) from exc
             raise
         created = parse_created(response)
@@ -232,14 +224,6 @@ class Operations:
             if page.next_url in seen or len(pages) >= _MOST_PAGES:
                 raise as_protocol_error(f"the pages of the list have no end ({len(pages)} were read)", response)
             request = Request(kind=Kind.LIST, method="GET", path=page.next_url)
-
-
-def _may_have_happened(error: BackupsError) -> bool:
-    if isinstance(error, ApiError):
-        return error.status in _UNKNOWN_OUTCOMES
-    if isinstance(error, TransportError):
-        return error.sent  # not, for instance, where no token could be had
-    return isinstance(error, ProtocolError)
 
 
 def _not_modified(response: Response, request: Request) -> bool:

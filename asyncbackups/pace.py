@@ -185,6 +185,17 @@ class Pace:
             self._slots.release()
             raise
 
+    async def held(self, started: float) -> float:
+        """Wait on in a slot that was taken, where the server has asked for silence meanwhile.
+
+        Args:
+            started: What `enter` returned.
+
+        Returns:
+            When the request starts, in the clock's monotonic seconds.
+        """
+        return await self._wait() if self.delay(self._clock.monotonic()) > 0 else started
+
     def leave(self) -> None:
         """Give a slot back."""
         self._slots.release()

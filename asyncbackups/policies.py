@@ -8,13 +8,31 @@ from __future__ import annotations
 import attrs
 
 from asyncbackups.checks import at_least, between, in_seconds, integer, lasting, number, optional, shown
-from asyncbackups.errors import ApiError, BackupsError, CertificateError, ConfigurationError, TransportError
+from asyncbackups.errors import (
+    ApiError,
+    BackupsError,
+    CertificateError,
+    ConfigurationError,
+    ProtocolError,
+    TransportError,
+)
 
-__all__ = ["CreatePolicy", "Limits", "PollingPolicy", "RetryPolicy", "Timeouts", "may_heal", "token_may_heal"]
+__all__ = [
+    "CreatePolicy",
+    "Limits",
+    "PollingPolicy",
+    "RetryPolicy",
+    "Timeouts",
+    "may_have_acted",
+    "may_heal",
+    "token_may_heal",
+]
 
 # 408, 424 and 503 are documented as "try again"; gateways in front of the service send 429, 502 and 504.
 # Not 500, which is documented as "contact support".
 _MAY_HEAL = frozenset({408, 424, 429, 502, 503, 504})
+_REFUSALS = frozenset({501, 505})
+"""Of the statuses that blame the server, those that say that it did nothing."""
 
 
 def may_heal(error: BackupsError) -> bool:
@@ -22,6 +40,16 @@ def may_heal(error: BackupsError) -> bool:
     if isinstance(error, ApiError):
         return error.status in _MAY_HEAL
     return isinstance(error, TransportError) and not isinstance(error, CertificateError)
+
+
+def may_have_acted(error: BackupsError) -> bool:
+    """Whether the service may have done what was asked, although it failed so: a gateway's 5xx says nothing of that."""
+    if isinstance(error, ApiError):
+        status = error.status or 0
+        return (status == 408 or status >= 500) and status not in _REFUSALS
+    if isinstance(error, TransportError):
+        return error.sent  # not, for instance, where no token could be had
+    return isinstance(error, ProtocolError)
 
 
 def token_may_heal(error: BackupsError) -> bool:

@@ -1,8 +1,8 @@
 """Whether a backup that a list shows is the one that a create of ours made, when the create's answer was lost.
 
 Pure: what is looked at is passed in, what to do is returned. The rules, in order: a marker in the metadata that the
-service echoes settles it; metadata that is echoed without the marker is somebody else's; where nothing is echoed,
-mechanism, type and start time among backups that are not known otherwise.
+service echoes settles it; metadata that cannot be what was sent is somebody else's; where too little of it is echoed to
+tell, mechanism, type and start time among backups that are not known otherwise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from asyncbackups.events import Adoption
-from asyncbackups.models import Backup, BackupMetadata, BackupRef, BackupSpec, BackupType, PlanetRef
+from asyncbackups.models import Backup, BackupMetadata, BackupRef, BackupSpec, BackupType, PlanetRef, progress_of
 
 __all__ = ["Adopt", "Echo", "Examine", "Expectation", "Nothing", "Several", "Verdict", "marker_of"]
 
@@ -40,7 +40,7 @@ class Echo(enum.Enum):
 
     OURS = "ours"
     OTHER = "somebody else's"
-    SILENT = "no metadata shown"
+    SILENT = "too little shown to tell"
 
 
 @attrs.frozen
@@ -101,10 +101,19 @@ class Expectation:
         if self.marker is not None and any(self.marker in text for text in _texts(backup.extra)):
             return Echo.OURS
         shown = backup.extra.get("metadata")
-        if not isinstance(shown, dict) or not any(shown.values()):
-            return Echo.SILENT
-        alike = shown.get("name") == self.spec.metadata.name and self.marker is None
-        return Echo.SILENT if alike else Echo.OTHER
+        return Echo.OTHER if isinstance(shown, dict) and self._contradicted(shown) else Echo.SILENT
+
+    def _contradicted(self, shown: dict[str, Any]) -> bool:
+        """Whether what is shown cannot be what was sent, even if the description was left out or cut short."""
+        name, description = shown.get("name"), shown.get("description")
+        if isinstance(name, str) and name and name != self.spec.metadata.name:
+            return True
+        if not isinstance(description, str) or not description:
+            return False
+        sent = self.marked.metadata.description
+        # Cut just before the marker it would be the caller's own text: that is rather somebody who sent no marker.
+        unmarked = self.marker is not None and description == self.spec.metadata.description
+        return unmarked or not sent.startswith(description)
 
     def judge(
         self,
@@ -112,6 +121,7 @@ class Expectation:
         *,
         star_system: str,
         since: datetime | None,
+        until: datetime | None = None,
         owned: Collection[BackupRef],
         examined: bool,
     ) -> Verdict:
@@ -121,6 +131,8 @@ class Expectation:
             backups: What a list showed, or what gets have shown of those to examine.
             star_system: Where.
             since: When the create was sent, by the server's clock; None where that is not known.
+            until: When it was over at the latest, sent again and all; None for now. What began later may be ours if the
+                service let it wait, but time does not prove it.
             owned: Backups that belong to another create of ours: never candidates.
             examined: Whether `backups` come from gets, so that metadata not shown is not shown at all.
         """
@@ -133,7 +145,7 @@ class Expectation:
             return Nothing()
         if not examined and len(silent) <= _MOST_EXAMINED:
             return Examine(tuple(silent))
-        if len(silent) == 1 and self.by_time:
+        if len(silent) == 1 and self.by_time and not _later(silent[0], until):
             return Adopt(silent[0], "time")
         return _several(silent)
 
@@ -141,7 +153,13 @@ class Expectation:
         kind = BackupType.TEMPORARY if self.spec.temporary else BackupType.PERMANENT
         if backup.mechanism not in {None, self.spec.mechanism} or backup.type not in {None, kind}:
             return False
-        return backup.started_at is None or since is None or backup.started_at >= since - _SLACK
+        if backup.started_at is None:  # one that waits for its turn may be ours; one that is over began some time
+            return not progress_of(backup).final
+        return since is None or backup.started_at >= since - _SLACK
+
+
+def _later(backup: Backup, until: datetime | None) -> bool:
+    return until is not None and backup.started_at is not None and backup.started_at > until + _SLACK
 
 
 def _several(backups: Iterable[Backup]) -> Several:

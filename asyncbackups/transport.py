@@ -8,6 +8,7 @@ for each call that succeeds at once, a quarter of what aiohttp takes for a whole
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import logging
 import ssl as tls
@@ -23,6 +24,7 @@ from yarl import URL
 
 from asyncbackups.addresses import Address, BaseAddress, checked_proxy, checked_url, environment_proxy
 from asyncbackups.auth import ClientCredentials, TokenSource
+from asyncbackups.cancellation import cancellations, is_stray
 from asyncbackups.checks import integer
 from asyncbackups.clock import Clock, SystemClock
 from asyncbackups.credentials import NO_CREDENTIAL, Credential, Credentials
@@ -37,7 +39,7 @@ from asyncbackups.errors import (
     TransportError,
 )
 from asyncbackups.pace import Pace
-from asyncbackups.policies import Limits, RetryPolicy, Timeouts
+from asyncbackups.policies import Limits, RetryPolicy, Timeouts, may_have_acted
 from asyncbackups.redaction import Redactor, Secret
 from asyncbackups.retries import Retries
 from asyncbackups.time_limit import TimeLimit
@@ -78,7 +80,8 @@ class _Sending:
 
     request: Request
     address: Address
-    attempt: int
+    attempt: int = 1
+    repeated: bool = False  # whether an earlier one may have been acted upon
 
     def error(self, cls: Callable[..., _E], reason: str, **details: Any) -> _E:
         """Build an error that says what was asked."""
@@ -194,21 +197,22 @@ class Transport:
         """
         # A token request goes to another service.
         address = Address(URL(request.path)) if request.kind is Kind.TOKEN else self._base.at(request.path)
-        attempt = 1
+        sending = _Sending(request, address)
         while True:
             try:
-                response = await self._attempt(_Sending(request, address, attempt))
+                response = await self._attempt(sending)
             except BackupsError as exc:
                 if self._credentials.comes_from(exc) and request.kind is not Kind.TOKEN:
                     raise
-                delay = self._retries.delay(exc, request, attempt=attempt, attempts=attempts)
+                delay = self._retries.delay(exc, request, attempt=sending.attempt, attempts=attempts)
                 if delay is None or self._session is None:
                     raise
+                repeated = sending.repeated or may_have_acted(exc)
             else:
                 self._retries.quota.success()
                 return response
             await self._clock.sleep(delay)
-            attempt += 1
+            sending = _Sending(request, address, sending.attempt + 1, repeated)
 
     async def _attempt(self, sending: _Sending) -> Response:
         request = sending.request
@@ -221,6 +225,7 @@ class Transport:
             credential = self._credentials.fixed if request.authorized else NO_CREDENTIAL
             if credential is None:
                 credential = await self._credentials.current()
+                started = await self.pace.held(started)
             response = await self._exchange(sending, credential)
             if response.status == 401 and request.authorized:
                 response = await self._once_more(sending, credential, response)
@@ -248,7 +253,7 @@ class Transport:
             raise ClientClosedError("the client is not open: use it within `async with`")
         request, url = sending.request, sending.address.url
         self.requests[request.kind] += 1
-        started = self._clock.monotonic()
+        started, cancelled = self._clock.monotonic(), cancellations()
         try:
             with self._time_limit.since(started):
                 answer = await session.request(
@@ -265,6 +270,13 @@ class Transport:
                 raise
             _scrub(exc, self._credentials.redactor())
             raise ClientClosedError("the client, or the aiohttp session given to it, is closed") from exc
+        except asyncio.CancelledError:
+            # Requests share what aiohttp does for all of them, such as to look up a host.
+            if not is_stray(cancelled):
+                raise
+            if self._session is not session:
+                raise ClientClosedError("the client was left") from None
+            raise sending.error(TransportError, "what it shares with another request was cancelled") from None
         except (aiohttp.ClientError, OSError) as exc:
             raise self._translated(exc, sending) from exc
         response = Response(
@@ -274,6 +286,7 @@ class Transport:
             method=request.method,
             url=sending.address.text,
             attempt=sending.attempt,
+            repeated=sending.repeated,
             seconds=self._clock.monotonic() - started,
         )
         if _log.isEnabledFor(logging.DEBUG):

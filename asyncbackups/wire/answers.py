@@ -90,6 +90,7 @@ def check_status(response: Response, *, now: datetime) -> None:
         excerpt=excerpt_of(response.body),
         attempt=response.attempt,
         retry_after=retry_after_of(response.headers, now=now),
+        repeated=response.repeated,
     )
 
 

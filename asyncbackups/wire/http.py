@@ -70,6 +70,7 @@ class Response(_Message, frozen=True, kw_only=True):
         method: Of the request.
         url: That was asked.
         attempt: Which attempt this answers, counted from 1.
+        repeated: Whether an earlier attempt may have been acted upon, its answer lost.
         seconds: How long the answer took, from the request's leaving to the last byte.
     """
 
@@ -79,4 +80,5 @@ class Response(_Message, frozen=True, kw_only=True):
     method: str
     url: str
     attempt: int = 1
+    repeated: bool = False
     seconds: float = 0.0

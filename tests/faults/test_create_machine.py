@@ -59,7 +59,7 @@ SETTLE = 30.0
 # Before the effect, after it, or hiding it: what a network and a gateway do to a request.
 ACTIONS: st.SearchStrategy[Action] = st.one_of(
     st.builds(Drop, st.sampled_from(When)),
-    st.builds(Respond, st.sampled_from([408, 500, 502, 503, 504]), when=st.sampled_from(When)),
+    st.builds(Respond, st.sampled_from([408, 500, 502, 503, 504, 524]), when=st.sampled_from(When)),
     st.builds(Respond, st.sampled_from([401, 403, 409, 422, 424, 429])),
     st.builds(Html, st.sampled_from([200, 502]), st.sampled_from(When)),
     st.sampled_from([Truncate(), Truncate(0.0), Malformed()]),

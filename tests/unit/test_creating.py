@@ -28,6 +28,7 @@ from asyncbackups.errors import (
 from asyncbackups.models import Backup, BackupMetadata, BackupRef, BackupSpec, PlanetRef
 from asyncbackups.operations import Answer, Listing
 from asyncbackups.policies import CreatePolicy, RetryPolicy
+from asyncbackups.reconcile import marker_of
 from asyncbackups.wire.lists import Glance
 from tests.fake_clock import FakeClock
 
@@ -45,7 +46,7 @@ class Service:
         refused: For each create to come, the fault before anything was made, or None.
         looks: For each list to come, the fault that it ends in, or None.
         lag: Seconds until a list shows a new backup.
-        echo: Which answers show metadata: "list", "get", "both" or "none".
+        echo: Which answers show metadata: "list", "get", "both" or "none"; "name": all show nothing but the name.
     """
 
     clock: FakeClock
@@ -94,6 +95,8 @@ class Service:
         return self._as_shown(self.made[ref.backup_id - 1][1], "get")
 
     def _as_shown(self, backup: Backup, where: str) -> Backup:
+        if self.echo == "name":
+            return attrs.evolve(backup, extra={"metadata": {"name": backup.extra["metadata"]["name"]}})
         return backup if self.echo in {where, "both"} else attrs.evolve(backup, extra={})
 
 
@@ -123,7 +126,10 @@ LOST = [AnswerTimeoutError("slow"), InternalServerError(status=500), DOWN, Proto
 
 
 @pytest.mark.parametrize("fault", LOST, ids=lambda fault: type(fault).__name__)
-@pytest.mark.parametrize(("echo", "by"), [("both", "marker"), ("list", "marker"), ("get", "marker"), ("none", "time")])
+@pytest.mark.parametrize(
+    ("echo", "by"),
+    [("both", "marker"), ("list", "marker"), ("get", "marker"), ("none", "time"), ("name", "time")],
+)
 async def test_a_create_whose_answer_was_lost_is_found(service: Service, fault: BackupsError, echo: str, by: str):
     """Whatever hid the answer and wherever metadata is shown: one backup, adopted, and how is said."""
     service.lost, service.echo = [fault], echo
@@ -336,7 +342,7 @@ async def test_a_create_that_was_cancelled_is_looked_for_next_time(service: Serv
         raise asyncio.CancelledError
 
     creating = creator(service)
-    creating_marker = creating._attempt((PLANET, "k"), SPEC, None).expectation.marker or ""
+    creating_marker = creating._attempt((PLANET, "k"), SPEC, None, None).expectation.marker or ""
     service.on_send = cancel
     with pytest.raises(asyncio.CancelledError):
         await creating.create(PLANET, SPEC, key="k")
@@ -419,3 +425,59 @@ async def test_an_attempt_that_nobody_timed_may_be_repeated_at_the_users_risk(se
     service.add(BackupMetadata("somebody's"))
     creation = await creator(service, unresolved="duplicate").create(PLANET, SPEC, key="k", may_exist=True)
     assert (creation.backup.id, creation.possible_duplicate, service.sends) == (2, True, 1)
+
+
+async def test_a_machine_that_slept_still_finds_what_it_made(service: Service, monkeypatch):
+    """The monotonic clock stands still while a machine sleeps, the service's does not: ours must not look too old."""
+    service.lost, service.echo = [DOWN], "none"
+    awake = service.clock.utcnow
+    asleep = timedelta(minutes=10)
+
+    async def fall_asleep() -> None:
+        service.made.append((service.clock.monotonic(), _like_ours(service)))
+        monkeypatch.setattr(FakeClock, "utcnow", lambda _: awake() + asleep)
+        raise AmbiguousCreateError("slow", planet=PLANET) from DOWN
+
+    service.on_send = fall_asleep
+    creation = await creator(service).create(PLANET, SPEC)
+    assert (creation.backup.id, creation.adopted, service.sends) == (1, "time", 1)
+
+
+async def test_an_attempt_of_a_clock_that_was_ahead_is_one_that_nobody_timed(service: Service):
+    """Its time is still to come: what is there may be what it made, and nothing is sent."""
+    service.echo = "none"
+    service.add(SPEC.metadata)
+    ahead = service.clock.utcnow() + timedelta(hours=1)
+    service.clock.advance(60)
+    with pytest.raises(AmbiguousCreateError) as caught:
+        await creator(service).create(PLANET, SPEC, key="k", may_exist=True, since=ahead)
+    assert ([backup.id for backup in caught.value.candidates], service.sends) == ([1], 0)
+
+
+async def test_what_began_hours_after_the_process_died_is_not_adopted_by_time(service: Service):
+    """Killed before the POST left: what somebody else made meanwhile is not taken for ours."""
+    service.echo = "none"
+    since = service.clock.utcnow()
+    service.clock.advance(4 * 3600)
+    service.add(BackupMetadata("somebody's"))
+    service.clock.advance(3600)
+    with pytest.raises(AmbiguousCreateError) as caught:
+        await creator(service).create(PLANET, SPEC, key="k", may_exist=True, since=since, until=since)
+    assert ([backup.id for backup in caught.value.candidates], service.sends) == ([1], 0)
+
+
+@pytest.mark.parametrize("refusal", [PermissionDeniedError(status=403), ClientClosedError("left")], ids=["403", "left"])
+async def test_a_refusal_says_nothing_of_the_send_before(service: Service, refusal: BackupsError):
+    """The first answer was lost, the second was a refusal: whether the first made one stays unknown."""
+
+    async def lose_the_first() -> None:
+        if service.sends == 1:
+            raise AmbiguousCreateError("slow", planet=PLANET) from DOWN
+
+    service.on_send, service.refused = lose_the_first, [refusal]
+    creating = creator(service)
+    with pytest.raises(AmbiguousCreateError, match="sent before") as caught:
+        await creating.create(PLANET, SPEC, key="k")
+    assert caught.value.__cause__ is refusal
+    service.add(BackupMetadata("nightly", marker_of(PLANET, "k")))
+    assert (await creating.create(PLANET, SPEC, key="k")).adopted == "marker"

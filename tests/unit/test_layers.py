@@ -30,6 +30,8 @@ LAYERS: tuple[frozenset[str], ...] = (
         {
             "addresses",
             "auth",
+            "cancellation",
+            "client_clock",
             "credentials",
             "environment",
             "pace",

@@ -90,8 +90,15 @@ async def test_delete_of_what_is_not_there(missing_ok: bool) -> None:
 
 async def test_delete_that_was_sent_again_has_done_its_work() -> None:
     """The first attempt deleted it, though its answer was lost."""
-    operations, _ = scripted(NotFoundError(status=404, attempt=2))
+    operations, _ = scripted(NotFoundError(status=404, attempt=2, repeated=True))
     await operations.delete(REF)
+
+
+async def test_delete_that_was_sent_again_after_a_refusal_tells_what_is_missing() -> None:
+    """The first attempt was never processed (429, not connected): nothing was deleted."""
+    operations, _ = scripted(NotFoundError(status=404, attempt=2))
+    with pytest.raises(NotFoundError):
+        await operations.delete(REF)
 
 
 async def test_health_is_asked_for() -> None:
@@ -226,7 +233,7 @@ async def test_backup_of_which_only_the_location_came_is_retrieved() -> None:
         AnswerTimeoutError("slow"),
         TransportError("reset"),
         ProtocolError("garbage"),
-        *[ApiError.class_for(status)(status=status) for status in (408, 500, 502, 503, 504)],
+        *[ApiError.class_for(status)(status=status) for status in (408, 500, 502, 503, 504, 520, 524)],
     ],
     ids=lambda error: f"{type(error).__name__}",
 )

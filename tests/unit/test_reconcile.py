@@ -27,9 +27,9 @@ def backup(number: int = 1, *, description: str | None = None, **changes) -> Bac
     return Backup(id=number, **{**given_fields, **changes})
 
 
-def judge(backups, *, looking=None, since=NOW, owned=(), examined=True):
+def judge(backups, *, looking=None, since=NOW, until=None, owned=(), examined=True):
     looking = looking or expectation()
-    return looking.judge(backups, star_system="solar", since=since, owned=set(owned), examined=examined)
+    return looking.judge(backups, star_system="solar", since=since, until=until, owned=set(owned), examined=examined)
 
 
 def test_a_marker_is_short_readable_and_always_the_same_for_a_key():
@@ -63,20 +63,27 @@ def test_without_a_marker_the_spec_is_sent_as_it_is():
         ({"metadata": {"name": "nightly", "description": f"x {MARKER}"}}, Echo.OURS),
         ({"annotations": [{"text": MARKER}]}, Echo.OURS),
         ({"metadata": {"name": "nightly", "description": "x"}}, Echo.OTHER),
+        ({"metadata": {"name": "nightly", "description": SPEC.metadata.description}}, Echo.OTHER),
+        ({"metadata": {"name": "weekly", "description": None}}, Echo.OTHER),
+        ({"metadata": {"name": "nightly", "description": f"before the release {MARKER}"[:-5]}}, Echo.SILENT),
+        ({"metadata": {"name": "nightly", "description": "before the"}}, Echo.SILENT),
+        ({"metadata": {"name": "nightly"}}, Echo.SILENT),
+        ({"metadata": {"name": "nightly", "description": ""}}, Echo.SILENT),
         ({"metadata": {"name": None}}, Echo.SILENT),
         ({"metadata": None}, Echo.SILENT),
         ({}, Echo.SILENT),
     ],
 )
 def test_metadata_says_whose_a_backup_is(shown, echo):
-    """The marker anywhere in what is echoed is ours; metadata without it is not; no metadata says nothing."""
+    """The marker anywhere is ours; what cannot be ours is not; what is cut or left out says nothing."""
     assert expectation().echo(Backup(id=1, extra=shown)) is echo
 
 
 def test_without_a_marker_the_same_name_is_no_proof_but_another_is():
-    """A name like ours leaves the question open; another name settles it."""
+    """A name like ours leaves the question open; another name or description settles it."""
     looking = expectation(marker=None)
-    assert looking.echo(backup(description="x")) is Echo.SILENT
+    assert looking.echo(backup(description="before the release")) is Echo.SILENT
+    assert looking.echo(backup(description="x")) is Echo.OTHER
     assert looking.echo(backup(extra={"metadata": {"name": "other"}})) is Echo.OTHER
 
 
@@ -141,6 +148,19 @@ def test_a_backup_of_another_create_is_never_a_candidate():
 def test_one_that_has_not_started_may_be_ours():
     """A queued backup shows no start time."""
     assert judge([backup(1, started_at=None)]) == Adopt(backup(1, started_at=None), "time")
+
+
+@pytest.mark.parametrize("changes", [{"status": "failed"}, {"status": "succeeded"}, {"completed_at": NOW}])
+def test_one_that_is_over_and_does_not_say_when_it_began_is_no_candidate(changes):
+    """It may be years old; to adopt it would leave the planet without a new backup."""
+    assert judge([backup(1, started_at=None, **changes)]) == Nothing()
+
+
+def test_what_began_after_the_attempt_was_over_is_not_proven_by_time():
+    """The service may have let it wait, or somebody else made it: that is for a person to settle."""
+    late = backup(1, started_at=NOW + timedelta(hours=4))
+    assert judge([late], until=NOW + timedelta(minutes=15)) == Several((late,))
+    assert judge([late], until=NOW + timedelta(hours=4)) == Adopt(late, "time")
 
 
 @given(st.lists(st.builds(backup, st.integers(0, 5), description=st.sampled_from([None, "x", MARKER])), max_size=6))
