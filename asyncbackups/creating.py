@@ -30,6 +30,7 @@ from asyncbackups.events import Adoption
 from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
 from asyncbackups.operations import Operations
 from asyncbackups.policies import CreatePolicy, RetryPolicy, may_heal
+from asyncbackups.polling.flights import Origin
 from asyncbackups.reconcile import Adopt, Examine, Expectation, Nothing, Several, Verdict, marker_of
 
 __all__ = ["Creation", "Creator"]
@@ -122,13 +123,17 @@ class Creator:
         self._clock = clock
         self._draw = draw
         self._turns: dict[PlanetRef, tuple[asyncio.Lock, int]] = {}
-        self._owned: OrderedDict[BackupRef, None] = OrderedDict()
+        self._owned: OrderedDict[BackupRef, Origin | None] = OrderedDict()
         self._made: OrderedDict[tuple[PlanetRef, str], Creation] = OrderedDict()
         self._unsure: OrderedDict[tuple[PlanetRef, str], _Moment] = OrderedDict()
 
     def own(self, ref: BackupRef) -> None:
         """Claim a backup for another create (of an earlier process): no create adopts it any more."""
         _remember(self._owned, ref, None)
+
+    def origin(self, ref: BackupRef) -> Origin | None:
+        """Return what is known of a backup that was created here; None of any other, and of one that was adopted."""
+        return self._owned.get(ref)
 
     async def create(
         self,
@@ -168,7 +173,10 @@ class Creator:
                     _remember(self._unsure, name, attempt.began)
                 raise
             self._unsure.pop(name, None)
-            self.own(BackupRef(planet.star_system, creation.backup.id))
+            ref = BackupRef(planet.star_system, creation.backup.id)
+            new = creation.adopted is None
+            origin = Origin(planet.planet, spec.mechanism, self._clock.monotonic()) if new else None
+            _remember(self._owned, ref, origin)
             if key is not None:
                 _remember(self._made, name, creation)
             return creation

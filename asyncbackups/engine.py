@@ -11,7 +11,7 @@ import collections
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
@@ -30,7 +30,7 @@ from asyncbackups.errors import (
 from asyncbackups.events import Explanation
 from asyncbackups.models import Backup, BackupRef, Progress, Status, StatusRule, progress_of
 from asyncbackups.operations import Answer, Operations
-from asyncbackups.polling.flights import Cost, GetPoll, ListPoll, Poll, Sighting, Subscriber
+from asyncbackups.polling.flights import Cost, GetPoll, ListPoll, Origin, Poll, Sighting, Subscriber
 from asyncbackups.polling.scheduler import News, Scheduler
 from asyncbackups.polling.server_time import ServerTime
 from asyncbackups.wire.lists import Glance
@@ -44,6 +44,8 @@ _ANSWERS = (AuthenticationError, NotFoundError, PermissionDeniedError)
 _TROUBLE = 2
 """So many failed polls in a row are more than a hiccup."""
 
+_ZONES = timedelta(days=1)
+"""Times of all zones are compared as text."""
 _MOST_WORDS = 100
 """So many statuses that are not documented are reported: a service that makes up new ones must not fill the log."""
 
@@ -59,6 +61,7 @@ class Engine:
         clock: The time.
         concurrency: The most polls in flight at once.
         status_rule: Says what a status means.
+        origin: Says what is known of a backup because this client created it.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Engine:
         clock: Clock,
         concurrency: int,
         status_rule: StatusRule,
+        origin: Callable[[BackupRef], Origin | None],
     ) -> None:
         self._operations = operations
         self._new_scheduler = scheduler
@@ -76,6 +80,7 @@ class Engine:
         self._clock = clock
         self._concurrency = concurrency
         self._status_rule = status_rule
+        self._origin = origin
         self._server_time = ServerTime()
         self._wake = asyncio.Event()
         self._asleep_until = -math.inf
@@ -119,6 +124,8 @@ class Engine:
         if self._closed:
             raise ClientClosedError("the client was left: nothing can be watched any more")
         now = self._clock.monotonic()
+        if born is None and (origin := self._origin(ref)) is not None:
+            planet, mechanism, born = origin.planet, origin.mechanism, origin.born
         new = self._scheduler.add(
             ref,
             subscriber,
@@ -187,6 +194,7 @@ class Engine:
         """Tell whoever waits that it is over, and begin anew: what was under way no longer matters to anybody."""
         news = self._scheduler.give_up(error, self._clock.monotonic())
         self._scheduler = self._new_scheduler()
+        self._failures.clear()
         self._requests = 0
         self._tell(news)
 
@@ -253,17 +261,21 @@ class Engine:
             self._failed(poll, exc)
 
     def _wanted(self, poll: ListPoll, entries: Iterable[Glance]) -> set[int]:
+        at_server = self._server_time.at(self._clock.monotonic(), otherwise=self._clock.utcnow())
         # A rule of the caller's may look at more than the status and whether it is completed.
-        return self._scheduler.wanted(poll, entries, every=self._status_rule is not progress_of)
+        every = self._status_rule is not progress_of
+        return self._scheduler.wanted(poll, entries, latest=(at_server + _ZONES).isoformat(), every=every)
 
     def _failed(self, poll: Poll, error: BackupsError) -> None:
-        told_nothing = not isinstance(error, _ANSWERS)
-        self._failures[poll.star_system] += told_nothing
-        if told_nothing and self._failures[poll.star_system] == _TROUBLE:
+        if not isinstance(error, _ANSWERS):
+            self._failures[poll.star_system] += 1
+        if not isinstance(error, _ANSWERS) and self._failures[poll.star_system] == _TROUBLE:
             # Once for each time of trouble: who waits for a day wants to know it in its first minute.
-            _log.warning("polls of %s tell nothing, going on until the deadline: %s", poll.star_system, error)
+            _log.warning(
+                "polls of star system %r tell nothing, going on until the deadline: %s", poll.star_system, error
+            )
         else:
-            _log.debug("a poll of %s failed: %s", poll.star_system, error)
+            _log.debug("a poll of star system %r failed: %s", poll.star_system, error)
         self._tell(self._scheduler.failed(poll, error, self._clock.monotonic()))
 
     def _learn_time(self, poll: Poll, answer: Answer, asked: float) -> float:
@@ -291,8 +303,15 @@ class Engine:
 
     @staticmethod
     def _tell(news: list[News]) -> None:
+        """Tell everybody, also where one cannot take it: the others are no longer in flight, and would wait on."""
+        failure: Exception | None = None
         for subscriber, event in news:
-            subscriber.deliver(event)
+            try:
+                subscriber.deliver(event)
+            except Exception as exc:  # noqa: BLE001 - a bug of who waits; it ends the engine, which tells it
+                failure = exc
+        if failure is not None:
+            raise failure
 
 
 class _Sightings(Mapping[int, Sighting]):

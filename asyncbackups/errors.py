@@ -16,7 +16,7 @@
     │   ├── BadRequestError           400
     │   ├── AuthenticationError       401, or no token could be had
     │   ├── PermissionDeniedError     403
-    │   ├── NotFoundError             404
+    │   ├── NotFoundError             404, 410
     │   ├── MethodNotAllowedError     405
     │   ├── RequestTimeoutError       408
     │   ├── ConflictError             409
@@ -337,6 +337,7 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     405: MethodNotAllowedError,
     408: RequestTimeoutError,
     409: ConflictError,
+    410: NotFoundError,
     422: UnprocessableError,
     424: FailedDependencyError,
     429: RateLimitedError,

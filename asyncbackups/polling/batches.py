@@ -38,6 +38,7 @@ class Batch:
         planet: Of which planet it is; None for all of the star system.
         due: When it is to be asked for; `ASKED` while that is under way, infinity while nobody needs it.
         ripe: From when on it may go along with another request.
+        not_before: Until then the server does not want to be asked for it.
         poll: The request that is under way.
         joined: Whether flights joined since the last request left: then a 304 would not tell of them.
         etag: The entity tag of the last answer.
@@ -49,6 +50,7 @@ class Batch:
     planet: str | None
     due: float = math.inf
     ripe: float = math.inf
+    not_before: float = -math.inf
     poll: ListPoll | None = None
     joined: bool = True
     etag: str | None = None
@@ -111,14 +113,14 @@ class Batches:
         return batch
 
     def ask_at(self, batch: Batch, when: float) -> None:
-        """Let a list be due at a time, and not before."""
-        batch.ripe = when
+        """Let a list be due at a time, and not before; nor before the server wants to be asked for it."""
+        batch.ripe = when = max(when, batch.not_before)
         self._queue.put(batch, when)
 
     def ask_in(self, batch: Batch, pause: float, now: float) -> None:
         """Let a list be due after a pause, or a little sooner along with something else."""
         self.ask_at(batch, now + pause)
-        batch.ripe = now + pause * (1 - _SLACK)
+        batch.ripe = max(now + pause * (1 - _SLACK), batch.not_before)
 
     def bring_forward(self, now: float) -> bool:
         """Let the list that is due next be due now, if it may go along with something else; returns whether it is."""
@@ -133,11 +135,18 @@ class Batches:
         if when < batch.due:
             self.ask_at(batch, when)
 
-    def join(self, flight: Flight, batch: Batch, now: float) -> None:
-        """Let a list stand for a flight; it is asked for no later than the flight alone would be worth it."""
+    def join(self, flight: Flight, batch: Batch, now: float, *, since: float) -> None:
+        """Let a list stand for a flight; it is asked for no later than the flight alone would be worth it.
+
+        Args:
+            flight: Which.
+            batch: The list.
+            now: The time.
+            since: Since when nothing is known of it.
+        """
         self.stand_for(flight, batch)
         if batch.poll is None:
-            self.ask_by(batch, now + self._know.gap([flight], now, cost=self.cost(batch)))
+            self.ask_by(batch, max(now, since + self._know.gap([flight], since, cost=self.cost(batch))))
 
     def hasten(self, flights: Mapping[int, Flight], now: float) -> None:
         """Let each list be due no later than it is worth it for all that it stands for together."""

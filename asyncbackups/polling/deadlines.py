@@ -28,35 +28,42 @@ class Deadlines(Generic[_Item]):
 
     def __init__(self, is_open: Callable[[_Item], bool]) -> None:
         self._is_open = is_open
-        # Each slot's time is kept beside its items, so that they share one number instead of having one each.
-        self._slots: dict[float, tuple[float, list[_Item]]] = {}
+        self._slots: dict[float, list[_Item]] = {}
         self._times: list[float] = []
         self._open = 0
         self._ended = 0
+        self._latest = -math.inf
 
     def __len__(self) -> int:
         return self._open
 
-    def add(self, item: _Item, when: float, *, now: float) -> float:
+    def rounded(self, when: float, *, now: float) -> float:
+        """Return a time rounded as said above, and for equal ones the same number: a million waits have one each.
+
+        Args:
+            when: The time, in seconds of the monotonic clock.
+            now: The time now.
+        """
+        rounded = _rounded_up(when, now)
+        if rounded != self._latest:
+            self._latest = rounded
+        return self._latest
+
+    def add(self, item: _Item, when: float, *, now: float) -> None:
         """Add an open item.
 
         Args:
             item: Who waits.
-            when: When its time is up, in seconds of the monotonic clock.
+            when: When its time is up, in seconds of the monotonic clock; it is rounded.
             now: The time now.
-
-        Returns:
-            When its time is really up, rounded as said above.
         """
         rounded = _rounded_up(when, now)
-        found = self._slots.get(rounded)
-        if found is None:
-            found = self._slots[rounded] = (rounded, [])
+        items = self._slots.get(rounded)
+        if items is None:
+            items = self._slots[rounded] = []
             heapq.heappush(self._times, rounded)
-        slot, items = found
         items.append(item)
         self._open += 1
-        return slot
 
     def ended(self) -> None:
         """Count one item that is no longer open."""
@@ -73,8 +80,8 @@ class Deadlines(Generic[_Item]):
             self._sweep()
 
     def _sweep(self) -> None:
-        left = {slot: [item for item in items if self._is_open(item)] for slot, items in self._slots.values()}
-        self._slots = {slot: (slot, items) for slot, items in left.items() if items}
+        left = {slot: [item for item in items if self._is_open(item)] for slot, items in self._slots.items()}
+        self._slots = {slot: items for slot, items in left.items() if items}
         self._times = sorted(self._slots)
         self._ended = 0
 
@@ -86,7 +93,7 @@ class Deadlines(Generic[_Item]):
         """Take out open items whose time is up, at most so many; more may be left."""
         due: list[_Item] = []
         while self._times and self._times[0] <= now and len(due) < most:
-            items = self._slots[self._times[0]][1]
+            items = self._slots[self._times[0]]
             portion = items[: most - len(due)]
             del items[: len(portion)]
             if not items:

@@ -321,6 +321,7 @@ class Durations:
         self._prior = Prior(math.log(_MEDIAN * policy.maximum))
         self._planets: Recent[tuple[str, str, str | None], _History] = Recent(keys)
         self._systems: Recent[tuple[str | None, str | None], _History] = Recent(keys)
+        self._told_apart = False  # whether any backup that was learned from said how it was made
 
     def observe(self, star_system: str, planet: str | None, mechanism: str | None, seconds: float) -> None:
         """Learn at every level that a backup took so many seconds; what is impossible is ignored.
@@ -355,6 +356,7 @@ class Durations:
         if not (self._learn and 0 <= seconds < math.inf):
             return
         log = math.log(min(max(seconds, self._shortest), self._longest))
+        self._told_apart = self._told_apart or mechanism is not None
         for kind in dict.fromkeys((mechanism, None)):
             _history(self._systems, (star_system, kind)).add(log, place)
             if star_system is not None and planet is not None:
@@ -362,6 +364,8 @@ class Durations:
 
     def belief(self, star_system: str, planet: str | None, mechanism: str | None) -> Belief:
         """Return what to expect of a backup, from what is known of those most like it."""
+        if not self._told_apart:
+            mechanism = None
         levels = (
             self._systems.recall((None, mechanism)),
             self._systems.recall((star_system, mechanism)),

@@ -17,6 +17,7 @@ __all__ = [
     "Flight",
     "GetPoll",
     "ListPoll",
+    "Origin",
     "Poll",
     "Sighting",
     "Subscriber",
@@ -32,6 +33,21 @@ class Subscriber(Protocol):
 
     def deliver(self, event: FinalEvent) -> None:
         """Take the one final event of a backup. Must not raise or block."""
+
+
+@attrs.frozen
+class Origin:
+    """What is known of a backup because we created it.
+
+    Attributes:
+        planet: Its planet.
+        mechanism: How it is made.
+        born: When it was created, in seconds of the monotonic clock.
+    """
+
+    planet: str
+    mechanism: str
+    born: float
 
 
 @attrs.define(eq=False, weakref_slot=False)

@@ -118,8 +118,11 @@ class Costs:
         self._gets.learn(star_system, _weight(size, seconds))
 
     def listed(self, where: Where, *, size: int, seconds: float) -> None:
-        """Learn what a list cost that worked: the bytes of its answers, and how long they took."""
+        """Learn what a list cost that was answered: the bytes of its answers, and how long they took."""
         self._lists.learn(where, _weight(size, seconds))
+
+    def worked(self, where: Where) -> None:
+        """Take note that a list was of use: if it once is not, it is left alone for a short time first."""
         self._pauses.pop(where, None)
 
     def refused(self, where: Where, *, now: float) -> float:

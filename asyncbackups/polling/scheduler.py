@@ -38,6 +38,7 @@ from asyncbackups.polling.flights import (
     Subscription,
 )
 from asyncbackups.polling.knowledge import Knowledge
+from asyncbackups.polling.lessons import NO_INSTANT
 from asyncbackups.polling.planner import Costs
 from asyncbackups.polling.star_system import Outcome, StarSystem
 
@@ -50,6 +51,10 @@ _SHARE = 3
 """A star system with requests under way takes another place only below so many times the free ones."""
 _STALL = 5.0
 """Seconds by which the engine may be late before what is overdue is spread out."""
+_LOOK = 2.0
+"""At least so many seconds before its deadline a long wait takes its last look: deadlines are rounded, too."""
+_LOOK_PART = 0.1
+"""What part of a short wait that is."""
 _TOGETHER = 8
 """Where fewer star systems than this are due, those that are nearly due go along; more would be a burst."""
 _AT_ONCE = 1_000
@@ -124,9 +129,14 @@ class Scheduler:
         return True
 
     def _subscribe(self, flight: Flight, subscriber: Subscriber, now: float, deadline: float) -> None:
-        subscription = Subscription(subscriber, flight, now)
-        subscription.deadline = self._deadlines.add(subscription, deadline, now=now)
+        deadline = self._deadlines.rounded(deadline, now=now)
+        subscription = Subscription(subscriber, flight, now, deadline)
+        self._deadlines.add(subscription, deadline - self._last_look(deadline - now), now=now)
         flight.subscriptions = (*flight.subscriptions, subscription)
+
+    def _last_look(self, lasting: float) -> float:
+        """Return how long before its end a wait of so many seconds is to be sure that it was not over long before."""
+        return min(max(self._know.policy.initial, _LOOK), lasting * _LOOK_PART)
 
     def discard(self, ref: BackupRef, subscriber: Subscriber) -> bool:
         """Let somebody no longer wait for a backup; returns whether they did."""
@@ -225,16 +235,30 @@ class Scheduler:
         return polls
 
     def expire(self, now: float) -> list[News]:
-        """Return waits whose deadline has passed, which are over; of very many, some are left for next time."""
+        """Return waits whose deadline has passed, which are over; of very many, some are left for next time.
+
+        Who will soon not wait any longer is looked after once more before: a backup that has succeeded is not to be
+        called unfinished because the schedule was to ask about it later.
+        """
         news: list[News] = []
         for subscription in self._deadlines.pop_due(now, most=_AT_ONCE):
             flight = subscription.flight
+            if now < subscription.deadline:
+                self._look_once_more(subscription, now)
+                continue
             about = _about(flight, subscription, now)
-            trouble = self._star_systems[flight.star_system].trouble
+            trouble = self._star_systems[flight.star_system].trouble_of(flight)
             event = WatchExpired(**about, backup=flight.last_seen(), error=trouble)
             news.append((subscription.subscriber, event))
             self._unsubscribe(flight, subscription)
         return news
+
+    def _look_once_more(self, subscription: Subscription, now: float) -> None:
+        flight, left = subscription.flight, subscription.deadline - now
+        self._deadlines.add(subscription, subscription.deadline, now=now)
+        star_system = self._star_systems[flight.star_system]
+        star_system.look_once_more(flight, now, since=now - left)
+        self._schedule(star_system)
 
     def explain(self, ref: BackupRef, now: float) -> Explanation | None:
         """Say when a backup is asked about next and why; None where it is not in flight."""
@@ -280,15 +304,18 @@ class Scheduler:
 
     # What came
 
-    def wanted(self, poll: ListPoll, entries: Iterable[Entry], *, every: bool = False) -> set[int]:
+    def wanted(
+        self, poll: ListPoll, entries: Iterable[Entry], *, latest: str = NO_INSTANT, every: bool = False
+    ) -> set[int]:
         """Return the ids of a list's entries that are worth decoding whole.
 
         Args:
             poll: Which list.
             entries: What is in it.
+            latest: What `completedAt` cannot be later than, as ISO 8601 writes it.
             every: Whether there may be news of a backup whose status is as it was.
         """
-        return self._star_systems[poll.star_system].wanted(poll, entries, every=every)
+        return self._star_systems[poll.star_system].wanted(poll, entries, latest=latest, every=every)
 
     def got(self, poll: GetPoll, sighting: Sighting, cost: Cost, now: float) -> list[News]:
         """Record the answer to a get; returns who is to be told what."""

@@ -71,20 +71,20 @@ class StarSystem:
         self._health = Health(knowledge)
         # Kept apart from the flights, because few have one.
         self._etags: dict[int, str] = {}
-        self._troubles: dict[int, int] = {}
+        self._troubles: dict[int, tuple[int, BackupsError]] = {}
         self._planned = 0
         self._plan_until = -math.inf
         self._plan_at = math.inf
 
-    @property
-    def trouble(self) -> BackupsError | None:
-        """Why the last request told nothing; None where it was answered."""
-        return self._health.trouble
+    def trouble_of(self, flight: Flight) -> BackupsError | None:
+        """Return why the last request about a flight told nothing; None where it told something."""
+        _, error = self._troubles.get(flight.backup_id, (0, self._health.trouble))
+        return error
 
     # What is in flight
 
     def add(self, flight: Flight, now: float, *, patient: bool) -> None:
-        """Take up a flight. One of unknown age is asked about at once, another when its age says so.
+        """Take up a flight. One of unknown age is asked about at once, as is one that should have been asked about.
 
         Args:
             flight: Which.
@@ -96,7 +96,7 @@ class StarSystem:
         if flight.born is None:
             self._singles.put(flight, self._newcomers.add(flight, now, patient=patient))
         else:
-            self._ask_in_time(flight, now)
+            self._ask_in_time(flight, now, since=flight.born)
         if len(self.flights) >= 2 * max(1, self._planned):
             self._plan_at = min(self._plan_at, now)
 
@@ -112,6 +112,16 @@ class StarSystem:
             self._batches.clear()
             self._newcomers.clear()
             self._planned, self._plan_until, self._plan_at = 0, -math.inf, math.inf
+
+    def look_once_more(self, flight: Flight, now: float, *, since: float) -> None:
+        """Ask about a flight now, unless something is known of it since a time, or it is being asked about."""
+        if flight.told >= since or flight.due == ASKED:
+            return
+        batch = self._batches.of(flight) if flight.due == math.inf else None
+        if batch is None:
+            self._singles.put(flight, min(flight.due, now))
+        elif batch.poll is None:
+            self._batches.ask_by(batch, now)
 
     def route(self, flight: Flight) -> tuple[str, float]:
         """Return what will tell of a flight next ("get" or "list"), and when (`ASKED` while that is under way)."""
@@ -186,16 +196,17 @@ class StarSystem:
         self._troubles.pop(flight.backup_id, None)
         self._ask_again(flight, cost, now)
 
-    def wanted(self, poll: ListPoll, entries: Iterable[Entry], *, every: bool = False) -> set[int]:
+    def wanted(self, poll: ListPoll, entries: Iterable[Entry], *, latest: str, every: bool = False) -> set[int]:
         """Return the ids of a list's entries that are worth decoding whole: those with news, and some to learn from.
 
         Args:
             poll: Which list.
             entries: What is in it.
+            latest: What `completedAt` cannot be later than, as ISO 8601 writes it.
             every: Whether there may be news of a backup whose status is as it was.
         """
         news: set[int] = set()
-        lesson = Lesson(self._know, (self.name, poll.planet))
+        lesson = Lesson(self._know, (self.name, poll.planet), latest)
         for entry in entries:
             flight = self.flights.get(entry.id)
             if entry.completedAt is not None:
@@ -245,8 +256,10 @@ class StarSystem:
             return
         left = self._batches.covered(batch, self.flights)
         for flight in left:
-            if flight.due == math.inf and flight.told < poll.sent:
+            # One that was never seen came after the list that has not changed since.
+            if flight.due == math.inf and flight.polls and flight.told < poll.sent:
                 _told_again(flight, poll.sent)
+                flight.missing = 0
         self._go_on(batch, left, cost, now, useful=True)
 
     def failed(self, poll: Poll, error: BackupsError, now: float) -> list[Outcome]:
@@ -265,8 +278,8 @@ class StarSystem:
             return []
         if isinstance(error, NotFoundError):
             return self._not_found(flight, error, now)
-        tried = self._troubles.get(flight.backup_id, 0)
-        self._troubles[flight.backup_id] = tried + 1
+        tried, _ = self._troubles.get(flight.backup_id, (0, None))
+        self._troubles[flight.backup_id] = tried + 1, error
         self._singles.put(flight, max(self._health.held_until, now + self._health.pause(tried)))
         return []
 
@@ -340,12 +353,14 @@ class StarSystem:
                     continue  # it was not in flight yet when the entries worth decoding were chosen
                 flight.polls += 1
                 flight.told = sent
+                flight.missing = 0
+                self._troubles.pop(flight.backup_id, None)
             elif self._told(flight, sighting, sent, now):
                 yield flight, sighting
                 continue
             flight.unlisted = False
             if math.isfinite(flight.due) and (batch := self._batches.of(flight)) is not None:
-                self._join(flight, batch, now)
+                self._join(flight, batch, now, since=now)
 
     def _ask_missing(self, poll: ListPoll, covered: Iterable[Flight], now: float) -> None:
         for flight in covered:
@@ -362,28 +377,31 @@ class StarSystem:
         elif flight.unlisted:
             self._singles.put(flight, now + self._know.gap([flight], now))
         else:
-            self._ask_in_time(flight, now)
+            self._ask_in_time(flight, now, since=now)
 
-    def _ask_in_time(self, flight: Flight, now: float) -> None:
-        """Ask about a flight when its age says so, by a list where there is one."""
+    def _ask_in_time(self, flight: Flight, now: float, *, since: float) -> None:
+        """Ask about a flight of which nothing is known since a time, by a list where there is one."""
         batch = self._batches.of(flight)
         if batch is None:
-            self._singles.put(flight, now + self._know.gap([flight], now))
+            self._singles.put(flight, max(now, since + self._know.gap([flight], since)))
         else:
-            self._join(flight, batch, now)
+            self._join(flight, batch, now, since=since)
 
-    def _join(self, flight: Flight, batch: Batch, now: float) -> None:
+    def _join(self, flight: Flight, batch: Batch, now: float, *, since: float) -> None:
         self._etags.pop(flight.backup_id, None)
-        self._batches.join(flight, batch, now)
+        self._batches.join(flight, batch, now, since=since)
 
     def _go_on(self, batch: Batch, covered: Collection[Flight], cost: Cost, now: float, *, useful: bool) -> None:
         """See to it that a list is asked for again, if it is of any use."""
+        if useful:
+            self._know.costs.worked((self.name, batch.planet))
         if not covered:
             self._batches.drop(batch)
             self._plan_until = now
             return
         if cost.retry_after:
-            self._batches.ask_at(batch, now + self._health.obeyed(cost.retry_after))
+            batch.not_before = now + self._health.obeyed(cost.retry_after)
+            self._batches.ask_at(batch, batch.not_before)
         else:
             self._batches.ask_in(batch, self._know.gap(list(covered), now, cost=self._batches.cost(batch)), now)
         if self._batches.judge(batch, useful=useful):
@@ -436,7 +454,7 @@ class StarSystem:
             self._batches.stand_for(flight, batch)
             self._batches.ask_by(batch, when)
         else:
-            self._join(flight, batch, now)
+            self._join(flight, batch, now, since=now)
 
 
 def _is_news(flight: Flight, entry: Entry) -> bool:

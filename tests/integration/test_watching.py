@@ -281,3 +281,14 @@ async def test_plain_backoff_finds_everything_too() -> None:
     async with stage(polling=PollingPolicy(coalesce=False, learn=False)) as (sim, client):
         await truth(sim, client, await watched(client, 10))
         assert "list" not in client.requests
+
+
+async def test_what_this_client_created_is_believed_in_though_gets_lag() -> None:
+    """A get that finds nothing right after the create does not mean that the backup was deleted."""
+    workload = Workload(duration=Fixed(120))
+    async with (
+        Simulator(speed=600, workload=workload, faults=[Fault(Respond(404), kind="get", count=2)]) as sim,
+        BackupClient(sim.base_url, sim.tenant, auth=sim.token, polling=PollingPolicy().sped_up(600)) as client,
+    ):
+        backup = await client.create("s", "p", BackupSpec())
+        assert (await client.wait("s", backup.id)).status == "succeeded"

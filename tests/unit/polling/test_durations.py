@@ -124,6 +124,13 @@ def test_of_unknown_planet_and_mechanism_it_learns_too():
     durations = durations_of([100.0] * 5, key=("s", None, None))
     assert durations.belief("s", "p", None).seen == 5
     assert durations.belief("x", "p", None).seen == 5
+
+
+def test_where_answers_do_not_say_how_backups_are_made_all_count():
+    """Until one says it, what is known without it is known of every mechanism."""
+    durations = durations_of([100.0] * 5, key=("s", None, None))
+    assert durations.belief("s", "p", "logical").seen == 5
+    durations.observe("s", None, "snapshot", 10.0)
     assert durations.belief("s", "p", "logical") is durations.unknown
 
 

@@ -7,11 +7,13 @@ import random
 from itertools import pairwise
 from typing import Any
 
+import attrs
+import msgspec
 import pytest
 
 from asyncbackups.polling.flights import Sighting
 from asyncbackups.polling.lessons import Lesson, learn
-from tests.unit.polling.worlds import START, Course, Entry, scheduler, sighting
+from tests.unit.polling.worlds import CHEAP, START, Course, Entry, scheduler, sighting
 
 WHERE = ("sun", None)
 
@@ -44,6 +46,32 @@ def test_of_very_many_the_newest_are_chosen() -> None:
 def test_stamp_that_is_no_text_teaches_nothing(stamp: Any) -> None:
     """What cannot be put in order is left out."""
     assert chosen(scheduler()._know, [Entry(5, "succeeded", stamp)]) == set()
+
+
+@pytest.mark.parametrize("stamp", ["9999-12-31T23:59:59Z", "unknown", "2024-01-05"])
+def test_stamp_that_cannot_be_true_does_not_end_the_learning(stamp: str) -> None:
+    """What is no time, or one that is to come, is no mark for what was learned from."""
+    know = scheduler()._know
+    lesson = Lesson(know, WHERE, "2024-01-04")
+    lesson.look_at(Entry(5, "succeeded", stamp), watched=False)
+    assert lesson.chosen() == set()
+    assert chosen(know, [Entry(6, "succeeded", "2024-01-03")]) == {6}
+
+
+def test_duration_longer_than_its_age_is_not_learned() -> None:
+    """A backup that is to be completed in the year 9999 says nothing of how long backups take."""
+    assert learned(scheduler()._know, [sighting(1, "succeeded", age=100.0, duration=1e9)]) == []
+
+
+def test_where_answers_do_not_say_how_a_backup_is_made_its_create_does() -> None:
+    """What is watched is learned from as what it was created as."""
+    course = Course(scheduler())
+    course.add(5, born=START, mechanism="logical")
+    (poll,) = course.until_due()
+    one = sighting(5, "succeeded", age=900.0, duration=100.0)
+    silent = msgspec.structs.replace(one, backup=attrs.evolve(one.backup, mechanism=None))
+    course.scheduler.got(poll, silent, CHEAP, course.now)
+    assert course.scheduler._know.durations.belief("sun", None, "logical").seen == 1
 
 
 def test_nothing_is_chosen_where_nothing_is_to_be_learned() -> None:

@@ -117,6 +117,8 @@ def test_a_list_that_does_not_work_is_left_alone_ever_longer():
     assert pauses[:3] == [300, 600, 1200]
     assert pauses[-1] == 6 * 3600
     costs.listed(where, size=1000, seconds=0.1)
+    assert costs.refused(where, now=now) == now + 6 * 3600, "an answer that is of no use forgives nothing"
+    costs.worked(where)
     assert costs.works(where, now=now)
     assert costs.refused(where, now=now) == now + 300
 

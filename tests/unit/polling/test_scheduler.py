@@ -116,7 +116,54 @@ def test_scheduler_wakes_for_a_deadline() -> None:
     one = course()
     one.add(7, lasting=0.5)
     one.due()
+    assert one.scheduler.next_deadline() == pytest.approx(START + 0.45, abs=0.01), "its last look"
+    one.now += 0.46
+    assert one.scheduler.expire(one.now) == []
     assert one.scheduler.next_deadline() == pytest.approx(START + 0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(("lasting", "looked"), [(3.0, 2.7), (30.0, 27.0), (4_000.0, 3_995.0)])
+def test_wait_takes_a_last_look_before_its_deadline(lasting: float, looked: float) -> None:
+    """What has succeeded is not called unfinished because the schedule was to ask later."""
+    one = course(initial=5.0, maximum=3_600.0, jitter=0.0)
+    one.add(7, born=START, lasting=lasting)
+    while one.now < START + looked - 1e-9:
+        for poll in one.until_due():
+            last = one.now
+            events = one.got(poll, "running" if one.now < START + looked - 1e-9 else "succeeded")
+    assert last == pytest.approx(START + looked, abs=1.0)
+    assert [type(event) for event in events] == [BackupSucceeded]
+
+
+def test_last_look_at_many_is_one_list() -> None:
+    """Where a list stands for them, it is asked for once."""
+    one = course(initial=5.0, maximum=3_600.0, jitter=0.0)
+    one.add(*range(50), born=START, lasting=400.0)
+    asked = []
+    while one.scheduler.in_flight:
+        for poll in one.due():
+            if isinstance(poll, GetPoll):  # one that should have ended: lists may be behind
+                one.got(poll)
+                continue
+            asked.append(one.now - START)
+            one.listed(poll, dict.fromkeys(range(50), "running"))
+        one.now = one.scheduler.next_deadline()
+        tell(one.scheduler.expire(one.now))
+    assert [when for when in asked if when > 390.0] == [pytest.approx(395.0, abs=1.6)]
+    assert [type(event) for event in one.waiter.events] == [WatchExpired] * 50
+
+
+def test_no_last_look_where_one_was_just_taken() -> None:
+    """Nor while one is under way."""
+    one = course(initial=5.0, jitter=0.0)
+    one.add(7, 8, lasting=10.0)
+    first, second = one.due()
+    one.now += 9.2
+    one.scheduler.got(attrs.evolve(first, sent=one.now), sighting(7, age=0.0), CHEAP, one.now)
+    assert (tell(one.scheduler.expire(one.now)), one.due()) == ([], [])
+    one.got(second, age=0.0)
+    one.now += 1.0
+    assert len(tell(one.scheduler.expire(one.now))) == 2
 
 
 def test_very_many_deadlines_pass_in_portions() -> None:
@@ -149,7 +196,7 @@ def test_idle_is_idle() -> None:
     assert one.scheduler.next_deadline() is None
     one.add(7, lasting=5_000.0)
     (poll,) = one.due()
-    assert one.scheduler.next_deadline() == pytest.approx(START + 5_000.0, abs=1.0)
+    assert one.scheduler.next_deadline() == pytest.approx(START + 4_995.0, abs=1.0), "its last look"
     one.got(poll, "succeeded")
     assert one.scheduler.next_deadline() is None
 
@@ -351,10 +398,10 @@ def test_explanation_says_when_and_why() -> None:
     """By which request, when, on what grounds; nothing of what is not in flight."""
     one = course(jitter=0.0, initial=5.0)
     assert one.explained(7) is None
-    one.add(7, born=START - 10.0, lasting=100.0)
+    one.add(7, born=START - 2.0, lasting=100.0)
     explained = one.explained(7)
-    assert (explained.by, explained.age, explained.polls, explained.status) == ("get", 10.0, 0, None)
-    assert explained.due_in == 10.0
+    assert (explained.by, explained.age, explained.polls, explained.status) == ("get", 2.0, 0, None)
+    assert explained.due_in == 3.0
     assert explained.learned_from == 0
     assert explained.expires_in == pytest.approx(100.0, abs=0.5)
     assert explained.ref == BackupRef("sun", 7)

@@ -8,6 +8,7 @@ import pytest
 
 from asyncbackups.errors import (
     AnswerTooLargeError,
+    ApiError,
     AuthenticationError,
     BackupsError,
     BadRequestError,
@@ -75,6 +76,13 @@ def test_backup_just_created_is_asked_about_when_its_age_says_so() -> None:
     assert one.due() == []
     one.until_due()
     assert one.now == START + 5.0
+
+
+def test_backup_that_should_have_been_asked_about_is_asked_about_at_once() -> None:
+    """Nobody looked since it was created, say because the process was dead: it does not wait another interval."""
+    one = course(jitter=0.0, initial=5.0)
+    one.add(7, born=START - 240.0)
+    assert one.due() == [GetPoll(ref=BackupRef("sun", 7), sent=START)]
 
 
 def test_gets_follow_the_backoff_where_nothing_is_known() -> None:
@@ -693,3 +701,53 @@ def test_unchanged_list_tells_nothing_of_what_it_does_not_show() -> None:
     (poll,) = one.until_due()
     one.scheduler.unchanged(poll, Cost(), one.now)
     assert [one.explained(number).polls for number in (1, 20)] == [2, 1]
+
+
+def test_list_that_shows_a_backup_takes_an_earlier_404_back() -> None:
+    """Two gets in a row must find nothing; what a list showed in between was there."""
+    one, poll = listing()
+    one.listed(poll, running())
+    system = one.scheduler._star_systems["sun"]
+    for _ in range(3):
+        system._singles.put(system.flights[MANY[0]], one.now)  # as lists are held to what gets tell, now and then
+        one.scheduler._schedule(system)
+        (get,) = [poll for poll in one.due() if isinstance(poll, GetPoll)]
+        assert fail(one, get, NotFoundError(status=404)) == []
+        one.listed(next(poll for poll in one.until_due() if isinstance(poll, ListPoll)), running())
+    assert one.waiter.events == []
+
+
+def test_unchanged_list_tells_nothing_of_a_backup_that_it_never_showed() -> None:
+    """It was created while the list was under way: it stays one that is believed in for a while."""
+    one, poll = listing()
+    one.listed(poll, running(), Cost(size=10, seconds=0.01, etag='"a"'))
+    poll = next(poll for poll in one.until_due() if isinstance(poll, ListPoll))
+    assert poll.etag == '"a"'
+    one.add(999, born=one.now)
+    one.scheduler.unchanged(poll, Cost(), one.now)
+    assert (one.explained(MANY[0]).polls, one.explained(999).polls) == (2, 0)
+
+
+def test_retry_after_of_a_list_is_obeyed_though_others_join() -> None:
+    """A new backup, and a plan that hastens, do not bring a list forward that the server wants to rest."""
+    one, poll = listing()
+    one.listed(poll, running(), Cost(size=10, seconds=0.01, retry_after=90.0))
+    rest_until = one.now + 90.0
+    one.now += 1.0
+    one.add(*range(900, 990), born=one.now, mechanism="logical")
+    while not any(isinstance(poll, ListPoll) for poll in one.until_due()):
+        assert one.now < rest_until + 60.0
+    assert one.now >= rest_until
+
+
+@pytest.mark.parametrize("error", [ApiError(status=418), ProtocolError("what?", status=302)])
+def test_wait_says_what_kept_it_from_knowing(error: BackupsError) -> None:
+    """Also where the service answers, but with what tells nothing."""
+    one = course()
+    one.add(7, lasting=60.0)
+    while one.scheduler.in_flight:
+        for poll in one.due():
+            fail(one, poll, error)
+        one.now = one.scheduler.next_deadline()
+        tell(one.scheduler.expire(one.now))
+    assert one.waiter.events[0].error is error
