@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import logging
 from collections.abc import AsyncIterator
 from datetime import datetime
 from types import TracebackType
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BulkReport", "BulkRun", "Counts", "Outcome", "Targets", "checked_target", "planets_of"]
 
+_log = logging.getLogger(__name__)
+
 
 @attrs.define(eq=False)
 class _Watched:
@@ -51,7 +54,14 @@ class _Create(Protocol):
     """How a run creates one backup."""
 
     async def __call__(
-        self, planet: PlanetRef, spec: BackupSpec, *, key: str | None, may_exist: bool, since: datetime | None
+        self,
+        planet: PlanetRef,
+        spec: BackupSpec,
+        *,
+        key: str | None,
+        may_exist: bool,
+        since: datetime | None,
+        until: datetime | None,
     ) -> Creation:
         """Create it."""
         ...
@@ -101,11 +111,13 @@ class BulkRun:
         self._watched: dict[_Watched, BackupRef] = {}
         self._untold = 0
         self._held: dict[asyncio.Task[object] | None, int] = {}
+        self._broken_off: list[int] = []  # events whose consumers did not come to deal with them
         self._delivered = 0
         self._entered = False
         self._task: asyncio.Task[None] | None = None
         self._creating = True
         self._began = 0.0
+        self._ended: float | None = None
         self._requests_before: collections.Counter[Kind] = collections.Counter()
 
     async def __aenter__(self) -> Self:
@@ -155,6 +167,7 @@ class BulkRun:
     def _go_on(self, earlier: Earlier) -> None:
         """Take up what earlier processes have done; without any, that is nothing."""
         self._began = self._clock.monotonic() if earlier.started is None else self._since(earlier.started)
+        self._ended = None if earlier.ended is None else self._since(earlier.ended)
         self._intake = self._taking(earlier.targets)
         self._taken.update(earlier.planets)
         self._report.planets = earlier.taken
@@ -173,6 +186,8 @@ class BulkRun:
     def report(self) -> BulkReport:
         """What has come of it so far; complete once the iteration has ended."""
         report = self._report
+        if not self._entered:
+            return report
         report.requests = self._requests - self._requests_before
         if not self._over:
             report.seconds = self._clock.monotonic() - self._began
@@ -233,8 +248,10 @@ class BulkRun:
         """Whoever asks for the next event has dealt with the last one; several consumers may share the events."""
         task = asyncio.current_task()
         for holder in [one for one in self._held if one is None or one is task or one.done()]:
-            del self._held[holder]
-        self._ledger.acknowledge(min(self._held.values(), default=self._delivered + 1) - 1)
+            event_id = self._held.pop(holder)
+            if holder is not None and holder is not task and not _ended_well(holder):
+                self._broken_off.append(event_id)
+        self._ledger.acknowledge(min([*self._held.values(), *self._broken_off, self._delivered + 1]) - 1)
 
     @property
     def _failed(self) -> Exception | None:
@@ -252,12 +269,16 @@ class BulkRun:
 
     def _close_if_over(self) -> None:
         if self._over:
-            self._report.seconds = self._clock.monotonic() - self._began
+            self._report.seconds = (self._ended or self._clock.monotonic()) - self._began
             self._stream.close()
 
     def _note(self, target: Target, event: Event) -> None:
         self._untold += 1
-        self._ledger.record(target, event, self._noted)
+        try:
+            self._ledger.record(target, event, self._noted)
+        except Exception as exc:  # noqa: BLE001 - a bug, told at the end; the run must not wait for what nobody tells
+            self._intake.failure = exc
+            self._noted(event)
 
     def _noted(self, event: Event) -> None:
         self._untold -= 1
@@ -299,7 +320,12 @@ class BulkRun:
             began = self._since(intent.since)
         try:
             creation = await self._create(
-                target.planet, self._ledger.spec, key=intent.key, may_exist=intent.may_exist, since=intent.since
+                target.planet,
+                self._ledger.spec,
+                key=intent.key,
+                may_exist=intent.may_exist,
+                since=intent.since,
+                until=intent.until,
             )
         except BackupsError as exc:
             closed = _client_closed(exc)
@@ -372,3 +398,13 @@ def _client_closed(error: BackupsError) -> ClientClosedError | None:
     """Return the error that says that the client was left, where that is why a create has no outcome."""
     cause = error.__cause__ if isinstance(error, AmbiguousCreateError) else error
     return cause if isinstance(cause, ClientClosedError) else None
+
+
+def _ended_well(consumer: asyncio.Task[object]) -> bool:
+    """Whether a consumer that is over has dealt with what it was given; if it broke off, that is to be told again."""
+    if consumer.cancelled():
+        return False
+    failure = consumer.exception()
+    if failure is not None:  # asyncio no longer says it of a task that was asked for it
+        _log.warning("a consumer broke off: what it was told last will be told again on resuming", exc_info=failure)
+    return failure is None

@@ -26,11 +26,13 @@ class Intent:
         key: The create's identity; None without a journal.
         may_exist: Whether an earlier process may have sent it.
         since: When that was (aware, UTC).
+        until: The last sign of life of earlier processes (aware, UTC).
     """
 
     key: str | None = None
     may_exist: bool = False
     since: datetime | None = None
+    until: datetime | None = None
 
 
 @attrs.frozen
@@ -75,6 +77,7 @@ class Earlier:
         undelivered: Those of them that the consumer is told again.
         running: Backups to watch.
         started: When the run began (aware, UTC); None where that is now.
+        ended: When the last outcome of a run came of which nothing is left to do (aware, UTC), else None.
     """
 
     targets: AsyncIterator[Target]
@@ -84,6 +87,7 @@ class Earlier:
     undelivered: Sequence[Event] = ()
     running: Sequence[Running] = ()
     started: datetime | None = None
+    ended: datetime | None = None
 
 
 class Ledger(Protocol):

@@ -44,6 +44,7 @@ from asyncbackups.redaction import Redactor, Secret
 from asyncbackups.retries import Retries
 from asyncbackups.time_limit import TimeLimit
 from asyncbackups.wire.answers import check_status
+from asyncbackups.wire.codec import whole_text
 from asyncbackups.wire.http import Kind, Request, Response
 
 __all__ = ["Transport"]
@@ -328,7 +329,7 @@ class Transport:
         redactor = self._credentials.redactor()
         _scrub(exc, redactor)
         cls, what = next((cls, what) for kind, cls, what in _FAULTS if isinstance(exc, kind))
-        detail = redactor.text(str(getattr(exc, "os_error", None) or exc))[:_DETAIL_CHARACTERS]
+        detail = whole_text(redactor.text(str(getattr(exc, "os_error", None) or exc)))[:_DETAIL_CHARACTERS]
         return sending.error(cls, f"{what} ({detail})" if detail else what)
 
     def _proxy_for(self, url: URL) -> URL | None:

@@ -64,7 +64,7 @@ def _flat(header: Header) -> dict[str, Any]:
     metadata = spec.pop("metadata", {})
     return {
         "tenant": header.tenant,
-        "base_url": header.base_url,
+        "base_url": header.base_url.rstrip("/"),
         **{f"spec.{name}": value for name, value in spec.items()},
         **{f"spec.metadata.{name}": value for name, value in metadata.items()},
     }

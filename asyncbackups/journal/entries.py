@@ -28,7 +28,7 @@ from asyncbackups.events import (
     WatchFailed,
 )
 from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
-from asyncbackups.wire.codec import plain, spec_from
+from asyncbackups.wire.codec import plain, spec_from, whole_text
 
 __all__ = ["REF_MARK", "Entry", "EntryKind", "Header", "Row", "event_from", "event_text", "kind_of"]
 
@@ -206,7 +206,7 @@ def _tagged(value: object, shown: Callable[[Backup], Backup]) -> Any:
             return {str(key): _tagged(member, shown) for key, member in value.items()}
         case list() | tuple():
             return [_tagged(member, shown) for member in value]
-    return value if isinstance(value, bool | int | float | str | None) else str(value)
+    return value if isinstance(value, bool | int | float | None) else whole_text(str(value))
 
 
 def _untagged(value: Any) -> Any:

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -82,6 +83,7 @@ class Journal:
         self._cause: Exception | None = None
         self._unwritten: list[BackupRef] = []
         self._acknowledged = 0
+        self._last_sign: datetime | None = None
         self._under_way: set[int] = set()
         self._timer: Timer | None = None
 
@@ -131,7 +133,7 @@ class Journal:
         """
         place = self._state.places[target.number]
         if place.state is TargetState.CREATING:
-            return place.intent
+            return attrs.evolve(place.intent, until=self._last_sign)
         key = uuid4().hex
         entry = self._entry(EntryKind.INTENT, target.number, msgspec.json.encode({"key": key}).decode())
         await self._written([entry], within=_INTENT_WITHIN if self._under_way else 0.0)
@@ -192,7 +194,7 @@ class Journal:
         from asyncbackups.journal import database  # noqa: PLC0415 - imports sqlite3
 
         self._state = await asyncio.to_thread(database.state_of, entries, self._path)
-        self._acknowledged = self._state.acknowledged
+        self._acknowledged, self._last_sign = self._state.acknowledged, self._state.changed
         self._connection = await connected(self._path)
         if self._state.header is None:
             await self._begin()
@@ -249,7 +251,8 @@ class Journal:
         mark = state.acknowledged if self._since is None else self._since
         left = [*state.in_state(TargetState.CREATING), *state.in_state(TargetState.WAITING)]
         again = [Target(number, place.planet) for number, place in left]
-        begun = {place.planet for place in state.places if place.ref is not None or place.state.final}
+        # A planet that is listed twice was refused at its second place, which has no key: the first is still its own.
+        begun = {place.planet for place in state.places if place.ref or (place.state.final and place.key)}
         return Earlier(
             targets=_chained(again, new),
             taken=len(state.places) - len(again),
@@ -258,6 +261,7 @@ class Journal:
             undelivered=[event for event in told if (event.id or 0) > mark],
             running=self._running(),
             started=state.started if entries else None,
+            ended=state.told if state.finished else None,
         )
 
     async def _events(self, entries: Sequence[Entry]) -> list[Event]:

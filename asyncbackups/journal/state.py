@@ -95,6 +95,7 @@ class RunState:
         header: What the run is of; None before the first entry.
         started: When it began (aware, UTC).
         changed: When the last entry was written.
+        told: When the last event was, or None.
         places: The targets, in order.
         listed: Whether these are all.
         acknowledged: The id of the last event that the consumer has dealt with.
@@ -105,6 +106,7 @@ class RunState:
         self.header: Header | None = None
         self.started: datetime | None = None
         self.changed: datetime | None = None
+        self.told: datetime | None = None
         self.places: list[Place] = []
         self.listed: bool = False
         self.acknowledged: int = 0
@@ -127,6 +129,8 @@ class RunState:
         else:
             self._step(entry)
         self.last_id, self.changed = entry.id, entry.at
+        if entry.is_event:
+            self.told = entry.at
 
     def refs(self) -> tuple[BackupRef, ...]:
         """Return all backups that were created."""

@@ -13,7 +13,7 @@ import attrs
 
 from asyncbackups.errors import ApiError, ProtocolError, RedirectRefusedError
 from asyncbackups.models import Backup, Health
-from asyncbackups.wire.codec import backup_of, decode_json, excerpt_of, health_from, id_of, is_backup
+from asyncbackups.wire.codec import backup_of, decode_json, excerpt_of, health_from, id_of, is_backup, whole_text
 from asyncbackups.wire.http import Response
 
 __all__ = [
@@ -86,7 +86,7 @@ def check_status(response: Response, *, now: datetime) -> None:
         status=status,
         method=response.method,
         url=response.url,
-        headers={name: response.headers[name] for name in _HEADERS_OF_USE if name in response.headers},
+        headers={name: whole_text(response.headers[name]) for name in _HEADERS_OF_USE if name in response.headers},
         excerpt=excerpt_of(response.body),
         attempt=response.attempt,
         retry_after=retry_after_of(response.headers, now=now),

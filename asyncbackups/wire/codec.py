@@ -34,6 +34,7 @@ __all__ = [
     "is_backup",
     "plain",
     "spec_from",
+    "whole_text",
 ]
 
 EXCERPT_CHARACTERS = 500
@@ -62,6 +63,11 @@ def excerpt_of(body: bytes) -> str:
     text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     whole = len(beginning) == len(body) and len(text) <= EXCERPT_CHARACTERS
     return text if whole else f"{text[: EXCERPT_CHARACTERS - 1]}…"
+
+
+def whole_text(text: str) -> str:
+    """Return a text that can be written: aiohttp hands on bytes of a header that are no UTF-8 as half characters."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def decode_json(body: bytes) -> Any:

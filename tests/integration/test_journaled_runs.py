@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,16 @@ from asyncbackups import (
     CreatePolicy,
     Event,
     JournalError,
+    PermissionDeniedError,
     PlanetRef,
     PollingPolicy,
     TargetState,
+    WatchFailed,
     read_status,
 )
 from asyncbackups.simulator import Fault, Fixed, Gate, Respond, Simulator, Workload
+from tests.fake_clock import FakeClock
+from tests.raw_server import RawServer
 
 TARGETS = [f"s{number % 2}/p{number}" for number in range(12)]
 SPEC = BackupSpec(retention_period_in_days=3)
@@ -46,7 +51,8 @@ def path(tmp_path: Path) -> Path:
 
 def client_of(sim: Simulator, **changed: Any) -> BackupClient:
     given: dict[str, Any] = {"tenant": sim.tenant, "auth": sim.token, "creating": CreatePolicy(settle=0.05)}
-    return BackupClient(sim.base_url, polling=PollingPolicy(initial=0.02, maximum=0.05), **{**given, **changed})
+    given["base_url"] = sim.base_url
+    return BackupClient(polling=PollingPolicy(initial=0.02, maximum=0.05), **{**given, **changed})
 
 
 async def _to_the_end(run: BulkRun) -> None:
@@ -137,6 +143,77 @@ async def test_several_consumers_acknowledge_their_own(sim: Simulator, path: Pat
         again = await consumed(client.resume(path))
         assert again[0] == held
         assert len(again) == 24
+
+
+async def test_what_a_consumer_broke_off_with_is_told_again(
+    sim: Simulator, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its own event is told again on resuming, though another consumer went on; that it broke off is said."""
+    async with client_of(sim) as client:
+        async with client.bulk_create(TARGETS, SPEC, journal=path) as run:
+            lost: list[Event] = []
+
+            async def break_off() -> None:
+                lost.append(await anext(run))
+                raise LookupError("nowhere to put it")
+
+            results = await asyncio.gather(break_off(), _to_the_end(run), return_exceptions=True)
+            assert isinstance(results[0], LookupError)
+        again = await consumed(client.resume(path))
+        assert again[0] == lost[0]
+    assert caplog.text.count("a consumer broke off") == 1
+
+
+async def test_answer_with_a_header_that_is_no_text_ends_a_run_like_any_other(path: Path) -> None:
+    """Bytes that are no UTF-8 in a header must not keep an event from being written, told, or told again."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+        status = b"400 Bad Request" if request.startswith(b"POST") and b"/q/" in request else b"201 Created"
+        status = status if request.startswith(b"POST") else b"403 Forbidden"
+        head = b"HTTP/1.1 %s\r\nServer: caf\xe9\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+        writer.write(head % status + b'{"id": 7}')
+        await writer.drain()
+
+    policy = PollingPolicy(initial=0.02, maximum=0.05)
+    async with (
+        RawServer(refuse) as server,
+        BackupClient(server.url, "t", auth="a-token", polling=policy) as client,
+    ):
+        waiting = asyncio.create_task(client.wait("other", 1))
+        told = await consumed(client.bulk_create(["s/p", "s/q"], SPEC, journal=path))
+        assert {type(event) for event in told} == {BackupCreated, CreateFailed, WatchFailed}
+        again = await consumed(client.resume(path, since=0))
+        assert [(event.id, type(event)) for event in again] == [(event.id, type(event)) for event in told]
+        with pytest.raises(PermissionDeniedError):
+            await waiting
+
+
+async def test_planet_listed_twice_keeps_its_first_place_after_a_kill(sim: Simulator, path: Path) -> None:
+    """Only its second place was refused: the create that was under way is looked for and watched to its end."""
+    gate = Gate()
+    sim.faults.append(Fault(kind="create", gate_after=gate))
+    async with client_of(sim) as client, client.bulk_create(["s0/p0", "s0/p0"], SPEC, journal=path) as run:
+        assert isinstance(await anext(run), CreateFailed)
+        await gate.arrived()
+    sim.faults.clear()
+    gate.open()
+    async with client_of(sim) as client:
+        told = await consumed(client.resume(path))
+    assert [type(event) for event in told[-2:]] == [BackupCreated, BackupSucceeded]
+    assert creates(sim) == {("s0", "p0"): 1}
+
+
+async def test_report_of_a_finished_run_stays_as_it_is(sim: Simulator, path: Path) -> None:
+    """Opened again later, it took as long as it took; opened with a slash behind the URL, it is the same run."""
+    async with client_of(sim) as client:
+        run = client.bulk_create(TARGETS, SPEC, journal=path)
+        await consumed(run)
+    clock = FakeClock(utc=datetime.now(UTC) + timedelta(days=1))
+    async with client_of(sim, base_url=f"{sim.base_url}/", clock=clock) as client:
+        later = client.resume(path)
+        assert (later.report.seconds, later.report.requests.total()) == (0.0, 0)
+        await consumed(later)
+    assert later.report.seconds == pytest.approx(run.report.seconds, abs=1.0)
 
 
 @pytest.mark.parametrize(

@@ -430,3 +430,27 @@ async def test_run_is_used_once(stage: Stage) -> None:
             await run.__aenter__()
         assert await all_of(run) == []
     assert run.report.ok
+
+
+async def test_event_that_cannot_be_recorded_is_told_and_the_run_ends_with_why(stage: Stage) -> None:
+    """A bug there must not let the consumer wait for ever."""
+    run = stage.run(planets(3))
+
+    def broken(*_: Any) -> None:
+        raise LookupError("no such column")
+
+    run._ledger.record = broken  # type: ignore[method-assign]
+    async with run:
+        task = asyncio.create_task(all_of(run))
+        await settle()
+        await stage.finish()
+        with pytest.raises(LookupError):
+            await task
+    assert run.report.succeeded + run.report.create_failed == run.report.created
+
+
+async def test_report_before_the_beginning_is_empty(stage: Stage) -> None:
+    """Neither the clock's reading nor what the client did before is the run's."""
+    stage.requests[Kind.CREATE] += 5
+    report = stage.run(planets(3)).report
+    assert (report.seconds, report.requests.total(), report.planets) == (0.0, 0, 0)

@@ -17,6 +17,7 @@ from asyncbackups.errors import (
     BackupsError,
     NotFoundError,
     ProtocolError,
+    TransportError,
 )
 from asyncbackups.events import (
     BackupCreated,
@@ -123,3 +124,9 @@ def test_only_the_header_holds_what_is_not_told() -> None:
     """A header holds tenant, address and spec, and nothing that could be a secret."""
     text = Header(tenant="t", base_url="https://x", spec=BackupSpec()).text
     assert set(msgspec.json.decode(text)) == {"tenant", "base_url", "spec"}
+
+
+def test_half_characters_can_be_written() -> None:
+    """They stand for bytes that were no UTF-8, as aiohttp hands them on in headers."""
+    event = CreateFailed(planet=PlanetRef("s", "p"), error=TransportError("caf\udce9"))
+    assert "caf?" in event_text(event)
