@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from asyncbackups.errors import ConfigurationError
 
@@ -13,11 +15,15 @@ __all__ = [
     "Seconds",
     "at_least",
     "between",
+    "file_path",
+    "flag",
     "in_seconds",
+    "instance",
     "integer",
     "lasting",
     "not_blank",
     "number",
+    "offering",
     "optional",
     "path_name",
     "seconds",
@@ -29,6 +35,8 @@ Seconds = float | timedelta
 """A duration: a number of seconds, or a `datetime.timedelta`."""
 
 Validator = Callable[[Any, Any, Any], None]
+
+_T = TypeVar("_T")
 
 _LARGEST = 2**63 - 1
 """What JSON parsers, databases and the service itself can hold as a whole number."""
@@ -107,9 +115,10 @@ def not_blank(value: object, name: str) -> str:
     Raises:
         ConfigurationError: If it is no text, or blank.
     """
-    if isinstance(value, str) and _shows(value):
-        return text(value, name)
-    raise ConfigurationError(f"{name} must not be blank: give a non-empty text, not {shown(value)}")
+    checked = text(value, name)
+    if not _shows(checked):
+        raise ConfigurationError(f"{name} must not be blank: give a non-empty text, not {shown(value)}")
+    return checked
 
 
 def _shows(value: str) -> bool:
@@ -146,6 +155,52 @@ def integer(value: object, name: str, *, lowest: int) -> int:
     if value > _LARGEST:
         raise ConfigurationError(f"{name} must be a whole number of at most {_LARGEST}, not {shown(value)}")
     return value
+
+
+def flag(value: object, name: str) -> bool:
+    """Return a yes or no.
+
+    Raises:
+        ConfigurationError: If it is no bool: a text such as "no" counts as true in Python.
+    """
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be True or False, not {shown(value)}")
+    return value
+
+
+def instance(value: object, cls: type[_T], name: str) -> _T:
+    """Return an object of a class.
+
+    Raises:
+        ConfigurationError: If it is of another.
+    """
+    if not isinstance(value, cls):
+        raise ConfigurationError(f"{name} must be a {cls.__name__}, not {shown(value)}")
+    return value
+
+
+def offering(value: _T, protocol: type, name: str) -> _T:
+    """Return an object that has every method which a protocol asks for.
+
+    Raises:
+        ConfigurationError: If it lacks one, or is a class and no object.
+    """
+    wanted = [method for method in vars(protocol) if not method.startswith("_")]
+    if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in wanted):
+        raise ConfigurationError(f"{name} must be an object with {', '.join(wanted)}, not {shown(value)}")
+    return value
+
+
+def file_path(value: object, name: str) -> Path:
+    """Return the path of a file; whether the file is there is another question.
+
+    Raises:
+        ConfigurationError: If it is no path, or none that a file can have.
+    """
+    given = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(given, str) or not Path(given).name or "\0" in given:
+        raise ConfigurationError(f"{name} must be the path of a file, not {shown(value)}")
+    return Path(given)
 
 
 def at_least(lowest: float, *, exclusive: bool = False, what: str = "a number") -> Validator:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import builtins
 import os
-import pathlib
 import random as random_numbers
 import ssl as tls
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncbackups.auth import TokenSource
-from asyncbackups.checks import Seconds, integer, not_blank
+from asyncbackups.checks import Seconds, file_path, flag, instance, integer, not_blank, offering, shown
 from asyncbackups.client_clock import ClientClock
 from asyncbackups.clock import Clock, SystemClock
 from asyncbackups.errors import ClientClosedError, ConfigurationError
@@ -92,9 +91,19 @@ class BackupClient:
         clock: Clock | None = None,
         random: random_numbers.Random | None = None,
     ) -> None:
-        self._clock = ClientClock(clock or SystemClock())
-        self._random = random or random_numbers.Random()  # noqa: S311 - jitter, no cryptography
-        self._polling, self._limits, self._status_rule = polling, limits, status_rule
+        instance(retry, RetryPolicy, "retry")
+        instance(timeouts, Timeouts, "timeouts")
+        flag(insecure_http, "insecure_http")
+        flag(trust_env, "trust_env")
+        if not callable(status_rule):
+            raise ConfigurationError(f"status_rule must be a function of a Backup, not {shown(status_rule)}")
+        self._clock = ClientClock(SystemClock() if clock is None else offering(clock, Clock, "clock"))
+        fresh = random_numbers.Random() if random is None else random  # noqa: S311 - jitter, no cryptography
+        self._random = instance(fresh, random_numbers.Random, "random")
+        self._polling = instance(polling, PollingPolicy, "polling")
+        self._limits = instance(limits, Limits, "limits")
+        self._creating = instance(creating, CreatePolicy, "creating")
+        self._retry, self._status_rule = retry, status_rule
         requests = Requests(tenant, star_system_list)
         self._transport = Transport(
             base_url,
@@ -112,7 +121,6 @@ class BackupClient:
             random=self._random,
         )
         self._operations = Operations(self._transport, requests, utcnow=self._clock.utcnow)
-        self._creating, self._retry = creating, retry
         self._tenant, self._base_url = tenant, base_url
         self._engine: Engine | None = None
         self._left = False
@@ -148,9 +156,13 @@ class BackupClient:
         """
         if self._engine is not None or self._left:
             raise ClientClosedError("a client can be entered only once: make another one")
-        await self._transport.open()
-        self._creator = self._new_creator()
-        self._engine = self._new_engine()
+        try:
+            await self._transport.open()
+            self._creator = self._new_creator()
+            self._engine = self._new_engine()
+        except BaseException:
+            await self._transport.close()
+            raise
         return self
 
     def _new_creator(self) -> Creator:
@@ -174,6 +186,7 @@ class BackupClient:
             clock=self._clock,
             concurrency=self._limits.concurrency,
             status_rule=self._status_rule,
+            origin=self._creator.origin,
         )
 
     async def __aexit__(
@@ -220,11 +233,12 @@ class BackupClient:
             TransportError: If the request could not be sent.
         """
         self._opened()
-        if may_exist and key is None:
+        if flag(may_exist, "may_exist") and key is None:
             raise ConfigurationError("may_exist needs a key: the one that the earlier attempt was given")
         where = PlanetRef(star_system, planet)
         wanted = None if key is None else not_blank(key, "key")
-        return (await self._creator.create(where, _checked_spec(spec), key=wanted, may_exist=may_exist)).backup
+        checked = instance(spec, BackupSpec, "spec")
+        return (await self._creator.create(where, checked, key=wanted, may_exist=may_exist)).backup
 
     async def get(self, star_system: str, backup_id: int) -> Backup:
         """Retrieve a backup.
@@ -271,7 +285,8 @@ class BackupClient:
             ApiError: If the service answered with another error.
             TransportError: If no complete answer came.
         """
-        await self._opened().delete(BackupRef(star_system, backup_id), missing_ok=missing_ok)
+        ref = BackupRef(star_system, backup_id)
+        await self._opened().delete(ref, missing_ok=flag(missing_ok, "missing_ok"))
 
     async def health(self) -> Health:
         """Ask how the service is.
@@ -334,8 +349,8 @@ class BackupClient:
         """Create a backup of each of many planets and watch them all: one stream of events, and a report.
 
         Args:
-            targets: Planets, as any iterable or async iterable; it is read as creates begin, never ahead. With a
-                journal, a collection (which has an end) is read and written down at once.
+            targets: Planets, as any iterable or async iterable; it is read as creates begin, never ahead. Those of a
+                collection (which has an end) are all checked at once, and written down at once with a journal.
             spec: What to create.
             concurrency: The most creates in flight at once.
             deadline: For how long each backup is watched, in seconds.
@@ -351,7 +366,7 @@ class BackupClient:
         from asyncbackups.ledger import NoLedger  # noqa: PLC0415 - see the module's docstring
         from asyncbackups.targets import planets_of  # noqa: PLC0415
 
-        checked = _checked_spec(spec)
+        checked = instance(spec, BackupSpec, "spec")
         self._opened()
         if journal is None and since is not None:
             raise ConfigurationError("since needs a journal: without one, events are not numbered")
@@ -392,7 +407,8 @@ class BackupClient:
         """Delete many backups: an async iterator with one event for each, `BackupDeleted` or `DeleteFailed`.
 
         Args:
-            refs: The backups, as any iterable or async iterable; it is read as deletes begin, never ahead.
+            refs: The backups, as any iterable or async iterable; it is read as deletes begin, never ahead. Those of a
+                collection (which has an end) are all checked at once.
             concurrency: The most deletes in flight at once.
             missing_ok: Whether a backup that does not exist counts as deleted.
 
@@ -406,7 +422,7 @@ class BackupClient:
             self._opened(),
             refs=refs,
             concurrency=integer(concurrency, "concurrency", lowest=1),
-            missing_ok=missing_ok,
+            missing_ok=flag(missing_ok, "missing_ok"),
             clock=self._clock,
         )
 
@@ -414,7 +430,7 @@ class BackupClient:
         from asyncbackups.journal.journal import Journal  # noqa: PLC0415 - see the module's docstring
 
         return Journal(
-            pathlib.Path(path),
+            file_path(path, "journal"),
             tenant=self._tenant,
             base_url=self._base_url,
             spec=spec,
@@ -446,9 +462,3 @@ class BackupClient:
     def _opened(self) -> Operations:
         self._opened_engine()
         return self._operations
-
-
-def _checked_spec(spec: object) -> BackupSpec:
-    if not isinstance(spec, BackupSpec):
-        raise ConfigurationError(f"spec must be a BackupSpec, not {spec!r}")
-    return spec

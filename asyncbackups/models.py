@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import attrs
 
-from asyncbackups.checks import integer, not_blank, path_name, shown, text
+from asyncbackups.checks import flag, instance, integer, not_blank, path_name, shown, text
 from asyncbackups.errors import ConfigurationError
 
 __all__ = [
@@ -75,6 +75,12 @@ def _path_name(_: object, attribute: attrs.Attribute[str], value: object) -> Non
     path_name(value, attribute.name)
 
 
+def _halves(written: object) -> tuple[str, str]:
+    """Return the two names that a text has around its one slash; of anything else, two empty ones."""
+    parts = [part.strip() for part in written.split("/")] if isinstance(written, str) else []
+    return (parts[0], parts[1]) if len(parts) == 2 and all(parts) else ("", "")
+
+
 def _backup_id(_: object, attribute: attrs.Attribute[int], value: object) -> None:
     integer(value, attribute.name, lowest=0)
 
@@ -98,10 +104,10 @@ class PlanetRef:
         Raises:
             ConfigurationError: If it is not of that form.
         """
-        parts = [part.strip() for part in written.split("/")]
-        if len(parts) != 2 or not all(parts):
+        star_system, planet = _halves(written)
+        if not planet:
             raise ConfigurationError(f"a planet is written star_system/planet, not {shown(written)}")
-        return cls(*parts)
+        return cls(star_system, planet)
 
     def __str__(self) -> str:
         return f"{self.star_system}/{self.planet}"
@@ -126,9 +132,9 @@ class BackupRef:
         Raises:
             ConfigurationError: If it is not of that form.
         """
-        star_system, _, number = (part.strip() for part in written.partition("/"))
+        star_system, number = _halves(written)
         # Nineteen digits hold every id of 64 bits; of numbers of thousands of digits Python makes a bare ValueError.
-        if not star_system or not (number.isascii() and number.isdecimal() and len(number) <= 19):
+        if not (number.isascii() and number.isdecimal() and len(number) <= 19):
             raise ConfigurationError(
                 f"a backup is written star_system/backup_id, with a whole number, not {shown(written)}"
             )
@@ -180,8 +186,7 @@ class BackupSpec:
 
     @temporary.validator
     def _check_temporary(self, _: object, value: object) -> None:
-        if not isinstance(value, bool):
-            raise ConfigurationError(f"temporary must be True or False, not {shown(value)}")
+        flag(value, "temporary")
 
     @retention_period_in_days.validator
     def _check_retention(self, _: object, value: object) -> None:
@@ -195,8 +200,7 @@ class BackupSpec:
 
     @metadata.validator
     def _check_metadata(self, _: object, value: object) -> None:
-        if not isinstance(value, BackupMetadata):
-            raise ConfigurationError(f"metadata must be a BackupMetadata, not {shown(value)}")
+        instance(value, BackupMetadata, "metadata")
 
 
 @attrs.frozen(kw_only=True)
@@ -279,6 +283,7 @@ class Progress(enum.Enum):
         return self is not Progress.IN_PROGRESS
 
 
+_NO_YEAR = 1970
 _FAILURES = frozenset({"failed", "error", "cancelled", "canceled", "aborted", "expired", "deleted"})
 
 
@@ -298,8 +303,10 @@ def progress_of(backup: Backup) -> Progress:
     status = (backup.status or "").casefold()
     if status == Status.SUCCEEDED:
         return Progress.SUCCEEDED
-    # A `completedAt` that is no ISO 8601 instant (an epoch number, say) is in `extra`, and says the same.
-    completed = backup.completed_at is not None or bool(backup.extra.get("completedAt"))
+    # A `completedAt` that is no ISO 8601 instant (an epoch number, say) is in `extra`, and says the same; one of the
+    # year 1 or 1970 is how some languages write none.
+    at = backup.completed_at
+    completed = bool(backup.extra.get("completedAt")) if at is None else at.year > _NO_YEAR
     return Progress.FAILED if completed or status in _FAILURES else Progress.IN_PROGRESS
 
 

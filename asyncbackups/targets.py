@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Set
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Set
+from typing import TypeVar
 
 from asyncbackups.checks import shown
 from asyncbackups.errors import ConfigurationError
 from asyncbackups.ledger import Planets
 from asyncbackups.models import BackupRef, PlanetRef
 
-__all__ = ["Refs", "Targets", "checked_ref", "checked_target", "planets_of", "refs_of"]
+__all__ = ["Refs", "Targets", "checked_ref", "checked_target", "planets_of", "refs_of", "several"]
+
+_T = TypeVar("_T")
+_Many = TypeVar("_Many")
 
 Targets = Iterable[PlanetRef | tuple[str, str] | str] | AsyncIterable[PlanetRef | tuple[str, str] | str]
 """Planets: `PlanetRef`s, pairs, or texts ``star_system/planet``."""
@@ -19,31 +23,59 @@ Refs = Iterable[BackupRef | tuple[str, int] | str] | AsyncIterable[BackupRef | t
 
 
 def planets_of(targets: Targets, *, whole: bool) -> Planets:
-    """Return targets as planets.
+    """Return targets as planets. Those of a collection (which has an end) are all checked now.
 
     Args:
         targets: As the caller gave them.
-        whole: Whether to read them all now, where there is an end to them: for a journal, which keeps them.
+        whole: Whether to keep those of a collection: for a journal, which writes them down.
 
     Raises:
-        ConfigurationError: If one of those that are read is none.
+        ConfigurationError: If they are not several, or one that is checked now is none.
     """
-    if isinstance(targets, str):
-        raise ConfigurationError(f"targets must be several planets: give a list, [{shown(targets)}]")
+    several(targets, "targets", "planets", AsyncIterable)
     if whole and isinstance(targets, Collection):
         planets = [checked_target(target) for target in targets]
         # A set has another order in each process; the journal tells targets by their place.
         return sorted(planets) if isinstance(targets, Set) else planets
-    return _each_target(targets)
+    return _each(targets, checked_target)
 
 
-async def _each_target(targets: Targets) -> AsyncIterator[PlanetRef]:
-    if isinstance(targets, AsyncIterable):
-        async for target in targets:
-            yield checked_target(target)
+def several(given: _Many, name: str, what: str, *kinds: type) -> _Many:
+    """Return what can be iterated over.
+
+    Args:
+        given: As the caller gave it.
+        name: What the argument is called.
+        what: What it is to hold.
+        kinds: What may be given beside an iterable.
+
+    Raises:
+        ConfigurationError: If it cannot, or is only one planet or backup: a text's letters are none.
+    """
+    one = isinstance(given, str | PlanetRef | BackupRef)
+    if one or not isinstance(given, (Iterable, *kinds)):
+        example = f"[{shown(given)}]" if one else f"not {shown(given)}"
+        raise ConfigurationError(f"{name} must be several {what}: give a list, {example}")
+    return given
+
+
+def _each(given: Iterable[object] | AsyncIterable[object], checked: Callable[[object], _T]) -> AsyncIterator[_T]:
+    """Check what was given: at once where it has an end, so that nothing is begun if a later one is wrong."""
+    if isinstance(given, Collection):
+        for one in given:
+            checked(one)  # and again in its turn: there may be very many, and none is kept until then
+    return _as_they_come(given, checked)
+
+
+async def _as_they_come(
+    given: Iterable[object] | AsyncIterable[object], checked: Callable[[object], _T]
+) -> AsyncIterator[_T]:
+    if isinstance(given, AsyncIterable):
+        async for one in given:
+            yield checked(one)
     else:
-        for target in targets:
-            yield checked_target(target)
+        for one in given:
+            yield checked(one)
 
 
 def checked_target(target: object) -> PlanetRef:
@@ -63,18 +95,14 @@ def checked_target(target: object) -> PlanetRef:
             raise ConfigurationError(f"a target must be a PlanetRef, or star_system/planet, not {shown(target)}")
 
 
-async def refs_of(refs: Refs) -> AsyncIterator[BackupRef]:
-    """Yield backups as they come, each checked when it is read.
+def refs_of(refs: Refs) -> AsyncIterator[BackupRef]:
+    """Return backups as they come, each checked when it is read. Those of a collection are all checked now, too.
 
     Raises:
-        ConfigurationError: If one of them is none.
+        ConfigurationError: If they are not several, or one that is checked now is none.
     """
-    if isinstance(refs, AsyncIterable):
-        async for ref in refs:
-            yield checked_ref(ref)
-    else:
-        for ref in refs:
-            yield checked_ref(ref)
+    several(refs, "refs", "backups", AsyncIterable)
+    return _each(refs, checked_ref)
 
 
 def checked_ref(ref: object) -> BackupRef:

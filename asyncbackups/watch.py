@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from asyncbackups.checks import Seconds, seconds
+from asyncbackups.checks import Seconds, seconds, shown
 from asyncbackups.errors import (
     BackupFailedError,
     BackupGoneError,
@@ -28,7 +28,7 @@ from asyncbackups.events import (
 )
 from asyncbackups.models import Backup, BackupRef
 from asyncbackups.stream import EventStream
-from asyncbackups.targets import checked_ref
+from asyncbackups.targets import checked_ref, several
 
 if TYPE_CHECKING:
     from asyncbackups.engine import Engine
@@ -47,9 +47,9 @@ def checked_deadline(deadline: Seconds) -> float:
     Raises:
         ConfigurationError: If it is not one.
     """
-    value = seconds(deadline)
+    value = seconds(deadline, "deadline")
     if value <= 0:
-        raise ConfigurationError(f"deadline must be a positive number of seconds from now, not {deadline!r}")
+        raise ConfigurationError(f"deadline must be a positive number of seconds from now, not {shown(deadline)}")
     return value
 
 
@@ -69,7 +69,7 @@ class Watch:
 
     def __init__(self, engine: Engine, refs: Iterable[BackupRef] | None, *, deadline: float) -> None:
         self._engine = engine
-        self._first = None if refs is None else dict.fromkeys(map(checked_ref, refs))
+        self._first = None if refs is None else dict.fromkeys(map(checked_ref, several(refs, "refs", "backups")))
         self._deadline = deadline
         self._stream: EventStream[FinalEvent] = EventStream()
         self._in_flight: collections.Counter[str] = collections.Counter()  # by star system
@@ -153,7 +153,12 @@ class Watch:
             del self._in_flight[ref.star_system]
 
     def discard(self, ref: BackupRef) -> None:
-        """Stop watching a backup: it gets no event. One that is not being watched is ignored."""
+        """Stop watching a backup: it gets no event. One that is not being watched is ignored.
+
+        Raises:
+            ConfigurationError: If `ref` names none.
+        """
+        ref = checked_ref(ref)
         if self._engine.discard(ref, self):
             self._one_less(ref)
             self._close_if_over()
@@ -169,8 +174,12 @@ class Watch:
         return self._in_flight.total()
 
     def explain(self, ref: BackupRef) -> Explanation | None:
-        """Say when a backup is asked about next, and why; None where it is not in flight."""
-        return self._engine.explain(ref)
+        """Say when a backup is asked about next, and why; None where it is not in flight.
+
+        Raises:
+            ConfigurationError: If `ref` names none.
+        """
+        return self._engine.explain(checked_ref(ref))
 
     def deliver(self, event: FinalEvent) -> None:
         """Take an event; for the engine."""

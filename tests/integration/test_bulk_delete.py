@@ -109,10 +109,10 @@ async def test_stop_waits_for_what_is_under_way(sim: Simulator) -> None:
 
 
 async def test_what_is_no_backup_is_raised_after_the_events_of_the_others(sim: Simulator) -> None:
-    """A wrong item ends the reading, and is named."""
+    """A wrong item ends the reading of what is read as it comes, and is named."""
     async with client(sim) as backups:
         [ref, *_] = await _known(backups)
-        async with backups.bulk_delete([ref, "nonsense"]) as deletion:  # type: ignore[list-item]
+        async with backups.bulk_delete(iter([ref, "nonsense"])) as deletion:
             assert isinstance(await anext(deletion), BackupDeleted)
             with pytest.raises(ConfigurationError, match="nonsense"):
                 await anext(deletion)

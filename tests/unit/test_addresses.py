@@ -46,8 +46,8 @@ def test_https_and_loopback_are_taken(given: str, taken: str) -> None:
         ("https://db.example/\r\nX: y", "must be a URL such as"),
         (" https://db.example/", "must be a URL such as"),
         ("", "must not be blank"),
-        (None, "must not be blank"),
-        (7, "must not be blank"),
+        (None, "must be a text"),
+        (7, "must be a text"),
     ],
 )
 def test_other_addresses_are_refused(given: object, why: str) -> None:

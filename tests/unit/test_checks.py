@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import attrs
 import pytest
@@ -66,11 +67,73 @@ def test_not_blank_returns_names_unchanged(value: str) -> None:
     assert checks.not_blank(value, "planet") == value
 
 
-@pytest.mark.parametrize("value", ["", "  ", "\t\n", "\u200b", "\x00", "\u00a0", None, 5, b"p", "\ud800"])
+@pytest.mark.parametrize("value", ["", "  ", "\t\n", "\u200b", "\x00", "\u00a0"])
 def test_not_blank_refuses_names_without_a_visible_character(value: object) -> None:
-    """Nothing, white space, zero-width and control characters, and what is no text are refused."""
+    """Nothing, white space, zero-width and control characters are refused."""
     with pytest.raises(ConfigurationError, match=r"^planet must not be blank: give a non-empty text, not "):
         checks.not_blank(value, "planet")
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"), [(None, "a text"), (5, "a text"), (b"p", "a text"), ("\ud800", "valid Unicode")]
+)
+def test_not_blank_calls_a_wrong_type_a_wrong_type(value: object, wanted: str) -> None:
+    """What is no text, or none that can be sent, is not called blank."""
+    with pytest.raises(ConfigurationError, match=rf"^planet must be {wanted}"):
+        checks.not_blank(value, "planet")
+
+
+def test_a_flag_is_a_bool() -> None:
+    """Nothing else counts as yes or no, least of all a text that says no."""
+    assert checks.flag(False, "missing_ok") is False
+    for wrong in ("no", 1, 0, None):
+        with pytest.raises(ConfigurationError, match=r"^missing_ok must be True or False, not "):
+            checks.flag(wrong, "missing_ok")
+
+
+def test_instance_takes_objects_of_the_class() -> None:
+    """Also of its subclasses; the class itself and everything else are refused by name."""
+    assert checks.instance(True, int, "count") is True
+    with pytest.raises(ConfigurationError, match=r"^wait must be a timedelta, not <class 'datetime.timedelta'>"):
+        checks.instance(timedelta, timedelta, "wait")
+
+
+class Door(Protocol):
+    def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Gate:
+    def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Hole:
+    def open(self) -> None: ...
+
+
+def test_offering_takes_objects_with_all_methods() -> None:
+    """The message names the methods; a class is no object."""
+    gate = Gate()
+    assert checks.offering(gate, Door, "way") is gate
+    for wrong in (Hole(), Gate, 5, None):
+        with pytest.raises(ConfigurationError, match=r"^way must be an object with open, close, not "):
+            checks.offering(wrong, Door, "way")
+
+
+@pytest.mark.parametrize("value", ["run.journal", "/var/x", Path("run.journal"), "\udcffx"])
+def test_file_path_takes_texts_and_paths(value: Any) -> None:
+    """Whatever may be the name of a file."""
+    assert checks.file_path(value, "journal") == Path(value)
+
+
+@pytest.mark.parametrize("value", ["", ".", "/", Path(), "a\0b", b"x", 5, None, ["x"]])
+def test_file_path_refuses_what_names_no_file(value: object) -> None:
+    """The message names the argument and what is allowed."""
+    with pytest.raises(ConfigurationError, match=r"^journal must be the path of a file, not "):
+        checks.file_path(value, "journal")
 
 
 def test_text_may_be_empty_but_must_be_sendable() -> None:
@@ -158,6 +221,9 @@ def test_shown_is_bounded_and_never_fails() -> None:
         lambda value: checks.path_name(value, "n"),
         lambda value: checks.text(value, "n"),
         lambda value: checks.integer(value, "n", lowest=1),
+        lambda value: checks.flag(value, "n"),
+        lambda value: checks.instance(value, int, "n"),
+        lambda value: checks.file_path(value, "n"),
         lambda value: Given(low=value),
         lambda value: Given(part=value),
     ],

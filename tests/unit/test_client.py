@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -12,6 +13,7 @@ from aioresponses import aioresponses
 from asyncbackups.client import BackupClient
 from asyncbackups.errors import ClientClosedError, ConfigurationError, NotFoundError
 from asyncbackups.models import Backup, BackupRef, BackupSpec
+from asyncbackups.policies import RetryPolicy
 
 URL = "https://backups.example"
 SUN = f"{URL}/api/v1/tenants/acme/starsystems/sun"
@@ -104,6 +106,97 @@ async def test_client_that_could_not_be_opened_may_be_tried_again() -> None:
             await one.__aenter__()
     with pytest.raises(ClientClosedError, match="is not open"):
         one.watch()
+
+
+async def test_what_was_opened_is_closed_where_entering_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No session stays open when the engine cannot be made; entering may be tried again."""
+    one = client()
+    opened = []
+
+    def broken() -> None:
+        opened.append(one._transport._session)
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(one, "_new_engine", broken)
+        with pytest.raises(MemoryError):
+            await one.__aenter__()
+    assert [session.closed for session in opened] == [True]
+    async with one:
+        assert one.watch().in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "wanted"),
+    [
+        ("retry", 5, "a RetryPolicy"),
+        ("retry", RetryPolicy, "a RetryPolicy"),
+        ("polling", None, "a PollingPolicy"),
+        ("creating", "x", "a CreatePolicy"),
+        ("limits", {}, "a Limits"),
+        ("timeouts", 30, "a Timeouts"),
+        ("clock", 5, "an object with monotonic, utcnow, call_at, sleep"),
+        ("clock", 0, "an object with monotonic, utcnow, call_at, sleep"),
+        ("random", 5, "a Random"),
+        ("random", 0, "a Random"),
+        ("status_rule", 5, "a function of a Backup"),
+        ("insecure_http", "no", "True or False"),
+        ("trust_env", "no", "True or False"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(name: str, wrong: object, wanted: str) -> None:
+    """When the client is made, not when it is first used."""
+    with pytest.raises(ConfigurationError, match=rf"^{name} must be {wanted}, not "):
+        client(**{name: wrong})
+
+
+CALLS: dict[str, Callable[[BackupClient, Any], Any]] = {
+    "create may_exist": lambda one, wrong: one.create("sun", "earth", BackupSpec(), key="k", may_exist=wrong),
+    "create spec": lambda one, wrong: one.create("sun", "earth", wrong),
+    "create key": lambda one, wrong: one.create("sun", "earth", BackupSpec(), key=wrong),
+    "list planet": lambda one, wrong: one.list("sun", wrong),
+    "delete missing_ok": lambda one, wrong: one.delete("sun", 7, missing_ok=wrong),
+    "wait deadline": lambda one, wrong: one.wait("sun", 7, deadline=wrong),
+    "watch refs": lambda one, wrong: one.watch(wrong),
+    "watch deadline": lambda one, wrong: one.watch(deadline=wrong),
+    "bulk_create targets": lambda one, wrong: one.bulk_create(wrong, BackupSpec()),
+    "bulk_create journal": lambda one, wrong: one.bulk_create([], BackupSpec(), journal=wrong),
+    "resume journal": lambda one, wrong: one.resume(wrong),
+    "bulk_delete refs": lambda one, wrong: one.bulk_delete(wrong),
+    "bulk_delete missing_ok": lambda one, wrong: one.bulk_delete([], missing_ok=wrong),
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "wrong", "message"),
+    [
+        ("create may_exist", "no", "may_exist must be True or False, not 'no'"),
+        ("create spec", "logical", "spec must be a BackupSpec, not 'logical'"),
+        ("create key", 5, "key must be a text, not 5"),
+        ("list planet", 3, "planet must be a text, not 3"),
+        ("delete missing_ok", "x", "missing_ok must be True or False, not 'x'"),
+        ("wait deadline", "5", "deadline must be a finite number of seconds or a timedelta, not '5'"),
+        ("watch refs", 5, "refs must be several backups: give a list, not 5"),
+        ("watch refs", "ss/1", "refs must be several backups: give a list, ['ss/1']"),
+        ("watch deadline", None, "deadline must be a finite number of seconds or a timedelta, not None"),
+        ("bulk_create targets", None, "targets must be several planets: give a list, not None"),
+        ("bulk_create targets", "ss/p", "targets must be several planets: give a list, ['ss/p']"),
+        ("bulk_create targets", ["ss/p1", "bad"], "a planet is written star_system/planet, not 'bad'"),
+        ("bulk_create journal", "", "journal must be the path of a file, not ''"),
+        ("bulk_create journal", 5, "journal must be the path of a file, not 5"),
+        ("resume journal", "", "journal must be the path of a file, not ''"),
+        ("bulk_delete refs", 5, "refs must be several backups: give a list, not 5"),
+        ("bulk_delete refs", ["ss/1", 5], "a backup must be a BackupRef or a (star_system, backup_id) pair, not 5"),
+        ("bulk_delete missing_ok", None, "missing_ok must be True or False, not None"),
+    ],
+)
+async def test_wrong_argument_is_refused_by_name(network: aioresponses, call: str, wrong: object, message: str) -> None:
+    """The message says what was wrong and what would be right, and nothing is sent."""
+    async with client() as one:
+        with pytest.raises(ConfigurationError) as caught:
+            await CALLS[call](one, wrong)
+        assert str(caught.value) == message
+        assert one.requests == {}
 
 
 async def test_wrong_arguments_are_refused_before_anything_is_sent(network: aioresponses) -> None:

@@ -57,8 +57,8 @@ def test_planet_is_read_as_it_is_written(written: str, planet: PlanetRef) -> Non
     assert PlanetRef.parse(str(planet)) == planet
 
 
-@pytest.mark.parametrize("written", ["", "alpha", "alpha/", "/p1", " / ", "alpha/p1/x", "a//b"])
-def test_planet_of_another_form_is_refused(written: str) -> None:
+@pytest.mark.parametrize("written", ["", "alpha", "alpha/", "/p1", " / ", "alpha/p1/x", "a//b", 5, None, b"a/b"])
+def test_planet_of_another_form_is_refused(written: Any) -> None:
     """Anything but two names with one slash between them is refused, quoting it."""
     with pytest.raises(ConfigurationError, match=r"^a planet is written star_system/planet, not "):
         PlanetRef.parse(written)
@@ -71,9 +71,10 @@ def test_backup_is_read_as_it_is_written() -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["", "362", "/362", "alpha/", "alpha/x", "alpha/-1", "a/b/3", "a/1_0", "a/٣", "a/1.0"]
+    "written",
+    ["", "362", "/362", "alpha/", "alpha/x", "alpha/-1", "a/b/3", "a/1_0", "a/٣", "a/1.0", 362, None, b"a/1"],
 )
-def test_backup_of_another_form_is_refused(written: str) -> None:
+def test_backup_of_another_form_is_refused(written: Any) -> None:
     """Only a name, a slash and decimal digits will do."""
     with pytest.raises(
         ConfigurationError, match=r"^a backup is written star_system/backup_id, with a whole number, not "
@@ -133,6 +134,7 @@ def test_spec_takes_words_that_are_not_known_yet() -> None:
     ("values", "message"),
     [
         ({"mechanism": " "}, "mechanism must not be blank: give a non-empty text, not ' '"),
+        ({"mechanism": 5}, "mechanism must be a text, not 5"),
         ({"planet_class": ""}, "planet_class must not be blank: give a non-empty text, not ''"),
         ({"temporary": "yes"}, "temporary must be True or False, not 'yes'"),
         ({"temporary": 1}, "temporary must be True or False, not 1"),
@@ -172,7 +174,7 @@ def test_spec_retention_is_a_whole_number(days: Any) -> None:
     ("values", "message"),
     [
         ({"name": ""}, "name must not be blank"),
-        ({"name": None}, "name must not be blank"),
+        ({"name": None}, "name must be a text, not None"),
         ({"name": "x", "description": None}, "description must be a text, not None"),
         ({"name": "x", "description": "\ud800"}, "description must be valid Unicode"),
         ({"name": "x\ud800"}, "name must be valid Unicode"),

@@ -86,6 +86,18 @@ def test_refs_that_are_none_are_refused(wrong: Any) -> None:
         Watch(None, [wrong], deadline=1.0)  # type: ignore[arg-type]
 
 
+async def _none() -> AsyncIterator[BackupRef]:
+    for ref in ():
+        yield ref
+
+
+@pytest.mark.parametrize("wrong", [5, "sun/1", BackupRef("sun", 1), _none()])
+def test_what_is_not_several_backups_is_refused(wrong: Any) -> None:
+    """One alone, what cannot be iterated over, and what comes asynchronously, for which there is `add`."""
+    with pytest.raises(ConfigurationError, match=r"^refs must be several backups: give a list, "):
+        Watch(None, wrong, deadline=1.0)  # type: ignore[arg-type]
+
+
 async def test_watch_of_nothing_ends_at_once(engine: Engine) -> None:
     """An empty list is not an open watch."""
     async with watching(engine, []) as watch:
@@ -194,6 +206,20 @@ async def test_discarding_the_last_one_ends_a_finished_watch(service: Service, e
         assert await consumer == []
 
 
+async def test_discarding_takes_what_stands_for_a_backup(service: Service, engine: Engine) -> None:
+    """As watching does, in each way of writing it; anything else is refused by name."""
+    given: Any
+    async with watching(engine, service.begin(1, 2)) as watch:
+        for given in ("sun/1", ("sun", 2)):
+            assert watch.explain(given) is not None
+            watch.discard(given)
+        assert watch.in_flight == 0
+        for given in (None, 1, "sun"):
+            for call in (watch.discard, watch.explain):
+                with pytest.raises(ConfigurationError, match=r"^a backup (must be|is written) "):
+                    call(given)
+
+
 async def test_finish_before_entering_counts(clock: FakeClock, service: Service, engine: Engine) -> None:
     """It closes nothing too early, and an open watch that is finished before it began is empty."""
     service.end(*service.begin(1))
@@ -233,10 +259,10 @@ async def test_each_backup_may_have_its_own_deadline(clock: FakeClock, service: 
     assert [event.elapsed for event in events] == pytest.approx([50, 100, 300], abs=1.2)
 
 
-@pytest.mark.parametrize("wrong", [0, -1, timedelta(0), float("inf"), float("nan"), "soon", True])
+@pytest.mark.parametrize("wrong", [0, -1, timedelta(0), float("inf"), float("nan"), "5", None, True])
 def test_deadlines_that_are_none_are_refused(wrong: Any) -> None:
-    """They are positive and finite."""
-    with pytest.raises(ConfigurationError):
+    """They are positive and finite; the message names the deadline."""
+    with pytest.raises(ConfigurationError, match=r"^deadline must be a (positive|finite) number of seconds"):
         checked_deadline(wrong)
 
 
