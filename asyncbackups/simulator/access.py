@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from asyncbackups.simulator.routing import Kind
-from asyncbackups.simulator.settings import positive, text
+from asyncbackups.simulator.settings import flag, positive, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Access:
     client_id: str = field(default="simulator-client", validator=text)
     client_secret: str = field(default="simulator-secret", validator=text, repr=False)
     token_life: float = field(default=3600.0, validator=positive)
-    check_scopes: bool = True
+    check_scopes: bool = field(default=True, validator=flag)
 
 
 @frozen

@@ -14,7 +14,7 @@ import anyio
 from attrs import define, field, frozen
 
 from asyncbackups.simulator.routing import Kind
-from asyncbackups.simulator.settings import natural, not_negative, optional, positive, share
+from asyncbackups.simulator.settings import instance_of, mapping, natural, not_negative, optional, positive, share, text
 
 if TYPE_CHECKING:
     from random import Random
@@ -46,6 +46,10 @@ class When(StrEnum):
     AFTER = "after"
 
 
+def _is_string(value: object) -> bool:
+    return isinstance(value, str)
+
+
 def _bytes(body: bytes | str) -> bytes:
     return body.encode() if isinstance(body, str) else body
 
@@ -62,8 +66,8 @@ class Respond:
     """
 
     status: int = field(validator=natural(200, 599))
-    headers: Mapping[str, str] = field(factory=dict)
-    body: bytes = field(default=b"", converter=_bytes)
+    headers: Mapping[str, str] = field(factory=dict, validator=mapping(_is_string, "strings"))
+    body: bytes = field(default=b"", converter=_bytes, validator=instance_of(bytes))
     when: When = field(default=When.BEFORE, converter=When)
 
 
@@ -100,7 +104,7 @@ class Redirect:
         status: The status.
     """
 
-    location: str
+    location: str = field(validator=text)
     status: int = field(default=302, validator=natural(300, 399))
 
 
@@ -140,7 +144,7 @@ class Endless:
         interval: Seconds between two chunks; 0 for as fast as they are taken.
     """
 
-    chunk: bytes = field(default=b" " * 1024, converter=_bytes)
+    chunk: bytes = field(default=b" " * 1024, converter=_bytes, validator=instance_of(bytes))
     interval: float = field(default=0.0, validator=not_negative)
 
 
@@ -219,17 +223,17 @@ class Fault:
         gate_after: A gate to pass after the effect, before the answer.
     """
 
-    action: Action | None = None
+    action: Action | None = field(default=None, validator=optional(instance_of(Action)))
     kind: Kind | None = field(default=None, converter=_kind, kw_only=True)
-    star_system: str | None = field(default=None, kw_only=True)
-    planet: str | None = field(default=None, kw_only=True)
+    star_system: str | None = field(default=None, validator=optional(instance_of(str)), kw_only=True)
+    planet: str | None = field(default=None, validator=optional(instance_of(str)), kw_only=True)
     skip: int = field(default=0, validator=natural(0), kw_only=True)
     count: int | None = field(default=None, validator=optional(natural(1)), kw_only=True)
     probability: float = field(default=1.0, validator=share, kw_only=True)
     delay: float = field(default=0.0, validator=not_negative, kw_only=True)
     delay_after: float = field(default=0.0, validator=not_negative, kw_only=True)
-    gate: Gate | None = field(default=None, kw_only=True)
-    gate_after: Gate | None = field(default=None, kw_only=True)
+    gate: Gate | None = field(default=None, validator=optional(instance_of(Gate)), kw_only=True)
+    gate_after: Gate | None = field(default=None, validator=optional(instance_of(Gate)), kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if not (self.action or self.delay or self.delay_after or self.gate or self.gate_after):
@@ -259,6 +263,13 @@ class _Armed:
             return False
         self.hits += 1
         return True
+
+
+def _arm(faults: Iterable[Fault]) -> list[_Armed]:
+    given = list(faults) if isinstance(faults, Iterable) else None
+    if given is None or not all(isinstance(one, Fault) for one in given):
+        raise ValueError(f"Simulator.faults must be a list of Faults, not {faults if given is None else given!r}")
+    return [_Armed(fault) for fault in given]
 
 
 @frozen
@@ -294,7 +305,7 @@ class FaultRules(MutableSequence[Fault]):
 
     def __init__(self, faults: Iterable[Fault], *, rng: Random) -> None:
         self._rng = rng
-        self._armed = [_Armed(fault) for fault in faults]
+        self._armed = _arm(faults)
 
     def seed(self, seed: int) -> None:
         """Make the draws for probabilities repeat.
@@ -337,9 +348,9 @@ class FaultRules(MutableSequence[Fault]):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, slice):
-            self._armed[index] = [_Armed(one) for one in value]
+            self._armed[index] = _arm(value)
         else:
-            self._armed[index] = _Armed(value)
+            [self._armed[index]] = _arm([value])
 
     def __delitem__(self, index: int | slice) -> None:
         del self._armed[index]
@@ -349,4 +360,4 @@ class FaultRules(MutableSequence[Fault]):
 
     def insert(self, index: int, value: Fault) -> None:
         """Put a fault before another one."""
-        self._armed.insert(index, _Armed(value))
+        self._armed[index:index] = _arm([value])

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from aiohttp import web
-from attrs import define, field, validators
+from attrs import define, field
 
 from asyncbackups.simulator.access import Access, TokenStore
 from asyncbackups.simulator.api import DatabaseApi
@@ -20,7 +20,18 @@ from asyncbackups.simulator.faults import Fault, FaultRules
 from asyncbackups.simulator.rendering import Renderer
 from asyncbackups.simulator.routing import TOKEN_PATH
 from asyncbackups.simulator.service import Service
-from asyncbackups.simulator.settings import finite, natural, positive, text
+from asyncbackups.simulator.settings import (
+    finite,
+    instance_of,
+    is_texts,
+    mapping,
+    natural,
+    optional,
+    positive,
+    text,
+    texts,
+    whole,
+)
 from asyncbackups.simulator.shape import ApiShape
 from asyncbackups.simulator.workload import Workload
 from asyncbackups.simulator.world import World
@@ -29,7 +40,9 @@ __all__ = ["Simulator"]
 
 
 def _as_set(names: Iterable[str]) -> set[str]:
-    return set(names)
+    """Make a set of names; what cannot be names is left as it is, for the validator to refuse."""
+    given = list(names) if isinstance(names, Iterable) and not isinstance(names, str) else names
+    return set(given) if is_texts(given) else names  # type: ignore[return-value]
 
 
 def _as_rules(faults: Iterable[Fault]) -> FaultRules:
@@ -69,19 +82,21 @@ class Simulator:
     """
 
     tenant: str = field(default="example", validator=text)
-    star_systems: Mapping[str, Sequence[str]] | None = None
-    forbidden: set[str] = field(factory=set, converter=_as_set)
+    star_systems: Mapping[str, Sequence[str]] | None = field(
+        default=None, validator=optional(mapping(is_texts, "lists of strings"))
+    )
+    forbidden: set[str] = field(factory=set, converter=_as_set, validator=texts)
     speed: float = field(default=1.0, validator=positive)
-    seed: int = 0
-    workload: Workload = field(factory=Workload, validator=validators.instance_of(Workload))
-    shape: ApiShape = field(factory=ApiShape, validator=validators.instance_of(ApiShape))
-    access: Access = field(factory=Access, validator=validators.instance_of(Access))
+    seed: int = field(default=0, validator=whole)
+    workload: Workload = field(factory=Workload, validator=instance_of(Workload))
+    shape: ApiShape = field(factory=ApiShape, validator=instance_of(ApiShape))
+    access: Access = field(factory=Access, validator=instance_of(Access))
     faults: FaultRules = field(factory=_no_rules, converter=_as_rules)
-    clock: Clock = field(factory=SystemClock)
+    clock: Clock = field(factory=SystemClock, validator=instance_of(Clock))
     clock_offset: float = field(default=0.0, validator=finite)
-    host: str = "127.0.0.1"
+    host: str = field(default="127.0.0.1", validator=text)
     port: int = field(default=0, validator=natural(0, 65535))
-    ssl_context: ssl.SSLContext | None = None
+    ssl_context: ssl.SSLContext | None = field(default=None, validator=optional(instance_of(ssl.SSLContext)))
 
     def __attrs_post_init__(self) -> None:
         self.counts: Counts = Counts()

@@ -8,7 +8,16 @@ from typing import Any
 
 from attrs import field, frozen
 
-from asyncbackups.simulator.settings import natural, not_negative, one_of, optional, text
+from asyncbackups.simulator.settings import (
+    flag,
+    instance_of,
+    natural,
+    not_negative,
+    one_of,
+    optional,
+    text,
+    texts,
+)
 
 __all__ = ["ApiShape", "CreateAnswer", "Echo", "ErrorBody", "Paging", "StatusWords"]
 
@@ -112,31 +121,31 @@ class ApiShape:
     """
 
     envelope: str | None = field(default="backups", validator=optional(text))
-    envelope_extra: Mapping[str, Any] = field(factory=dict)
-    words: StatusWords = StatusWords()
+    envelope_extra: Mapping[str, Any] = field(factory=dict, validator=instance_of(Mapping))
+    words: StatusWords = field(default=StatusWords(), validator=instance_of(StatusWords))
     create_answer: CreateAnswer = field(default=CreateAnswer.OBJECT, converter=CreateAnswer)
     create_status: int = field(default=200, validator=one_of(200, 201, 202))
     create_wrapper: str = field(default="backup", validator=text)
     echo_metadata: Echo = field(default=Echo.BOTH, converter=Echo)
-    plural_list_path: bool = False
+    plural_list_path: bool = field(default=False, validator=flag)
     paging: Paging = field(default=Paging.NONE, converter=Paging)
     page_size: int = field(default=50, validator=natural(1))
-    absolute_links: bool = True
-    etag: bool = False
+    absolute_links: bool = field(default=True, validator=flag)
+    etag: bool = field(default=False, validator=flag)
     in_progress_retry_after: int | None = field(default=None, validator=optional(natural(0)))
     list_lag: float = field(default=0.0, validator=not_negative)
     list_stale: float = field(default=0.0, validator=not_negative)
-    fractional_seconds: bool | None = None
-    extra_members: Mapping[str, Any] = field(factory=dict)
-    required_members: Sequence[str] = ("mechanism", "planetClass", "temporary")
-    temporary_needs_retention: bool = True
-    reject_unknown_members: bool = False
-    mechanisms: Sequence[str] | None = ("logical", "snapshot")
-    planet_classes: Sequence[str] | None = None
+    fractional_seconds: bool | None = field(default=None, validator=optional(flag))
+    extra_members: Mapping[str, Any] = field(factory=dict, validator=instance_of(Mapping))
+    required_members: Sequence[str] = field(default=("mechanism", "planetClass", "temporary"), validator=texts)
+    temporary_needs_retention: bool = field(default=True, validator=flag)
+    reject_unknown_members: bool = field(default=False, validator=flag)
+    mechanisms: Sequence[str] | None = field(default=("logical", "snapshot"), validator=optional(texts))
+    planet_classes: Sequence[str] | None = field(default=None, validator=optional(texts))
     max_retention_days: int | None = field(default=14, validator=optional(natural(1)))
     error_body: ErrorBody = field(default=ErrorBody.JSON, converter=ErrorBody)
     health_status: str = field(default="UP", validator=text)
-    health_needs_token: bool = True
+    health_needs_token: bool = field(default=True, validator=flag)
 
     def __attrs_post_init__(self) -> None:
         if self.envelope is None and self.envelope_extra:

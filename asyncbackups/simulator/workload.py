@@ -9,9 +9,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from attrs import field, frozen, validators
+from attrs import field, frozen
 
-from asyncbackups.simulator.settings import callable_model, natural, not_negative, optional, positive, share
+from asyncbackups.simulator.settings import (
+    callable_model,
+    flag,
+    mapping,
+    natural,
+    not_negative,
+    optional,
+    positive,
+    share,
+    some_texts,
+)
 
 if TYPE_CHECKING:
     from random import Random
@@ -63,13 +73,16 @@ class Bimodal:
         quick_share: Share of the first kind, from 0 to 1.
     """
 
-    quick: DurationModel = Lognormal(median=240.0, sigma=0.2)
-    slow: DurationModel = Lognormal(median=2400.0, sigma=0.5)
+    quick: DurationModel = field(default=Lognormal(median=240.0, sigma=0.2), validator=callable_model)
+    slow: DurationModel = field(default=Lognormal(median=2400.0, sigma=0.5), validator=callable_model)
     quick_share: float = field(default=0.5, validator=share)
 
     def __call__(self, rng: Random) -> float:
         """Draw one duration in seconds."""
         return self.quick(rng) if rng.random() < self.quick_share else self.slow(rng)
+
+
+_models = mapping(callable, "callables that take a random.Random and return seconds")
 
 
 @frozen(kw_only=True)
@@ -83,8 +96,12 @@ class PlanetProfile:
     """
 
     duration: DurationModel | None = field(default=None, validator=optional(callable_model))
-    by_mechanism: Mapping[str, DurationModel] | None = None
+    by_mechanism: Mapping[str, DurationModel] | None = field(default=None, validator=optional(_models))
     failure_share: float | None = field(default=None, validator=optional(share))
+
+
+def _is_profile(value: object) -> bool:
+    return isinstance(value, PlanetProfile)
 
 
 @frozen(kw_only=True)
@@ -110,18 +127,18 @@ class Workload:
     """
 
     duration: DurationModel = field(default=Lognormal(), validator=callable_model)
-    by_mechanism: Mapping[str, DurationModel] = field(factory=dict)
+    by_mechanism: Mapping[str, DurationModel] = field(factory=dict, validator=_models)
     planet_sigma: float = field(default=0.0, validator=not_negative)
     failure_share: float = field(default=0.0, validator=share)
     failure_messages: Sequence[str] = field(
-        default=("pg_dump: error: connection to server was lost",), validator=validators.min_len(1)
+        default=("pg_dump: error: connection to server was lost",), validator=some_texts
     )
     queue_time: float = field(default=0.0, validator=not_negative)
-    planets: Mapping[str, PlanetProfile] = field(factory=dict)
+    planets: Mapping[str, PlanetProfile] = field(factory=dict, validator=mapping(_is_profile, "PlanetProfiles"))
     history: int = field(default=0, validator=natural(0))
     history_span: float = field(default=7 * 86400.0, validator=positive)
     history_planets: int = field(default=10, validator=natural(1))
-    expire: bool = False
+    expire: bool = field(default=False, validator=flag)
     first_id: int = field(default=1, validator=natural(1))
 
     def duration_for(self, star_system: str, planet: str, mechanism: str) -> DurationModel:

@@ -60,6 +60,31 @@ def test_a_child_process_serves_counts_and_tells_the_truth() -> None:
         sim.counts()
 
 
+def test_a_child_takes_settings_of_any_length() -> None:
+    """More than a pipe holds at a time arrives whole."""
+    with SimulatorProcess(star_systems={"test": [f"planet-{number}" for number in range(50_000)]}) as sim:
+        assert ask(sim, PLANET.replace("mars", "planet-49999"), BODY)["id"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        (["--help"], b""),
+        ([], b""),
+        ([], b"\0\0\0"),
+        ([], (9).to_bytes(8, "big") + b"cut"),
+        ([], b"what somebody types\n"),
+    ],
+)
+def test_a_child_without_its_parent_says_what_it_is(arguments: list[str], given: bytes) -> None:
+    """Started by hand, it prints one line about what to start instead, and ends with status 2."""
+    command = [sys.executable, "-m", "asyncbackups.simulator", *arguments]
+    ended = subprocess.run(command, input=given, capture_output=True, check=False, timeout=30)
+    said = ended.stderr.decode().splitlines()
+    assert (ended.returncode, ended.stdout, len(said)) == (2, b"", 1)
+    assert "asyncbackups simulate" in said[0]
+
+
 def test_terminate_is_orderly_and_kill_is_not() -> None:
     """SIGTERM ends the child with status 0; a kill is a kill; a second end is no error."""
     sim = SimulatorProcess()

@@ -1,0 +1,120 @@
+"""What the simulator is told to be: a setting that it could not use is refused when it is made."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from asyncbackups.simulator import (
+    Access,
+    ApiShape,
+    Bimodal,
+    Drop,
+    Endless,
+    Fault,
+    FaultRules,
+    ManualClock,
+    PlanetProfile,
+    Redirect,
+    Respond,
+    Simulator,
+    SystemClock,
+    Workload,
+)
+
+MODELS = "a mapping of strings to callables that take a random.Random and return seconds"
+LISTS = "a mapping of strings to lists of strings"
+
+
+@pytest.mark.parametrize(
+    ("build", "setting", "wanted"),
+    [
+        (lambda: Simulator(faults=[5]), "Simulator.faults", "a list of Faults, not [5]"),
+        (lambda: Simulator(faults=5), "Simulator.faults", "a list of Faults, not 5"),
+        (lambda: Simulator(faults=Fault(Drop())), "Simulator.faults", "a list of Faults, not Fault("),
+        (lambda: Simulator(seed="x"), "Simulator.seed", "a whole number, not 'x'"),
+        (lambda: Simulator(seed=True), "Simulator.seed", "a whole number, not True"),
+        (lambda: Simulator(host=5), "Simulator.host", "a string that is not empty, not 5"),
+        (lambda: Simulator(star_systems={"a": "pq"}), "Simulator.star_systems", f"{LISTS}, not {{'a': 'pq'}}"),
+        (lambda: Simulator(star_systems={"a": [5]}), "Simulator.star_systems", f"{LISTS}, not {{'a': [5]}}"),
+        (lambda: Simulator(star_systems={5: ["p"]}), "Simulator.star_systems", f"{LISTS}, not {{5: ['p']}}"),
+        (lambda: Simulator(star_systems=["a"]), "Simulator.star_systems", f"{LISTS}, not ['a']"),
+        (lambda: Simulator(forbidden="ab"), "Simulator.forbidden", "a list of strings that are not empty, not 'ab'"),
+        (lambda: Simulator(forbidden=[[]]), "Simulator.forbidden", "a list of strings that are not empty, not [[]]"),
+        (lambda: Simulator(forbidden=5), "Simulator.forbidden", "a list of strings that are not empty, not 5"),
+        (lambda: Simulator(workload=5), "Simulator.workload", "an instance of Workload, not 5"),
+        (lambda: Simulator(shape=ApiShape), "Simulator.shape", "an instance of ApiShape, not <class "),
+        (lambda: Simulator(access=None), "Simulator.access", "an instance of Access, not None"),
+        (lambda: Simulator(clock=5), "Simulator.clock", "an instance of Clock, not 5"),
+        (lambda: Simulator(clock=SystemClock), "Simulator.clock", "an instance of Clock, not <class "),
+        (lambda: Simulator(ssl_context=True), "Simulator.ssl_context", "an instance of SSLContext, not True"),
+        (lambda: Access(check_scopes="no"), "Access.check_scopes", "True or False, not 'no'"),
+        (lambda: ApiShape(words={}), "ApiShape.words", "an instance of StatusWords, not {}"),
+        (lambda: ApiShape(etag="no"), "ApiShape.etag", "True or False, not 'no'"),
+        (lambda: ApiShape(mechanisms="logical"), "ApiShape.mechanisms", "a list of strings that are not empty, not 'l"),
+        (lambda: ApiShape(extra_members=[]), "ApiShape.extra_members", "an instance of Mapping, not []"),
+        (
+            lambda: Fault(5),
+            "Fault.action",
+            "an instance of Respond or Drop or Html or ",
+        ),
+        (lambda: Fault(Drop(), planet=5), "Fault.planet", "an instance of str, not 5"),
+        (lambda: Fault(gate=True), "Fault.gate", "an instance of Gate, not True"),
+        (lambda: Respond(503, {"Retry-After": 5}), "Respond.headers", "a mapping of strings to strings, not {'Retry"),
+        (lambda: Respond(503, body=5), "Respond.body", "an instance of bytes, not 5"),
+        (lambda: Endless(5), "Endless.chunk", "an instance of bytes, not 5"),
+        (lambda: Redirect(None), "Redirect.location", "a string that is not empty, not None"),
+        (lambda: Bimodal(5), "Bimodal.quick", "a callable that takes a random.Random and returns seconds, not 5"),
+        (lambda: Workload(by_mechanism={"x": 5}), "Workload.by_mechanism", f"{MODELS}, not {{'x': 5}}"),
+        (lambda: PlanetProfile(by_mechanism=[]), "PlanetProfile.by_mechanism", f"{MODELS}, not []"),
+        (lambda: Workload(failure_messages="x"), "Workload.failure_messages", "a list of at least one string, not 'x'"),
+        (lambda: Workload(failure_messages=()), "Workload.failure_messages", "a list of at least one string, not ()"),
+        (
+            lambda: Workload(planets={"a": 5}),
+            "Workload.planets",
+            "a mapping of strings to PlanetProfiles, not {'a': 5}",
+        ),
+        (lambda: Workload(expire="no"), "Workload.expire", "True or False, not 'no'"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(build: Callable[[], Any], setting: str, wanted: str) -> None:
+    """The message names the class, the setting, what is allowed and the value."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
+        build()
+    assert str(caught.value).startswith(f"{setting} must be {wanted}")
+
+
+def test_a_long_value_is_cut_in_the_message() -> None:
+    """Thousands of planets are not written out."""
+    with pytest.raises(ValueError, match=r"^Simulator\.star_systems must be ") as caught:
+        Simulator(star_systems={str(number): "p" for number in range(10_000)})
+    assert len(str(caught.value)) < 400
+
+
+def test_names_may_come_in_any_collection() -> None:
+    """Tuples, sets and iterators of strings are as good as lists, and what may be left out may be None."""
+    sim = Simulator(
+        star_systems={"a": ("p", "q"), "b": {"r"}, "c": []}, forbidden=iter(["x", "x"]), seed=-1, clock=ManualClock()
+    )
+    assert sim.forbidden == {"x"}
+    assert Simulator(forbidden=()).forbidden == set()
+    assert ApiShape(mechanisms=None, planet_classes=["dev"], fractional_seconds=True).mechanisms is None
+    assert Workload(failure_messages=[""]).failure_messages == [""]
+
+
+def test_rules_in_force_take_faults_only() -> None:
+    """What is put into the list later is checked as well, and what is refused changes nothing."""
+    one = Fault(Drop())
+    rules = FaultRules([one], rng=random.Random(1))
+    wrong: Any = "drop"
+    for change in (
+        lambda: rules.append(wrong),
+        lambda: rules.__setitem__(0, wrong),
+        lambda: rules.__setitem__(slice(0, 1), [wrong]),
+    ):
+        with pytest.raises(ValueError, match=r"^Simulator\.faults must be a list of Faults, not \['drop'\]"):
+            change()
+    assert list(rules) == [one]
