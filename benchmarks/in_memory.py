@@ -83,5 +83,5 @@ def engine_over(sender: Memory, policy: PollingPolicy | None = None) -> Engine:
         clock=clock,
         concurrency=32,
         status_rule=progress_of,
-        origin=lambda ref: None,
+        origin=lambda _: None,
     )

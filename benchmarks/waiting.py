@@ -1,8 +1,8 @@
 """How each side of `benchmarks.peers` waits for a thousand backups: the code of the comparison, in one process a side.
 
 Every side gets the same: base URL, token, and by how much the world runs faster than life (`speed`), by which it
-divides every duration of its schedule. Once it is prepared the backups are created, and it waits for them from then
-on. It notes on the machine's monotonic clock when it knew of each.
+divides every duration of its schedule. Once it is prepared the backups are created, star system by star system, and it
+waits for those of each from then on. It notes on the machine's monotonic clock when it knew of each.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ import json
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
 
 from benchmarks.report import memory, peak_memory
+
+Refs = list[tuple[str, int]]
+"""Star systems and ids of backups."""
 
 
 @attrs.define
@@ -30,7 +33,6 @@ class Job:
         token: The bearer token.
         tenant: The tenant.
         warm: Star system and id of a backup to get once before, which nobody waits for.
-        refs: Star systems and ids of the backups to wait for; none before `Go` has returned.
         speed: By how much the world is faster than life.
         every: For the plain loop: seconds of the world from poll to poll.
         spread: Seconds of the world over which the waits begin.
@@ -45,7 +47,6 @@ class Job:
     speed: float
     every: float = 30.0
     spread: float = 30.0
-    refs: list[tuple[str, int]] = attrs.field(factory=list)
     began: dict[int, float] = attrs.field(factory=dict)
     heard: dict[int, float] = attrs.field(factory=dict)
 
@@ -61,9 +62,15 @@ class Job:
         """Return the URL of a backup."""
         return self.base_url + self.path(star_system, backup_id)
 
-    async def staggered(self, begin: Callable[[str, int], object]) -> None:
+    async def in_waves(self, wait: Callable[[Refs], Coroutine[Any, Any, None]]) -> None:
+        """Wait for the backups of each star system as soon as they have been created; they come by stdin."""
+        async with asyncio.TaskGroup() as tasks:
+            while refs := json.loads(await asyncio.to_thread(sys.stdin.readline)):
+                tasks.create_task(wait([(star_system, backup_id) for star_system, backup_id in refs]))
+
+    async def staggered(self, refs: Refs, begin: Callable[[str, int], object]) -> None:
         """Begin to wait for one backup after the other: waits that begin in one instant would poll in bursts."""
-        start, order = time.monotonic(), list(self.refs)
+        start, order = time.monotonic(), list(refs)
         random.Random(3).shuffle(order)
         for place, (star_system, backup_id) in enumerate(order):
             await asyncio.sleep(start + self.seconds(self.spread) * place / len(order) - time.monotonic())
@@ -77,32 +84,38 @@ class Job:
             await wait(star_system, backup_id)
             self.heard[backup_id] = time.monotonic()
 
-        tasks: list[asyncio.Task[None]] = []
-        await self.staggered(lambda *ref: tasks.append(asyncio.create_task(run(*ref))))
-        await asyncio.gather(*tasks)
+        async def run_all(refs: Refs) -> None:
+            async with asyncio.TaskGroup() as tasks:
+                await self.staggered(refs, lambda *ref: tasks.create_task(run(*ref)))
+
+        await self.in_waves(run_all)
 
 
-Go = Callable[[], Awaitable[None]]
-"""What a side calls between what it prepares, which is not counted, and the wait: meanwhile the backups are created."""
+Go = Callable[[], None]
+"""What a side calls between what it prepares, which is not counted, and the wait: then the backups are created."""
 
 
 async def ours(job: Job, go: Go) -> None:
-    """One watch of them all; the policy's defaults, every duration divided by the speed."""
+    """A watch for each star system; the policy's defaults, every duration divided by the speed."""
     async with _client(job) as client:
-        await go()
-        job.began = dict.fromkeys((backup_id for _, backup_id in job.refs), time.monotonic())
-        async with client.watch(job.refs) as watch:
-            await _listen(job, watch)
+        go()
+
+        async def wait(refs: Refs) -> None:
+            job.began.update(dict.fromkeys((backup_id for _, backup_id in refs), time.monotonic()))
+            async with client.watch(refs) as watch:
+                await _listen(job, watch)
+
+        await job.in_waves(wait)
 
 
 async def one_by_one(job: Job, go: Go) -> None:
     """One watch, to which backups are added when the others begin to wait for them, nothing known of their age."""
     async with _client(job) as client:
-        await go()
+        go()
         async with client.watch() as watch, asyncio.TaskGroup() as tasks:
 
             async def add() -> None:
-                await job.staggered(watch.add)
+                await job.in_waves(lambda refs: job.staggered(refs, watch.add))
                 watch.finish()
 
             tasks.create_task(add())
@@ -144,7 +157,7 @@ async def loop(job: Job, go: Go) -> None:
     """The hand-written loop: a task for each backup gets it, sleeps, gets it again; at most 200 times for planet."""
     async with _session(job) as session:
         await _get(session, job.url(*job.warm))
-        await go()
+        go()
 
         async def wait(star_system: str, backup_id: int) -> None:
             url = job.url(star_system, backup_id)
@@ -189,7 +202,7 @@ async def azure(job: Job, go: Go) -> None:
     async with AsyncPipelineClient(job.base_url, policies=policies) as client:
         request = HttpRequest("GET", job.url(*job.warm))
         answered: Any = await client.send_request(request, _return_pipeline_response=True)
-        await go()
+        go()
 
         async def wait(star_system: str, backup_id: int) -> None:
             method: Any = AsyncLROBasePolling(timeout=job.seconds(30), lro_algorithms=[ByStatus()])
@@ -212,7 +225,7 @@ async def google(job: Job, go: Go) -> None:
     )
     async with _session(job) as session:
         await _get(session, job.url(*job.warm))
-        await go()
+        go()
 
         async def wait(star_system: str, backup_id: int) -> None:
             url = job.url(star_system, backup_id)
@@ -245,7 +258,7 @@ async def botocore(job: Job, go: Go) -> None:
     )
     async with _session(job) as session:
         await _get(session, job.url(*job.warm))
-        await go()
+        go()
 
         async def get(*, url: str) -> Any:
             return await _get(session, url)
@@ -269,9 +282,8 @@ SIDES: dict[str, Callable[[Job, Go], Awaitable[None]]] = {
 async def run(side: str, job: Job) -> dict[str, Any]:
     used: dict[str, float] = {}
 
-    async def go() -> None:
+    def go() -> None:
         print("prepared", flush=True)
-        job.refs = [(star_system, backup_id) for star_system, backup_id in json.loads(sys.stdin.readline())]
         used.update(cpu=time.process_time(), memory=float(memory()))
 
     await SIDES[side](job, go)

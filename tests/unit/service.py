@@ -108,5 +108,5 @@ class Service:
             clock=self.clock,
             concurrency=concurrency,
             status_rule=status_rule,
-            origin=lambda ref: None,
+            origin=lambda _: None,
         )

@@ -439,6 +439,25 @@ async def test_clients_share_credentials(clock: FakeClock) -> None:
     assert (len(one.forms), len(two.forms)) == (1, 1)
 
 
+async def test_when_the_client_that_fetches_is_closed_another_one_goes_on(clock: FakeClock) -> None:
+    """The renewal is everybody's: that the one that asked was left is nobody else's trouble."""
+    one, two = Hub(), Hub()
+    two.gate.clear()
+    made = credentials(one, clock)
+
+    async def send(url: str, form: Secret) -> Response:
+        await two.send(url, form)
+        raise ClientClosedError("the client was left")
+
+    made.bind(send, clock)
+    waiting = asyncio.create_task(made.token())
+    await settle()
+    await made.release(send)
+    two.gate.set()
+    assert await waiting == "t1"
+    assert (len(one.forms), len(two.forms)) == (1, 1)
+
+
 async def test_nothing_secret_is_logged(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     """Neither the package nor asyncio's debug mode logs the token or the secret."""
     asyncio.get_running_loop().set_debug(True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from asyncbackups.auth import ClientCredentials
@@ -104,6 +106,22 @@ async def test_a_source_that_fails() -> None:
     with pytest.raises(AuthenticationError, match="failed with KeyError") as caught:
         await credentials(Source(KeyError("hunter2"))).current()
     assert "hunter2" not in str(caught.value)
+
+
+async def test_source_whose_own_task_was_cancelled_has_no_token_now() -> None:
+    """A fetch that callers share and one of them cancelled is not the cancellation of the others."""
+    shared = asyncio.get_running_loop().create_future()
+
+    class Shared:
+        async def token(self) -> str:
+            return str(await shared)
+
+    asking = asyncio.create_task(credentials(Shared()).current())
+    await asyncio.sleep(0)
+    shared.cancel()
+    with pytest.raises(TransportError) as caught:
+        await asking
+    assert not caught.value.sent
 
 
 async def test_errors_of_ours_pass() -> None:

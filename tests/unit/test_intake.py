@@ -113,6 +113,26 @@ async def test_a_bug_in_the_work_does_not_cut_off_the_others() -> None:
     assert isinstance(taking.failure, ZeroDivisionError)
 
 
+@pytest.mark.parametrize("where", ["items", "work"])
+async def test_cancellation_of_something_else_does_not_end_it_in_silence(where: str) -> None:
+    """What the items or the work share with another task, and that one cancelled, is a failure like any other."""
+    shared = asyncio.get_running_loop().create_future()
+    shared.cancel()
+
+    async def items() -> AsyncIterator[int]:
+        yield 1
+        if where == "items":
+            await shared
+
+    async def work(number: int) -> None:
+        if where == "work":
+            await shared
+
+    taking = Intake(items(), unread=lambda: 0)
+    await taking.work_off(work, workers=2)
+    assert isinstance(taking.failure, RuntimeError)
+
+
 async def test_stopped_it_hands_out_nothing_more() -> None:
     """What is begun goes on."""
     done = []

@@ -431,6 +431,28 @@ async def test_retry_after_slows_everybody(network: aioresponses, clock: FakeClo
         assert [(await first).attempt, (await second).attempt] == [2, 1]
 
 
+async def test_silence_holds_for_who_waited_for_a_token(network: aioresponses, clock: FakeClock) -> None:
+    """A request that had its slot before the server asked for silence does not go out in it."""
+    tokens = asyncio.Event()
+
+    class Slow:
+        async def token(self) -> str:
+            await tokens.wait()
+            return TOKEN
+
+    async with opened(clock=clock, auth=Slow()) as subject:
+        network.get(f"{BASE}/x", status=200)
+        network.get(f"{BASE}/management/health", status=429, headers={"Retry-After": "30"})
+        waiting = asyncio.create_task(subject.send(GET))
+        await settle(50)
+        assert isinstance(await failure(subject, HEALTH, attempts=1), RateLimitedError)
+        tokens.set()
+        await clock.run(29.5, turns=50)
+        assert not waiting.done()
+        await clock.run(2, turns=50)
+        assert (await waiting).status == 200
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "slower"),
     [
@@ -1110,3 +1132,21 @@ async def test_no_log_line_holds_a_secret(caplog: pytest.LogCaptureFixture) -> N
 def test_a_rate_limit_is_typed() -> None:
     """429 has its class, with the wish in it."""
     assert ApiError.class_for(429) is RateLimitedError
+
+
+async def test_what_requests_share_was_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another task's cancellation is a fault of the connection, and of a client that was left; nobody's own end."""
+
+    async def cancelled(*_: Any, **__: Any) -> None:
+        raise asyncio.CancelledError
+
+    async with opened() as subject:
+        monkeypatch.setattr(aiohttp.ClientSession, "request", cancelled)
+        assert type(await failure(subject, CREATE)) is TransportError
+
+        async def leave(*_: Any, **__: Any) -> None:
+            await subject.close()
+            raise asyncio.CancelledError
+
+        monkeypatch.setattr(aiohttp.ClientSession, "request", leave)
+        assert isinstance(await failure(subject, CREATE), ClientClosedError)
