@@ -22,7 +22,7 @@ class BulkDeletion:
     """Deletes backups. Enter with ``async with``, then iterate with ``async for``: one event for each backup.
 
     Deletes run at most `concurrency` at once; what to delete is read as deletes begin, never ahead. One that fails
-    never stops the others. Leaving early begins no more of them.
+    never stops the others. Leaving early begins no more of them. Of a collection, all are checked when this is made.
 
     Args:
         operations: What it deletes with.
@@ -30,6 +30,9 @@ class BulkDeletion:
         concurrency: The most deletes in flight at once.
         missing_ok: Whether a backup that does not exist counts as deleted.
         clock: The time.
+
+    Raises:
+        ConfigurationError: If `refs` are not several, or one of a collection is no backup.
     """
 
     def __init__(self, operations: Operations, *, refs: Refs, concurrency: int, missing_ok: bool, clock: Clock) -> None:
