@@ -247,6 +247,14 @@ def test_completion_in_an_unknown_form_is_completion(completed: object, progress
     assert progress_of(Backup(id=1, status="stopped", extra={"completedAt": completed})) is progress
 
 
+@pytest.mark.parametrize("year", [1, 1970])
+def test_completion_of_no_year_is_none(year: int) -> None:
+    """How some languages write that there is no time yet does not make a running backup a failed one."""
+    assert progress_of(Backup(id=1, status="running", completed_at=datetime(year, 1, 1, tzinfo=UTC))) is (
+        Progress.IN_PROGRESS
+    )
+
+
 def test_final_progress_is_what_ends_a_wait() -> None:
     """All but "in progress" is final."""
     assert [progress for progress in Progress if progress.final] == [Progress.SUCCEEDED, Progress.FAILED]
