@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from asyncbackups.auth import ClientCredentials, TokenSource
+from asyncbackups.checks import not_blank
 from asyncbackups.errors import ConfigurationError
 from asyncbackups.regions import Region, region, region_of, scopes_for
 
@@ -51,15 +52,22 @@ def read_environment(
         insecure_http: Whether the token URL may be plain http to another machine.
 
     Raises:
-        ConfigurationError: If something is missing: all that is missing is named at once. Also if a value is wrong.
+        ConfigurationError: If something is missing: all that is missing is named at once. Also if a value is wrong,
+            or one of the caller's own is blank.
     """
+    for name, own in (("base_url", base_url), ("tenant", tenant)):
+        if own is not None:
+            # That is what a script makes of a variable that is not set; the environment's may be another tenant's.
+            not_blank(own, name)
     reader = _Reader(variables)
     # The region that the caller's base URL belongs to goes before the environment's: tokens of one fit no other.
-    where = (region_of(base_url) if base_url else None) or reader.region()
-    base_url = base_url or reader.value("BASE_URL") or (where.base_url if where else "")
+    where = (None if base_url is None else region_of(base_url)) or reader.region()
+    if base_url is None:
+        base_url = reader.value("BASE_URL") or (where.base_url if where else "")
     if not base_url:
         reader.missing.append(f"{PREFIX}BASE_URL (or {PREFIX}REGION)")
-    tenant = tenant or reader.required("TENANT")
+    if tenant is None:
+        tenant = reader.required("TENANT")
     if auth is None:
         where = where or region_of(base_url)
         auth = reader.value("TOKEN") or reader.client_credentials(where, tenant, insecure_http=insecure_http)

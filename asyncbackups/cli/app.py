@@ -8,6 +8,7 @@ from typing import Annotated, cast
 
 import typer
 
+from asyncbackups.cli.command import say_error
 from asyncbackups.cli.commands.bulk import bulk
 from asyncbackups.cli.commands.create import create
 from asyncbackups.cli.commands.delete import delete
@@ -21,7 +22,7 @@ from asyncbackups.cli.commands.status import status
 from asyncbackups.cli.commands.wait import wait
 from asyncbackups.cli.exits import ExitStatus
 from asyncbackups.cli.logs import show_logs
-from asyncbackups.cli.output import print_line
+from asyncbackups.cli.output import OutputError, print_line
 from asyncbackups.cli.text import say
 
 __all__ = ["app", "main"]
@@ -75,8 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         ended = program.main(args=given, prog_name=_NAME, standalone_mode=False)
     except _UsageError as exc:
-        say(f"{_NAME}: {cast(typer.BadParameter, exc).format_message()} (see {_NAME} --help)")
+        wrong = cast(typer.BadParameter, exc)
+        command = wrong.ctx.command_path if wrong.ctx else _NAME
+        say(f"{_NAME}: {wrong.format_message()} (see {command} --help)")
         return ExitStatus.USAGE
+    except OutputError as exc:
+        say_error(exc)
+        return ExitStatus.INTERRUPTED
     except (typer.Abort, KeyboardInterrupt):
         return ExitStatus.INTERRUPTED
     return int(ended or ExitStatus.OK)

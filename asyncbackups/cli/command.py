@@ -13,11 +13,11 @@ import typer
 from asyncbackups import BackupsError, JournalError
 from asyncbackups.cli.exits import ExitStatus, exit_status
 from asyncbackups.cli.logs import show_logs
-from asyncbackups.cli.output import flush_output, silence_output
+from asyncbackups.cli.output import OutputError, flush_output
 from asyncbackups.cli.text import say
 from asyncbackups.cli.wording import in_our_words
 
-__all__ = ["Options", "command"]
+__all__ = ["Options", "command", "say_error"]
 
 _NAMED = 20
 _Main = Callable[..., Coroutine[Any, Any, ExitStatus]]
@@ -87,18 +87,24 @@ def _run(main: _Main, groups: Mapping[str, Callable[..., Any]], values: dict[str
             values[name] = build(**{option: values.pop(option) for option in own})
         status = asyncio.run(main(**values))
         flush_output()
-    except BrokenPipeError:  # nobody reads our output any more: `| head`
-        silence_output()
+    except OutputError as exc:
+        if not exc.unread:
+            say_error(exc)
         return ExitStatus.INTERRUPTED
     except (KeyboardInterrupt, asyncio.CancelledError) as exc:
         say("asyncbackups: interrupted")
         return exit_status([exc])
     except BackupsError as exc:
-        say(f"asyncbackups: {in_our_words(exc)}")
-        if isinstance(exc, JournalError) and exc.created:
-            say(_named(exc))
+        say_error(exc)
         return exit_status([exc])
     return status
+
+
+def say_error(error: BackupsError | OutputError) -> None:
+    """Say what went wrong, and which backups nothing else may know of."""
+    say(f"asyncbackups: {in_our_words(error)}")
+    if isinstance(error, JournalError) and error.created:
+        say(_named(error))
 
 
 def _named(error: JournalError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import attrs
 import typer
 
 from asyncbackups import REGIONS, BackupClient, ConfigurationError, CreatePolicy
+from asyncbackups.cli.arguments import file_path
 from asyncbackups.cli.command import Options
 
 __all__ = ["Connection", "TokenFile", "Where", "connection"]
@@ -28,7 +30,7 @@ class TokenFile:
         path: The file; it holds the token and nothing else.
 
     Raises:
-        ConfigurationError: If it cannot be read now, or is empty.
+        ConfigurationError: If it cannot be read now, or holds no token; the message names the file, and quotes nothing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,6 +49,9 @@ class TokenFile:
 
         Args:
             refused: The token that the service did not take.
+
+        Raises:
+            ConfigurationError: If it cannot be read now, or holds no token.
         """
         if self._token == refused:
             self._token = self._read()
@@ -59,9 +64,20 @@ class TokenFile:
             raise ConfigurationError(f"--token-file {self._path}: {exc.strerror}") from exc
         except UnicodeDecodeError as exc:
             raise ConfigurationError(f"--token-file {self._path}: it is no text") from exc
-        if not token:
-            raise ConfigurationError(f"--token-file {self._path}: it is empty")
+        if flaw := _flaw_of(token):
+            raise ConfigurationError(f"--token-file {self._path}: {flaw}")
         return token
+
+
+def _flaw_of(token: str) -> str:
+    """Return what is wrong with a token, without quoting it; empty for nothing."""
+    if not token:
+        return "it is empty"
+    if len(token.split()) > 1:
+        return "there is white space in it: it must hold the token alone, without `Bearer`"
+    if not token.isascii() or not token.isprintable():
+        return "there are characters in it that no token has"
+    return ""
 
 
 @attrs.frozen
@@ -70,9 +86,11 @@ class Connection:
 
     Attributes:
         settings: Arguments of the client; the rest comes from the environment.
+        options: The options that say so, as they were given: another command needs them, too.
     """
 
     settings: dict[str, Any] = attrs.field(repr=False)
+    options: tuple[str, ...] = ()
 
     def client(self) -> BackupClient:
         """Make a client; nothing is sent yet.
@@ -104,6 +122,7 @@ def connection(
             help="A file that holds the token, else ASYNCBACKUPS_TOKEN, or _CLIENT_ID and _CLIENT_SECRET.",
             metavar="PATH",
             rich_help_panel=_PANEL,
+            parser=file_path,
         ),
     ] = None,
 ) -> Connection:
@@ -121,7 +140,9 @@ def connection(
         settings["base_url"] = REGIONS[region.upper()].base_url
     if token_file is not None:
         settings["auth"] = TokenFile(token_file)
-    return Connection(settings)
+    given = {"--base-url": base_url, "--region": region, "--tenant": tenant, "--token-file": token_file}
+    options = [(option, str(value)) for option, value in given.items() if value is not None]
+    return Connection(settings, tuple(itertools.chain(*options)))
 
 
 Where = Annotated[Connection, Options(connection)]

@@ -14,7 +14,7 @@ from asyncbackups.cli.earlier import tell_where_it_stands
 from asyncbackups.cli.ending import Ending
 from asyncbackups.cli.following import Following
 from asyncbackups.cli.tally import Tally
-from asyncbackups.cli.text import counted, took
+from asyncbackups.cli.text import counted, say, took
 from asyncbackups.cli.view import View
 from asyncbackups.cli.views import views_for
 
@@ -32,6 +32,8 @@ class BulkShow:
         notice: Called with each event, too; None for nobody.
         outlived: Whether the backups go on after the command.
         journal: What remembers the run, or None.
+        options: The connection's options as they were given.
+        caution: What people are to know once the run has begun; empty for nothing.
         earlier: Where the run stood that is gone on with: what an earlier process told is counted, and not told again.
             None for a new run.
     """
@@ -43,6 +45,8 @@ class BulkShow:
     outlived: bool = True
     journal: Path | None = None
     earlier: JournalStatus | None = None
+    options: tuple[str, ...] = ()
+    caution: str = ""
     tally: Tally = attrs.field(factory=Tally, init=False)
     _view: View = attrs.field(factory=View, init=False)
 
@@ -66,11 +70,14 @@ class BulkShow:
             begun="created",
             requests=lambda: _by_name(run),
             unread=following.interrupt,
+            journaled=self.journal is not None,
         )
         error: JournalError | None = None
         async with contextlib.AsyncExitStack() as entered:
             # Before anything is shown: it may be refused.
             await entered.enter_async_context(run)
+            if self.caution:
+                say(self.caution)
             if self.earlier is not None and not self.json:
                 tell_where_it_stands(self.earlier)
             with self._view:
@@ -101,6 +108,7 @@ class BulkShow:
             interrupted=interrupted,
             outlived=self.outlived,
             journal=None if self.journal is None else str(self.journal),
+            options=self.options,
             error=error,
         )
 

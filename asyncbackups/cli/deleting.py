@@ -76,7 +76,8 @@ class DeletionEnding:
         lines = [f"{', '.join(counts)}; {took(self.seconds)}; {requests_text(self.requests)}"]
         if self.interrupted:
             left = counted(self.left, "backup is", "backups are")
-            lines.append(f"interrupted: {left} left; to go on: the same command, with --missing-ok")
+            go_on = "; to go on: the same command, with --missing-ok" if self.left else ""
+            lines.append(f"interrupted: {left} left{go_on}")
         return lines
 
 

@@ -29,6 +29,7 @@ class Ending:
         interrupted: Whether it was left before its end.
         outlived: Whether backups go on after the command; those of a simulator that ends with it do not.
         journal: The file that remembers the run, or None.
+        options: The connection's options as they were given: the command that goes on needs them, too.
         error: Why nothing more was begun: the journal cannot be written any more; None where all is well.
     """
 
@@ -39,6 +40,7 @@ class Ending:
     interrupted: bool = False
     outlived: bool = True
     journal: str | None = None
+    options: tuple[str, ...] = ()
     error: BackupsError | None = None
 
     @property
@@ -78,7 +80,8 @@ class Ending:
         total = self.tally.total
         begun = "watched" if self.targets is None else "created"
         others = {
-            "not created": total.create_failed,
+            "not created": total.create_failed - self.tally.unknown,
+            "perhaps created": self.tally.unknown,
             "succeeded": total.succeeded,
             "failed": total.failed,
             "gone": total.gone,
@@ -97,19 +100,23 @@ class Ending:
         if left := self._not_started(self.tally.total):
             lines.append(f"{counted(left, 'planet was', 'planets were')} not begun with")
         if self.journal is not None:
-            lines.append(f"to go on: asyncbackups resume {shlex.quote(self.journal)}")
+            lines.append(f"to go on: {self._command('resume', self.journal)}")
         return lines
 
     def _running(self) -> str:
         running = list(self.tally.in_flight)
         if not running:
             return "no backup that we know of is still running"
-        made = "watched" if self.targets is None else "created"
-        still = f"{counted(len(running), 'backup')} {made} and still running"
+        # One that is only watched may never have been seen.
+        made = "watched and still in flight" if self.targets is None else "created and still running"
+        still = f"{counted(len(running), 'backup')} {made}"
         if self.journal is not None or not self.outlived:
             return still
         # All are named: on a terminal nothing else has named them.
-        return f"{still}; to go on waiting: asyncbackups wait {' '.join(map(str, running))}"
+        return f"{still}; to go on waiting: {self._command('wait', *map(str, running))}"
+
+    def _command(self, *words: str) -> str:
+        return shlex.join(("asyncbackups", *words, *self.options))
 
     def _not_started(self, total: Counts) -> int:
         return max(0, (self.targets or 0) - total.created - total.create_failed)

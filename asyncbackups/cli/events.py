@@ -24,20 +24,22 @@ from asyncbackups import (
 )
 from asyncbackups.cli.text import took
 
-__all__ = ["Told", "as_json", "as_text", "error_json", "name_of"]
+__all__ = ["Told", "as_json", "as_text", "error_json"]
 
 Told = Event | BackupDeleted | DeleteFailed
 """Everything that a command may tell."""
 
+_ADVICE = " List the planet's backups before you create it again."
 
-def name_of(event: Told) -> str:
+
+def _name_of(event: Told) -> str:
     """Return an event's name in JSON, for instance "backup_succeeded"."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
 
 
 def as_json(event: Told) -> dict[str, Any]:
     """Return an event as plain JSON values; backups in it have the API's own field names."""
-    about: dict[str, Any] = {"event": name_of(event)}
+    about: dict[str, Any] = {"event": _name_of(event)}
     if isinstance(event, CreateFailed):
         about |= {"star_system": event.planet.star_system, "planet": event.planet.planet, "backup_id": None}
     else:
@@ -80,10 +82,15 @@ def error_json(error: BackupsError) -> dict[str, Any]:
     return told
 
 
-def as_text(event: Told) -> str:
-    """Return an event as a line for people."""
+def as_text(event: Told, *, journaled: bool = False) -> str:
+    """Return an event as a line for people.
+
+    Args:
+        event: What happened.
+        journaled: Whether it is of a run with a journal.
+    """
     if isinstance(event, CreateFailed):
-        return f"{event.planet}: {_why_not_created(event)}"
+        return f"{event.planet}: {_why_not_created(event, journaled=journaled)}"
     if isinstance(event, DeleteFailed):
         return f"{event.ref}: not deleted: {event.error}"
     if isinstance(event, BackupDeleted):
@@ -92,11 +99,13 @@ def as_text(event: Told) -> str:
     return f"{about} {_what(event)}"
 
 
-def _why_not_created(event: CreateFailed) -> str:
-    if isinstance(event.error, AmbiguousCreateError):
-        # The error's own message begins with the planet.
-        return str(event.error).removeprefix(f"{event.planet}: ")
-    return f"not created: {event.error}"
+def _why_not_created(event: CreateFailed, *, journaled: bool) -> str:
+    if not isinstance(event.error, AmbiguousCreateError):
+        return f"not created: {event.error}"
+    # The error's own message begins with the planet.
+    why = str(event.error).removeprefix(f"{event.planet}: ")
+    # What a journal has no outcome of, going on with it finds out: nobody has to look, nor to create it again.
+    return why.removesuffix(_ADVICE) if journaled and event.id is None else why
 
 
 def _what(event: FinalEvent | BackupCreated) -> str:

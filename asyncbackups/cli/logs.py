@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
+from asyncbackups.cli.streams import write_line
 from asyncbackups.cli.text import printable
 
 __all__ = ["show_logs"]
@@ -17,8 +18,10 @@ class _Stderr(logging.Handler):
     """Writes to what stderr is at the moment: a live display puts itself between."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr is None:
+            return
         try:
-            print(self.format(record), file=sys.stderr, flush=True)  # noqa: T201 - its purpose
+            write_line(sys.stderr, self.format(record))
         except Exception:  # noqa: BLE001 - as logging's own handlers do
             self.handleError(record)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from asyncbackups import Backup, plain
 from asyncbackups.cli.output import print_line
+from asyncbackups.cli.streams import is_terminal
 from asyncbackups.cli.text import printable, say, stamp, to_the_minute
 
 __all__ = ["print_backup", "print_backups", "print_table"]
@@ -21,7 +22,7 @@ _AS_THERE_IS_ROOM = ("started", "completed", "expires", "type", "mechanism")
 
 def print_backups(star_system: str, backups: Iterable[Backup]) -> None:
     """Print one line for each backup, oldest first; to a terminal as much of each as it has room for."""
-    moment = to_the_minute if sys.stdout.isatty() else stamp
+    moment = to_the_minute if is_terminal(sys.stdout) else stamp
     rows = [_row(star_system, backup, moment) for backup in sorted(backups, key=lambda backup: backup.id)]
     print_table(_COLUMNS, rows, optional=_AS_THERE_IS_ROOM)
 
@@ -40,7 +41,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, option
         optional: Columns that a terminal may have no room for; the first of them is shown rather than the last.
     """
     shown = [[printable(cell) for cell in row] for row in rows]
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         for row in (columns, *shown):
             print_line("\t".join(row))
         return

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from asyncbackups import BackupCreated, BackupRef, Counts, CreateFailed, Event
+from asyncbackups import AmbiguousCreateError, BackupCreated, BackupRef, Counts, CreateFailed, Event
 from asyncbackups.cli.exits import ExitStatus, exit_status
 
 __all__ = ["Counts", "Tally"]
@@ -21,12 +21,14 @@ class Tally:
     Attributes:
         by_star_system: Counts, in the order in which star systems were met.
         in_flight: Backups that have not ended, in the order in which they were met.
+        unknown: How many of the creates that failed may have been done all the same.
         status: The exit status that stands for all so far.
     """
 
     def __init__(self, watched: Iterable[BackupRef] = ()) -> None:
         self.by_star_system: dict[str, Counts] = {}
         self.in_flight: dict[BackupRef, None] = {}
+        self.unknown: int = 0
         self.status: ExitStatus = ExitStatus.OK
         for ref in watched:
             if ref not in self.in_flight:
@@ -54,4 +56,6 @@ class Tally:
             self.in_flight[event.ref] = None
         elif not isinstance(event, CreateFailed):
             self.in_flight.pop(event.ref, None)
+        elif isinstance(event.error, AmbiguousCreateError):
+            self.unknown += 1
         self.status = max(self.status, exit_status([event]))

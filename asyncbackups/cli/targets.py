@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from asyncbackups import BackupRef, ConfigurationError, PlanetRef
 
-__all__ = ["are_in_file", "parse_lines", "read_refs", "read_targets", "unique"]
+__all__ = ["are_in_file", "parse_lines", "read_refs", "read_refs_once", "read_targets", "unique"]
 
 # A "#" inside a word belongs to the word.
 _COMMENT = re.compile(r"(?:^|\s)#.*")
@@ -42,6 +42,18 @@ def read_refs(arguments: Sequence[str]) -> list[BackupRef]:
         ConfigurationError: If there is none, one is malformed (the message has its line), or one is there twice.
     """
     return unique(_located(arguments, BackupRef))
+
+
+def read_refs_once(arguments: Sequence[str]) -> list[BackupRef]:
+    """Read backups, in the same ways, where one that is there twice does no harm: it counts once.
+
+    Args:
+        arguments: As given on the command line.
+
+    Raises:
+        ConfigurationError: If there is none, or one is malformed (the message has its line).
+    """
+    return list(dict.fromkeys(ref for ref, _ in _located(arguments, BackupRef)))
 
 
 def are_in_file(argument: str) -> bool:
@@ -101,15 +113,23 @@ def _located(arguments: Sequence[str], kind: type[_Named]) -> Iterator[tuple[_Na
 def _parse_first(argument: str, kind: type[_Named]) -> _Named:
     if Path(argument).suffix in _LISTS:
         # A mistyped path must not become a planet of which a backup is made.
-        raise ConfigurationError(f"no such file: {argument!r}; what is really called that can be given in a file")
+        raise ConfigurationError(f"{_no_file(argument)}; what is really called that can be given in a file")
     try:
         return kind.parse(argument)
     except ConfigurationError as exc:
-        raise ConfigurationError(f"no such file: {argument!r}; and {exc}") from exc
+        raise ConfigurationError(f"{_no_file(argument)}; and {exc}") from exc
+
+
+def _no_file(argument: str) -> str:
+    if argument and Path(argument).is_dir():  # to the system, "" is the folder in which we are
+        return f"{argument!r} is a directory, not a file"
+    return f"no such file: {argument!r}"
 
 
 def _read(name: str, kind: type[_Named]) -> list[tuple[_Named, str]]:
     source = "standard input" if name == "-" else name
+    if name == "-" and sys.stdin is None:
+        raise ConfigurationError(f"{source}: it is closed")
     try:
         raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as exc:

@@ -9,6 +9,7 @@ import sys
 from datetime import datetime
 
 from asyncbackups import ConfigurationError
+from asyncbackups.cli.streams import write_line
 
 __all__ = ["counted", "parse_duration", "printable", "say", "stamp", "to_the_minute", "took"]
 
@@ -24,9 +25,9 @@ def printable(text: str) -> str:
 
 def say(text: str) -> None:
     """Write one line to stderr. Where nobody listens, nothing is lost that a script would need."""
-    line = printable(text).encode(sys.stderr.encoding or "utf-8", "backslashreplace")
-    with contextlib.suppress(OSError):
-        print(line.decode(sys.stderr.encoding or "utf-8"), file=sys.stderr, flush=True)  # noqa: T201 - its purpose
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            write_line(sys.stderr, printable(text))
 
 
 def took(seconds: float) -> str:

@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from asyncbackups import BackupCreated, BackupSucceeded
 from asyncbackups.cli.events import Told, as_json, as_text
-from asyncbackups.cli.output import print_json, silence_output
+from asyncbackups.cli.output import OutputError, print_json
+from asyncbackups.cli.streams import is_terminal
 from asyncbackups.cli.tally import Tally
 from asyncbackups.cli.text import say
 from asyncbackups.cli.view import View
@@ -22,7 +23,7 @@ class JsonView(View):
     """One JSON object per line on standard output.
 
     Args:
-        unread: Called when nobody reads standard output any more; what is left is not printed.
+        unread: Called when standard output can no longer be written; what is left is not printed.
     """
 
     def __init__(self, unread: Callable[[], None]) -> None:
@@ -43,12 +44,11 @@ class JsonView(View):
     def _print(self, value: dict[str, Any]) -> None:
         try:
             print_json(value)
-        except OSError as exc:  # a broken pipe, a full disk
-            silence_output()
+        except OutputError as exc:
             if self._broken:
                 return
             self._broken = True
-            say(f"asyncbackups: standard output: {exc.strerror}")
+            say(f"asyncbackups: {exc}")
             self._unread()
 
 
@@ -57,15 +57,17 @@ class LinesView(View):
 
     Args:
         quiet: Whether only trouble is told, because something else shows the rest.
+        journaled: Whether the run has a journal.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, journaled: bool = False) -> None:
         self._quiet = quiet
+        self._journaled = journaled
 
     def tell(self, event: Told) -> None:
         """Write an event."""
         if not (self._quiet and isinstance(event, BackupCreated | BackupSucceeded)):
-            say(as_text(event))
+            say(as_text(event, journaled=self._journaled))
 
     def end(self, report: dict[str, Any], lines: list[str]) -> None:  # noqa: ARG002 - for programs
         """Write the report."""
@@ -109,6 +111,7 @@ def views_for(
     begun: str,
     requests: Callable[[], Mapping[str, int]],
     unread: Callable[[], None],
+    journaled: bool = False,
 ) -> Views:
     """Choose the views that fit the streams: JSON where asked for, a live table only on a terminal.
 
@@ -118,15 +121,16 @@ def views_for(
         title: What is being done.
         begun: What the first column counts: "created" or "watched".
         requests: Returns the requests sent so far, by kind.
-        unread: Called when nobody reads standard output any more.
+        unread: Called when standard output can no longer be written.
+        journaled: Whether the run has a journal.
     """
     views: list[View] = [JsonView(unread)] if json else []
     # JSON and a live table in one terminal would tear each other apart.
-    if sys.stderr.isatty() and not (json and sys.stdout.isatty()):
+    if is_terminal(sys.stderr) and not (json and is_terminal(sys.stdout)):
         from asyncbackups.cli.live import LiveView  # noqa: PLC0415 - rich's live display costs time to import
 
         views += [LiveView(tally, title=title, begun=begun, requests=requests, began=time.monotonic())]
-        views += [LinesView(quiet=True)]
+        views += [LinesView(quiet=True, journaled=journaled)]
     elif not json:
-        views.append(LinesView())
+        views.append(LinesView(journaled=journaled))
     return Views(*views)

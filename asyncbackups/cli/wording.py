@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from asyncbackups import BackupsError, ConfigurationError
+from asyncbackups import ConfigurationError
 
 __all__ = ["in_our_words"]
 
@@ -30,7 +30,7 @@ _PHRASES = {
 }
 
 
-def in_our_words(error: BackupsError) -> str:
+def in_our_words(error: Exception) -> str:
     """Return an error's message, with options and environment variables instead of the library's arguments."""
     message = str(error)
     if not isinstance(error, ConfigurationError):

@@ -200,23 +200,25 @@ def test_nobody_reads(simulator: Simulator) -> None:
     process.stdout = None
     ended = finish(process)
     assert ended.status == 130
-    assert "standard output: Broken pipe" in ended.err
+    assert "asyncbackups: standard output cannot be written: Broken pipe\n" in ended.err
     assert f"pipe/{created['backup_id']}" in ended.err
     assert "Traceback" not in ended.err
 
 
 def test_interrupt_of_a_wait(simulator: Simulator) -> None:
-    """A wait that is interrupted says what it no longer waits for, and how to go on."""
+    """A wait that is interrupted says what it no longer waits for, and how to go on, in the same place."""
     settings = settings_of(simulator)
     names = [finish(start("create", f"wait/{planet}", settings=settings)).out.strip() for planet in ("one", "slow")]
-    process = start("wait", *names, settings=settings)
+    where = ["--base-url", settings.pop("ASYNCBACKUPS_BASE_URL"), "--tenant", settings.pop("ASYNCBACKUPS_TENANT")]
+    process = start("wait", *names, *where, settings=settings)
     assert process.stderr is not None
     assert process.stderr.readline().startswith(f"{names[0]} succeeded after")
     process.send_signal(signal.SIGINT)
     ended = finish(process)
     assert ended.status == 130
     assert ended.err.splitlines()[-1] == (
-        f"interrupted: 1 backup watched and still running; to go on waiting: asyncbackups wait {names[1]}"
+        "interrupted: 1 backup watched and still in flight; "
+        f"to go on waiting: asyncbackups wait {' '.join([names[1], *where])}"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from asyncbackups.simulator import Fault, Fixed, Gate, Simulator, Workload
+from asyncbackups.simulator import Fault, Fixed, Gate, Respond, Simulator, Workload
 from tests.cli_program import finish, hosted, settings_of, start
 
 
@@ -29,11 +29,27 @@ def test_an_interrupt_waits_for_the_answer() -> None:
         assert simulator.creates["int", "held"] == 1
 
 
+def test_an_interrupt_whose_answer_is_an_error() -> None:
+    """The error is told, but what ended the command is the interrupt."""
+    gate = Gate()
+    refusing = Fault(Respond(403), kind="create", gate=gate)
+    with hosted(lambda: Simulator(faults=[refusing])) as (simulator, host):
+        process = start("create", "int/refused", settings=settings_of(simulator))
+        assert process.stderr is not None
+        host.wait(gate.arrived)
+        process.send_signal(signal.SIGINT)
+        process.stderr.readline()
+        host.call(gate.open)
+        ended = finish(process)
+    assert (ended.status, ended.out) == (130, "")
+    assert "403" in ended.error
+
+
 def test_a_second_interrupt_says_that_it_may_exist() -> None:
-    """Whoever leaves at once is told where to look."""
+    """Whoever leaves at once is told where to look, with the options that lead there."""
     gate = Gate()
     with hosted(lambda: _held(gate)) as (simulator, host):
-        process = start("create", "int/held", settings=settings_of(simulator))
+        process = start("create", "int/held", "--tenant", "example", settings=settings_of(simulator))
         assert process.stderr is not None
         host.wait(gate.arrived)
         process.send_signal(signal.SIGINT)
@@ -42,6 +58,6 @@ def test_a_second_interrupt_says_that_it_may_exist() -> None:
         ended = finish(process)
         assert ended.status == 130
         assert ended.err.splitlines() == [
-            "int/held: whether the backup was created is unknown; to see: asyncbackups list int/held",
+            "int/held: whether the backup was created is unknown; to see: asyncbackups list int/held --tenant example",
             "asyncbackups: interrupted",
         ]

@@ -113,6 +113,41 @@ def test_a_list_goes_through_a_pipe(run: Program, monkeypatch: pytest.MonkeyPatc
     assert names(run, "old") == old[3:]
 
 
+def test_a_single_one_is_told_as_one_of_many(run: Program) -> None:
+    """JSON has its event, as complete as those of many, also where it could not be deleted; people get its line."""
+    ended = run("delete", GONE, "--json")
+    (event,) = ended.json
+    assert (ended.status, ended.err) == (1, "")
+    assert list(event) == ["event", "star_system", "planet", "backup_id", "elapsed", "polls", "error"]
+    assert (event["event"], event["error"]["status"]) == ("delete_failed", 404)
+    deleted, missing = run("delete", "old/1", "--json"), run("delete", "old/1", "--json", "--missing-ok")
+    assert (deleted.status, missing.status) == (0, 0)
+    assert [one.json[0]["event"] for one in (deleted, missing)] == ["backup_deleted", "backup_gone"]
+    assert "elapsed" in deleted.json[0]
+    assert run("delete", "old/2").error == "old/2 is deleted"
+    closed = run("delete", "closed/1")
+    assert (closed.status, closed.error.startswith("closed/1: not deleted: ")) == (4, True)
+
+
+def test_an_interrupt_of_a_single_one(served: tuple[Simulator, Hosted], gate: Gate) -> None:
+    """Its answer is awaited, too; then there is nothing to go on with."""
+    simulator, host = served
+    process = start("delete", "held/1", settings=settings_of(simulator))
+    host.wait(gate.arrived)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert "waiting for the answers to 1 delete under way" in process.stderr.readline()
+    host.call(gate.open)
+    ended = finish(process)
+    assert ended.status == 130
+    told, counts, left = ended.err.splitlines()
+    assert (told, counts.partition(";")[0], left) == (
+        "held/1 is deleted",
+        "1 backup deleted",
+        "interrupted: 0 backups are left",
+    )
+
+
 @pytest.mark.parametrize(
     ("backups", "message"),
     [

@@ -106,8 +106,8 @@ def test_an_interrupted_run_is_resumed(world: World) -> None:
 
 
 def test_people_are_told_how_to_go_on(world: World) -> None:
-    """An interrupt names the command that goes on; that one says where it begins."""
-    process = world.until_held()
+    """An interrupt names the command that goes on, with the connection's options; that one says where it begins."""
+    process = world.until_held("--tenant", "example")
     process.send_signal(signal.SIGTERM)
     assert process.stderr is not None
     while "under way" not in process.stderr.readline():
@@ -117,7 +117,7 @@ def test_people_are_told_how_to_go_on(world: World) -> None:
     assert (ended.status, ended.out) == (130, "")
     assert ended.err.splitlines()[-2:] == [
         "2 planets were not begun with",
-        f"to go on: asyncbackups resume '{world.journal}'",
+        f"to go on: asyncbackups resume '{world.journal}' --tenant example",
     ]
     again = world.run("resume", str(world.journal))
     assert (again.status, again.out) == (0, "")
@@ -159,6 +159,21 @@ def test_a_second_interrupt_loses_nothing(world: World) -> None:
     again = world.run("resume", str(world.journal), "--json")
     assert (again.status, again.json[-1]["succeeded"]) == (0, 5)
     assert world.each_once()
+
+
+def test_a_create_that_is_cut_off_is_left_to_resume(world: World) -> None:
+    """Where a journal finds it out, nobody is told to look, nor to create it again; it counts as what it is."""
+    process = world.until_held()
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "under way" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    ended = finish(process)
+    assert "b/held: whether the backup was created is unknown: " in ended.err
+    assert "List the planet's backups" not in ended.err
+    assert "2 backups created, 1 perhaps created" in ended.err
+    assert ended.err.splitlines()[-1] == f"to go on: asyncbackups resume '{world.journal}'"
 
 
 def test_the_status_is_that_of_the_whole_run(world: World) -> None:
@@ -309,6 +324,22 @@ def test_a_journal_without_targets(world: World) -> None:
     assert ended.status == 2
     assert "has no targets yet" in ended.error
     assert world.run("bulk", "a/new", "--journal", str(world.journal)).status == 0
+
+
+def test_a_journal_whose_targets_may_not_be_all(world: World) -> None:
+    """That is said of a run that goes on, and not of one that is refused."""
+    world.run("bulk", "a/one", "--journal", str(world.journal))
+    connection = sqlite3.connect(world.journal)
+    connection.execute("DELETE FROM log WHERE kind = 'listed'")
+    connection.commit()
+    connection.close()
+    refused = world.run("resume", str(world.journal), "--tenant", "another")
+    assert (refused.status, "another" in refused.err, "may not be all" in refused.err) == (2, True, False)
+    ended = world.run("resume", str(world.journal), "--json")
+    assert (ended.status, ended.error) == (
+        0,
+        f"the targets in {world.journal} may not be all: it goes on with those that were written down",
+    )
 
 
 def test_a_journal_that_can_no_longer_be_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,15 @@ def test_what_the_caller_gives_is_not_missed() -> None:
     assert (found.base_url, found.tenant, found.auth) == ("https://own.example", "own", "token")
 
 
+@pytest.mark.parametrize("own", [{"tenant": ""}, {"tenant": " "}, {"base_url": ""}, {"base_url": "\n"}])
+@pytest.mark.parametrize("credentials", [{"ASYNCBACKUPS_TOKEN": "abc"}, CREDENTIALS])
+def test_what_the_caller_gives_blank_is_refused(own: dict[str, str], credentials: dict[str, str]) -> None:
+    """A script's variable that is not set must not become what the environment says."""
+    (name,) = own
+    with pytest.raises(ConfigurationError, match=f"{name} must not be blank"):
+        read_environment({**BASE, **credentials}, **own)  # type: ignore[arg-type]
+
+
 def test_a_wrong_value_names_its_variable() -> None:
     """An unknown region is refused by the variable's name."""
     with pytest.raises(ConfigurationError, match="ASYNCBACKUPS_REGION: region must be one of"):

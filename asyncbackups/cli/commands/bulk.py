@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from asyncbackups.cli.arguments import Concurrency, Deadline, Json
+from asyncbackups.cli.arguments import Concurrency, Deadline, Json, file_path
 from asyncbackups.cli.command import command
 from asyncbackups.cli.connection import Where
 from asyncbackups.cli.creating import BulkShow
@@ -33,6 +33,7 @@ _Journal = Annotated[
         metavar="PATH",
         help="A file that remembers the run: the same command, or `resume`, goes on with it, however this one ends.",
         show_default=False,
+        parser=file_path,
     ),
 ]
 
@@ -57,6 +58,7 @@ async def bulk(
         json=json,
         journal=journal,
         earlier=earlier,
+        options=where.options,
     )
     async with where.client() as client:
         # From the beginning, because what earlier processes have told counts, too.

@@ -9,7 +9,7 @@ from asyncbackups.cli.connection import Where
 from asyncbackups.cli.creating import BulkShow
 from asyncbackups.cli.earlier import status_of
 from asyncbackups.cli.exits import ExitStatus
-from asyncbackups.cli.text import counted, parse_duration, say
+from asyncbackups.cli.text import counted, parse_duration
 
 __all__ = ["resume"]
 
@@ -28,13 +28,14 @@ async def resume(
     """
     seconds = parse_duration(deadline, "--deadline")
     earlier = await status_of(journal)
-    _check_targets(earlier)
     show = BulkShow(
         earlier.targets,
         title=f"backups of {counted(earlier.targets, 'planet')}, from {journal}",
         json=json,
         journal=journal,
         earlier=earlier,
+        options=where.options,
+        caution=_caution(earlier),
     )
     async with where.client() as client:
         # From the beginning, because what earlier processes have told counts, too.
@@ -44,13 +45,18 @@ async def resume(
     return ending.status
 
 
-def _check_targets(earlier: JournalStatus) -> None:
+def _caution(earlier: JournalStatus) -> str:
+    """Return what to know of the targets, where there may be more.
+
+    Raises:
+        ConfigurationError: If there are none.
+    """
     if earlier.listed:
-        return
+        return ""
     if not earlier.targets:
         raise ConfigurationError(
             f"the journal {earlier.path} has no targets yet: its process ended before it wrote them down. Nothing was "
             "created: run `asyncbackups bulk --journal` with the same targets again"
         )
     # Only a program can have written this: the command line writes all targets at once.
-    say(f"the targets in {earlier.path} may not be all: it goes on with those that were written down")
+    return f"the targets in {earlier.path} may not be all: it goes on with those that were written down"

@@ -16,6 +16,7 @@ from asyncbackups.cli.earlier import status_of
 from asyncbackups.cli.events import error_json
 from asyncbackups.cli.exits import ExitStatus, exit_status
 from asyncbackups.cli.output import print_json, print_line
+from asyncbackups.cli.streams import is_terminal
 from asyncbackups.cli.tables import print_table
 from asyncbackups.cli.text import counted, printable, say, stamp
 
@@ -99,7 +100,7 @@ def _as_lines(found: JournalStatus) -> Iterator[str]:
 
 def _columns(found: JournalStatus) -> Sequence[TargetState]:
     """Choose what is shown: everything to programs, to people what there is, because a terminal is not that wide."""
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         return tuple(TargetState)
     return [state for state in TargetState if state in _ALWAYS or found.states[state]]
 

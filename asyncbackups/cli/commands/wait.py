@@ -5,40 +5,34 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Annotated
-
-import typer
 
 from asyncbackups import BackupClient, BackupRef
-from asyncbackups.cli.arguments import Deadline, Json
+from asyncbackups.cli.arguments import Backups, Deadline, Json
 from asyncbackups.cli.command import command
 from asyncbackups.cli.connection import Where
 from asyncbackups.cli.ending import Ending
 from asyncbackups.cli.exits import ExitStatus
 from asyncbackups.cli.interrupts import on_interrupt
 from asyncbackups.cli.tally import Tally
+from asyncbackups.cli.targets import read_refs_once
 from asyncbackups.cli.text import counted, parse_duration
 from asyncbackups.cli.views import views_for
 
 __all__ = ["wait"]
 
-_Backups = Annotated[
-    list[str], typer.Argument(metavar="BACKUP", help="Written star_system/backup_id.", show_default=False)
-]
-
 
 @command
 async def wait(
-    backups: _Backups,
+    backups: Backups,
     where: Where,
     deadline: Deadline = "24h",
     json: Json = False,
 ) -> ExitStatus:
     """Wait until each of the backups has succeeded or failed."""
-    refs = [BackupRef.parse(backup) for backup in dict.fromkeys(backups)]
     seconds = parse_duration(deadline, "--deadline")
+    refs = read_refs_once(backups)
     async with where.client() as client:
-        following = _Following(client, refs, deadline=seconds, json=json)
+        following = _Following(client, refs, deadline=seconds, json=json, options=where.options)
         ending = await following.run()
     following.view.end(ending.as_json(), ending.as_lines())
     return ending.status
@@ -47,10 +41,13 @@ async def wait(
 class _Following:
     """Watches backups, until all have ended or it is interrupted, and shows what comes."""
 
-    def __init__(self, client: BackupClient, refs: Sequence[BackupRef], *, deadline: float, json: bool) -> None:
+    def __init__(
+        self, client: BackupClient, refs: Sequence[BackupRef], *, deadline: float, json: bool, options: tuple[str, ...]
+    ) -> None:
         self._client = client
         self._refs = refs
         self._deadline = deadline
+        self._options = options
         self._tally = Tally(refs)
         self._interrupted = False
         self._task = asyncio.current_task()
@@ -77,9 +74,13 @@ class _Following:
             if self._task is None or not self._interrupted:
                 raise
             self._task.uncancel()
-        seconds = time.monotonic() - began
-        requests = self._client.requests
-        return Ending(tally=self._tally, requests=requests, seconds=seconds, interrupted=self._interrupted)
+        return Ending(
+            tally=self._tally,
+            requests=self._client.requests,
+            seconds=time.monotonic() - began,
+            interrupted=self._interrupted,
+            options=self._options,
+        )
 
     async def _follow(self) -> None:
         async with self._client.watch(self._refs, deadline=self._deadline) as watch:

@@ -17,6 +17,7 @@ def test_options_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("ASYNCBACKUPS_TOKEN", "abcdef")
     where = connection(region="emea", tenant="ours")
     assert where.settings == {"base_url": REGIONS["EMEA"].base_url, "tenant": "ours"}
+    assert (where.options, connection().options) == (("--region", "emea", "--tenant", "ours"), ())
     assert repr(where.client()) == "<BackupClient of tenant 'ours'>"
     assert repr(connection().client()) == "<BackupClient of tenant 'theirs'>"
 
@@ -48,7 +49,16 @@ async def test_a_token_file_is_read_again_once_its_token_is_refused(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "No such file"), (b" \n", "it is empty"), (b"\xff\xfe", "it is no text")]
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        (b" \n", "it is empty"),
+        (b"\xff\xfe", "it is no text"),
+        (b"Bearer abc", "there is white space in it: it must hold the token alone, without `Bearer`"),
+        (b"abc\ndef\n", "there is white space"),
+        (b"abc\x00def", "there are characters in it that no token has"),
+        ("é".encode(), "there are characters"),
+    ],
 )
 def test_token_files_that_hold_none(tmp_path: Path, content: bytes | None, message: str) -> None:
     """A token file that cannot be used is an error that names it."""
@@ -57,3 +67,14 @@ def test_token_files_that_hold_none(tmp_path: Path, content: bytes | None, messa
         path.write_bytes(content)
     with pytest.raises(ConfigurationError, match=f"--token-file .*token: {message}"):
         TokenFile(path)
+
+
+async def test_a_token_file_that_is_spoilt_later_is_named(tmp_path: Path) -> None:
+    """What it holds then is not shown."""
+    path = tmp_path / "token"
+    path.write_text("first")
+    source = TokenFile(path)
+    path.write_text("Bearer second")
+    with pytest.raises(ConfigurationError, match=r"--token-file .*token: there is white space in it") as caught:
+        await source.renewed("first")
+    assert "second" not in str(caught.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 
 from asyncbackups import (
@@ -79,6 +80,15 @@ def test_events_for_programs_and_people(event: Told, name: str, text: str) -> No
     assert list(told)[:6] == ["event", "star_system", "planet", "backup_id", "elapsed", "polls"]
     assert (told["event"], told["star_system"]) == (name, "alpha")
     assert as_text(event) == text
+
+
+def test_what_a_journal_finds_out_nobody_has_to_look_for() -> None:
+    """The advice to look is left out as long as the journal has no outcome, which has a number."""
+    lost = CreateFailed(planet=PLANET, error=LOST)
+    assert as_text(lost, journaled=True) == (
+        "alpha/prod: whether the backup was created is unknown: no answer (candidates: 7)."
+    )
+    assert as_text(attrs.evolve(lost, id=5), journaled=True) == as_text(lost) == str(LOST)
 
 
 def test_backups_have_the_names_of_the_api() -> None:

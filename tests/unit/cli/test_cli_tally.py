@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncbackups import (
+    AmbiguousCreateError,
     Backup,
     BackupCreated,
     BackupFailed,
@@ -86,12 +87,31 @@ def test_report_for_people() -> None:
     ]
 
 
+def test_a_create_of_unknown_outcome_is_not_called_not_created() -> None:
+    """It may have been done: people are told so, and programs find it among the creates that failed."""
+    tally = busy()
+    planet = PlanetRef("beta", "y")
+    tally.note(CreateFailed(planet=planet, error=AmbiguousCreateError("no answer", planet=planet)))
+    ending = Ending(tally=tally, requests={}, seconds=0, targets=6)
+    assert ending.as_lines()[0].startswith("4 backups created, 1 not created, 1 perhaps created, 1 succeeded, ")
+    assert ending.as_json()["create_failed"] == 2
+
+
+def test_the_way_to_go_on_leads_to_the_same_place() -> None:
+    """Options of the connection are repeated, and written so that a shell understands them."""
+    where = {"requests": {}, "seconds": 0, "interrupted": True, "options": ("--token-file", "my token")}
+    waiting = Ending(tally=Tally([BackupRef("a b", 1)]), **where)
+    assert waiting.as_lines()[1].endswith("to go on waiting: asyncbackups wait 'a b/1' --token-file 'my token'")
+    journaled = Ending(tally=Tally(), targets=1, journal="my run", **where)
+    assert journaled.as_lines()[-1] == "to go on: asyncbackups resume 'my run' --token-file 'my token'"
+
+
 def test_report_of_a_wait_that_was_left() -> None:
     """A wait says what it no longer watches; where backups end with the command there is nothing to go on with."""
     left = Ending(tally=Tally([BackupRef("a", 1)]), requests={}, seconds=0, interrupted=True)
     assert left.as_lines()[0] == "1 backup watched; 0.0 s; 0 requests"
     assert left.as_lines()[1:] == [
-        "interrupted: 1 backup watched and still running; to go on waiting: asyncbackups wait a/1"
+        "interrupted: 1 backup watched and still in flight; to go on waiting: asyncbackups wait a/1"
     ]
     short_lived = Ending(tally=busy(), requests={}, seconds=0, targets=4, interrupted=True, outlived=False)
     assert short_lived.as_lines()[1] == "interrupted: 1 backup created and still running"

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from asyncbackups import ConfigurationError, PlanetRef
-from asyncbackups.cli.targets import parse_lines, read_targets
+from asyncbackups import BackupRef, ConfigurationError, PlanetRef
+from asyncbackups.cli.targets import parse_lines, read_refs_once, read_targets
 
 
 def written(path: Path, content: str | bytes) -> str:
@@ -39,6 +39,19 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hyphen stands for standard input."""
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"alpha/prod\n")))
     assert read_targets(["-"]) == [PlanetRef("alpha", "prod")]
+
+
+def test_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an error like any other that concerns a source."""
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(ConfigurationError, match="standard input: it is closed"):
+        read_targets(["-"])
+
+
+def test_what_may_be_there_twice_counts_once(tmp_path: Path) -> None:
+    """Backups in a file and after it are read once each, in their order."""
+    name = written(tmp_path / "backups", "b/2\na/1\nb/2\n")
+    assert read_refs_once([name, "a/1", "a/3"]) == [BackupRef("b", 2), BackupRef("a", 1), BackupRef("a", 3)]
 
 
 def test_only_arguments() -> None:
@@ -71,6 +84,8 @@ def test_bad_files_name_the_line(tmp_path: Path, content: str | bytes, message: 
     [
         (["no-such-file"], "no such file: 'no-such-file'"),
         (["/no/such/file"], "no such file: '/no/such/file'"),
+        (["/"], "'/' is a directory, not a file; and a planet is written star_system/planet, not '/'"),
+        ([""], "no such file: ''"),
         (["alpha/a", "beta"], "'beta'"),
         (["alpha/a", "alpha/a"], "alpha/a is there twice"),
     ],

@@ -1,0 +1,142 @@
+"""Standard streams that cannot be used: full, unread, or closed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncbackups.simulator import Fixed, Simulator, Workload
+from tests.cli_program import (
+    FAST_PROGRAM,
+    NO_SETTINGS,
+    Ended,
+    Program,
+    environment,
+    finish,
+    hosted,
+    settings_of,
+    start,
+)
+
+FULL = pytest.param(
+    ">/dev/full",
+    "No space left on device",
+    marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no such device"),
+    id="full",
+)
+CLOSED = pytest.param(">&-", "it is closed", id="closed")
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    """Serve a star system in which backups end at once, and the backups 1 to 3 are old."""
+    workload = Workload(duration=Fixed(0.0), history=3)
+    with hosted(lambda: Simulator(star_systems={"alpha": ["x"]}, workload=workload)) as (simulator, _):
+        yield simulator
+
+
+@pytest.fixture
+def run(simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
+    """Return what runs commands in this process, with the environment that leads to the simulator."""
+    for name, value in settings_of(simulator).items():
+        monkeypatch.setenv(name, value)
+    return Program(capsys)
+
+
+def redirected(redirection: str, *arguments: str, settings: dict[str, str] | None = None) -> Ended:
+    """Run a command as a process of its own, with a redirection as shells write it."""
+    program = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-c", FAST_PROGRAM, *arguments]
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    variables = environment(settings or NO_SETTINGS)
+    return finish(subprocess.Popen(program, env=variables, text=True, encoding="utf-8", **pipes))
+
+
+@pytest.mark.parametrize("how", [[], ["--json"]], ids=["name", "json"])
+@pytest.mark.parametrize(("redirection", "reason"), [FULL, CLOSED])
+def test_a_backup_whose_name_cannot_be_printed(
+    simulator: Simulator, redirection: str, reason: str, how: list[str]
+) -> None:
+    """It was created, and nothing else knows of it: stderr names it, and says what is wrong."""
+    ended = redirected(redirection, "create", "alpha/x", *how, settings=settings_of(simulator))
+    assert ended.status == 130
+    named, wrong = ended.err.splitlines()
+    assert named.startswith("alpha/x: backup ")
+    assert "is created" in named
+    assert wrong == f"asyncbackups: standard output cannot be written: {reason}"
+
+
+def test_a_backup_whose_name_nobody_reads(simulator: Simulator) -> None:
+    """A pipe that is closed at its other end is no reason to lose it, either."""
+    process = start("create", "alpha/x", settings=settings_of(simulator))
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    ended = finish(process)
+    assert ended.status == 130
+    named, wrong = ended.err.splitlines()
+    assert named.startswith("alpha/x: backup ")
+    assert wrong == "asyncbackups: standard output cannot be written: Broken pipe"
+
+
+@pytest.mark.parametrize("arguments", [["list", "alpha"], ["get", "alpha/1", "--json"], ["health"]], ids=" ".join)
+@pytest.mark.parametrize(("redirection", "reason"), [FULL, CLOSED])
+def test_results_that_cannot_be_printed(
+    simulator: Simulator, redirection: str, reason: str, arguments: list[str]
+) -> None:
+    """That is one line and status 130, also when the interpreter has ended."""
+    ended = redirected(redirection, *arguments, settings=settings_of(simulator))
+    assert ended.status == 130
+    assert ended.error == f"asyncbackups: standard output cannot be written: {reason}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["get", "alpha/1"], ["--version"], ["delete", "alpha/2", "--json"], ["wait", "alpha/1", "--json"], ["simulate"]],
+    ids=" ".join,
+)
+def test_no_command_needs_an_open_stdout(run: Program, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    """Whatever prints says that it cannot, and ends."""
+    monkeypatch.setattr(sys, "stdout", None)
+    ended = run(*arguments)
+    assert ended.status == 130
+    assert ended.err.startswith("asyncbackups: standard output cannot be written: it is closed\n")
+
+
+def test_a_run_whose_events_cannot_be_printed(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is left in an orderly way: what was created is said."""
+    monkeypatch.setattr(sys, "stdout", None)
+    ended = run("bulk", "alpha/x", "--json")
+    assert ended.status == 130
+    wrong, counts, *_ = ended.err.splitlines()
+    assert wrong == "asyncbackups: standard output cannot be written: it is closed"
+    assert counts.startswith("1 backup created")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["bulk", "alpha/x"], ["demo", "--planets", "2", "--speed", "3000"]], ids=" ".join
+)
+def test_what_prints_nothing_needs_no_stdout(simulator: Simulator, arguments: list[str]) -> None:
+    """What is told on stderr goes well without it."""
+    ended = redirected(">&-", *arguments, settings=settings_of(simulator))
+    assert (ended.status, "Traceback" in ended.err) == (0, False)
+    assert "succeeded; " in ended.err
+
+
+def test_a_closed_stderr_is_no_trouble(simulator: Simulator) -> None:
+    """What people would be told is told nobody, and does not get among the results."""
+    ended = redirected("2>&-", "health", "-vv", settings=settings_of(simulator))
+    assert (ended.status, ended.out) == (0, "UP\n")
+    ended = redirected("2>&-", "create", "alpha/x", settings=settings_of(simulator))
+    assert (ended.status, ended.out.partition("/")[0]) == (0, "alpha")
+
+
+@pytest.mark.parametrize("command", ["bulk", "delete", "wait"])
+def test_a_closed_stdin_has_no_targets(simulator: Simulator, command: str) -> None:
+    """Whoever reads from it is told, with status 2."""
+    ended = redirected("<&-", command, "-", settings=settings_of(simulator))
+    assert (ended.status, ended.error) == (2, "asyncbackups: standard input: it is closed")
