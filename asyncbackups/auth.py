@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import attrs
 
 from asyncbackups.addresses import checked_url
-from asyncbackups.checks import not_blank
+from asyncbackups.checks import flag, not_blank
 from asyncbackups.clock import Clock
 from asyncbackups.errors import (
     ApiError,
@@ -177,9 +177,13 @@ class ClientCredentials:
         scopes: str | Iterable[str],
         insecure_http: bool = False,
     ) -> None:
-        self.token_url: str = str(checked_url(token_url, "token_url", insecure_http=insecure_http))
+        self.token_url: str = str(
+            checked_url(token_url, "token_url", insecure_http=flag(insecure_http, "insecure_http"))
+        )
         self.client_id: str = not_blank(client_id, "client_id")
-        if not isinstance(client_secret, str) or not client_secret.strip():
+        if not isinstance(client_secret, str):  # not shown: it may be a secret all the same
+            raise ConfigurationError(f"client_secret must be a text, not {type(client_secret).__name__}")
+        if not client_secret.strip():
             raise ConfigurationError("client_secret must not be blank")
         self._client_secret = Secret(client_secret)
         self.scopes: tuple[str, ...] = _scopes(scopes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import attrs
 
-from asyncbackups.checks import at_least, between, in_seconds, integer, lasting, number, optional, shown
+from asyncbackups.checks import at_least, between, flag, in_seconds, integer, lasting, number, optional, shown
 from asyncbackups.errors import (
     ApiError,
     BackupsError,
@@ -58,8 +58,7 @@ def token_may_heal(error: BackupsError) -> bool:
 
 
 def _flag(_: object, attribute: attrs.Attribute[bool], value: object) -> None:
-    if not isinstance(value, bool):
-        raise ConfigurationError(f"{attribute.name} must be True or False, not {shown(value)}")
+    flag(value, attribute.name)
 
 
 def _interval(initial: float, factor: float, maximum: float, number: int) -> float:

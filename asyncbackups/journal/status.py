@@ -6,10 +6,10 @@ import collections
 import os
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 
 import attrs
 
+from asyncbackups.checks import file_path
 from asyncbackups.errors import JournalError
 from asyncbackups.journal.lock import Holder, holder_of
 from asyncbackups.journal.state import RunState, TargetState
@@ -67,11 +67,12 @@ def read_status(path: str | os.PathLike[str]) -> JournalStatus:
         path: The journal's file.
 
     Raises:
+        ConfigurationError: If that is no path of a file.
         JournalError: If there is no such journal, or it cannot be read.
     """
     from asyncbackups.journal.database import read, state_of  # noqa: PLC0415 - imports sqlite3
 
-    file = Path(path)
+    file = file_path(path, "path")
     state = state_of(read(file), file)
     if state.header is None or state.started is None or state.changed is None:
         raise JournalError(f"the journal {file} is empty: its run has not begun", path=str(file))

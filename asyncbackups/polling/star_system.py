@@ -1,13 +1,10 @@
-"""The backups in flight of one star system: which request is due next, and what each answer means for them.
-
-A flight is *single* while it is asked by get, and *listed* while a list stands for it (see `batches`).
-"""
+"""The backups in flight of one star system, and what each answer means for them. When to ask what: see `agenda`."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from asyncbackups.errors import (
@@ -19,14 +16,12 @@ from asyncbackups.errors import (
     PermissionDeniedError,
     ProtocolError,
 )
-from asyncbackups.polling.batches import Batch, Batches
-from asyncbackups.polling.due_queue import DueQueue
+from asyncbackups.polling.agenda import Agenda
 from asyncbackups.polling.flights import ASKED, Cost, Entry, Flight, GetPoll, ListPoll, Poll, Sighting
 from asyncbackups.polling.health import Health, is_passing
 from asyncbackups.polling.knowledge import Knowledge
 from asyncbackups.polling.lessons import Lesson, learn, learn_watched
-from asyncbackups.polling.newcomers import Newcomers
-from asyncbackups.polling.staleness import ended, suspect
+from asyncbackups.polling.staleness import ended
 
 __all__ = ["Outcome", "StarSystem"]
 
@@ -37,8 +32,6 @@ _CONFIRMATIONS = 2
 """How many gets in a row must find nothing before a backup counts as gone: the service may lag."""
 _PORTION = 256
 """How many entries of a list are looked at in one go: where all have news that is ten milliseconds' work."""
-_GROWTH = 1.25
-"""Once there are so many times the flights that were planned for, it is planned anew."""
 _HOPELESS = (PermissionDeniedError, AuthenticationError, ClientClosedError)
 """What does not heal: who waits is told that it can no longer be checked."""
 
@@ -65,16 +58,9 @@ class StarSystem:
         self.due: float = math.inf
         self.queued = False
         self._know = knowledge
-        self._singles: DueQueue[Flight] = DueQueue()
-        self._batches = Batches(name, knowledge)
-        self._newcomers = Newcomers(self._batches, request_worth=knowledge.policy.request_worth)
+        self._agenda = Agenda(name, self.flights, knowledge)
         self._health = Health(knowledge)
-        # Kept apart from the flights, because few have one.
-        self._etags: dict[int, str] = {}
-        self._troubles: dict[int, tuple[int, BackupsError]] = {}
-        self._planned = 0
-        self._plan_until = -math.inf
-        self._plan_at = math.inf
+        self._troubles: dict[int, tuple[int, BackupsError]] = {}  # apart from the flights, because few have one
 
     def trouble_of(self, flight: Flight) -> BackupsError | None:
         """Return why the last request about a flight told nothing; None where it told something."""
@@ -93,79 +79,51 @@ class StarSystem:
         """
         self.flights[flight.backup_id] = flight
         self._know.enter(flight)
-        if flight.born is None:
-            self._singles.put(flight, self._newcomers.add(flight, now, patient=patient))
-        else:
-            self._ask_in_time(flight, now, since=flight.born)
-        if len(self.flights) >= 2 * max(1, self._planned):
-            self._plan_at = min(self._plan_at, now)
+        self._agenda.add(flight, now, patient=patient)
 
     def remove(self, flight: Flight) -> None:
         """Let go of a flight."""
         del self.flights[flight.backup_id]
         self._know.leave(flight)
-        flight.due = math.inf
-        self._etags.pop(flight.backup_id, None)
         self._troubles.pop(flight.backup_id, None)
-        if not self.flights:
-            self._singles.clear()
-            self._batches.clear()
-            self._newcomers.clear()
-            self._planned, self._plan_until, self._plan_at = 0, -math.inf, math.inf
+        self._agenda.remove(flight)
 
     def look_once_more(self, flight: Flight, now: float, *, since: float) -> None:
         """Ask about a flight now, unless something is known of it since a time, or it is being asked about."""
-        if flight.told >= since or flight.due == ASKED:
-            return
-        batch = self._batches.of(flight) if flight.due == math.inf else None
-        if batch is None:
-            self._singles.put(flight, min(flight.due, now))
-        elif batch.poll is None:
-            self._batches.ask_by(batch, now)
+        self._agenda.look_once_more(flight, now, since=since)
 
     def route(self, flight: Flight) -> tuple[str, float]:
         """Return what will tell of a flight next ("get" or "list"), and when (`ASKED` while that is under way)."""
-        batch = self._batches.of(flight) if flight.due == math.inf else None
-        by, due = ("get", flight.due) if batch is None else ("list", batch.due)
+        by, due = self._agenda.route(flight)
         return by, due if due == ASKED else max(due, self._health.held_until)
 
     # What is due
 
     def next_due(self) -> float:
         """Return when the next request is due, or is to be planned anew; infinity where an answer must come first."""
-        return min(self._next_request(), self._plan_at)
+        return min(self._next_request(), self._agenda.plan_at)
 
     def _next_request(self) -> float:
         if self._health.on_trial and self.requests:
             return math.inf
-        return max(min(self._singles.next(), self._batches.next_due()), self._health.held_until)
+        return max(self._agenda.next_due(), self._health.held_until)
 
     def bring_forward(self, now: float) -> bool:
         """Let a list be due now that may go along with others; returns whether one is."""
         at_rest = now < self._health.held_until or (self._health.on_trial and self.requests)
-        return not at_rest and self._batches.bring_forward(now)
+        return not at_rest and self._agenda.batches.bring_forward(now)
 
     def take(self, now: float) -> Poll | None:
         """Return the request that is due, which then counts as under way; None where none is."""
-        if now >= min(self._plan_until, self._plan_at) or len(self.flights) > self._planned * _GROWTH:
-            self._plan(now)
-        self._newcomers.fold(now)
+        self._agenda.make_ready(now)
         if not self.flights or self._next_request() > now:
             return None
         self.requests += 1
-        if self._batches.next_due() <= self._singles.next():
-            self._newcomers.asked(now)
-            return self._batches.issue(now)
-        flight = self._singles.pop(due=ASKED)
-        if flight.born is None:
-            self._newcomers.asked(now)
-        return GetPoll(ref=flight.ref, sent=now, etag=self._etags.get(flight.backup_id))
+        return self._agenda.take(now)
 
     def spread(self, now: float, window: float) -> None:
         """Put what is overdue off by random parts of a window: after a stall there must be no burst."""
-        self._batches.spread(now, window)
-        for flight in self._singles.overdue(now):
-            self._singles.put(flight, now + self._know.draw() * window)
+        self._agenda.spread(now, window)
 
     # What answers tell
 
@@ -174,13 +132,12 @@ class StarSystem:
         flight = self._got_answer(poll, cost)
         if flight is None:
             return []
-        if cost.etag is None:
-            self._etags.pop(flight.backup_id, None)
+        self._agenda.tag(flight, cost.etag)
         told_before = flight.told
         if self._told(flight, sighting, poll.sent, now):
-            self._hold_list_to(flight, sighting, told_before, now)
+            self._agenda.hold_list_to(flight, sighting, told_before, now)
             return [(flight, sighting)]
-        self._ask_again(flight, cost, now)
+        self._agenda.ask_again(flight, now, rest=self._rest(cost))
         return []
 
     def unchanged_since(self, poll: GetPoll, cost: Cost, now: float) -> None:
@@ -188,13 +145,15 @@ class StarSystem:
         flight = self._got_answer(poll, cost)
         if flight is None:
             return
+        if cost.etag is not None:
+            self._agenda.tag(flight, cost.etag)
         if not flight.polls:
-            self._singles.put(flight, now)  # the tag was that of an earlier flight, of which this one knows nothing
+            self._agenda.ask_at(flight, now)  # the tag was that of an earlier flight, of which this one knows nothing
             return
         _told_again(flight, poll.sent)
         flight.missing = 0
         self._troubles.pop(flight.backup_id, None)
-        self._ask_again(flight, cost, now)
+        self._agenda.ask_again(flight, now, rest=self._rest(cost))
 
     def wanted(self, poll: ListPoll, entries: Iterable[Entry], *, latest: str, every: bool = False) -> set[int]:
         """Return the ids of a list's entries that are worth decoding whole: those with news, and some to learn from.
@@ -237,30 +196,30 @@ class StarSystem:
             yield [*over]
         self._answered()
         self._know.costs.listed((self.name, poll.planet), size=cost.size, seconds=cost.seconds)
-        batch = self._batches.answered(poll)
+        batch = self._agenda.batches.answered(poll)
         if batch is not None:
-            left = self._batches.covered(batch, self.flights)
+            left = self._agenda.batches.covered(batch, self.flights)
             batch.etag = cost.etag
             # Whatever it does not tell ended, if at all, after what it does tell of.
             batch.believed_until = max(batch.believed_until, newest + self._know.policy.maximum)
             self._ask_missing(poll, left, now)
             useful = useful or any(not flight.unlisted for flight in left)
-            self._go_on(batch, left, cost, now, useful=useful)
+            self._agenda.go_on(batch, left, now, rest=self._rest(cost), useful=useful)
 
     def unchanged(self, poll: ListPoll, cost: Cost, now: float) -> None:
         """Take note that a list is as it was (304)."""
         self._answered()
         self._know.costs.listed((self.name, poll.planet), size=cost.size, seconds=cost.seconds)
-        batch = self._batches.answered(poll)
+        batch = self._agenda.batches.answered(poll)
         if batch is None:
             return
-        left = self._batches.covered(batch, self.flights)
+        left = self._agenda.batches.covered(batch, self.flights)
         for flight in left:
             # One that was never seen came after the list that has not changed since.
             if flight.due == math.inf and flight.polls and flight.told < poll.sent:
                 _told_again(flight, poll.sent)
                 flight.missing = 0
-        self._go_on(batch, left, cost, now, useful=True)
+        self._agenda.go_on(batch, left, now, rest=self._rest(cost), useful=True)
 
     def failed(self, poll: Poll, error: BackupsError, now: float) -> list[Outcome]:
         """Take note of a poll that failed: mostly it told nothing, and the star system slows down."""
@@ -280,7 +239,7 @@ class StarSystem:
             return self._not_found(flight, error, now)
         tried, _ = self._troubles.get(flight.backup_id, (0, None))
         self._troubles[flight.backup_id] = tried + 1, error
-        self._singles.put(flight, max(self._health.held_until, now + self._health.pause(tried)))
+        self._agenda.ask_at(flight, max(self._health.held_until, now + self._health.pause(tried)))
         return []
 
     def _not_found(self, flight: Flight, error: NotFoundError, now: float) -> list[Outcome]:
@@ -290,29 +249,28 @@ class StarSystem:
         new = flight.born is not None and not flight.polls and flight.age(now) < policy.maximum
         if flight.missing >= _CONFIRMATIONS and not new:
             return [(flight, error)]
-        self._singles.put(flight, now + policy.initial)
+        self._agenda.ask_at(flight, now + policy.initial)
         return []
 
     def _list_failed(self, poll: ListPoll, error: BackupsError, now: float) -> list[Outcome]:
-        batch = self._batches.answered(poll)
+        batch = self._agenda.batches.answered(poll)
         if isinstance(error, AuthenticationError | ClientClosedError):
-            listed = [] if batch is None else self._batches.covered(batch, self.flights)
+            listed = [] if batch is None else self._agenda.batches.covered(batch, self.flights)
             return [(flight, error) for flight in listed if flight.due == math.inf]
         if not is_passing(error):
-            self._refuse(poll.planet, now)
+            self._agenda.refuse(poll.planet, now)
         elif batch is not None:
-            self._batches.ask_at(batch, self._health.held_until)
-            if self._batches.judge(batch, useful=False):
-                self._refuse(batch.planet, now)
+            self._agenda.try_again(batch, self._health.held_until, now)
         return []
 
     def _got_answer(self, poll: GetPoll, cost: Cost) -> Flight | None:
         self._answered()
         self._know.costs.got(self.name, size=cost.size, seconds=cost.seconds)
-        flight = self.flights.get(poll.ref.backup_id)
-        if flight is not None and cost.etag is not None:
-            self._etags[flight.backup_id] = cost.etag
-        return flight
+        return self.flights.get(poll.ref.backup_id)
+
+    def _rest(self, cost: Cost) -> float:
+        """Return for how many seconds an answer asks not to be asked again; 0 where it does not say."""
+        return self._health.obeyed(cost.retry_after) if cost.retry_after else 0.0
 
     def _answered(self) -> None:
         self.requests -= 1
@@ -358,103 +316,13 @@ class StarSystem:
             elif self._told(flight, sighting, sent, now):
                 yield flight, sighting
                 continue
-            flight.unlisted = False
-            if math.isfinite(flight.due) and (batch := self._batches.of(flight)) is not None:
-                self._join(flight, batch, now, since=now)
+            self._agenda.listed(flight, now)
 
     def _ask_missing(self, poll: ListPoll, covered: Iterable[Flight], now: float) -> None:
         for flight in covered:
             if flight.due == math.inf and flight.told < poll.sent and flight.subscriptions[0].added <= poll.sent:
                 flight.unlisted = True
-                self._singles.put(flight, now)
-
-    # When and how to ask
-
-    def _ask_again(self, flight: Flight, cost: Cost, now: float) -> None:
-        """See to it that a flight is asked about that a get has told of."""
-        if cost.retry_after:
-            self._singles.put(flight, now + self._health.obeyed(cost.retry_after))
-        elif flight.unlisted:
-            self._singles.put(flight, now + self._know.gap([flight], now))
-        else:
-            self._ask_in_time(flight, now, since=now)
-
-    def _ask_in_time(self, flight: Flight, now: float, *, since: float) -> None:
-        """Ask about a flight of which nothing is known since a time, by a list where there is one."""
-        batch = self._batches.of(flight)
-        if batch is None:
-            self._singles.put(flight, max(now, since + self._know.gap([flight], since)))
-        else:
-            self._join(flight, batch, now, since=since)
-
-    def _join(self, flight: Flight, batch: Batch, now: float, *, since: float) -> None:
-        self._etags.pop(flight.backup_id, None)
-        self._batches.join(flight, batch, now, since=since)
-
-    def _go_on(self, batch: Batch, covered: Collection[Flight], cost: Cost, now: float, *, useful: bool) -> None:
-        """See to it that a list is asked for again, if it is of any use."""
-        if useful:
-            self._know.costs.worked((self.name, batch.planet))
-        if not covered:
-            self._batches.drop(batch)
-            self._plan_until = now
-            return
-        if cost.retry_after:
-            batch.not_before = now + self._health.obeyed(cost.retry_after)
-            self._batches.ask_at(batch, batch.not_before)
-        else:
-            self._batches.ask_in(batch, self._know.gap(list(covered), now, cost=self._batches.cost(batch)), now)
-        if self._batches.judge(batch, useful=useful):
-            self._refuse(batch.planet, now)
-        else:
-            self._check(batch, covered, now)
-
-    def _check(self, batch: Batch, covered: Iterable[Flight], now: float) -> None:
-        """Now and then ask by get about the backup that should have ended most surely: lists may be far behind."""
-        overdue = suspect(covered, self._know, now) if now >= batch.believed_until else None
-        if overdue is not None:
-            batch.believed_until = now + self._know.policy.maximum
-            self._singles.put(overdue, now)
-
-    def _hold_list_to(self, flight: Flight, sighting: Sighting, told: float, now: float) -> None:
-        """Give a list up for a time that showed a backup as running long after it had ended."""
-        batch = self._batches.of(flight)
-        if batch is not None and -math.inf < ended(sighting, now) < told - self._know.policy.maximum:
-            self._refuse(batch.planet, now)
-
-    def _refuse(self, planet: str | None, now: float) -> None:
-        self._know.costs.refused((self.name, planet), now=now)
-        self._plan(now)
-
-    def _plan(self, now: float) -> None:
-        """Decide anew which lists stand for which gets."""
-        self._planned = len(self.flights)
-        self._plan_until, self._plan_at = now + self._know.policy.maximum, math.inf
-        if not self._know.policy.coalesce or not self.flights:
-            return
-        before = self._batches.choose(self.flights, now)
-        if before is not None:
-            for flight in self.flights.values():
-                self._assign(flight, before, now)
-        self._batches.hasten(self.flights, now)
-
-    def _assign(self, flight: Flight, before: Mapping[str | None, float], now: float) -> None:
-        """Put a flight where the new plan wants it; it is asked no later than before, as far as that was known."""
-        batch = self._batches.of(flight)
-        if flight.due == ASKED or flight.unlisted:
-            return
-        if batch is None:
-            if flight.due == math.inf:
-                self._singles.put(flight, now if flight.born is None else now + self._know.gap([flight], now))
-            return
-        when = flight.due
-        if when == math.inf:
-            when = before.get(None, before.get(flight.planet, math.inf))
-        if math.isfinite(when):
-            self._batches.stand_for(flight, batch)
-            self._batches.ask_by(batch, when)
-        else:
-            self._join(flight, batch, now, since=now)
+                self._agenda.ask_at(flight, now)
 
 
 def _is_news(flight: Flight, entry: Entry) -> bool:

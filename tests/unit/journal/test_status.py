@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from asyncbackups.errors import JournalError
+from asyncbackups.errors import ConfigurationError, JournalError
 from asyncbackups.journal import TargetState, read_status
 from asyncbackups.ledger import Target
 from asyncbackups.models import BackupRef
@@ -58,3 +59,10 @@ def test_what_is_no_journal_is_told(path: Path) -> None:
     path.touch()
     with pytest.raises(JournalError, match=r"not begun|not a journal"):
         read_status(path)
+
+
+@pytest.mark.parametrize("wrong", ["", 5, None])
+def test_what_is_no_path_is_refused(wrong: Any) -> None:
+    """With its own words, not Python's."""
+    with pytest.raises(ConfigurationError, match="path must be the path of a file"):
+        read_status(wrong)

@@ -116,7 +116,7 @@ class Polling(RuleBasedStateMachine):
         for poll in polls:
             assert poll.sent == self.now
             if isinstance(poll, ListPoll):
-                batch = self.scheduler._star_systems[poll.star_system]._batches._in_use[poll.planet]
+                batch = self.scheduler._star_systems[poll.star_system]._agenda.batches._in_use[poll.planet]
                 assert batch.ripe <= self.now, "nor along with others before it may be"
         self.under_way += polls
 
@@ -246,7 +246,7 @@ class Polling(RuleBasedStateMachine):
                 if flight.due == ASKED:
                     assert flight.ref in under_way
                 elif flight.due == math.inf:
-                    batch = star_system._batches.of(flight)
+                    batch = star_system._agenda.batches.of(flight)
                     assert batch is not None
                     assert math.isfinite(batch.due) or batch.poll in self.under_way
                     assert batch.planet is None or batch.members[flight.backup_id] is flight

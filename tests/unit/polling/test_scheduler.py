@@ -387,7 +387,7 @@ def test_memory_of_the_queue_follows_what_is_in_flight() -> None:
         one.add(number, born=one.now)
         one.scheduler.discard(BackupRef("sun", number), one.waiter)
     system = one.scheduler._star_systems["sun"]
-    assert len(system._singles) < 200
+    assert len(system._agenda._singles) < 200
     assert len(one.scheduler._waiting) < 200
 
 

@@ -611,7 +611,7 @@ def test_change_of_plan_while_a_list_is_under_way_loses_nothing() -> None:
     one, poll = listing()
     system = one.scheduler._star_systems["sun"]
     one.scheduler._know.costs.refused(("sun", None), now=one.now)
-    system._plan(one.now)
+    system._agenda.plan(one.now)
     assert {one.explained(number).by for number in MANY} <= {"get", "list"}
     one.now += 301.0
     for other in one.due():
@@ -709,7 +709,7 @@ def test_list_that_shows_a_backup_takes_an_earlier_404_back() -> None:
     one.listed(poll, running())
     system = one.scheduler._star_systems["sun"]
     for _ in range(3):
-        system._singles.put(system.flights[MANY[0]], one.now)  # as lists are held to what gets tell, now and then
+        system._agenda.ask_at(system.flights[MANY[0]], one.now)  # as lists are held to what gets tell, now and then
         one.scheduler._schedule(system)
         (get,) = [poll for poll in one.due() if isinstance(poll, GetPoll)]
         assert fail(one, get, NotFoundError(status=404)) == []
