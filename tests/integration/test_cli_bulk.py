@@ -27,14 +27,6 @@ def simulator() -> Iterator[Simulator]:
         yield simulator
 
 
-@pytest.fixture
-def run(simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
-    """Return what runs commands, with the environment that leads to the simulator."""
-    for name, value in settings_of(simulator).items():
-        monkeypatch.setenv(name, value)
-    return Program(capsys)
-
-
 def targets_file(tmp_path: Path, *lines: str) -> str:
     path = tmp_path / "targets"
     path.write_text("\n".join(lines))

@@ -11,7 +11,7 @@ import pytest
 from asyncbackups import AuthenticationError, BackupClient
 from asyncbackups.cli.connection import TokenFile
 from asyncbackups.simulator import Fixed, PlanetProfile, Simulator, Workload
-from tests.cli_program import Program, hosted, settings_of
+from tests.cli_program import Program, hosted
 
 WORKLOAD = Workload(
     duration=Fixed(0.0),
@@ -25,14 +25,6 @@ def simulator() -> Iterator[Simulator]:
     """Serve a world in which backups end at once, except for those of the planet "slow"."""
     with hosted(lambda: Simulator(workload=WORKLOAD, forbidden={"secret"})) as (simulator, _):
         yield simulator
-
-
-@pytest.fixture
-def run(simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
-    """Return what runs commands, with the environment that leads to the simulator."""
-    for name, value in settings_of(simulator).items():
-        monkeypatch.setenv(name, value)
-    return Program(capsys)
 
 
 def test_health(run: Program) -> None:

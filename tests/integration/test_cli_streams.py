@@ -40,14 +40,6 @@ def simulator() -> Iterator[Simulator]:
         yield simulator
 
 
-@pytest.fixture
-def run(simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
-    """Return what runs commands in this process, with the environment that leads to the simulator."""
-    for name, value in settings_of(simulator).items():
-        monkeypatch.setenv(name, value)
-    return Program(capsys)
-
-
 def redirected(redirection: str, *arguments: str, settings: dict[str, str] | None = None) -> Ended:
     """Run a command as a process of its own, with a redirection as shells write it."""
     program = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-c", FAST_PROGRAM, *arguments]
