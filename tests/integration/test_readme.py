@@ -1,4 +1,4 @@
-"""Every code block of README is run, and every test that it names exists."""
+"""Every code block of README and every program of docs/library.md is run, and every test that README names exists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,18 @@ import pytest
 from asyncbackups.simulator import Fixed, Simulator, Workload
 from tests.cli_program import FAST_PROGRAM, ROOT, Ended, Program, begun, environment, hosted, settings_of
 
+FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+BLOCKS = FENCED.findall(README)
+LIBRARY = (ROOT / "docs" / "library.md").read_text("utf-8")
+PROGRAMS = [content for kind, content in FENCED.findall(LIBRARY) if kind == "python"]
+OF_TESTS = [program for program in PROGRAMS if "def test_" in program]
+OF_APPLICATIONS = [program for program in PROGRAMS if program not in OF_TESTS]
+FAST = """\
+import asyncbackups
+from tests.cli_program import FAST, SETTLED
+asyncbackups.BackupClient.__init__.__kwdefaults__.update(polling=FAST, creating=SETTLED)
+"""
 INSTALL = re.compile(r"pip install (?:-e )?'\.\[([\w,]+)\]' && (.+)")
 
 
@@ -64,19 +74,41 @@ def test_the_demo_ends_as_readme_shows(demo: Callable[[], Ended]) -> None:
 
 
 @pytest.mark.parametrize("program", blocks("python"), ids=["bulk", "single"])
-def test_programs_run(simulator: Simulator, program: str) -> None:
+def test_programs_run(simulator: Simulator, program: str, tmp_path: Path) -> None:
     """Each program runs as it stands, against a simulator that its environment leads to."""
-    fast = "import asyncbackups; from tests.cli_program import FAST\n"
-    fast += "asyncbackups.BackupClient.__init__.__kwdefaults__['polling'] = FAST\n"
+    assert "succeeded" in _output(FAST + program, settings_of(simulator), tmp_path)
+
+
+@pytest.mark.parametrize("program", OF_APPLICATIONS, ids=["client", "watch", "bulk", "journal", "create"])
+def test_programs_of_the_library_guide_run(simulator: Simulator, program: str, tmp_path: Path) -> None:
+    """So does each program of the library's guide; none meets an error."""
+    output = _output(FAST + program, settings_of(simulator), tmp_path)
+    assert output
+    assert not re.search("fail|refused|exist|running:|WatchExpired|False", output)
+
+
+@pytest.mark.parametrize("program", OF_TESTS, ids=["simulator"])
+def test_tests_of_the_library_guide_pass(program: str, tmp_path: Path) -> None:
+    """Tests that the guide shows pass in a project that has pytest and nothing else."""
+    (tmp_path / "test_application.py").write_text(program, "utf-8")
+    command = "import sys, pytest; sys.exit(pytest.main(['-q', '-W', 'error', '-p', 'no:cacheprovider']))"
+    assert f"{program.count('def test_')} passed" in _output(command, {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, tmp_path)
+
+
+def _output(program: str, settings: Mapping[str, str], folder: Path) -> str:
+    """Run a program in a folder; return what it printed. It ends well, and says at most that it adopted a backup."""
     ended = subprocess.run(
-        [sys.executable, "-c", fast + program],
-        env=environment(settings_of(simulator)),
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env=environment(settings),
         text=True,
+        encoding="utf-8",
         capture_output=True,
         check=False,
     )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert "succeeded" in ended.stdout
+    complaints = [line for line in ended.stderr.splitlines() if ": adopted backup " not in line]
+    assert (ended.returncode, complaints) == (0, []), ended.stdout
+    return ended.stdout
 
 
 def test_the_session_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,11 +159,15 @@ def test_named_tests_exist() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    """Each relative link of README is a file or folder of the project."""
+    """Each relative link of README and of the library's guide is a file or folder of the project."""
     if not (ROOT / "CONTRIBUTING.md").exists():
         pytest.skip("only the tests are here, not the whole project")
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    links = [*_links(README, ROOT), *_links(LIBRARY, ROOT / "docs")]
+    assert [link for link in links if not link.exists()] == []
+
+
+def _links(text: str, folder: Path) -> list[Path]:
+    return [folder / link for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text)]
 
 
 def _functions(path: Path) -> set[str]:
