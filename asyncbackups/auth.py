@@ -282,8 +282,8 @@ class ClientCredentials:
             try:
                 response = await self._ask(send)
                 break
-            except ClientClosedError:
-                if (send, clock) in self._users:
+            except (ClientClosedError, TransportError):
+                if not self._users or (send, clock) in self._users:
                     raise
                 # The client that asked was left: another one that shares these credentials goes on.
         self._lease = lease_of(response, asked_at=asked_at)

@@ -218,10 +218,10 @@ class BackupClient:
             star_system: The star system's id.
             planet: The planet's id.
             spec: What to create.
-            key: The caller's own identity for this create: the same key in the same planet gives the same backup. None
-                for a create of its own.
+            key: The caller's own identity for this create: the same key in the same planet gives this client the same
+                backup (another one needs `may_exist` for that). None for a create of its own.
             may_exist: Whether an earlier attempt with this key, of this process or another, may have got through: then
-                it is looked for before anything is sent.
+                it is looked for, for `CreatePolicy.settle`, before anything is sent.
 
         Returns:
             The new backup, as the service shows it; in progress, as a rule.
@@ -231,6 +231,7 @@ class BackupClient:
             AmbiguousCreateError: If the backup may have been created, and looking did not settle it.
             ApiError: If the service refused it.
             TransportError: If the request could not be sent.
+            ClientClosedError: If the client is not open.
         """
         self._opened()
         if flag(may_exist, "may_exist") and key is None:
@@ -253,6 +254,7 @@ class BackupClient:
             ApiError: If the service answered with another error.
             TransportError: If no complete answer came.
             ProtocolError: If the answer cannot be understood.
+            ClientClosedError: If the client is not open.
         """
         return await self._opened().get(BackupRef(star_system, backup_id))
 
@@ -268,6 +270,7 @@ class BackupClient:
             ApiError: If the service answered with an error.
             TransportError: If no complete answer came.
             ProtocolError: If the answer cannot be understood, or may be only a part of the list.
+            ClientClosedError: If the client is not open.
         """
         return await self._opened().list(star_system, planet)
 
@@ -284,6 +287,8 @@ class BackupClient:
             NotFoundError: If there is no such backup.
             ApiError: If the service answered with another error.
             TransportError: If no complete answer came.
+            ProtocolError: If the answer cannot be understood.
+            ClientClosedError: If the client is not open.
         """
         ref = BackupRef(star_system, backup_id)
         await self._opened().delete(ref, missing_ok=flag(missing_ok, "missing_ok"))
@@ -295,6 +300,7 @@ class BackupClient:
             ApiError: If the service answered with an error.
             TransportError: If no complete answer came.
             ProtocolError: If the answer cannot be understood.
+            ClientClosedError: If the client is not open.
         """
         return await self._opened().health()
 

@@ -73,10 +73,11 @@ class _Moment:
     monotonic: float
     utc: datetime
 
-    def ago(self, clock: Clock) -> timedelta:
-        """Return how long ago that was: by the clock that says more, so that nothing of ours looks too old."""
-        elapsed = timedelta(seconds=clock.monotonic() - self.monotonic)
-        return max(elapsed, clock.utcnow() - self.utc)
+    def ago(self, clock: Clock) -> tuple[timedelta, timedelta]:
+        """Return how long ago that was at the least and at the most, by the one clock and the other."""
+        first, second = timedelta(seconds=clock.monotonic() - self.monotonic), clock.utcnow() - self.utc
+        # A time of day that was put back says nothing: the other clock never goes back.
+        return (first, max(first, second))
 
     @classmethod
     def before(cls, clock: Clock, ago: timedelta) -> _Moment:
@@ -250,6 +251,7 @@ class Creator:
         for number in itertools.count(1):
             if attempt.began is None:
                 attempt.began = _Moment.before(self._clock, timedelta(0))
+            attempt.lasted = None  # from now on it is ours, too, and not over
             try:
                 backup = await self._operations.create(attempt.planet, attempt.expectation.marked)
             except (RateLimitedError, ConnectError) as exc:
@@ -313,13 +315,11 @@ class Creator:
         listing = await self._operations.poll_list(
             planet.star_system, planet.planet, etag=None, wanted=lambda entries: {entry.id for entry in entries}
         )
-        since = None
-        if attempt.began is not None:
-            since = (listing.answer.date or self._clock.utcnow()) - attempt.began.ago(self._clock)
-        verdict = self._judged(attempt, await listing.whole(), since, examined=False)
+        at_server = listing.answer.date or self._clock.utcnow()
+        verdict = self._judged(attempt, await listing.whole(), at_server, examined=False)
         if isinstance(verdict, Examine):
             shown = [await self._shown(planet, backup) for backup in verdict.backups]
-            verdict = self._judged(attempt, shown, since, examined=True)
+            verdict = self._judged(attempt, shown, at_server, examined=True)
         return verdict
 
     async def _shown(self, planet: PlanetRef, listed: Backup) -> Backup:
@@ -329,14 +329,18 @@ class Creator:
         except NotFoundError:
             return listed
 
-    def _judged(
-        self, attempt: _Attempt, backups: Iterable[Backup], since: datetime | None, *, examined: bool
-    ) -> Verdict:
+    def _judged(self, attempt: _Attempt, backups: Iterable[Backup], at_server: datetime, *, examined: bool) -> Verdict:
+        surely = since = until = None
+        if attempt.began is not None:
+            least, most = attempt.began.ago(self._clock)
+            surely, since = at_server - least, at_server - most
+            until = None if attempt.lasted is None else since + attempt.lasted
         return attempt.expectation.judge(
             backups,
             star_system=attempt.planet.star_system,
             since=since,
-            until=None if since is None or attempt.lasted is None else since + attempt.lasted,
+            surely=surely,
+            until=until,
             owned=self._owned,
             examined=examined,
         )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections
-from collections.abc import Awaitable
+import functools
+from collections.abc import Awaitable, Callable
 
 from multidict import CIMultiDict, istr
 
 from asyncbackups.auth import ClientCredentials, RenewableTokenSource, TokenSource, checked_token
-from asyncbackups.cancellation import cancellations, is_stray
+from asyncbackups.cancellation import own_cancellation_only
 from asyncbackups.errors import AuthenticationError, BackupsError, ConfigurationError, TransportError
 from asyncbackups.redaction import Redactor
 from asyncbackups.wire.http import Kind, Request, Response
@@ -101,7 +101,7 @@ class Credentials:
             TransportError: If no token can be had just now; nothing was sent to the service.
             ClientClosedError: If the token source belongs to no open client.
         """
-        return self._last if self.source is None else self._made_of(await self._asked(self.source.token()))
+        return self._last if self.source is None else self._made_of(await self._asked(self.source.token))
 
     async def another(self, refused: Credential) -> Credential:
         """Return a credential after one was refused: the same one where there is no other.
@@ -112,7 +112,7 @@ class Credentials:
             ClientClosedError: If the token source belongs to no open client.
         """
         if isinstance(self.source, RenewableTokenSource):
-            return self._made_of(await self._asked(self.source.renewed(refused.token)))
+            return self._made_of(await self._asked(functools.partial(self.source.renewed, refused.token)))
         return await self.current()
 
     def comes_from(self, error: BackupsError) -> bool:
@@ -140,19 +140,14 @@ class Credentials:
                 return response
         return self.redactor().response(response)
 
-    async def _asked(self, asking: Awaitable[str]) -> str:
-        """Await a token source. What it raises is not about the request, which has not been sent."""
-        before = cancellations()
+    async def _asked(self, ask: Callable[[], Awaitable[str]]) -> str:
+        """Ask a token source. What it raises is not about the request, which has not been sent."""
         try:
-            return checked_token(await asking)
+            return checked_token(await own_cancellation_only(ask, _cancelled))
         except ConfigurationError as exc:
             raise AuthenticationError(status=None, reason=f"the token source gave no usable token: {exc}") from None
         except BackupsError:
             raise
-        except asyncio.CancelledError as exc:
-            if not is_stray(before):
-                raise
-            raise TransportError(_failed(exc), sent=False) from exc
         except self._faults as exc:
             raise TransportError(_failed(exc), sent=False) from exc
         except Exception as exc:
@@ -165,5 +160,9 @@ class Credentials:
         return self._last
 
 
-def _failed(exc: BaseException) -> str:
+def _cancelled() -> TransportError:
+    return TransportError("no token could be had: what its source shares with another task was cancelled", sent=False)
+
+
+def _failed(exc: Exception) -> str:
     return f"no token could be had: the token source failed with {type(exc).__name__}"

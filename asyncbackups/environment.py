@@ -60,16 +60,16 @@ def read_environment(
             # That is what a script makes of a variable that is not set; the environment's may be another tenant's.
             not_blank(own, name)
     reader = _Reader(variables)
-    # The region that the caller's base URL belongs to goes before the environment's: tokens of one fit no other.
-    where = (None if base_url is None else region_of(base_url)) or reader.region()
+    named = reader.region()
     if base_url is None:
-        base_url = reader.value("BASE_URL") or (where.base_url if where else "")
+        base_url = reader.value("BASE_URL") or (named.base_url if named else "")
+    # The region that the base URL belongs to goes before the one that is named: tokens of one fit no other.
+    where = region_of(base_url) or named
     if not base_url:
         reader.missing.append(f"{PREFIX}BASE_URL (or {PREFIX}REGION)")
     if tenant is None:
         tenant = reader.required("TENANT")
     if auth is None:
-        where = where or region_of(base_url)
         auth = reader.value("TOKEN") or reader.client_credentials(where, tenant, insecure_http=insecure_http)
     if reader.missing or auth is None:
         raise ConfigurationError(f"missing in the environment: {', '.join(reader.missing)}")

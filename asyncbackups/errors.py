@@ -30,7 +30,7 @@
     ├── AmbiguousCreateError          a create may or may not have happened
     └── WatchError                    a backup that was waited for did not succeed
         ├── BackupFailedError         it ran and failed
-        ├── BackupGoneError           it was deleted while watched
+        ├── BackupGoneError           it does not exist, or was deleted while watched
         └── WatchExpiredError         our own deadline passed (also a TimeoutError)
 
 Every error pickles, and none holds a token: the transport redacts what it quotes.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Generic, TypeVar
 
 import anyio
 
-from asyncbackups.cancellation import cancellations, is_stray
+from asyncbackups.cancellation import own_cancellation_only
 
 __all__ = ["Intake"]
 
@@ -67,13 +68,8 @@ class Intake(Generic[_Item]):
 
     async def _worker(self, work: Callable[[_Item], Awaitable[None]]) -> None:
         while (item := await self._take()) is not None:
-            before = cancellations()
             try:
-                await work(item)
-            except asyncio.CancelledError:
-                if not is_stray(before):
-                    raise
-                self.failure = _cancelled("what is done about an item")
+                await own_cancellation_only(functools.partial(work, item), _cancelled)
             except Exception as exc:  # noqa: BLE001 - a bug must not cut off what is done about the other items
                 self.failure = exc
             finally:
@@ -87,14 +83,8 @@ class Intake(Generic[_Item]):
                 await self._room.wait()
             if self._stopped or self.failure is not None:
                 return None
-            before = cancellations()
             try:
-                item = await anext(self._items, None)
-            except asyncio.CancelledError:
-                if not is_stray(before):
-                    raise
-                self.failure = _cancelled("what the items come from")
-                return None
+                item = await own_cancellation_only(lambda: anext(self._items, None), _cancelled)
             except Exception as exc:  # noqa: BLE001 - the caller's iterable may raise anything; it gets it back
                 self.failure = exc
                 return None
@@ -105,5 +95,5 @@ class Intake(Generic[_Item]):
             return item
 
 
-def _cancelled(what: str) -> Exception:
-    return RuntimeError(f"{what} was cancelled by another task")
+def _cancelled() -> Exception:
+    return RuntimeError("what this shares with another task was cancelled by that one")

@@ -31,6 +31,7 @@ __all__ = [
     "Status",
     "StatusRule",
     "progress_of",
+    "real_instant",
 ]
 
 
@@ -287,6 +288,11 @@ _NO_YEAR = 1970
 _FAILURES = frozenset({"failed", "error", "cancelled", "canceled", "aborted", "expired", "deleted"})
 
 
+def real_instant(at: datetime | None) -> datetime | None:
+    """Return an instant that a backup shows; None for one of the year 1 or 1970, as some languages write none."""
+    return at if at is not None and at.year > _NO_YEAR else None
+
+
 def progress_of(backup: Backup) -> Progress:
     """Say what a backup's status means. Pass another function as the client's `status_rule` to replace it.
 
@@ -303,10 +309,9 @@ def progress_of(backup: Backup) -> Progress:
     status = (backup.status or "").casefold()
     if status == Status.SUCCEEDED:
         return Progress.SUCCEEDED
-    # A `completedAt` that is no ISO 8601 instant (an epoch number, say) is in `extra`, and says the same; one of the
-    # year 1 or 1970 is how some languages write none.
+    # A `completedAt` that is no ISO 8601 instant (an epoch number, say) is in `extra`, and says the same.
     at = backup.completed_at
-    completed = bool(backup.extra.get("completedAt")) if at is None else at.year > _NO_YEAR
+    completed = bool(backup.extra.get("completedAt")) if at is None else real_instant(at) is not None
     return Progress.FAILED if completed or status in _FAILURES else Progress.IN_PROGRESS
 
 

@@ -17,7 +17,16 @@ from typing import Any
 import attrs
 
 from asyncbackups.events import Adoption
-from asyncbackups.models import Backup, BackupMetadata, BackupRef, BackupSpec, BackupType, PlanetRef, progress_of
+from asyncbackups.models import (
+    Backup,
+    BackupMetadata,
+    BackupRef,
+    BackupSpec,
+    BackupType,
+    PlanetRef,
+    progress_of,
+    real_instant,
+)
 
 __all__ = ["Adopt", "Echo", "Examine", "Expectation", "Nothing", "Several", "Verdict", "marker_of"]
 
@@ -121,6 +130,7 @@ class Expectation:
         *,
         star_system: str,
         since: datetime | None,
+        surely: datetime | None = None,
         until: datetime | None = None,
         owned: Collection[BackupRef],
         examined: bool,
@@ -130,9 +140,11 @@ class Expectation:
         Args:
             backups: What a list showed, or what gets have shown of those to examine.
             star_system: Where.
-            since: When the create was sent, by the server's clock; None where that is not known.
+            since: When the create was sent at the earliest, by the server's clock; None where that is not known.
+            surely: When it was sent at the latest, where clocks disagree; None for `since`. What began before that may
+                be ours, but time does not prove it.
             until: When it was over at the latest, sent again and all; None for now. What began later may be ours if the
-                service let it wait, but time does not prove it.
+                service let it wait, but time does not prove that either.
             owned: Backups that belong to another create of ours: never candidates.
             examined: Whether `backups` come from gets, so that metadata not shown is not shown at all.
         """
@@ -145,7 +157,7 @@ class Expectation:
             return Nothing()
         if not examined and len(silent) <= _MOST_EXAMINED:
             return Examine(tuple(silent))
-        if len(silent) == 1 and self.by_time and not _later(silent[0], until):
+        if len(silent) == 1 and self.by_time and self._proven(silent[0], surely or since, until):
             return Adopt(silent[0], "time")
         return _several(silent)
 
@@ -153,13 +165,20 @@ class Expectation:
         kind = BackupType.TEMPORARY if self.spec.temporary else BackupType.PERMANENT
         if backup.mechanism not in {None, self.spec.mechanism} or backup.type not in {None, kind}:
             return False
-        if backup.started_at is None:  # one that waits for its turn may be ours; one that is over began some time
+        if since is None:
+            return True
+        known = real_instant(backup.started_at) or real_instant(backup.completed_at)
+        return known is None or known >= since - _SLACK
+
+    def _proven(self, backup: Backup, since: datetime | None, until: datetime | None) -> bool:
+        """Whether the only candidate is ours by its time: it began when we did, or waits for its turn."""
+        shown = backup.extra.get("metadata")
+        if isinstance(shown, dict) and shown.get("description") == "" != self.marked.metadata.description:
+            return False  # either the service blanks it, or somebody sent none
+        began = real_instant(backup.started_at)
+        if began is None:
             return not progress_of(backup).final
-        return since is None or backup.started_at >= since - _SLACK
-
-
-def _later(backup: Backup, until: datetime | None) -> bool:
-    return until is not None and backup.started_at is not None and backup.started_at > until + _SLACK
+        return (since is None or began >= since - _SLACK) and (until is None or began <= until + _SLACK)
 
 
 def _several(backups: Iterable[Backup]) -> Several:

@@ -8,7 +8,6 @@ for each call that succeeds at once, a quarter of what aiohttp takes for a whole
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import logging
 import ssl as tls
@@ -24,7 +23,7 @@ from yarl import URL
 
 from asyncbackups.addresses import Address, BaseAddress, checked_proxy, checked_url, environment_proxy
 from asyncbackups.auth import ClientCredentials, TokenSource
-from asyncbackups.cancellation import cancellations, is_stray
+from asyncbackups.cancellation import own_cancellation_only
 from asyncbackups.checks import integer
 from asyncbackups.clock import Clock, SystemClock
 from asyncbackups.credentials import NO_CREDENTIAL, Credential, Credentials
@@ -254,30 +253,18 @@ class Transport:
             raise ClientClosedError("the client is not open: use it within `async with`")
         request, url = sending.request, sending.address.url
         self.requests[request.kind] += 1
-        started, cancelled = self._clock.monotonic(), cancellations()
+        started = self._clock.monotonic()
         try:
-            with self._time_limit.since(started):
-                answer = await session.request(
-                    request.method,
-                    url,
-                    headers=credential.headers_for(request),
-                    data=request.body,
-                    allow_redirects=False,
-                    proxy=self._base_proxy if request.kind is not Kind.TOKEN else self._proxy_for(url),
-                )
-                body = await self._body_of(answer, sending)
+            # Requests share what aiohttp does for all of them, such as to look up a host.
+            answer, body = await own_cancellation_only(
+                lambda: self._answer(session, sending, credential, started),
+                lambda: self._cancelled(session, sending),
+            )
         except RuntimeError as exc:
             if not session.closed:
                 raise
             _scrub(exc, self._credentials.redactor())
             raise ClientClosedError("the client, or the aiohttp session given to it, is closed") from exc
-        except asyncio.CancelledError:
-            # Requests share what aiohttp does for all of them, such as to look up a host.
-            if not is_stray(cancelled):
-                raise
-            if self._session is not session:
-                raise ClientClosedError("the client was left") from None
-            raise sending.error(TransportError, "what it shares with another request was cancelled") from None
         except (aiohttp.ClientError, OSError) as exc:
             raise self._translated(exc, sending) from exc
         response = Response(
@@ -293,6 +280,26 @@ class Transport:
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s %s: %d, %d bytes in %.3f s", request.method, url, answer.status, len(body), response.seconds)
         return self._credentials.quotable(response, request, credential)
+
+    async def _answer(
+        self, session: aiohttp.ClientSession, sending: _Sending, credential: Credential, started: float
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        request, url = sending.request, sending.address.url
+        with self._time_limit.since(started):
+            answer = await session.request(
+                request.method,
+                url,
+                headers=credential.headers_for(request),
+                data=request.body,
+                allow_redirects=False,
+                proxy=self._base_proxy if request.kind is not Kind.TOKEN else self._proxy_for(url),
+            )
+            return answer, await self._body_of(answer, sending)
+
+    def _cancelled(self, session: aiohttp.ClientSession, sending: _Sending) -> BackupsError:
+        if self._session is not session:
+            return ClientClosedError("the client was left")
+        return sending.error(TransportError, "what it shares with another request was cancelled")
 
     async def _body_of(self, answer: aiohttp.ClientResponse, sending: _Sending) -> bytes:
         headers = answer.headers

@@ -42,7 +42,9 @@ class Agenda:
         self._know = knowledge
         self._singles: DueQueue[Flight] = DueQueue()
         self._newcomers = Newcomers(self.batches, request_worth=knowledge.policy.request_worth)
-        self._etags: dict[int, str] = {}  # apart from the flights, because few have one
+        # Apart from the flights, because few have one.
+        self._etags: dict[int, str] = {}
+        self._rests: dict[int, float] = {}
         self._planned = 0
         self._plan_until = -math.inf
 
@@ -67,6 +69,7 @@ class Agenda:
         """Let go of a flight, which is no longer in `flights`."""
         flight.due = math.inf
         self._etags.pop(flight.backup_id, None)
+        self._rests.pop(flight.backup_id, None)
         if not self._flights:
             self._singles.clear()
             self.batches.clear()
@@ -139,7 +142,9 @@ class Agenda:
             now: The time.
             rest: For how many seconds the server does not want to be asked; 0 where it did not say.
         """
+        self._rests.pop(flight.backup_id, None)
         if rest:
+            self._rests[flight.backup_id] = now + rest
             self._singles.put(flight, now + rest)
         elif flight.unlisted:
             self._singles.put(flight, now + self._know.gap([flight], now))
@@ -154,11 +159,13 @@ class Agenda:
 
     def look_once_more(self, flight: Flight, now: float, *, since: float) -> None:
         """Ask about a flight now, unless something is known of it since a time, or it is being asked about."""
-        if flight.told >= since or flight.due == ASKED:
+        # One that was not found is looked for again soon: that it is gone must not be concluded at once.
+        if flight.told >= since or flight.due == ASKED or flight.missing:
             return
         batch = self._list_for(flight)
         if batch is None:
-            self._singles.put(flight, min(flight.due, now))
+            allowed = max(now, self._rests.get(flight.backup_id, now))
+            self._singles.put(flight, min(flight.due, allowed))
         elif batch.poll is None:
             self.batches.ask_by(batch, now)
 
@@ -180,13 +187,14 @@ class Agenda:
         """
         if useful:
             self._know.costs.worked((self._star_system, batch.planet))
+        if rest:
+            self.batches.rest(batch, now + rest)
         if not covered:
             self.batches.drop(batch)
             self._plan_until = now
             return
         if rest:
-            batch.not_before = now + rest
-            self.batches.ask_at(batch, batch.not_before)
+            self.batches.ask_at(batch, now + rest)
         else:
             self.batches.ask_in(batch, self._know.gap(list(covered), now, cost=self.batches.cost(batch)), now)
         if self.batches.judge(batch, useful=useful):

@@ -38,7 +38,6 @@ class Batch:
         planet: Of which planet it is; None for all of the star system.
         due: When it is to be asked for; `ASKED` while that is under way, infinity while nobody needs it.
         ripe: From when on it may go along with another request.
-        not_before: Until then the server does not want to be asked for it.
         poll: The request that is under way.
         joined: Whether flights joined since the last request left: then a 304 would not tell of them.
         etag: The entity tag of the last answer.
@@ -50,7 +49,6 @@ class Batch:
     planet: str | None
     due: float = math.inf
     ripe: float = math.inf
-    not_before: float = -math.inf
     poll: ListPoll | None = None
     joined: bool = True
     etag: str | None = None
@@ -114,13 +112,13 @@ class Batches:
 
     def ask_at(self, batch: Batch, when: float) -> None:
         """Let a list be due at a time, and not before; nor before the server wants to be asked for it."""
-        batch.ripe = when = max(when, batch.not_before)
+        batch.ripe = when = self._allowed(batch, when)
         self._queue.put(batch, when)
 
     def ask_in(self, batch: Batch, pause: float, now: float) -> None:
         """Let a list be due after a pause, or a little sooner along with something else."""
         self.ask_at(batch, now + pause)
-        batch.ripe = max(now + pause * (1 - _SLACK), batch.not_before)
+        batch.ripe = self._allowed(batch, now + pause * (1 - _SLACK))
 
     def bring_forward(self, now: float) -> bool:
         """Let the list that is due next be due now, if it may go along with something else; returns whether it is."""
@@ -132,8 +130,15 @@ class Batches:
 
     def ask_by(self, batch: Batch, when: float) -> None:
         """Let a list be due at a time, unless it is earlier; one that is under way is seen to when its answer comes."""
-        if when < batch.due:
+        if self._allowed(batch, when) < batch.due:
             self.ask_at(batch, when)
+
+    def rest(self, batch: Batch, until: float) -> None:
+        """Do not ask for a list before a time, whoever needs it: the server wants that."""
+        self._know.rests.remember((self._star_system, batch.planet), until)
+
+    def _allowed(self, batch: Batch, when: float) -> float:
+        return max(when, self._know.rests.get((self._star_system, batch.planet), -math.inf))
 
     def join(self, flight: Flight, batch: Batch, now: float, *, since: float) -> None:
         """Let a list stand for a flight; it is asked for no later than the flight alone would be worth it.

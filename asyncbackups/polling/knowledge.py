@@ -29,6 +29,7 @@ class Knowledge:
         costs: What gets and lists cost.
         cohorts: What is under watch, by when it began: it says what may be learned from yet.
         learned: The latest backups that were learned from under watch; lists will show them again.
+        rests: Until when the server does not want to be asked for a list, for the latest lists of which it said so.
         learned_until: For each list, the newest `completedAt` of what was learned from it, as the service wrote it.
     """
 
@@ -38,6 +39,7 @@ class Knowledge:
     costs: planner.Costs
     cohorts: Cohorts
     learned: Recent[tuple[str, int], None] = attrs.field(factory=lambda: Recent(_LISTS))
+    rests: Recent[planner.Where, float] = attrs.field(factory=lambda: Recent(_LISTS))
     learned_until: Recent[planner.Where, str] = attrs.field(factory=lambda: Recent(_LISTS))
 
     def enter(self, flight: Flight) -> None:

@@ -440,7 +440,10 @@ async def test_clients_share_credentials(clock: FakeClock) -> None:
     assert (len(one.forms), len(two.forms)) == (1, 1)
 
 
-async def test_when_the_client_that_fetches_is_closed_another_one_goes_on(clock: FakeClock) -> None:
+@pytest.mark.parametrize("error", [ClientClosedError("the client was left"), TransportError("disconnected")])
+async def test_when_the_client_that_fetches_is_closed_another_one_goes_on(
+    error: BackupsError, clock: FakeClock
+) -> None:
     """The renewal is everybody's: that the one that asked was left is nobody else's trouble."""
     one, two = Hub(), Hub()
     two.gate.clear()
@@ -448,7 +451,7 @@ async def test_when_the_client_that_fetches_is_closed_another_one_goes_on(clock:
 
     async def send(url: str, form: Secret) -> Response:
         await two.send(url, form)
-        raise ClientClosedError("the client was left")
+        raise error
 
     made.bind(send, clock)
     waiting = asyncio.create_task(made.token())

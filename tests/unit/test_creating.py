@@ -427,20 +427,29 @@ async def test_an_attempt_that_nobody_timed_may_be_repeated_at_the_users_risk(se
     assert (creation.backup.id, creation.possible_duplicate, service.sends) == (2, True, 1)
 
 
-async def test_a_machine_that_slept_still_finds_what_it_made(service: Service, monkeypatch):
-    """The monotonic clock stands still while a machine sleeps, the service's does not: ours must not look too old."""
-    service.lost, service.echo = [DOWN], "none"
+async def test_what_a_machine_made_before_it_slept_is_not_made_twice(service: Service, monkeypatch):
+    """The monotonic clock stands still while it sleeps, the service's does not: ours looks old, like another's."""
+    service.echo = "none"
     awake = service.clock.utcnow
-    asleep = timedelta(minutes=10)
 
     async def fall_asleep() -> None:
         service.made.append((service.clock.monotonic(), _like_ours(service)))
-        monkeypatch.setattr(FakeClock, "utcnow", lambda _: awake() + asleep)
+        monkeypatch.setattr(FakeClock, "utcnow", lambda _: awake() + timedelta(minutes=10))
         raise AmbiguousCreateError("slow", planet=PLANET) from DOWN
 
     service.on_send = fall_asleep
-    creation = await creator(service).create(PLANET, SPEC)
-    assert (creation.backup.id, creation.adopted, service.sends) == (1, "time", 1)
+    with pytest.raises(AmbiguousCreateError) as caught:
+        await creator(service).create(PLANET, SPEC)
+    assert ([backup.id for backup in caught.value.candidates], service.sends) == ([1], 1)
+
+
+async def test_what_is_sent_again_after_resuming_is_ours_however_late(service: Service):
+    """That the earlier process was over long ago bounds what it made, not what this one makes."""
+    service.echo, service.lost = "none", [DOWN]
+    since = service.clock.utcnow()
+    service.clock.advance(3 * 3600)
+    creation = await creator(service).create(PLANET, SPEC, key="k", may_exist=True, since=since, until=since)
+    assert (creation.adopted, service.sends) == ("time", 1)
 
 
 async def test_an_attempt_of_a_clock_that_was_ahead_is_one_that_nobody_timed(service: Service):

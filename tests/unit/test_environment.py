@@ -62,6 +62,7 @@ def test_a_known_base_url_gives_the_token_url() -> None:
     """The token URL is known where the base URL is a region's."""
     variables = {**BASE, **CREDENTIALS, "ASYNCBACKUPS_BASE_URL": region("EMEA").base_url}
     assert credentials(variables).token_url == region("EMEA").token_url
+    assert credentials({**variables, "ASYNCBACKUPS_REGION": "AMER"}).token_url == region("EMEA").token_url
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,9 +28,9 @@ def backup(number: int = 1, *, description: str | None = None, **changes) -> Bac
     return Backup(id=number, **{**given_fields, **changes})
 
 
-def judge(backups, *, looking=None, since=NOW, until=None, owned=(), examined=True):
+def judge(backups, *, looking=None, since=NOW, owned=(), examined=True, **bounds):
     looking = looking or expectation()
-    return looking.judge(backups, star_system="solar", since=since, until=until, owned=set(owned), examined=examined)
+    return looking.judge(backups, star_system="solar", since=since, owned=set(owned), examined=examined, **bounds)
 
 
 def test_a_marker_is_short_readable_and_always_the_same_for_a_key():
@@ -151,9 +152,31 @@ def test_one_that_has_not_started_may_be_ours():
 
 
 @pytest.mark.parametrize("changes", [{"status": "failed"}, {"status": "succeeded"}, {"completed_at": NOW}])
-def test_one_that_is_over_and_does_not_say_when_it_began_is_no_candidate(changes):
-    """It may be years old; to adopt it would leave the planet without a new backup."""
-    assert judge([backup(1, started_at=None, **changes)]) == Nothing()
+def test_one_that_is_over_and_does_not_say_when_it_began_is_not_proven(changes):
+    """It may have failed before it began, or be years old: neither is it adopted, nor is another one made."""
+    over = backup(1, started_at=None, **changes)
+    assert judge([over]) == Several((over,))
+    assert judge([attrs.evolve(over, completed_at=NOW - timedelta(days=1))]) == Nothing()
+
+
+def test_times_of_no_year_are_none():
+    """A backup that waits for its turn may show the year 1."""
+    queued = backup(1, started_at=datetime(1, 1, 1, tzinfo=UTC), completed_at=datetime(1970, 1, 1, tzinfo=UTC))
+    assert judge([queued]) == Adopt(queued, "time")
+
+
+def test_where_clocks_disagree_time_proves_only_what_both_allow():
+    """A machine slept, or its time of day was put right: what began in between may be ours, or somebody else's."""
+    early = backup(1, started_at=NOW - timedelta(minutes=5))
+    disagreeing = {"since": NOW - timedelta(minutes=10), "surely": NOW}
+    assert judge([early], **disagreeing) == Several((early,))
+    assert judge([backup(2)], **disagreeing) == Adopt(backup(2), "time")
+
+
+def test_description_that_is_shown_as_empty_proves_nothing():
+    """The service may blank it, or somebody sent none."""
+    blank = backup(1, description="")
+    assert judge([blank]) == Several((blank,))
 
 
 def test_what_began_after_the_attempt_was_over_is_not_proven_by_time():

@@ -6,12 +6,13 @@ import gc
 import random
 import weakref
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import attrs
 import pytest
 
-from asyncbackups.errors import EngineError, ServiceUnavailableError
+from asyncbackups.errors import EngineError, NotFoundError, ServiceUnavailableError
 from asyncbackups.events import BackupSucceeded, WatchExpired, WatchFailed
 from asyncbackups.models import BackupRef
 from asyncbackups.polling.flights import Cost, GetPoll, ListPoll, Poll
@@ -151,6 +152,37 @@ def test_last_look_at_many_is_one_list() -> None:
         tell(one.scheduler.expire(one.now))
     assert [when for when in asked if when > 390.0] == [pytest.approx(395.0, abs=1.6)]
     assert [type(event) for event in one.waiter.events] == [WatchExpired] * 50
+
+
+def test_last_look_waits_as_long_as_the_server_wants() -> None:
+    """`Retry-After` overrides it."""
+    one = course(initial=5.0, jitter=0.0)
+    one.add(7, lasting=30.0)
+    one.got(one.due()[0], cost=Cost(retry_after=300.0))
+    while one.scheduler.in_flight:
+        one.now = one.scheduler.next_deadline()
+        assert one.due() == []
+        tell(one.scheduler.expire(one.now))
+    assert one.now == pytest.approx(START + 30.0, abs=0.3)
+
+
+def test_last_look_does_not_hurry_the_confirmation_that_one_is_gone() -> None:
+    """Two gets that find nothing are some seconds apart, whoever is about to go."""
+    one, asked = course(initial=5.0, jitter=0.0), []
+    one.add(7, lasting=25.0)
+    one.add(7, lasting=25.3, waiter=Waiter())
+    one.got(one.due()[0], age=0.0)
+    while one.scheduler.in_flight:
+        for poll in one.due():
+            asked.append(one.now)
+            if one.now < START + 19.0:
+                one.got(poll, age=one.now - START)
+            else:
+                tell(one.scheduler.failed(poll, NotFoundError(status=404), one.now))
+        one.now = one.scheduler.next_deadline() or one.now
+        tell(one.scheduler.expire(one.now))
+    missing = [when for when in asked if when >= START + 19.0]
+    assert all(later - earlier >= 5.0 for earlier, later in pairwise(missing))
 
 
 def test_no_last_look_where_one_was_just_taken() -> None:

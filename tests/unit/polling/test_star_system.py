@@ -740,6 +740,14 @@ def test_retry_after_of_a_list_is_obeyed_though_others_join() -> None:
     assert one.now >= rest_until
 
 
+def test_list_that_rests_is_queued_once_however_many_join() -> None:
+    """Memory stays in proportion to what is open."""
+    one, poll = listing()
+    one.listed(poll, running(), Cost(size=10, seconds=0.01, retry_after=90.0))
+    one.add(*range(900, 2_900), born=one.now, mechanism="logical")
+    assert len(one.scheduler._star_systems["sun"]._agenda.batches._queue) < 100
+
+
 @pytest.mark.parametrize("error", [ApiError(status=418), ProtocolError("what?", status=302)])
 def test_wait_says_what_kept_it_from_knowing(error: BackupsError) -> None:
     """Also where the service answers, but with what tells nothing."""
