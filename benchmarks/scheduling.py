@@ -106,14 +106,19 @@ class Course:
         entries = [Glance(backup_id, "succeeded", "2026") for backup_id in shown]
         self.scheduler.listed(poll, entries, finished, Cost(size=10_000, seconds=0.05), self.now)
 
+    def advance(self) -> None:
+        """Go on to when something is due, unless more was due than had room."""
+        if not self.scheduler.held_back:
+            due = self.scheduler.next_deadline()
+            assert due is not None
+            self.now = max(self.now, due)
+
     def go_on(self, decisions: int) -> float:
         """Decide and record so many times; return the processor's seconds."""
         scheduler, until = self.scheduler, self.decided + decisions
         began = time.process_time()
         while self.decided < until:
-            due = scheduler.next_deadline()
-            assert due is not None
-            self.now = max(self.now, due)
+            self.advance()
             scheduler.expire(self.now)
             for poll in scheduler.due(self.now, room=32):
                 self.decided += 1
@@ -189,9 +194,7 @@ async def list_cost(kept: int, rounds: int) -> float:
     operations = Operations(sender, Requests("example"), utcnow=lambda: None)  # type: ignore[arg-type,return-value]
     seconds = 0.0
     while done < lists + 200:  # the first two of each star system are not counted: in them everything is news
-        due = course.scheduler.next_deadline()
-        assert due is not None
-        course.now = max(course.now, due)
+        course.advance()
         began = time.process_time()
         for poll in course.scheduler.due(course.now, room=32):
             if isinstance(poll, GetPoll):
