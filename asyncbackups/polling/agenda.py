@@ -35,7 +35,7 @@ class Agenda:
     """
 
     def __init__(self, star_system: str, flights: Mapping[int, Flight], knowledge: Knowledge) -> None:
-        self.batches = Batches(star_system, knowledge)
+        self.batches: Batches = Batches(star_system, knowledge)
         self.plan_at: float = math.inf
         self._star_system = star_system
         self._flights = flights

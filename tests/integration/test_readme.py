@@ -91,6 +91,7 @@ def test_programs_of_the_library_guide_run(simulator: Simulator, program: str, t
 def test_tests_of_the_library_guide_pass(program: str, tmp_path: Path) -> None:
     """Tests that the guide shows pass in a project that has pytest and nothing else."""
     (tmp_path / "test_application.py").write_text(program, "utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]", "utf-8")  # the folder may lie below this project's own settings
     command = "import sys, pytest; sys.exit(pytest.main(['-q', '-W', 'error', '-p', 'no:cacheprovider']))"
     assert f"{program.count('def test_')} passed" in _output(command, {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, tmp_path)
 
