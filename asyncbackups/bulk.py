@@ -269,7 +269,8 @@ class BulkRun:
 
     def _close_if_over(self) -> None:
         if self._over:
-            self._report.seconds = (self._ended or self._clock.monotonic()) - self._began
+            ended = self._clock.monotonic() if self._ended is None else self._ended
+            self._report.seconds = ended - self._began
             self._stream.close()
 
     def _note(self, target: Target, event: Event) -> None:

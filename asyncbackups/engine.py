@@ -267,9 +267,10 @@ class Engine:
         return self._scheduler.wanted(poll, entries, latest=(at_server + _ZONES).isoformat(), every=every)
 
     def _failed(self, poll: Poll, error: BackupsError) -> None:
-        if not isinstance(error, _ANSWERS):
+        told_nothing = not isinstance(error, _ANSWERS)
+        if told_nothing:
             self._failures[poll.star_system] += 1
-        if not isinstance(error, _ANSWERS) and self._failures[poll.star_system] == _TROUBLE:
+        if told_nothing and self._failures[poll.star_system] == _TROUBLE:
             # Once for each time of trouble: who waits for a day wants to know it in its first minute.
             _log.warning(
                 "polls of star system %r tell nothing, going on until the deadline: %s", poll.star_system, error

@@ -35,6 +35,8 @@ _SLACK = timedelta(seconds=3)
 _MOST_EXAMINED = 20
 """With more candidates than this, getting each of them would settle nothing in a reasonable time."""
 _DEPTH = 6
+_CUT = " .…"
+"""What a text that was cut short may end in."""
 
 
 def marker_of(planet: PlanetRef, key: str) -> str:
@@ -122,7 +124,7 @@ class Expectation:
         sent = self.marked.metadata.description
         # Cut just before the marker it would be the caller's own text: that is rather somebody who sent no marker.
         unmarked = self.marker is not None and description == self.spec.metadata.description
-        return unmarked or not sent.startswith(description)
+        return unmarked or not sent.startswith(description.rstrip(_CUT))
 
     def judge(
         self,

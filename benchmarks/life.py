@@ -31,7 +31,7 @@ Made by `python -m benchmarks.life`: {setting("aiohttp")}.
 star system; a world {speed:g} times as fast as life. The rest of the difference in delay is taken out of the ratio: the
 product of requests and delay does not depend on the cadence.
 
-{targets([processor(found, speed)])}
+{targets([processor(list(found.values()), speed)])}
 {table(head, rows)}"""
 
 

@@ -185,9 +185,9 @@ def of_both(number: int, speed: float, every: float) -> dict[str, Result]:
         return {side.name: result for side, result in zip(sides, results, strict=True)}
 
 
-def processor(found: dict[str, Result], speed: float) -> Target:
-    """Compare what the two of `of_both` cost the processor. The rest of the difference in delay is taken out."""
-    ours, loop = found.values()
+def processor(both: Sequence[Result], speed: float) -> Target:
+    """Compare what ours and a task for each backup cost the processor; the rest of the difference in delay is out."""
+    ours, loop = both
     # A loop that asks more often is sooner and costs more, in proportion.
     times = loop.cpu * loop.mean / (ours.cpu * ours.mean)
     return Target(
@@ -216,7 +216,8 @@ def report(found: dict[str, Result], slow: dict[str, Result], equal: str, number
     times = peers[best].product / ours.product
     held = [
         Target(f"requests x mean delay, against the best peer ({best})", "at most 1/50", f"1/{times:.0f}", times >= 50),
-        processor(slow, min(speed, SLOW)),
+        processor([ours, found[equal]], speed),
+        processor(list(slow.values()), min(speed, SLOW)),
     ]
     head = ("side", "requests", "mean delay, s", "p99 delay, s", "CPU, s", "peak memory, MB", "of it for the wait, MB")
     rows = [
@@ -248,8 +249,7 @@ over 30 s. One run of each side, in its own process.
 
 {targets(held)}
 The faster the world, the cheaper a get of a peer's, which comes in a stream, while ours come one by one, each to cold
-caches: in this one, {speed:g} times as fast as life, the processor's ratio is 1/{found[equal].cpu / ours.cpu:.1f}.
-At the speed of life itself it is that of `benchmarks.life`.
+caches; what it is at the speed of life says `benchmarks.life`.
 
 {table(head, rows)}
 ## How many times ours

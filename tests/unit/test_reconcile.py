@@ -68,6 +68,8 @@ def test_without_a_marker_the_spec_is_sent_as_it_is():
         ({"metadata": {"name": "weekly", "description": None}}, Echo.OTHER),
         ({"metadata": {"name": "nightly", "description": f"before the release {MARKER}"[:-5]}}, Echo.SILENT),
         ({"metadata": {"name": "nightly", "description": "before the"}}, Echo.SILENT),
+        ({"metadata": {"name": "nightly", "description": "before the…"}}, Echo.SILENT),
+        ({"metadata": {"name": "nightly", "description": "before the rel..."}}, Echo.SILENT),
         ({"metadata": {"name": "nightly"}}, Echo.SILENT),
         ({"metadata": {"name": "nightly", "description": ""}}, Echo.SILENT),
         ({"metadata": {"name": None}}, Echo.SILENT),
