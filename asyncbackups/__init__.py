@@ -11,7 +11,9 @@ watches any number of them, asks little and knows soon, and tells of each end th
 import importlib
 from typing import TYPE_CHECKING
 
-from asyncbackups.auth import ClientCredentials
+from asyncbackups._api.codec import plain
+from asyncbackups._http.oauth import ClientCredentials
+from asyncbackups._polling.watch import Watch
 from asyncbackups.client import BackupClient
 from asyncbackups.errors import (
     AmbiguousCreateError,
@@ -78,13 +80,12 @@ from asyncbackups.models import (
 )
 from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
 from asyncbackups.regions import REGIONS, Region
-from asyncbackups.watch import Watch
-from asyncbackups.wire.codec import plain
 
 if TYPE_CHECKING:
-    from asyncbackups.bulk import BulkReport, BulkRun, Counts, Outcome
-    from asyncbackups.deleting import BulkDeletion
-    from asyncbackups.journal import Holder, JournalStatus, TargetState, read_status
+    from asyncbackups._bulk.bulk_create import BulkRun
+    from asyncbackups._bulk.bulk_delete import BulkDeletion
+    from asyncbackups._bulk.journal import Holder, JournalStatus, TargetState, read_status
+    from asyncbackups._bulk.report import BulkReport, Counts, Outcome
 
 __all__ = [
     "REGIONS",
@@ -167,9 +168,10 @@ __all__ = [
 ]
 
 _LATE = {
-    **dict.fromkeys(("BulkReport", "BulkRun", "Counts", "Outcome"), "asyncbackups.bulk"),
-    "BulkDeletion": "asyncbackups.deleting",
-    **dict.fromkeys(("Holder", "JournalStatus", "TargetState", "read_status"), "asyncbackups.journal"),
+    "BulkRun": "asyncbackups._bulk.bulk_create",
+    **dict.fromkeys(("BulkReport", "Counts", "Outcome"), "asyncbackups._bulk.report"),
+    "BulkDeletion": "asyncbackups._bulk.bulk_delete",
+    **dict.fromkeys(("Holder", "JournalStatus", "TargetState", "read_status"), "asyncbackups._bulk.journal"),
 }
 """Imported when they are first asked for (PEP 562): not every program does many at once or keeps a journal."""
 

@@ -14,28 +14,27 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from asyncbackups.auth import TokenSource
-from asyncbackups.checks import Seconds, file_path, flag, instance, integer, not_blank, offering, shown
-from asyncbackups.client_clock import ClientClock
-from asyncbackups.clock import Clock, SystemClock
+from asyncbackups._api.operations import Operations
+from asyncbackups._api.requests import Requests
+from asyncbackups._base.clock import ClientClock, Clock, SystemClock
+from asyncbackups._base.validation import Seconds, file_path, flag, instance, integer, not_blank, offering, shown
+from asyncbackups._http.oauth import TokenSource
+from asyncbackups._http.transport import Transport
+from asyncbackups._polling.watch import DEFAULT_DEADLINE, Watch, checked_deadline, wait_for
 from asyncbackups.errors import ClientClosedError, ConfigurationError
 from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef, StatusRule, progress_of
-from asyncbackups.operations import Operations
 from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
-from asyncbackups.transport import Transport
-from asyncbackups.watch import DEFAULT_DEADLINE, Watch, checked_deadline, wait_for
-from asyncbackups.wire.requests import Requests
 
 if TYPE_CHECKING:
     import aiohttp
 
-    from asyncbackups.bulk import BulkRun
-    from asyncbackups.creating import Creator
-    from asyncbackups.deleting import BulkDeletion
-    from asyncbackups.engine import Engine
-    from asyncbackups.journal.journal import Journal
-    from asyncbackups.ledger import Ledger, Planets
-    from asyncbackups.targets import Refs, Targets
+    from asyncbackups._api.create import Creator
+    from asyncbackups._bulk.bulk_create import BulkRun
+    from asyncbackups._bulk.bulk_delete import BulkDeletion
+    from asyncbackups._bulk.journal.journal import Journal
+    from asyncbackups._bulk.run_store import Ledger
+    from asyncbackups._inputs import Planets, Refs, Targets
+    from asyncbackups._polling.engine import Engine
 
 __all__ = ["BackupClient"]
 
@@ -139,7 +138,7 @@ class BackupClient:
         Raises:
             ConfigurationError: If variables are missing (all are named at once) or wrong.
         """
-        from asyncbackups.environment import read_environment  # noqa: PLC0415 - see the module's docstring
+        from asyncbackups._env import read_environment  # noqa: PLC0415 - see the module's docstring
 
         known = {name: overrides.pop(name, None) for name in ("base_url", "tenant", "auth")}
         found = read_environment(os.environ, **known, insecure_http=overrides.get("insecure_http", False))
@@ -166,7 +165,7 @@ class BackupClient:
         return self
 
     def _new_creator(self) -> Creator:
-        from asyncbackups.creating import Creator  # noqa: PLC0415 - see the module's docstring
+        from asyncbackups._api.create import Creator  # noqa: PLC0415 - see the module's docstring
 
         return Creator(
             self._operations,
@@ -177,8 +176,8 @@ class BackupClient:
         )
 
     def _new_engine(self) -> Engine:
-        from asyncbackups.engine import Engine  # noqa: PLC0415 - see the module's docstring
-        from asyncbackups.polling.scheduler import Scheduler  # noqa: PLC0415
+        from asyncbackups._polling.engine import Engine  # noqa: PLC0415 - see the module's docstring
+        from asyncbackups._polling.scheduler import Scheduler  # noqa: PLC0415
 
         return Engine(
             self._operations,
@@ -369,8 +368,8 @@ class BackupClient:
             ConfigurationError: If an argument is wrong, or aiosqlite is not installed.
             ClientClosedError: If the client is not open.
         """
-        from asyncbackups.ledger import NoLedger  # noqa: PLC0415 - see the module's docstring
-        from asyncbackups.targets import planets_of  # noqa: PLC0415
+        from asyncbackups._bulk.run_store import NoLedger  # noqa: PLC0415 - see the module's docstring
+        from asyncbackups._inputs import planets_of  # noqa: PLC0415
 
         checked = instance(spec, BackupSpec, "spec")
         self._opened()
@@ -422,7 +421,7 @@ class BackupClient:
             ConfigurationError: If an argument is wrong.
             ClientClosedError: If the client is not open.
         """
-        from asyncbackups.deleting import BulkDeletion  # noqa: PLC0415 - see the module's docstring
+        from asyncbackups._bulk.bulk_delete import BulkDeletion  # noqa: PLC0415 - see the module's docstring
 
         return BulkDeletion(
             self._opened(),
@@ -433,7 +432,7 @@ class BackupClient:
         )
 
     def _journal(self, path: str | os.PathLike[str], spec: BackupSpec | None, since: int | None) -> Journal:
-        from asyncbackups.journal.journal import Journal  # noqa: PLC0415 - see the module's docstring
+        from asyncbackups._bulk.journal.journal import Journal  # noqa: PLC0415 - see the module's docstring
 
         return Journal(
             file_path(path, "journal"),
@@ -446,7 +445,7 @@ class BackupClient:
         )
 
     def _run(self, ledger: Ledger, planets: Planets, *, concurrency: int, deadline: Seconds) -> BulkRun:
-        from asyncbackups.bulk import BulkRun  # noqa: PLC0415 - see the module's docstring
+        from asyncbackups._bulk.bulk_create import BulkRun  # noqa: PLC0415 - see the module's docstring
 
         return BulkRun(
             self._opened_engine(),

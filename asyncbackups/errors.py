@@ -39,10 +39,10 @@ Every error pickles, and none holds a token: the transport redacts what it quote
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import ClassVar, Self
 
-if TYPE_CHECKING:
-    from asyncbackups.models import Backup, BackupRef, PlanetRef
+from asyncbackups._base.errors import BackupsError, ClientClosedError, ConfigurationError
+from asyncbackups.models import Backup, BackupRef, PlanetRef
 
 __all__ = [
     "AmbiguousCreateError",
@@ -78,29 +78,6 @@ __all__ = [
     "WatchError",
     "WatchExpiredError",
 ]
-
-
-class BackupsError(Exception):
-    """Root of every error that this package raises on purpose."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by state: subclasses take keyword arguments that ``args`` does not hold."""
-        return _restore, (type(self), self.args, self.__dict__.copy())
-
-
-def _restore(cls: type[BackupsError], args: tuple[Any, ...], state: dict[str, Any]) -> BackupsError:
-    error = cls.__new__(cls, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error
-
-
-class ConfigurationError(BackupsError, ValueError):
-    """What the caller gave is wrong. Raised before anything is sent; the message says what would be right."""
-
-
-class ClientClosedError(BackupsError):
-    """The client was used before it was entered or after it was left."""
 
 
 class EngineError(BackupsError):
@@ -431,3 +408,35 @@ def _shown(status: str | None) -> str:
 def _bounded(text: str) -> str:
     """Cut what the server wrote: a message is no place for a stack trace of megabytes; the backup has it whole."""
     return text if len(text) <= 500 else f"{text[:499]}…"
+
+
+# What an error means: decided here and nowhere else.
+
+# 408, 424 and 503 are documented as "try again"; gateways in front of the service send 429, 502 and 504.
+# Not 500, which is documented as "contact support".
+_MAY_HEAL = frozenset({408, 424, 429, 502, 503, 504})
+
+_REFUSALS = frozenset({501, 505})
+"""Of the statuses that blame the server, those that say that it did nothing."""
+
+
+def may_heal(error: BackupsError) -> bool:
+    """Whether asking again may help; whether it may be done (a POST must not) is another question."""
+    if isinstance(error, ApiError):
+        return error.status in _MAY_HEAL
+    return isinstance(error, TransportError) and not isinstance(error, CertificateError)
+
+
+def may_have_acted(error: BackupsError) -> bool:
+    """Whether the service may have done what was asked, although it failed so: a gateway's 5xx says nothing of that."""
+    if isinstance(error, ApiError):
+        status = error.status or 0
+        return (status == 408 or status >= 500) and status not in _REFUSALS
+    if isinstance(error, TransportError):
+        return error.sent  # not, for instance, where no token could be had
+    return isinstance(error, ProtocolError)
+
+
+def token_may_heal(error: BackupsError) -> bool:
+    """Whether asking the token endpoint again may help: also on any 5xx, for a token too many does no harm."""
+    return may_heal(error) or (isinstance(error, ApiError) and error.status is not None and error.status >= 500)

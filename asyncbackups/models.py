@@ -13,8 +13,8 @@ from typing import Any, Self
 
 import attrs
 
-from asyncbackups.checks import flag, instance, integer, not_blank, path_name, shown, text
-from asyncbackups.errors import ConfigurationError
+from asyncbackups._base.errors import ConfigurationError
+from asyncbackups._base.validation import flag, instance, integer, not_blank, path_name, shown, text
 
 __all__ = [
     "Backup",

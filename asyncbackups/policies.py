@@ -7,14 +7,9 @@ from __future__ import annotations
 
 import attrs
 
-from asyncbackups.checks import at_least, between, flag, in_seconds, integer, lasting, number, optional, shown
+from asyncbackups._base.validation import at_least, between, flag, in_seconds, integer, lasting, number, optional, shown
 from asyncbackups.errors import (
-    ApiError,
-    BackupsError,
-    CertificateError,
     ConfigurationError,
-    ProtocolError,
-    TransportError,
 )
 
 __all__ = [
@@ -23,38 +18,7 @@ __all__ = [
     "PollingPolicy",
     "RetryPolicy",
     "Timeouts",
-    "may_have_acted",
-    "may_heal",
-    "token_may_heal",
 ]
-
-# 408, 424 and 503 are documented as "try again"; gateways in front of the service send 429, 502 and 504.
-# Not 500, which is documented as "contact support".
-_MAY_HEAL = frozenset({408, 424, 429, 502, 503, 504})
-_REFUSALS = frozenset({501, 505})
-"""Of the statuses that blame the server, those that say that it did nothing."""
-
-
-def may_heal(error: BackupsError) -> bool:
-    """Whether asking again may help; whether it may be done (a POST must not) is another question."""
-    if isinstance(error, ApiError):
-        return error.status in _MAY_HEAL
-    return isinstance(error, TransportError) and not isinstance(error, CertificateError)
-
-
-def may_have_acted(error: BackupsError) -> bool:
-    """Whether the service may have done what was asked, although it failed so: a gateway's 5xx says nothing of that."""
-    if isinstance(error, ApiError):
-        status = error.status or 0
-        return (status == 408 or status >= 500) and status not in _REFUSALS
-    if isinstance(error, TransportError):
-        return error.sent  # not, for instance, where no token could be had
-    return isinstance(error, ProtocolError)
-
-
-def token_may_heal(error: BackupsError) -> bool:
-    """Whether asking the token endpoint again may help: also on any 5xx, for a token too many does no harm."""
-    return may_heal(error) or (isinstance(error, ApiError) and error.status is not None and error.status >= 500)
 
 
 def _flag(_: object, attribute: attrs.Attribute[bool], value: object) -> None:

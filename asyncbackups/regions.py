@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import attrs
 
-from asyncbackups.checks import not_blank
+from asyncbackups._base.validation import not_blank
 from asyncbackups.errors import ConfigurationError
 
 __all__ = ["REGIONS", "Region", "region", "region_of", "scopes_for"]

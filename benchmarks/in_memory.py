@@ -9,13 +9,13 @@ import attrs
 import msgspec
 
 from asyncbackups import PollingPolicy
-from asyncbackups.clock import SystemClock
-from asyncbackups.engine import Engine
+from asyncbackups._api.operations import Operations
+from asyncbackups._api.requests import Requests
+from asyncbackups._base.clock import SystemClock
+from asyncbackups._http.messages import Kind, Request, Response
+from asyncbackups._polling.engine import Engine
+from asyncbackups._polling.scheduler import Scheduler
 from asyncbackups.models import progress_of
-from asyncbackups.operations import Operations
-from asyncbackups.polling.scheduler import Scheduler
-from asyncbackups.wire.http import Kind, Request, Response
-from asyncbackups.wire.requests import Requests
 
 
 def raw(star_system: str, backup_id: int, status: str = "in_progress") -> dict[str, object]:

@@ -35,9 +35,9 @@ from asyncbackups import (
     PlanetRef,
     PollingPolicy,
 )
-from asyncbackups.clock import SystemClock
-from asyncbackups.journal.journal import Journal
-from asyncbackups.ledger import Target as Planned
+from asyncbackups._base.clock import SystemClock
+from asyncbackups._bulk.journal.journal import Journal
+from asyncbackups._bulk.run_store import Target as Planned
 from asyncbackups.simulator import Lognormal, SimulatorProcess, Workload
 from benchmarks.report import RESULTS, Target, in_child, setting, table, targets, write
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from asyncbackups.watch import Watch
+from asyncbackups._polling.watch import Watch
 from benchmarks.in_memory import Memory, engine_over
 from benchmarks.report import RESULTS, Target, in_child, memory, setting, table, targets, write
 

@@ -30,13 +30,13 @@ import msgspec
 import numpy as np
 
 from asyncbackups import Backup, BackupRef, PollingPolicy
+from asyncbackups._api.operations import Operations
+from asyncbackups._api.pagination import Glance
+from asyncbackups._api.requests import Requests
+from asyncbackups._http.messages import Request, Response
+from asyncbackups._polling.scheduler import Scheduler
+from asyncbackups._polling.tracked import Cost, GetPoll, ListPoll, Poll, Sighting
 from asyncbackups.models import Progress
-from asyncbackups.operations import Operations
-from asyncbackups.polling.flights import Cost, GetPoll, ListPoll, Poll, Sighting
-from asyncbackups.polling.scheduler import Scheduler
-from asyncbackups.wire.http import Request, Response
-from asyncbackups.wire.lists import Glance
-from asyncbackups.wire.requests import Requests
 from benchmarks import stalls
 from benchmarks.in_memory import raw
 from benchmarks.report import RESULTS, Target, in_child, setting, table, targets, write

@@ -29,7 +29,7 @@ import aiohttp
 import msgspec
 
 from asyncbackups import BackupClient, Limits
-from asyncbackups.wire.codec import backup_from
+from asyncbackups._api.codec import backup_from
 from benchmarks.canned_server import ID, canned_server
 from benchmarks.report import RESULTS, Target, in_child, setting, table, targets, write
 

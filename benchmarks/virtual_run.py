@@ -13,11 +13,11 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
+from asyncbackups._polling.scheduler import News, Scheduler
+from asyncbackups._polling.tracked import Cost, GetPoll, ListPoll, Poll, Sighting
 from asyncbackups.events import FinalEvent
 from asyncbackups.models import Backup, BackupRef, Progress
 from asyncbackups.policies import PollingPolicy
-from asyncbackups.polling.flights import Cost, GetPoll, ListPoll, Poll, Sighting
-from asyncbackups.polling.scheduler import News, Scheduler
 
 STAR_SYSTEM = "s"
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -17,12 +17,12 @@ import attrs
 import numpy as np
 from scipy import stats
 
+from asyncbackups._polling.cost_model import Costs
+from asyncbackups._polling.estimation.durations import Durations
+from asyncbackups._polling.estimation.survival import Belief
+from asyncbackups._polling.poll_interval import gap
+from asyncbackups._polling.tracked import Cost
 from asyncbackups.policies import PollingPolicy
-from asyncbackups.polling.beliefs import Belief
-from asyncbackups.polling.durations import Durations
-from asyncbackups.polling.flights import Cost
-from asyncbackups.polling.planner import Costs
-from asyncbackups.polling.schedule import gap
 from benchmarks.virtual_run import VirtualRun
 
 Schedule = np.ndarray

@@ -29,7 +29,7 @@ class FakeTimer:
 
 
 class FakeClock:
-    """Implements `asyncbackups.clock.Clock`.
+    """Implements `asyncbackups._base.clock.Clock`.
 
     Args:
         start: What `monotonic` returns at first.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class HurriedClock:
-    """Implements `asyncbackups.clock.Clock`, and the simulator's.
+    """Implements `asyncbackups._base.clock.Clock`, and the simulator's.
 
     Args:
         speed: How many of its seconds pass in a real one.

@@ -12,14 +12,14 @@ import attrs
 import msgspec
 from multidict import CIMultiDict
 
-from asyncbackups.engine import Engine
+from asyncbackups._api.operations import Operations
+from asyncbackups._api.requests import Requests
+from asyncbackups._http.messages import Kind, Request, Response
+from asyncbackups._polling.engine import Engine
+from asyncbackups._polling.scheduler import Scheduler
 from asyncbackups.errors import BackupsError, NotFoundError
 from asyncbackups.models import BackupRef, progress_of
-from asyncbackups.operations import Operations
 from asyncbackups.policies import PollingPolicy
-from asyncbackups.polling.scheduler import Scheduler
-from asyncbackups.wire.http import Kind, Request, Response
-from asyncbackups.wire.requests import Requests
 from tests.fake_clock import FakeClock
 
 

@@ -17,8 +17,10 @@ from asyncbackups.errors import (
     ConnectError,
     ProtocolError,
     TransportError,
+    may_heal,
+    token_may_heal,
 )
-from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, may_heal, token_may_heal
+from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy
 
 
 @pytest.mark.parametrize(

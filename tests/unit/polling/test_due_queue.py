@@ -7,7 +7,7 @@ import math
 import attrs
 import pytest
 
-from asyncbackups.polling.due_queue import DueQueue
+from asyncbackups._polling.due_queue import DueQueue
 
 
 @attrs.define(eq=False)

@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from asyncbackups._polling.scheduler import News
+from asyncbackups._polling.tracked import ASKED, Cost, GetPoll, ListPoll, Poll
 from asyncbackups.errors import (
     AnswerTimeoutError,
     AuthenticationError,
@@ -24,8 +26,6 @@ from asyncbackups.errors import (
 )
 from asyncbackups.events import BackupFailed, BackupGone, BackupSucceeded, WatchExpired, WatchFailed
 from asyncbackups.models import BackupRef
-from asyncbackups.polling.flights import ASKED, Cost, GetPoll, ListPoll, Poll
-from asyncbackups.polling.scheduler import News
 from tests.unit.polling.worlds import START, Entry, Waiter, leftovers, scheduler, sighting
 
 STAR_SYSTEMS = ("sun", "vega", "deneb")

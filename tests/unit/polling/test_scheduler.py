@@ -12,10 +12,10 @@ from typing import Any
 import attrs
 import pytest
 
+from asyncbackups._polling.tracked import Cost, GetPoll, ListPoll, Poll
 from asyncbackups.errors import EngineError, NotFoundError, ServiceUnavailableError
 from asyncbackups.events import BackupSucceeded, WatchExpired, WatchFailed
 from asyncbackups.models import BackupRef
-from asyncbackups.polling.flights import Cost, GetPoll, ListPoll, Poll
 from tests.unit.polling.worlds import CHEAP, START, Course, Entry, Waiter, leftovers, scheduler, sighting, tell
 
 

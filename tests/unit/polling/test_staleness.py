@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from asyncbackups.polling.staleness import ended
+from asyncbackups._polling.staleness import ended
 from tests.unit.polling.worlds import sighting
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import attrs
 
+from asyncbackups._polling.scheduler import News, Scheduler
+from asyncbackups._polling.tracked import Cost, GetPoll, ListPoll, Poll, Sighting
 from asyncbackups.events import FinalEvent
 from asyncbackups.models import Backup, BackupRef, Progress
 from asyncbackups.policies import PollingPolicy
-from asyncbackups.polling.flights import Cost, GetPoll, ListPoll, Poll, Sighting
-from asyncbackups.polling.scheduler import News, Scheduler
 
 START = 1000.0
 BEGAN = datetime(2024, 1, 29, 9, 0, tzinfo=UTC)

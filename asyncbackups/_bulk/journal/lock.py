@@ -1,0 +1,152 @@
+"""One process at a time: a lock file beside the journal, held through the operating system.
+
+The lock belongs to the open file: it ends with the process, however that ends, so there are no stale locks. What is
+written in the file only says who holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import attrs
+import msgspec
+
+from asyncbackups.errors import JournalError
+
+_MODE = 0o600
+_ATTEMPTS = 20
+_PAUSE = 0.01
+"""Seconds: whoever only looks who holds the lock has it for a moment."""
+
+
+@attrs.frozen(kw_only=True)
+class Holder:
+    """Who runs a journal.
+
+    Attributes:
+        pid: The process's id.
+        host: The machine's name.
+        since: Since when (aware, UTC).
+    """
+
+    pid: int
+    host: str
+    since: datetime
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+
+
+class Lock:
+    """The lock of one journal. Its methods block, for a fifth of a second at the most.
+
+    Args:
+        journal: The journal's file.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._path = _beside(journal)
+        self._journal = journal
+        self._file: int | None = None
+
+    def acquire(self) -> None:
+        """Take it.
+
+        Raises:
+            JournalError: If another run has it; the message says who.
+        """
+        for _ in range(_ATTEMPTS):
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | _NO_LINK, _MODE)
+            if _taken(file) and _same(file, self._path):
+                self._file = file
+                os.truncate(file, 0)
+                os.write(file, _described())
+                return
+            os.close(file)
+            time.sleep(_PAUSE)
+        holder = _read(self._path)
+        who = str(holder) if holder else "another process"
+        raise JournalError(
+            f"the journal {self._journal} is being run by {who}: two at once would create backups twice",
+            path=str(self._journal),
+        )
+
+    def release(self) -> None:
+        """Give it back. Doing so twice is doing so once."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        # Removed while it is held: whoever has opened it meanwhile sees that the name is no longer its file.
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+        os.close(file)
+
+
+def holder_of(journal: Path) -> Holder | None:
+    """Return who runs a journal now; None where nobody does."""
+    path = _beside(journal)
+    try:
+        file = os.open(path, os.O_RDWR | _NO_LINK)
+    except OSError:
+        return None
+    try:
+        return None if _taken(file) else _read(path)
+    finally:
+        os.close(file)
+
+
+def _beside(journal: Path) -> Path:
+    return journal.with_name(f"{journal.name}-lock")
+
+
+def _same(file: int, path: Path) -> bool:
+    """Whether a name still means an open file."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except OSError:
+        return False
+
+
+def _described() -> bytes:
+    holder = Holder(pid=os.getpid(), host=socket.gethostname(), since=datetime.now(UTC))
+    return msgspec.json.encode({"pid": holder.pid, "host": holder.host, "since": holder.since})
+
+
+def _read(path: Path) -> Holder | None:
+    try:
+        raw = msgspec.json.decode(path.read_bytes())
+        return Holder(pid=raw["pid"], host=raw["host"], since=datetime.fromisoformat(raw["since"]))
+    except (OSError, msgspec.MsgspecError, ValueError, KeyError, TypeError):
+        return None
+
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+if sys.platform == "win32":  # pragma: no cover - another system
+    import msvcrt
+
+    def _taken(file: int) -> bool:
+        """Try to lock an open file, far behind what is written in it: there, a lock forbids reading, too."""
+        os.lseek(file, 1 << 30, os.SEEK_SET)
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        os.lseek(file, 0, os.SEEK_SET)
+        return True
+else:
+    import fcntl
+
+    def _taken(file: int) -> bool:
+        """Try to lock an open file."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

@@ -1,0 +1,462 @@
+"""Lists: whatever the envelope, the list is found or the answer refused, and a part is never taken for the whole."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from asyncbackups._api.pagination import Glance, LazyBackups, Page, check_complete, full_backups, glances, open_page
+from asyncbackups._http.messages import Response
+from asyncbackups.errors import ProtocolError
+
+URL = "https://host.example/api/v1/tenants/acme/starsystems/alpha/backup"
+ONE = {"id": 362, "status": "succeeded", "completedAt": "2024-01-29T09:55:20Z"}
+TWO = {"id": 363, "status": "running"}
+prop = settings(max_examples=100, deadline=None, derandomize=True)
+
+
+def response(body: Any, **headers: str) -> Response:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+    return Response(status=200, headers=named, body=raw, method="GET", url=URL)
+
+
+def ids(body: Any) -> list[int]:
+    page = open_page(response(body))
+    found = [glance.id for glance in glances(page)]
+    assert [backup.id for backup in full_backups(page)] == found
+    return found
+
+
+def checked(body: Any, *, pages: int = 1, entries: int | None = None, **headers: str) -> None:
+    page = open_page(response(body, **headers))
+    assert page.next_url is None
+    check_complete(page, pages=pages, entries=len(glances(page)) if entries is None else entries)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [ONE, TWO],
+        {"backups": [ONE, TWO]},
+        {"items": [ONE, TWO], "errors": []},
+        {"content": [ONE, TWO], "sort": [{"field": "x"}], "pageable": {"sort": []}},
+        {"data": [ONE, TWO], "status": "ok"},
+        {"whatever": [ONE, TWO]},
+        {"whatever": [ONE, TWO], "warnings": [], "names": ["x"], "mixed": [TWO, {}]},
+        {"backups": [ONE, TWO], "planets": [{"id": 9}]},
+        {"items": [ONE, TWO], "data": []},
+        b' \n{ "backups" :\t[{"id":362} , {"id":363}] } ',
+        b' \r\n[{"id":362},{"id":363}]',
+    ],
+    ids=lambda body: str(body)[:40],
+)
+def test_list_is_found_in_its_envelope(body: Any) -> None:
+    """A bare array, the usual names, or the one array of objects with an id; other members do not disturb."""
+    assert ids(body) == [362, 363]
+
+
+@pytest.mark.parametrize("body", [[], {"backups": []}, {"whatever": []}, {"x": [], "y": []}, {"items": [], "n": None}])
+def test_empty_list_is_a_list(body: Any) -> None:
+    """No backups is an answer, too."""
+    assert ids(body) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"id": 362},
+        {"backups": None},
+        {"backups": {"362": ONE}},
+        {"a": [ONE], "b": [TWO]},
+        {"items": [ONE], "data": [TWO]},
+        {"names": ["x", "y"]},
+        {"names": ["x"], "empty": []},
+        {"_embedded": {"backups": [ONE]}},
+    ],
+    ids=str,
+)
+def test_answer_without_a_list_is_refused(body: Any) -> None:
+    """No array, or none that stands out, is a protocol error that quotes what came."""
+    with pytest.raises(ProtocolError, match=r"holds no list of backups \(or more than one\)") as caught:
+        open_page(response(body))
+    assert caught.value.excerpt == json.dumps(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>busy</html>",
+        b'"x"',
+        b"362",
+        b"null",
+        b'{"backups": [',
+        b'{"\xff": []}',
+        b'{"backups": [], "x": "\xff"}',
+        b'{"backups": [], "x": NaN}',
+        b'{"backups": [], "x": 1e999}',
+        b'{"backups": [], "x": ' + b"[" * 100_000,
+        b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"backups": []} more',
+    ],
+    ids=lambda body: repr(body[:30]),
+)
+def test_answer_that_is_no_json_is_refused(body: bytes) -> None:
+    """Truncated, malformed, too deep: one typed error with a bounded quotation."""
+    with pytest.raises(ProtocolError, match=r"the answer is not a JSON object or array") as caught:
+        open_page(response(body))
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        b'["x"]',
+        b"[null]",
+        b"[{}]",
+        b'[{"id": null}]',
+        b'[{"id": true}]',
+        b'[{"id": -1}]',
+        b'[{"id": 1.5}]',
+        b'[{"id": "x"}]',
+        b'[{"id": 9223372036854775808}]',
+        b'[{"id": "9223372036854775808"}]',
+        b'[{"id": ' + b"9" * 5000 + b"}]",
+        b'[{"id": "' + b"9" * 5000 + b'"}]',
+        b'[{"id": 1}, {"status": "x"}]',
+        b'[{"id": 1, "status": NaN}]',
+        b'[{"id": 1, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]",
+        b'[{"id": 1}',
+        b'[{"id": 1}] more',
+        b'[{"id": 1, "status": "\xff"}]',
+    ],
+    ids=lambda entries: repr(entries[:30]),
+)
+def test_entries_that_are_no_backups_are_refused(entries: bytes) -> None:
+    """Both ways of reading refuse what has no id or is no JSON: nothing is skipped silently."""
+    page = open_page(response(entries))
+    with pytest.raises(ProtocolError, match=r"the list holds something that is no backup") as caught:
+        glances(page)
+    assert len(str(caught.value)) < 1000
+    with pytest.raises(ProtocolError, match=r"the list (holds something that is no backup|is not JSON)"):
+        list(full_backups(page))
+
+
+@pytest.mark.parametrize("written", ["362", '"362"', "362.0"])
+def test_ids_are_read_the_same_both_ways(written: str) -> None:
+    """An id as text or with a point is a number in a glance and in a backup."""
+    assert ids(f'[{{"id": {written}}}]'.encode()) == [362]
+
+
+def test_glance_holds_what_tells_of_news() -> None:
+    """Id, status and completion as sent, of whatever type; nothing else."""
+    (one, two) = glances(open_page(response([{**ONE, "size": 5}, {"id": 363, "status": {"code": 1}}])))
+    assert one == Glance(id=362, status="succeeded", completedAt="2024-01-29T09:55:20Z")
+    assert two == Glance(id=363, status={"code": 1})
+
+
+def test_full_backups_decodes_as_it_is_asked() -> None:
+    """Entries before a broken one are had: decoding is spread over the asking."""
+    backups = full_backups(open_page(response([ONE, {"status": "x"}])))
+    assert next(backups).id == 362
+    with pytest.raises(ProtocolError):
+        next(backups)
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(set(), []), ({363}, [363]), ({363, 362, 9}, [362, 363])])
+def test_lazy_backups_are_those_wanted(wanted: set[int], expected: list[int]) -> None:
+    """Only those asked for are there, over all pages, in the list's order."""
+    pages = [open_page(response([one])) for one in (ONE, TWO)]
+    backups = LazyBackups([(page, glances(page)) for page in pages], wanted)
+    assert [backup.id for backup in backups.values()] == list(backups) == expected
+    assert len(backups) == len(expected)
+    assert all(number in backups for number in expected)
+    assert backups.get(9) is None
+
+
+def test_lazy_backups_are_decoded_when_they_are_asked_for() -> None:
+    """One that is no backup does not keep the others from being read."""
+    page = open_page(response([ONE, {"id": 7}, {"id": True}]))
+    backups = LazyBackups([(page, [Glance(362), Glance(7), Glance(8)])], {362, 7, 8})
+    assert backups[362].id == 362
+    assert backups[7] is not backups[7]
+    with pytest.raises(ProtocolError, match="no backup"):
+        backups[8]
+
+
+def test_glances_of_ten_thousand() -> None:
+    """A long list is read whole, in its order."""
+    entries = [{**ONE, "id": number, "metadata": {"name": "x" * 100}} for number in range(10_000)]
+    page = open_page(response({"backups": entries}))
+    assert [glance.id for glance in glances(page)] == list(range(10_000))
+    assert len(repr(page)) < 1000
+
+
+def test_glances_may_come_from_any_view_of_bytes() -> None:
+    """The entries of a page are bytes, a view of them or what msgspec left undecoded."""
+    page = Page(memoryview(b'[{"id": 1}]'), None, {}, response([]))
+    assert [glance.id for glance in glances(page)] == [1]
+
+
+@prop
+@given(
+    body=st.binary(max_size=60)
+    | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["id", "backups", "items", "x", "links", "next", "page", "total"]), inner)
+        ),
+        max_leaves=14,
+    ).map(lambda value: json.dumps(value).encode()),
+    link=st.text(max_size=20) | st.text(alphabet='<>/;,"= relnxt', max_size=30),
+)
+def test_any_answer_is_a_list_or_a_protocol_error(body: bytes, link: str) -> None:
+    """No body and no header end in another exception, whichever way the list is read."""
+    try:
+        page = open_page(response(body, Link=link))
+        read = glances(page)
+        assert [backup.id for backup in full_backups(page)] == [glance.id for glance in read]
+        check_complete(page, pages=1, entries=len(read))
+    except ProtocolError:
+        return
+
+
+@prop
+@given(
+    name=st.sampled_from(["backups", "items", "results", "x"]),
+    entries=st.lists(st.integers(0, 2**63 - 1).map(lambda number: {"id": number, "status": "x"}), max_size=5),
+    others=st.dictionaries(
+        st.sampled_from(["status", "requestId", "n", "tags"]),
+        st.none()
+        | st.integers()
+        | st.text()
+        | st.lists(st.text(min_size=1), min_size=1)
+        | st.dictionaries(st.text(), st.integers()),
+    ),
+)
+def test_envelopes_lose_and_add_nothing(name: str, entries: list[Any], others: dict[str, Any]) -> None:
+    """Under any name and beside any members, exactly the entries are found; members are kept."""
+    if not entries and any(isinstance(other, list) for other in others.values()):
+        name = "backups"  # an empty list under an unusual name beside another array could be either
+    page = open_page(response({**others, name: entries}))
+    assert [glance.id for glance in glances(page)] == [entry["id"] for entry in entries]
+    assert page.members == others
+    check_complete(page, pages=1, entries=len(entries))
+
+
+# -- the next page -----------------------------------------------------------------------------------------------------
+
+NEXT = "https://host.example/api/v1/tenants/acme/starsystems/alpha/backup?page=2"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        f'<{NEXT}>; rel="next"',
+        f"<{NEXT}>; rel=next",
+        f"<{NEXT}>;REL=Next",
+        f'<{NEXT}> ; title="a;b" ; rel="last next"',
+        f'<{URL}?page=1>; rel="prev", <{NEXT}>; rel="next", <{URL}?page=9>; rel="last"',
+        f'<{URL}?a=1,2>; rel="first",<{NEXT}>; rel="next"',
+        '<?page=2>; rel="next"',
+        '<backup?page=2>; rel="next"',
+        '</api/v1/tenants/acme/starsystems/alpha/backup?page=2>; rel="next"',
+        '<//host.example/api/v1/tenants/acme/starsystems/alpha/backup?page=2>; rel="next"',
+        f'<{NEXT}#top>; rel="next"',
+        f'<{NEXT.replace("host.example", "host.example:443")}>; rel="next"',
+        f'<{NEXT.replace("host.example", "HOST.example")}>; rel="next"',
+    ],
+)
+@pytest.mark.parametrize("body", [[ONE], {"backups": [ONE]}])
+def test_link_header_leads_to_the_next_page(link: str, body: Any) -> None:
+    """`Link` with `rel="next"` is resolved against the URL asked, whatever else the header holds."""
+    url = open_page(response(body, Link=link)).next_url
+    assert url is not None
+    assert url.replace(":443", "").replace("HOST", "host") == NEXT
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"links": {"next": {"href": NEXT}}},
+        {"links": {"next": NEXT, "prev": None}},
+        {"_links": {"self": {"href": URL}, "next": {"href": "?page=2"}}},
+        {"links": [{"rel": "self", "href": URL}, {"rel": "next", "href": NEXT}]},
+        {"meta": {"links": {"next": NEXT}}},
+        {"links": None, "_links": {"next": {"href": NEXT}}},
+    ],
+    ids=str,
+)
+def test_link_member_leads_to_the_next_page(members: Any) -> None:
+    """`links.next.href` is followed, in each of the common spellings."""
+    assert open_page(response({"backups": [ONE], **members})).next_url == NEXT
+
+
+@pytest.mark.parametrize(
+    ("link", "members"),
+    [
+        ("", {}),
+        ("rubbish", {}),
+        (f'<{NEXT}; rel="next"', {}),
+        (f'<{NEXT}>; rel="nextish"', {}),
+        (f'<{NEXT}>; title="next"', {}),
+        (f'<{URL}>; rel="last"', {}),
+        ("", {"links": {"next": None}}),
+        ("", {"links": {"next": {"href": None}}}),
+        ("", {"links": {"next": ""}}),
+        ("", {"links": [{"rel": "prev", "href": NEXT}, "x"]}),
+        ("", {"links": "x", "_links": 5}),
+    ],
+    ids=str,
+)
+def test_no_next_page_is_the_end(link: str, members: Any) -> None:
+    """Other relations, and links that lead nowhere, are no next page and no marker of one."""
+    checked({"backups": [ONE], **members}, Link=link)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://evil.example/x",
+        "http://host.example/x",
+        "//evil.example/x",
+        "https://host.example:8443/x",
+        "https://host.example@evil.example/x",
+        "https://me:pw@host.example/x",
+        "https://evil.example\\@host.example/x",
+        "https://host.example.evil.example/x",
+        "https://[::1/x",
+        "https://host.example:99999/x",
+        "javascript:alert(1)",
+        "ftp://host.example/x",
+    ],
+)
+def test_next_page_elsewhere_is_refused(target: str) -> None:
+    """The token never goes to another origin, nor along with other credentials."""
+    for answer in (response([ONE], Link=f'<{target}>; rel="next"'), response({"a": [ONE], "links": {"next": target}})):
+        with pytest.raises(ProtocolError, match=r"the next page is at another origin \('.*'\): not followed"):
+            open_page(answer)
+
+
+def test_next_page_is_encoded() -> None:
+    """Spaces, line ends and other scripts in a link cannot break out of the request; what is encoded stays."""
+    url = open_page(response({"a": [ONE], "links": {"next": "?q=a b\r\né%20\u2028"}})).next_url
+    assert url == f"{URL}?q=a%20b%C3%A9%20%E2%80%A8"
+
+
+# -- whether there is more ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"last": False},
+        {"isLast": False},
+        {"hasMore": True},
+        {"has_more": True},
+        {"isTruncated": True},
+        {"next": "https://elsewhere.example/"},
+        {"nextPageToken": "abc"},
+        {"next_page_token": "abc"},
+        {"next-token": "abc"},
+        {"nextPage": 2},
+        {"@odata.nextLink": "x"},
+        {"continuationToken": "abc"},
+        {"next": {"offset": 25}},
+        {"totalPages": 2},
+        {"total_pages": "2"},
+        {"pages": 2.0},
+        {"totalElements": 2},
+        {"total": 2},
+        {"count": "2"},
+        {"page": {"size": 1, "totalElements": 2, "totalPages": 2, "number": 0}},
+        {"meta": {"pagination": {"total_pages": 2}}},
+        {"pageInfo": {"hasNextPage": True}},
+        {"paging": {"next": "x"}},
+        {"links": {"next": {"url": "x"}}},
+        {"links": {"next": 7}},
+        {"links": [{"rel": "next", "uri": "x"}]},
+    ],
+    ids=str,
+)
+def test_marker_of_more_is_never_ignored(members: Any) -> None:
+    """More pages that we do not know how to ask for are an error that names the marker, not a shorter list."""
+    with pytest.raises(ProtocolError, match=r"the list has more pages \(.+\), in a way that is not understood"):
+        checked({"backups": [ONE], **members})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X_Next_Page": "2"}, {"X_Total_Pages": "2"}, {"X_Total_Count": "2"}, {"Content_Range": "items 0-0/2"}],
+    ids=str,
+)
+def test_header_of_more_is_never_ignored(headers: dict[str, str]) -> None:
+    """Headers can say that there is more, too, also of a bare array."""
+    with pytest.raises(ProtocolError, match=r"the list has more pages \(the header X-|Content-Range"):
+        checked([ONE], **headers)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"last": True, "first": True},
+        {"last": "x", "hasMore": False, "has_more": None, "more": "?"},
+        {"next": None, "nextPageToken": "", "nextCursor": None, "next_url": {}},
+        {"next": {"href": None}},
+        {"totalPages": 1, "total": 1, "count": 1, "totalElements": "1"},
+        {"total": True, "pages": [1, 2], "count": "many", "totalCount": None},
+        {"total": "9" * 5000},
+        {"page": {"size": 50, "totalElements": 1, "totalPages": 1, "number": 0}},
+        {"page": 1, "size": 50, "sort": {"total": 99}},
+        {"links": {"self": URL}},
+        {"meta": {"meta": {"meta": {"total": 99}}}},
+    ],
+    ids=lambda members: str(members)[:40],
+)
+def test_complete_list_is_complete(members: Any) -> None:
+    """Markers that say that this was all, or say nothing that can be understood, are no reason to refuse."""
+    checked({"backups": [ONE], **members})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X_Next_Page": " "},
+        {"X_Total_Pages": "1", "X_Total_Count": "1"},
+        {"X_Total_Count": "9" * 5000},
+        {"X_Total_Count": "many"},
+        {"Content_Range": "items 0-0/*"},
+        {"Content_Range": "items 0-0/1"},
+    ],
+    ids=lambda headers: str(headers)[:40],
+)
+def test_headers_of_a_complete_list(headers: dict[str, str]) -> None:
+    """Headers that say that this was all, or nothing."""
+    checked([ONE], **headers)
+
+
+@pytest.mark.parametrize("total", ["totalElements", "total"])
+def test_counts_are_of_all_pages(total: str) -> None:
+    """What was read on earlier pages counts."""
+    checked({"backups": [ONE], "totalPages": 3, total: 21}, pages=3, entries=21)
+    with pytest.raises(ProtocolError, match="totalPages"):
+        checked({"backups": [ONE], "totalPages": 3, total: 21}, pages=2, entries=21)
+    with pytest.raises(ProtocolError, match=total):
+        checked({"backups": [ONE], "totalPages": 3, total: 21}, pages=3, entries=20)
+
+
+def test_blocks_in_blocks_do_not_exhaust_the_stack() -> None:
+    """An envelope of hundreds of nested blocks is looked at two levels deep."""
+    members: dict[str, Any] = {"last": False}
+    for name in itertools.islice(itertools.cycle(["page", "meta"]), 300):
+        members = {name: members}
+    checked({"backups": [ONE], **members})

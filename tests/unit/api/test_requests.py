@@ -1,0 +1,114 @@
+"""Requests: the documented paths, in which every name stays one segment."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from yarl import URL
+
+from asyncbackups._api.requests import Requests, segment
+from asyncbackups._http.messages import Kind
+from asyncbackups.errors import ConfigurationError
+from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
+
+REQUESTS = Requests("acme")
+ROOT = "/api/v1/tenants/acme/starsystems/"
+NAMES = st.text(min_size=1).filter(
+    lambda name: name not in {".", ".."} and any(c.isprintable() and c != " " for c in name)
+)
+ODD = ["../../x", "a/b", "é", "...", "%2e%2e", "a b", "a?b#c", "a;b", "a\\b", "日本", "x\n", "+&="]
+
+
+def test_create_is_a_post_below_the_planet() -> None:
+    """Create: the documented path, with the spec as its body."""
+    request = REQUESTS.create(PlanetRef("alpha", "p1"), BackupSpec())
+    assert (request.kind, request.method, request.path) == (Kind.CREATE, "POST", f"{ROOT}alpha/planets/p1/backups")
+    assert json.loads(request.body or b"")["planetClass"] == "dev"
+    assert not request.idempotent
+
+
+def test_get_and_delete_are_below_the_star_system() -> None:
+    """Get and delete: the documented path, without a planet."""
+    ref = BackupRef("alpha", 362)
+    get, delete = REQUESTS.get(ref, etag='"x"'), REQUESTS.delete(ref)
+    assert (get.kind, get.method, get.path, get.etag) == (Kind.GET, "GET", f"{ROOT}alpha/backups/362", '"x"')
+    assert (delete.kind, delete.method, delete.path) == (Kind.DELETE, "DELETE", f"{ROOT}alpha/backups/362")
+
+
+def test_lists_of_planets_and_star_systems() -> None:
+    """A planet's list is plural; a star system's is singular, as the guide prints it."""
+    assert REQUESTS.list("alpha", "p1").path == f"{ROOT}alpha/planets/p1/backups"
+    one = REQUESTS.list("alpha", etag='"x"')
+    assert (one.kind, one.method, one.path, one.etag) == (Kind.LIST, "GET", f"{ROOT}alpha/backup", '"x"')
+
+
+def test_star_system_list_may_be_plural() -> None:
+    """A setting chooses the path, should the guide's singular be a slip."""
+    assert Requests("acme", "backups").list("alpha").path == f"{ROOT}alpha/backups"
+
+
+@pytest.mark.parametrize("value", ["Backup", "", "../x", None])
+def test_star_system_list_is_one_of_two(value: Any) -> None:
+    """Another path is refused, saying which there are."""
+    with pytest.raises(ConfigurationError, match=r"^star_system_list must be 'backup' or 'backups', not "):
+        Requests("acme", value)
+
+
+def test_health_needs_no_tenant() -> None:
+    """The health endpoint is beside the API."""
+    assert (Requests.health().kind, Requests.health().path) == (Kind.HEALTH, "/management/health")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_names_stay_one_segment(name: str) -> None:
+    """A name with slashes, dots, queries or other scripts is one segment that decodes to itself, also for yarl."""
+    path = REQUESTS.create(PlanetRef("alpha", name), BackupSpec()).path
+    assert path.count("/") == f"{ROOT}alpha/planets/p1/backups".count("/")
+    assert unquote(path.split("/")[8]) == name
+    asked = URL("https://host.example" + path, encoded=True)
+    assert asked.raw_path == path
+    assert not asked.query_string
+    assert not asked.fragment
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(tenant=NAMES, star_system=NAMES, planet=NAMES)
+def test_any_names_make_a_path_of_the_same_shape(tenant: str, star_system: str, planet: str) -> None:
+    """Whatever the names, the path has nine segments of unreserved characters, and each name is found again."""
+    path = Requests(tenant).list(star_system, planet).path
+    parts = path.split("/")
+    assert [unquote(part) for part in parts] == [
+        *("", "api", "v1", "tenants", tenant, "starsystems", star_system, "planets", planet, "backups")
+    ]
+    assert path.isascii()
+    assert not {".", ".."} & set(parts)
+
+
+@pytest.mark.parametrize("name", ["", " ", ".", "..", "\ud800x", None, 7])
+def test_names_that_make_no_path_are_refused_everywhere(name: Any) -> None:
+    """Blank names, dots and what cannot be encoded reach no path, whichever operation they are given to."""
+    with pytest.raises(ConfigurationError, match=r"^tenant must "):
+        Requests(name)
+    with pytest.raises(ConfigurationError, match=r"^star_system must "):
+        REQUESTS.list(name)
+    with pytest.raises(ConfigurationError, match=r"^star_system must "):
+        REQUESTS.list(name, "p1")
+    with pytest.raises(ConfigurationError, match=r"^a part of a path must "):
+        segment(name)
+
+
+def test_an_empty_planet_is_not_the_whole_star_system() -> None:
+    """Only None asks for the star system's list."""
+    with pytest.raises(ConfigurationError, match=r"^planet must not be blank"):
+        REQUESTS.list("alpha", "")
+
+
+def test_requests_of_a_tenant_are_a_value() -> None:
+    """Equal by tenant and setting; the repr shows both."""
+    assert Requests("acme") == REQUESTS
+    assert repr(REQUESTS) == "Requests(tenant='acme', star_system_list='backup')"

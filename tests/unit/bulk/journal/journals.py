@@ -1,0 +1,77 @@
+"""What the journal's tests share: journals, events, and a fake creator and engine behind a real bulk run."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from asyncbackups._base.clock import SystemClock
+from asyncbackups._bulk.journal.journal import Journal
+from asyncbackups._bulk.run_store import Earlier, Target
+from asyncbackups._inputs import Planets
+from asyncbackups.events import BackupCreated, BackupSucceeded, Event
+from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
+
+PLANETS = [PlanetRef(f"s{number % 2}", f"p{number}") for number in range(5)]
+SPEC = BackupSpec(retention_period_in_days=3)
+
+
+def journal(path: Path, **changed: Any) -> Journal:
+    given: dict[str, Any] = {
+        "tenant": "example",
+        "base_url": "https://example.com",
+        "spec": SPEC,
+        "since": None,
+        "own": lambda _: None,
+        "clock": SystemClock(),
+    }
+    return Journal(path, **{**given, **changed})
+
+
+@asynccontextmanager
+async def opened(path: Path, planets: Planets = PLANETS, **changed: Any) -> AsyncIterator[tuple[Journal, Earlier]]:
+    one = journal(path, **changed)
+    earlier = await one.open(planets)
+    try:
+        yield one, earlier
+    finally:
+        await one.close()
+
+
+def created(target: Target, number: int) -> BackupCreated:
+    ref = BackupRef(target.planet.star_system, number)
+    return BackupCreated(ref=ref, planet=target.planet, backup=Backup(id=number, status="queued"), elapsed=0.5)
+
+
+def succeeded(target: Target, number: int) -> BackupSucceeded:
+    ref = BackupRef(target.planet.star_system, number)
+    return BackupSucceeded(ref=ref, planet=target.planet, backup=Backup(id=number, status="succeeded"), elapsed=2.5)
+
+
+async def done(one: Journal, target: Target, *events: Event) -> list[Event]:
+    """Intend and record, and return what is told."""
+    told: list[Event] = []
+    await one.intend(target)
+    for event in events:
+        one.record(target, event, told.append)
+    await one.flush()
+    return told
+
+
+def execute(path: Path, *statements: str) -> list[Any]:
+    """Do something to a journal behind its back."""
+    connection = sqlite3.connect(path)
+    try:
+        found: list[Any] = []
+        for statement in statements:
+            found = connection.execute(statement).fetchall()
+        connection.commit()
+        return found
+    finally:
+        connection.close()
+
+
+Change = Callable[[Path], object]

@@ -1,0 +1,132 @@
+"""Entries: events and errors as JSON, and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import msgspec
+import pytest
+
+from asyncbackups import errors
+from asyncbackups._bulk.journal.entries import Entry, EntryKind, Header, event_from, event_text, kind_of
+from asyncbackups.errors import (
+    AmbiguousCreateError,
+    AnswerTimeoutError,
+    BackupGoneError,
+    BackupsError,
+    NotFoundError,
+    ProtocolError,
+    TransportError,
+)
+from asyncbackups.events import (
+    BackupCreated,
+    BackupFailed,
+    BackupGone,
+    BackupSucceeded,
+    CreateFailed,
+    Event,
+    WatchExpired,
+    WatchFailed,
+)
+from asyncbackups.models import Backup, BackupRef, BackupSpec, Environment, PlanetRef
+
+NOW = datetime(2024, 1, 29, 9, 53, 9, 123456, tzinfo=UTC)
+PLANET = PlanetRef('sol "a"', "märs")
+REF = BackupRef('sol "a"', 362)
+BACKUP = Backup(
+    id=362,
+    environment=Environment(project="a", extra={"zone": 1}),
+    status="failed",
+    started_at=NOW,
+    extra={"huge": 2**63, "deep": {"list": [1, None, "x"]}},
+)
+WHERE: dict[str, Any] = {"ref": REF, "planet": PLANET, "elapsed": 1.5, "polls": 3}
+PLAIN: list[Event] = [
+    BackupCreated(backup=BACKUP, adopted="time", possible_duplicate=True, **WHERE),
+    BackupSucceeded(backup=BACKUP, **WHERE),
+    BackupFailed(backup=BACKUP, **WHERE),
+    BackupGone(backup=None, **WHERE),
+    WatchExpired(backup=BACKUP, **WHERE),
+]
+ERRORS: list[BackupsError] = [
+    NotFoundError(status=404, method="GET", url="https://x", headers={"Retry-After": "3"}, retry_after=3.0),
+    AnswerTimeoutError("it took too long", method="POST", sent=True, attempt=2),
+    ProtocolError("not JSON", excerpt="<html>"),
+    AmbiguousCreateError("lost", planet=PLANET, candidates=[BACKUP]),
+    BackupGoneError.of(REF, BACKUP),
+]
+
+
+def read_back(event: Event) -> Event:
+    return event_from(Entry(7, kind_of(event), 0, NOW, event_text(event)))
+
+
+@pytest.mark.parametrize("event", PLAIN, ids=lambda event: type(event).__name__)
+def test_events_are_read_as_they_were(event: Event) -> None:
+    """Nothing of an event is lost in the journal, and it gets its entry's id."""
+    assert read_back(event) == attrs.evolve(event, id=7)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_errors_are_read_as_they_were(error: BackupsError) -> None:
+    """An error in an event keeps its class, message and data."""
+    ended = [kind(error=error, **WHERE) for kind in (WatchFailed, WatchExpired)]
+    for event in (CreateFailed(planet=PLANET, error=error), *ended):
+        again = read_back(event).error
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+        assert vars(again) == vars(error)
+
+
+def test_foreign_errors_become_their_nearest_known_class() -> None:
+    """A class that a later reader cannot know is written as the one it comes from."""
+
+    class OwnError(NotFoundError):
+        pass
+
+    event = CreateFailed(planet=PLANET, error=OwnError(status=404))
+    assert type(read_back(event).error) is NotFoundError
+
+
+def test_an_error_is_never_code() -> None:
+    """Whatever class a journal names, only errors of this package are made."""
+    data = '{"planet": {"star_system": "a", "planet": "b"}, "error": {"type": "annotations", "args": [], "state": {}}}'
+    assert hasattr(errors, "annotations")
+    event = event_from(Entry(7, EntryKind.CREATE_FAILED, 0, NOW, data))
+    assert type(event.error) is BackupsError
+
+
+def test_what_is_nested_too_deep_is_left_out() -> None:
+    """An event is written even where the service's answer cannot be."""
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    event = BackupSucceeded(backup=attrs.evolve(BACKUP, extra={"deep": nested}), **WHERE)
+    again = read_back(event)
+    assert again.ref == REF
+    assert again.backup is not None
+    assert (again.backup.status, again.backup.extra) == ("failed", {})
+
+
+def test_entries_and_headers_survive_the_database() -> None:
+    """A row gives back its entry, a header's text its header."""
+    entry = Entry(3, EntryKind.INTENT, 1, NOW, '{"key":"k"}')
+    assert Entry.of(entry.row) == entry
+    header = Header(tenant="t", base_url="https://x", spec=BackupSpec(temporary=False))
+    assert Header.of(header.text) == header
+    with pytest.raises(ValueError, match="unknown"):
+        Entry.of((1, None, "unknown", NOW.isoformat(), ""))
+
+
+def test_only_the_header_holds_what_is_not_told() -> None:
+    """A header holds tenant, address and spec, and nothing that could be a secret."""
+    text = Header(tenant="t", base_url="https://x", spec=BackupSpec()).text
+    assert set(msgspec.json.decode(text)) == {"tenant", "base_url", "spec"}
+
+
+def test_half_characters_can_be_written() -> None:
+    """They stand for bytes that were no UTF-8, as aiohttp hands them on in headers."""
+    event = CreateFailed(planet=PlanetRef("s", "p"), error=TransportError("caf\udce9"))
+    assert "caf?" in event_text(event)

@@ -1,0 +1,115 @@
+"""What is sent again, when, and how often all together."""
+
+from __future__ import annotations
+
+import logging
+from random import Random
+
+import pytest
+
+from asyncbackups._http.messages import Kind, Request
+from asyncbackups._http.retry import Retries, RetryQuota
+from asyncbackups.errors import (
+    AnswerTimeoutError,
+    ApiError,
+    AuthenticationError,
+    BackupsError,
+    CertificateError,
+    ClientClosedError,
+    ConnectError,
+    ProtocolError,
+    TransportError,
+)
+from asyncbackups.policies import RetryPolicy
+
+GET = Request(kind=Kind.GET, method="GET", path="/")
+DELETE = Request(kind=Kind.DELETE, method="DELETE", path="/")
+CREATE = Request(kind=Kind.CREATE, method="POST", path="/", body=b"{}")
+TOKEN = Request(kind=Kind.TOKEN, method="POST", path="/", body=b"client_secret=hunter2")
+
+HEALING: list[BackupsError] = [
+    *(ApiError.class_for(status)(status=status) for status in (408, 424, 429, 502, 503, 504)),
+    ConnectError("x"),
+    TransportError("x"),
+    AnswerTimeoutError("x"),
+]
+LASTING: list[BackupsError] = [
+    *(ApiError.class_for(status)(status=status) for status in (400, 401, 403, 404, 405, 409, 422, 500, 501)),
+    AuthenticationError(status=None),
+    CertificateError("x"),
+    ProtocolError("x"),
+    ClientClosedError("x"),
+]
+
+
+class Half(Random):
+    def random(self) -> float:
+        return 0.5
+
+
+def retries(**policy: float) -> Retries:
+    return Retries(RetryPolicy(**policy), Half())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", HEALING, ids=repr)
+@pytest.mark.parametrize("request_", [GET, DELETE, TOKEN], ids=lambda request: request.kind)
+def test_what_may_heal_is_sent_again(error: BackupsError, request_: Request) -> None:
+    """Idempotent requests, and those for a token, are sent again; delays grow."""
+    subject = retries(initial=2)
+    assert subject.delay(error, request_, attempt=1, attempts=None) == 1.0
+    assert subject.delay(error, request_, attempt=2, attempts=None) == 2.0
+
+
+@pytest.mark.parametrize("error", LASTING, ids=repr)
+def test_what_lasts_is_not(error: BackupsError) -> None:
+    """What another attempt would not change is told at once."""
+    assert retries().delay(error, GET, attempt=1, attempts=None) is None
+
+
+@pytest.mark.parametrize("error", HEALING, ids=repr)
+def test_a_post_never_is(error: BackupsError) -> None:
+    """A create that is sent twice makes two backups."""
+    assert retries().delay(error, CREATE, attempt=1, attempts=None) is None
+
+
+def test_a_token_is_asked_for_again_on_any_5xx() -> None:
+    """A token too many does no harm."""
+    assert retries().delay(ApiError.class_for(500)(status=500), TOKEN, attempt=1, attempts=None) is not None
+    assert retries().delay(ApiError.class_for(401)(status=401), TOKEN, attempt=1, attempts=None) is None
+
+
+def test_attempts_end() -> None:
+    """The policy's number of attempts holds, or the caller's own."""
+    error = TransportError("x")
+    assert retries(attempts=3).delay(error, GET, attempt=2, attempts=None) is not None
+    assert retries(attempts=3).delay(error, GET, attempt=3, attempts=None) is None
+    assert retries(attempts=3).delay(error, GET, attempt=1, attempts=1) is None
+    assert retries(attempts=3).delay(error, GET, attempt=3, attempts=4) is not None
+
+
+def test_the_server_s_wish_is_respected() -> None:
+    """`Retry-After` is waited for, and the jitter comes on top."""
+    error = ApiError.class_for(503)(status=503, retry_after=7)
+    assert retries(initial=2).delay(error, GET, attempt=1, attempts=None) == 8.0
+
+
+def test_the_quota_ends_retries_for_everybody(caplog: pytest.LogCaptureFixture) -> None:
+    """In an outage a client stops multiplying its requests; ten successes buy one retry."""
+    subject = retries(quota=2)
+    error = TransportError("x")
+    with caplog.at_level(logging.INFO, "asyncbackups"):
+        assert [subject.delay(error, GET, attempt=1, attempts=None) is None for _ in range(3)] == [False, False, True]
+    assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "WARNING"]
+    assert caplog.records[0].getMessage() == "GET (get): TransportError; attempt 2 follows in 0.25 s"
+    for _ in range(11):
+        subject.quota.success()
+    assert subject.delay(error, GET, attempt=1, attempts=None) is not None
+
+
+def test_the_quota_does_not_grow_beyond_its_capacity() -> None:
+    """However long all goes well, an outage meets the same quota."""
+    quota = RetryQuota(1)
+    assert quota.take()
+    for _ in range(100):
+        quota.success()
+    assert quota.available == 1

@@ -1,0 +1,75 @@
+"""The optimal inspection schedule: against brute force, and against what is known of it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncbackups._polling.estimation.optimal_polls import Inspections
+
+Table = tuple[list[float], list[float]]
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    """Ages from 0, and the integral of a hazard that is constant between one and the next."""
+    steps = draw(st.lists(st.tuples(st.floats(0.1, 100), st.floats(0, 2)), min_size=2, max_size=12))
+    ages = itertools.accumulate((width for width, _ in steps), initial=0.0)
+    totals = itertools.accumulate((more for _, more in steps), initial=0.0)
+    return list(ages), list(totals)
+
+
+def cost(ages: list[float], totals: list[float], looks: list[int], worth: float) -> float:
+    """Return what it costs to look at some of the ages, the last one among them, by summing up the delays."""
+    alive = [math.exp(-total) for total in totals]
+    hazard = (totals[-1] - totals[-2]) / (ages[-1] - ages[-2])
+    spent, before = 0.0, 0
+    for look in looks:
+        spent += worth * alive[before]
+        for i in range(before, look):
+            width, more = ages[i + 1] - ages[i], totals[i + 1] - totals[i]
+            running = width * (alive[i] if more < 1e-9 else (alive[i] - alive[i + 1]) / more)
+            spent += width * alive[before] - running
+        before = look
+    return spent + alive[-1] * (math.sqrt(2 * worth / hazard) if hazard > 0 else 0.0)
+
+
+@given(tables(), st.floats(0.1, 100))
+def test_no_other_looks_are_better(table: Table, worth: float):
+    """All the ways to look at some of the ages cost at least as much as the plan's."""
+    ages, totals = table
+    last = len(ages) - 1
+    plan = Inspections.plan(ages, totals, worth)
+    looks = [ages.index(plan.looks[0])]
+    while looks[-1] < last:
+        looks.append(ages.index(plan.looks[looks[-1]]))
+    ways = ([*some, last] for n in range(last) for some in itertools.combinations(range(1, last), n))
+    best = min(cost(ages, totals, way, worth) for way in ways)
+    assert cost(ages, totals, looks, worth) == pytest.approx(best, rel=1e-6, abs=1e-6)
+
+
+@given(tables(), st.floats(0.1, 100), st.lists(st.floats(0, 1), min_size=2, max_size=2))
+def test_who_is_older_is_looked_at_no_earlier(table: Table, worth: float, where: list[float]):
+    """The next look is after now, and its age grows with the age."""
+    ages, totals = table
+    plan = Inspections.plan(ages, totals, worth)
+    younger, older = sorted(share * ages[-1] for share in where)
+    assert younger <= plan.next(younger) <= plan.next(older) * (1 + 1e-9)
+
+
+def test_what_ends_at_one_age_is_looked_at_there():
+    """Nothing is asked before, and one look does."""
+    plan = Inspections.plan([0.0, 50.0, 99.0, 100.0, 200.0], [0.0, 0.0, 0.0, 50.0, 50.1], 1.0)
+    assert plan.next(0.0) == 100.0
+
+
+def test_between_two_likely_times_nothing_is_asked():
+    """Snapshots take minutes, dumps an hour: what outlives the first is left alone until the second."""
+    ages = [0.0, 90.0, 120.0, 150.0, 1800.0, 3500.0, 3600.0, 3700.0, 9000.0]
+    totals = [0.0, 0.01, 0.5, 1.0, 1.001, 1.002, 4.0, 8.0, 8.1]
+    plan = Inspections.plan(ages, totals, 20.0)
+    assert plan.next(150.0) == 3600.0

@@ -1,0 +1,148 @@
+"""When to ask next: the square-root law, its limits, and what it costs to be wrong."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncbackups._polling.estimation.durations import Durations
+from asyncbackups._polling.estimation.survival import Belief, Unknown
+from asyncbackups._polling.poll_interval import SAMPLE, floor, gap
+from asyncbackups.policies import PollingPolicy
+
+POLICY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0.25, request_worth=5)
+STEADY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0, request_worth=5)
+
+
+def learned(history: list[float]) -> Belief:
+    durations = Durations(POLICY)
+    for seconds in history:
+        durations.observe("s", "p", "logical", seconds)
+    return durations.belief("s", "p", "logical")
+
+
+def lognormal(median: float, sigma: float, count: int) -> list[float]:
+    rng = random.Random(1)
+    return [rng.lognormvariate(math.log(median), sigma) for _ in range(count)]
+
+
+USUAL = learned(lognormal(131, 0.4, 30))
+BELIEFS = st.sampled_from([Unknown(POLICY), USUAL, learned([100.0]), learned([60.0, 4000.0] * 5)])
+MEMBERS = st.lists(st.tuples(BELIEFS, st.floats(-10, 1e5)), min_size=1, max_size=200)
+DRAWS = st.floats(0, 1, exclude_max=True)
+
+
+def polls_until(belief: Belief, end: float, policy: PollingPolicy = STEADY) -> list[float]:
+    ages = [0.0]
+    while ages[-1] < end:
+        ages.append(ages[-1] + gap([(belief, ages[-1])], policy=policy))
+    return ages[1:]
+
+
+@given(MEMBERS, st.floats(0.1, 100), DRAWS)
+def test_gaps_keep_their_limits(members: list[tuple[Belief, float]], cost: float, draw: float):
+    """Never a busy loop; never beyond ten times the maximum, nor beyond it where nothing is known."""
+    longest = POLICY.maximum * (10 if any(belief.seen for belief, _ in members) else 1)
+    assert floor(POLICY) <= gap(members, policy=POLICY, cost=cost, draw=draw) <= longest
+
+
+@given(st.lists(st.floats(-10, 1e6), min_size=1, max_size=100), st.floats(0.1, 100), DRAWS)
+def test_of_the_unknown_no_gap_is_beyond_the_maximum(ages: list[float], cost: float, draw: float):
+    """Where nothing is known the maximum holds without exception."""
+    members = [(Unknown(POLICY), age) for age in ages]
+    assert gap(members, policy=POLICY, cost=cost, draw=draw) <= POLICY.maximum
+
+
+@given(MEMBERS, st.floats(0.1, 50), st.floats(1, 10))
+def test_a_dearer_request_is_made_later(members: list[tuple[Belief, float]], cost: float, times: float):
+    """The gap grows with the cost of the request."""
+    cheap = gap(members, policy=STEADY, cost=cost)
+    assert cheap <= gap(members, policy=STEADY, cost=cost * times) * (1 + 1e-6)
+
+
+@given(st.lists(st.tuples(BELIEFS, st.floats(0, 1e4)), min_size=2, max_size=SAMPLE), st.randoms())
+def test_the_order_of_a_group_does_not_matter(members: list[tuple[Belief, float]], rng: random.Random):
+    """Whoever comes first: the gap is the group's."""
+    shuffled = rng.sample(members, len(members))
+    assert gap(shuffled, policy=STEADY) == pytest.approx(gap(members, policy=STEADY), rel=1e-9)
+
+
+@given(DRAWS)
+def test_jitter_of_backoff_only_shortens(draw: float):
+    """A backoff delay is spread below its interval: full jitter reaches down to the floor."""
+    full = PollingPolicy(initial=8, factor=2, maximum=60, jitter=1)
+    assert gap([(Unknown(full), 24.0)], policy=full, draw=draw) == pytest.approx(max(2, 32 * (1 - draw)))
+
+
+@given(DRAWS)
+def test_jitter_of_the_learned_keeps_the_mean(draw: float):
+    """A gap that is the best on average is spread around it."""
+    there, back = (gap([(USUAL, 100.0)], policy=POLICY, draw=d) for d in (draw, 1 - draw))
+    assert (there + back) / 2 == pytest.approx(gap([(USUAL, 100.0)], policy=STEADY))
+
+
+def test_polls_are_dense_where_the_news_is_likely():
+    """The first poll waits until some may have finished; then there are several times as many as before."""
+    ages = polls_until(USUAL, 260)
+    assert ages[0] > 50
+    assert sum(age > 70 for age in ages) >= 4 * sum(age <= 70 for age in ages)
+
+
+def test_what_outlives_everything_is_polled_ever_more_slowly_up_to_the_maximum():
+    """After the last that was ever seen the gaps grow, and end at the maximum."""
+    ages = polls_until(USUAL, 20_000)
+    gaps = [after - before for before, after in itertools.pairwise(ages) if before > 300]
+    assert all(later > 0.8 * sooner for sooner, later in itertools.pairwise(gaps))
+    assert gaps[0] < 30
+    assert gaps[-1] == pytest.approx(POLICY.maximum, rel=0.1)
+
+
+@pytest.mark.parametrize("age", [7.8e6, 1e7, 1e9, 1e12])
+def test_beyond_all_that_is_tabulated_the_maximum_holds(age: float):
+    """A backup that runs for months is not asked about every second because the plan has come to its end."""
+    assert gap([(USUAL, age)], policy=STEADY) == pytest.approx(POLICY.maximum)
+
+
+def test_a_known_hour_is_waited_for():
+    """What a history of an hour speaks against is not asked every minute, though still asked."""
+    hours = learned(lognormal(3600, 0.2, 30))
+    early = [age for age in polls_until(hours, 3000) if age < 1500]
+    assert 2 <= len(early) <= 8
+
+
+def test_a_group_is_polled_with_the_root_of_its_size():
+    """A hundred times as many backups in steady state: ten times as often."""
+    few, many = (gap([(USUAL, 130.0)] * count, policy=STEADY, cost=50) for count in (10, 1000))
+    assert few / many == pytest.approx(10, rel=0.25)
+
+
+def test_one_of_a_group_alone_is_one_alone():
+    """The integral in steps agrees with the table's for a single backup."""
+    alone = gap([(USUAL, 130.0)], policy=STEADY)
+    dead = learned([1e-3] * 60)
+    assert gap([(USUAL, 130.0)] * 2, policy=STEADY, cost=2) == pytest.approx(alone, rel=0.1)
+    assert gap([(USUAL, 130.0), (dead, 1e5)], policy=STEADY) == pytest.approx(alone, rel=0.25)
+
+
+def test_a_large_group_is_looked_at_by_sample():
+    """A hundred thousand members cost as much as a few dozen."""
+
+    class Counted(list):  # type: ignore[type-arg]
+        looked_at = 0
+
+        def __getitem__(self, index):  # type: ignore[no-untyped-def]
+            found = super().__getitem__(index)
+            Counted.looked_at += len(found) if isinstance(index, slice) else 1
+            return found
+
+    members = Counted([(USUAL, float(age % 300)) for age in range(10_000)])
+    whole = [(USUAL, float(age)) for age in range(0, 300, 5)]
+    assert gap(members, policy=STEADY, cost=1e4) == pytest.approx(
+        gap(whole, policy=STEADY, cost=1e4 * len(whole) / 10_000), rel=0.1
+    )
+    assert Counted.looked_at <= SAMPLE
