@@ -15,7 +15,7 @@ PREFIX = "ASYNCBACKUPS_"
 
 
 @attrs.frozen(kw_only=True)
-class Environment:
+class EnvironmentSettings:
     """What a client needs to know, from the environment or from the caller.
 
     Attributes:
@@ -36,7 +36,7 @@ def read_environment(
     tenant: str | None = None,
     auth: str | TokenSource | None = None,
     insecure_http: bool = False,
-) -> Environment:
+) -> EnvironmentSettings:
     """Read `ASYNCBACKUPS_BASE_URL` or `_REGION`, `_TENANT`, and `_TOKEN` or `_CLIENT_ID` with `_CLIENT_SECRET`.
 
     With client credentials, `_TOKEN_URL` defaults to the region's and `_SCOPES` to those that the tenant needs.
@@ -71,7 +71,7 @@ def read_environment(
         auth = reader.value("TOKEN") or reader.client_credentials(where, tenant, insecure_http=insecure_http)
     if reader.missing or auth is None:
         raise ConfigurationError(f"missing in the environment: {', '.join(reader.missing)}")
-    return Environment(base_url=base_url, tenant=tenant, auth=auth)
+    return EnvironmentSettings(base_url=base_url, tenant=tenant, auth=auth)
 
 
 class _Reader:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from asyncbackups._bulk.bulk_create import BulkRun
     from asyncbackups._bulk.bulk_delete import BulkDeletion
     from asyncbackups._bulk.journal.journal import Journal
-    from asyncbackups._bulk.run_store import Ledger
+    from asyncbackups._bulk.run_store import RunStore
     from asyncbackups._inputs import Planets, Refs, Targets
     from asyncbackups._polling.engine import Engine
 
@@ -368,14 +368,14 @@ class BackupClient:
             ConfigurationError: If an argument is wrong, or aiosqlite is not installed.
             ClientClosedError: If the client is not open.
         """
-        from asyncbackups._bulk.run_store import NoLedger  # noqa: PLC0415 - see the module's docstring
+        from asyncbackups._bulk.run_store import MemoryRunStore  # noqa: PLC0415 - see the module's docstring
         from asyncbackups._inputs import planets_of  # noqa: PLC0415
 
         checked = instance(spec, BackupSpec, "spec")
         self._opened()
         if journal is None and since is not None:
             raise ConfigurationError("since needs a journal: without one, events are not numbered")
-        ledger = NoLedger(checked) if journal is None else self._journal(journal, checked, since)
+        ledger = MemoryRunStore(checked) if journal is None else self._journal(journal, checked, since)
         planets = planets_of(targets, whole=journal is not None)
         return self._run(ledger, planets, concurrency=concurrency, deadline=deadline)
 
@@ -444,7 +444,7 @@ class BackupClient:
             clock=self._clock,
         )
 
-    def _run(self, ledger: Ledger, planets: Planets, *, concurrency: int, deadline: Seconds) -> BulkRun:
+    def _run(self, ledger: RunStore, planets: Planets, *, concurrency: int, deadline: Seconds) -> BulkRun:
         from asyncbackups._bulk.bulk_create import BulkRun  # noqa: PLC0415 - see the module's docstring
 
         return BulkRun(

@@ -12,7 +12,7 @@ from asyncbackups import PollingPolicy
 from asyncbackups._api.operations import Operations
 from asyncbackups._api.requests import Requests
 from asyncbackups._base.clock import SystemClock
-from asyncbackups._http.messages import Kind, Request, Response
+from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._polling.engine import Engine
 from asyncbackups._polling.scheduler import Scheduler
 from asyncbackups.models import progress_of
@@ -61,7 +61,7 @@ class Memory:
         self.requests += 1
         parts = request.path.split("/")
         star_system = parts[parts.index("starsystems") + 1]
-        if request.kind is Kind.GET:
+        if request.kind is RequestKind.GET:
             content: object = raw(star_system, int(parts[-1]))
         else:
             self.listed.add(star_system)

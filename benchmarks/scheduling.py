@@ -31,11 +31,11 @@ import numpy as np
 
 from asyncbackups import Backup, BackupRef, PollingPolicy
 from asyncbackups._api.operations import Operations
-from asyncbackups._api.pagination import Glance
+from asyncbackups._api.pagination import ListEntry
 from asyncbackups._api.requests import Requests
 from asyncbackups._http.messages import Request, Response
 from asyncbackups._polling.scheduler import Scheduler
-from asyncbackups._polling.tracked import Cost, GetPoll, ListPoll, Poll, Sighting
+from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, ResponseCost
 from asyncbackups.models import Progress
 from benchmarks import stalls
 from benchmarks.in_memory import raw
@@ -49,7 +49,7 @@ HISTORY = 30
 AGES = 40.0
 """Seconds over which they begin: none is to be asked about before the last of them has."""
 GETS, ALONE, LISTS = "gets, 1,000 star systems", "gets, one star system", "lists of 1,000"
-RUNNING = Sighting(backup=Backup(id=1, status="in_progress", mechanism="logical"), progress=Progress.IN_PROGRESS)
+RUNNING = Observation(backup=Backup(id=1, status="in_progress", mechanism="logical"), progress=Progress.IN_PROGRESS)
 
 
 class Silent:
@@ -74,7 +74,7 @@ class Course:
 
     scheduler: Scheduler
     now: float = 1000.0
-    glances: dict[str, list[Glance]] = attrs.field(factory=dict)
+    glances: dict[str, list[ListEntry]] = attrs.field(factory=dict)
     decided: int = 0
     told: int = 0
 
@@ -87,7 +87,7 @@ class Course:
         each, watcher = number // star_systems, Silent()
         for place in range(star_systems):
             name = f"star-system-{place}"
-            course.glances[name] = [Glance(place * each + n, "in_progress") for n in range(each)]
+            course.glances[name] = [ListEntry(place * each + n, "in_progress") for n in range(each)]
             for glance in course.glances[name]:
                 born = course.now - chance.uniform(0, AGES)
                 ref = BackupRef(name, glance.id)
@@ -101,13 +101,13 @@ class Course:
         poll = ListPoll(star_system="star-system-0", planet=None, sent=self.now)
         shown = {10**9 + n: 131 * float(np.exp(0.4 * np.random.default_rng(n).normal())) for n in range(HISTORY)}
         finished = {
-            backup_id: Sighting(
+            backup_id: Observation(
                 backup=Backup(id=backup_id, status="succeeded"), progress=Progress.SUCCEEDED, duration=seconds
             )
             for backup_id, seconds in shown.items()
         }
-        entries = [Glance(backup_id, "succeeded", "2026") for backup_id in shown]
-        self.scheduler.listed(poll, entries, finished, Cost(size=10_000, seconds=0.05), self.now)
+        entries = [ListEntry(backup_id, "succeeded", "2026") for backup_id in shown]
+        self.scheduler.listed(poll, entries, finished, ResponseCost(size=10_000, seconds=0.05), self.now)
 
     def advance(self) -> None:
         """Go on to when something is due, unless more was due than had room."""
@@ -132,12 +132,12 @@ class Course:
         """Give the scheduler the answer to a request: all are still in progress."""
         if isinstance(poll, GetPoll):
             self.told += 1
-            self.scheduler.got(poll, RUNNING, Cost(size=500, seconds=0.01), self.now)
+            self.scheduler.got(poll, RUNNING, ResponseCost(size=500, seconds=0.01), self.now)
             return
         glances = self.glances[poll.star_system]
         self.told += len(glances)
         self.scheduler.wanted(poll, glances)
-        cost = Cost(size=400 * len(glances), seconds=0.05)
+        cost = ResponseCost(size=400 * len(glances), seconds=0.05)
         self.scheduler.listed(poll, glances, {}, cost, self.now)
 
 
@@ -211,16 +211,16 @@ async def list_cost(kept: int, rounds: int) -> float:
                 wanted=lambda entries, poll=poll: course.scheduler.wanted(poll, entries),
             )
             sightings = {backup.id: _sighting(backup) for backup in listing.backups.values()}
-            cost = Cost(size=listing.answer.size, seconds=listing.answer.seconds)
+            cost = ResponseCost(size=listing.info.size, seconds=listing.info.seconds)
             course.scheduler.listed(poll, listing.entries or [], sightings, cost, course.now)
             done += 1
         seconds += time.process_time() - began if done > 200 else 0.0
     return seconds / (done - 200)
 
 
-def _sighting(backup: Backup) -> Sighting:
+def _sighting(backup: Backup) -> Observation:
     over = backup.completed_at is not None
-    return Sighting(
+    return Observation(
         backup=backup, progress=Progress.SUCCEEDED if over else Progress.IN_PROGRESS, duration=131.0 if over else None
     )
 

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
-from asyncbackups._polling.scheduler import News, Scheduler
-from asyncbackups._polling.tracked import Cost, GetPoll, ListPoll, Poll, Sighting
+from asyncbackups._polling.scheduler import Notification, Scheduler
+from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, ResponseCost
 from asyncbackups.events import FinalEvent
 from asyncbackups.models import Backup, BackupRef, Progress
 from asyncbackups.policies import PollingPolicy
@@ -50,8 +50,8 @@ class VirtualRun:
 
     policy: PollingPolicy
     took: Sequence[float]
-    get: Cost
-    listing: Cost
+    get: ResponseCost
+    listing: ResponseCost
     rng: random.Random
     requests: int = 0
     lists: int = 0
@@ -82,12 +82,12 @@ class VirtualRun:
         """Take note of the news of one."""
         self.delays.append(self._now - self.took[event.ref.backup_id])
 
-    def _answer(self, scheduler: Scheduler, poll: Poll) -> list[News]:
+    def _answer(self, scheduler: Scheduler, poll: Poll) -> list[Notification]:
         if isinstance(poll, GetPoll):
             return scheduler.got(poll, self._seen(poll.ref.backup_id), self.get, self._now)
         return self._list(scheduler, poll)
 
-    def _list(self, scheduler: Scheduler, poll: ListPoll) -> list[News]:
+    def _list(self, scheduler: Scheduler, poll: ListPoll) -> list[Notification]:
         self.lists += 1
         entries = [_Entry(number, *self._shown(number)) for number in range(len(self.took))]
         wanted = scheduler.wanted(poll, entries)
@@ -98,13 +98,13 @@ class VirtualRun:
             return "in_progress", None
         return "succeeded", (BEGAN + timedelta(seconds=self.took[number])).isoformat()
 
-    def _seen(self, number: int) -> Sighting:
+    def _seen(self, number: int) -> Observation:
         return self._sighting(number, age=self._now, took=self.took[number])
 
     @staticmethod
-    def _sighting(number: int, *, age: float, took: float) -> Sighting:
+    def _sighting(number: int, *, age: float, took: float) -> Observation:
         done = age >= took
-        return Sighting(
+        return Observation(
             backup=Backup(id=number, status="succeeded" if done else "in_progress", mechanism="logical"),
             progress=Progress.SUCCEEDED if done else Progress.IN_PROGRESS,
             age=age,

@@ -17,11 +17,11 @@ import attrs
 import numpy as np
 from scipy import stats
 
-from asyncbackups._polling.cost_model import Costs
-from asyncbackups._polling.estimation.durations import Durations
-from asyncbackups._polling.estimation.survival import Belief
+from asyncbackups._polling.cost_model import RequestCosts
+from asyncbackups._polling.estimation.durations import DurationEstimates
+from asyncbackups._polling.estimation.survival import SurvivalEstimate
 from asyncbackups._polling.poll_interval import gap
-from asyncbackups._polling.tracked import Cost
+from asyncbackups._polling.tracked import ResponseCost
 from asyncbackups.policies import PollingPolicy
 from benchmarks.virtual_run import VirtualRun
 
@@ -141,7 +141,7 @@ def scaled(policy: PollingPolicy, cadence: float) -> PollingPolicy:
     )
 
 
-def ours(belief: Belief, policy: PollingPolicy, rng: random.Random, ahead: float = 0.0) -> Iterator[float]:
+def ours(belief: SurvivalEstimate, policy: PollingPolicy, rng: random.Random, ahead: float = 0.0) -> Iterator[float]:
     """Ask as the package does; it takes a backup to be older than it is by `ahead`."""
     age = 0.0
     while True:
@@ -149,8 +149,8 @@ def ours(belief: Belief, policy: PollingPolicy, rng: random.Random, ahead: float
         yield age
 
 
-def believed(policy: PollingPolicy, history: np.ndarray) -> Belief:
-    durations = Durations(policy)
+def believed(policy: PollingPolicy, history: np.ndarray) -> SurvivalEstimate:
+    durations = DurationEstimates(policy)
     for seconds in history:
         durations.observe(*Where, float(seconds))
     return durations.belief(*Where)
@@ -242,7 +242,7 @@ def of_group(policy: PollingPolicy, world: World, count: int, draws: int, seen: 
     """Poll groups to the end with the package's scheduler; return the outcome and the lists' share of requests."""
     rng, draw = random.Random(1), np.random.default_rng(1)
     requests, lists, delays = 0, 0, []
-    get, listing = Cost(size=GET_BYTES, seconds=GET_SECONDS), list_cost(count)
+    get, listing = ResponseCost(size=GET_BYTES, seconds=GET_SECONDS), list_cost(count)
     for _ in range(draws):
         history = world.draw(seen, draw, past=True).tolist()
         run = VirtualRun(policy, world.draw(count, draw).tolist(), get, listing, rng)
@@ -254,15 +254,15 @@ def of_group(policy: PollingPolicy, world: World, count: int, draws: int, seen: 
     return mean, lists / requests
 
 
-def list_cost(count: int) -> Cost:
+def list_cost(count: int) -> ResponseCost:
     """Return what a list costs in a star system with so many in flight."""
     listed = count * KEPT
-    return Cost(size=listed * LIST_BYTES, seconds=GET_SECONDS + listed * LIST_SECONDS)
+    return ResponseCost(size=listed * LIST_BYTES, seconds=GET_SECONDS + listed * LIST_SECONDS)
 
 
 def in_gets(count: int) -> float:
     """Return what a list costs there in gets, once both were measured."""
-    costs, cost = Costs(), list_cost(count)
+    costs, cost = RequestCosts(), list_cost(count)
     costs.got("s", size=GET_BYTES, seconds=GET_SECONDS)
     costs.listed(("s", None), size=cost.size, seconds=cost.seconds)
     return costs.of_list(("s", None))
@@ -273,7 +273,7 @@ def changed(policy: PollingPolicy, world: World, draws: int, new: int = 30) -> O
     rng, draw = random.Random(1), np.random.default_rng(1)
     points = []
     for _ in range(draws):
-        durations = Durations(policy)
+        durations = DurationEstimates(policy)
         for seconds in world.draw(30, draw, past=True):
             durations.observe(*Where, float(seconds))
         for seconds in world.draw(new, draw):

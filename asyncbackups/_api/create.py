@@ -15,7 +15,15 @@ from typing import TypeVar
 import attrs
 
 from asyncbackups._api.operations import Operations
-from asyncbackups._api.reconcile import Adopt, Examine, Expectation, Nothing, Several, Verdict, marker_of
+from asyncbackups._api.reconcile import (
+    AdoptBackup,
+    ExamineCandidates,
+    ExpectedBackup,
+    NotListed,
+    SeveralCandidates,
+    Verdict,
+    marker_of,
+)
 from asyncbackups._base.clock import Clock
 from asyncbackups.errors import (
     AmbiguousCreateError,
@@ -50,7 +58,7 @@ _LONGEST_PAUSE = 30.0
 
 
 @attrs.frozen
-class Origin:
+class CreateOrigin:
     """What is known of a backup because we created it.
 
     Attributes:
@@ -61,7 +69,7 @@ class Origin:
 
     planet: str
     mechanism: str
-    born: float
+    started_at: float
 
 
 @attrs.frozen(kw_only=True)
@@ -103,7 +111,7 @@ class _Attempt:
     """One create, over all its sends and looks."""
 
     planet: PlanetRef
-    expectation: Expectation
+    expectation: ExpectedBackup
     began: _Moment | None  # when it was first sent
     lasted: timedelta | None = None  # for how long an earlier process may have gone on with it; None: it is ours
     possible_duplicate: bool = False
@@ -137,7 +145,7 @@ class Creator:
         self._clock = clock
         self._draw = draw
         self._turns: dict[PlanetRef, tuple[asyncio.Lock, int]] = {}
-        self._owned: OrderedDict[BackupRef, Origin | None] = OrderedDict()
+        self._owned: OrderedDict[BackupRef, CreateOrigin | None] = OrderedDict()
         self._made: OrderedDict[tuple[PlanetRef, str], Creation] = OrderedDict()
         self._unsure: OrderedDict[tuple[PlanetRef, str], _Moment] = OrderedDict()
 
@@ -145,7 +153,7 @@ class Creator:
         """Claim a backup for another create (of an earlier process): no create adopts it any more."""
         _remember(self._owned, ref, None)
 
-    def origin(self, ref: BackupRef) -> Origin | None:
+    def origin(self, ref: BackupRef) -> CreateOrigin | None:
         """Return what is known of a backup that was created here; None of any other, and of one that was adopted."""
         return self._owned.get(ref)
 
@@ -189,7 +197,7 @@ class Creator:
             self._unsure.pop(name, None)
             ref = BackupRef(planet.star_system, creation.backup.id)
             new = creation.adopted is None
-            origin = Origin(planet.planet, spec.mechanism, self._clock.monotonic()) if new else None
+            origin = CreateOrigin(planet.planet, spec.mechanism, self._clock.monotonic()) if new else None
             _remember(self._owned, ref, origin)
             if key is not None:
                 _remember(self._made, name, creation)
@@ -199,7 +207,7 @@ class Creator:
         self, name: tuple[PlanetRef, str], spec: BackupSpec, since: datetime | None, until: datetime | None
     ) -> _Attempt:
         marker = marker_of(*name) if self._policy.marker else None
-        expectation = Expectation(spec=spec, marker=marker, by_time=self._policy.adopt_by_time)
+        expectation = ExpectedBackup(spec=spec, marker=marker, by_time=self._policy.adopt_by_time)
         if since is None:
             return _Attempt(name[0], expectation, self._unsure.get(name))
         ago = self._clock.utcnow() - since
@@ -295,12 +303,12 @@ class Creator:
                 if elapsed >= self._policy.patience or _is_final(exc, failures):
                     self._unresolved(attempt, f"looking for it failed: {exc}", (), cause or exc)
                     return None
-                verdict = Nothing()
+                verdict = NotListed()
             left = self._policy.settle - elapsed
             # By time alone the only candidate is ours only once every candidate has had time to show.
-            if isinstance(verdict, Adopt) and (verdict.by == "marker" or left <= 0):
+            if isinstance(verdict, AdoptBackup) and (verdict.by == "marker" or left <= 0):
                 return self._adopted(attempt, verdict)
-            if isinstance(verdict, Several):
+            if isinstance(verdict, SeveralCandidates):
                 reason = "several backups may be the one" if len(verdict.backups) > 1 else "a backup may be the one"
                 self._unresolved(attempt, reason, verdict.backups, cause)
                 return None
@@ -310,7 +318,7 @@ class Creator:
             await self._clock.sleep(min(pause, left) if left > 0 else pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _adopted(self, attempt: _Attempt, verdict: Adopt) -> Creation:
+    def _adopted(self, attempt: _Attempt, verdict: AdoptBackup) -> Creation:
         _log.warning("%s: adopted backup %d, found by %s", attempt.planet, verdict.backup.id, verdict.by)
         return Creation(backup=verdict.backup, adopted=verdict.by, possible_duplicate=attempt.possible_duplicate)
 
@@ -328,9 +336,9 @@ class Creator:
         listing = await self._operations.poll_list(
             planet.star_system, planet.planet, etag=None, wanted=lambda entries: {entry.id for entry in entries}
         )
-        at_server = listing.answer.date or self._clock.utcnow()
-        verdict = self._judged(attempt, await listing.whole(), at_server, examined=False)
-        if isinstance(verdict, Examine):
+        at_server = listing.info.date or self._clock.utcnow()
+        verdict = self._judged(attempt, await listing.decode_all(), at_server, examined=False)
+        if isinstance(verdict, ExamineCandidates):
             shown = [await self._shown(planet, backup) for backup in verdict.backups]
             verdict = self._judged(attempt, shown, at_server, examined=True)
         return verdict

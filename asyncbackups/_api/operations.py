@@ -11,11 +11,11 @@ from typing import Protocol
 
 import attrs
 
-from asyncbackups._api.pagination import Glance, LazyBackups, Page, check_complete, full_backups, glances, open_page
+from asyncbackups._api.pagination import LazyBackups, ListEntry, Page, check_complete, full_backups, glances, open_page
 from asyncbackups._api.requests import Requests
 from asyncbackups._api.responses import parse_backup, parse_created, parse_health
 from asyncbackups._http.headers import retry_after_of, server_time_of
-from asyncbackups._http.messages import Kind, Request, Response
+from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._http.status import as_protocol_error
 from asyncbackups.errors import AmbiguousCreateError, BackupsError, NotFoundError, may_have_acted
 from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef
@@ -37,7 +37,7 @@ class Sender(Protocol):
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Answer:
+class ResponseInfo:
     """What is worth knowing of how an answer came.
 
     Attributes:
@@ -55,7 +55,7 @@ class Answer:
     date: datetime | None
 
     @classmethod
-    def of(cls, responses: Iterable[Response], *, now: datetime) -> Answer:
+    def of(cls, responses: Iterable[Response], *, now: datetime) -> ResponseInfo:
         """Sum up the responses that make one answer: the pages of a list."""
         several = list(responses)
         headers = several[-1].headers
@@ -69,7 +69,7 @@ class Answer:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Listing:
+class PolledList:
     """A list as a watcher reads it.
 
     Attributes:
@@ -78,11 +78,11 @@ class Listing:
         answer: How it came.
     """
 
-    entries: list[Glance] | None
+    entries: list[ListEntry] | None
     backups: Mapping[int, Backup]
-    answer: Answer
+    info: ResponseInfo
 
-    async def whole(self) -> builtins.list[Backup]:
+    async def decode_all(self) -> builtins.list[Backup]:
         """Decode all that were wanted, giving way to other tasks in between."""
         return [backup async for backup in _in_turns(self.backups.values())]
 
@@ -156,7 +156,7 @@ class Operations:
         except BackupsError:
             return Backup(id=ref.backup_id)
 
-    async def poll_get(self, ref: BackupRef, *, etag: str | None = None) -> tuple[Backup | None, Answer]:
+    async def poll_get(self, ref: BackupRef, *, etag: str | None = None) -> tuple[Backup | None, ResponseInfo]:
         """Retrieve one backup once: a poll that fails is not repeated, the schedule does that.
 
         Args:
@@ -168,7 +168,7 @@ class Operations:
         """
         request = self._requests.get(ref, etag=etag)
         response = await self._sender.send(request, attempts=1)
-        answer = Answer.of([response], now=self._utcnow())
+        answer = ResponseInfo.of([response], now=self._utcnow())
         if _not_modified(response, request):
             return None, answer
         return parse_backup(response, backup_id=ref.backup_id), answer
@@ -179,8 +179,8 @@ class Operations:
         planet: str | None,
         *,
         etag: str | None,
-        wanted: Callable[[Iterable[Glance]], set[int]],
-    ) -> Listing:
+        wanted: Callable[[Iterable[ListEntry]], set[int]],
+    ) -> PolledList:
         """Read a list once, as far as there is news in it.
 
         Args:
@@ -190,9 +190,9 @@ class Operations:
             wanted: Says which entries to decode whole.
         """
         pages = await self._pages(self._requests.list(star_system, planet, etag=etag), attempts=1)
-        answer = Answer.of([page.response for page in pages], now=self._utcnow())
+        answer = ResponseInfo.of([page.response for page in pages], now=self._utcnow())
         if pages[0].response.status == 304:
-            return Listing(entries=None, backups={}, answer=answer)
+            return PolledList(entries=None, backups={}, info=answer)
         per_page = [glances(page) for page in pages]
         entries = [entry for of_page in per_page for entry in of_page]
         check_complete(pages[-1], pages=len(pages), entries=len(entries))
@@ -201,7 +201,7 @@ class Operations:
         await _let_others(len(entries))
         backups = LazyBackups(zip(pages, per_page, strict=True), ids)
         await _let_others(len(entries))
-        return Listing(entries=entries, backups=backups, answer=answer)
+        return PolledList(entries=entries, backups=backups, info=answer)
 
     async def _pages(self, request: Request, *, attempts: int | None) -> builtins.list[Page]:
         pages: list[Page] = []
@@ -215,7 +215,7 @@ class Operations:
                 return pages
             if page.next_url in seen or len(pages) >= _MOST_PAGES:
                 raise as_protocol_error(f"the pages of the list have no end ({len(pages)} were read)", response)
-            request = Request(kind=Kind.LIST, method="GET", path=page.next_url)
+            request = Request(kind=RequestKind.LIST, method="GET", path=page.next_url)
 
 
 def _not_modified(response: Response, request: Request) -> bool:

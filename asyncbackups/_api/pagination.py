@@ -24,7 +24,7 @@ from asyncbackups.models import Backup
 _Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
-class Glance(msgspec.Struct, gc=False):
+class ListEntry(msgspec.Struct, gc=False):
     """The part of a backup that tells whether there is news of it."""
 
     id: _Id
@@ -37,7 +37,7 @@ class _WithId(msgspec.Struct, gc=False):
 
 
 # Lax, so that an id may be written as a text.
-_GLANCES = msgspec.json.Decoder(list[Glance], strict=False)
+_GLANCES = msgspec.json.Decoder(list[ListEntry], strict=False)
 _WITH_ID = msgspec.json.Decoder(list[_WithId])
 _RAW_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_ENTRIES = msgspec.json.Decoder(list[msgspec.Raw])
@@ -122,7 +122,7 @@ def _is_empty(raw: msgspec.Raw) -> bool:
     return not _RAW_ENTRIES.decode(raw)
 
 
-def glances(page: Page) -> list[Glance]:
+def glances(page: Page) -> list[ListEntry]:
     """Decode of each entry only what tells whether there is news of it.
 
     Raises:
@@ -154,7 +154,7 @@ class LazyBackups(Mapping[int, Backup]):
         ids: Which backups.
     """
 
-    def __init__(self, pages: Iterable[tuple[Page, Sequence[Glance]]], ids: Collection[int]) -> None:
+    def __init__(self, pages: Iterable[tuple[Page, Sequence[ListEntry]]], ids: Collection[int]) -> None:
         # Two dictionaries and no tuples: ten thousand would be that much more for the garbage collector to look at.
         self._raw: dict[int, msgspec.Raw] = {}
         self._responses: dict[int, Response] = {}

@@ -44,7 +44,7 @@ def marker_of(planet: PlanetRef, key: str) -> str:
     return f"[asyncbackups:{base64.b32encode(digest).decode().lower()}]"
 
 
-class Echo(enum.Enum):
+class MetadataMatch(enum.Enum):
     """What the metadata that the service shows of a backup says."""
 
     OURS = "ours"
@@ -53,7 +53,7 @@ class Echo(enum.Enum):
 
 
 @attrs.frozen
-class Adopt:
+class AdoptBackup:
     """It is this one."""
 
     backup: Backup
@@ -61,29 +61,29 @@ class Adopt:
 
 
 @attrs.frozen
-class Examine:
+class ExamineCandidates:
     """These may be it; a get may show metadata that the list does not."""
 
     backups: tuple[Backup, ...]
 
 
 @attrs.frozen
-class Several:
+class SeveralCandidates:
     """It cannot be told: any of these may be it, newest first."""
 
     backups: tuple[Backup, ...]
 
 
 @attrs.frozen
-class Nothing:
+class NotListed:
     """It is not there, or not yet."""
 
 
-Verdict = Adopt | Examine | Several | Nothing
+Verdict = AdoptBackup | ExamineCandidates | SeveralCandidates | NotListed
 
 
 @attrs.frozen(kw_only=True)
-class Expectation:
+class ExpectedBackup:
     """What the backup that is looked for is like.
 
     Attributes:
@@ -105,12 +105,12 @@ class Expectation:
         description = f"{metadata.description} {self.marker}".lstrip()
         return attrs.evolve(self.spec, metadata=BackupMetadata(metadata.name, description))
 
-    def echo(self, backup: Backup) -> Echo:
+    def echo(self, backup: Backup) -> MetadataMatch:
         """Say what a backup's metadata tells."""
         if self.marker is not None and any(self.marker in text for text in _texts(backup.extra)):
-            return Echo.OURS
+            return MetadataMatch.OURS
         shown = backup.extra.get("metadata")
-        return Echo.OTHER if isinstance(shown, dict) and self._contradicted(shown) else Echo.SILENT
+        return MetadataMatch.OTHER if isinstance(shown, dict) and self._contradicted(shown) else MetadataMatch.SILENT
 
     def _contradicted(self, shown: dict[str, Any]) -> bool:
         """Whether what is shown cannot be what was sent, even if the description was left out or cut short."""
@@ -149,16 +149,16 @@ class Expectation:
             examined: Whether `backups` come from gets, so that metadata not shown is not shown at all.
         """
         free = [backup for backup in backups if BackupRef(star_system, backup.id) not in owned]
-        ours = [backup for backup in free if self.echo(backup) is Echo.OURS]
+        ours = [backup for backup in free if self.echo(backup) is MetadataMatch.OURS]
         if ours:
-            return Adopt(ours[0], "marker") if len(ours) == 1 else _several(ours)
-        silent = [backup for backup in free if self.echo(backup) is Echo.SILENT and self._fits(backup, since)]
+            return AdoptBackup(ours[0], "marker") if len(ours) == 1 else _several(ours)
+        silent = [backup for backup in free if self.echo(backup) is MetadataMatch.SILENT and self._fits(backup, since)]
         if not silent:
-            return Nothing()
+            return NotListed()
         if not examined and len(silent) <= _MOST_EXAMINED:
-            return Examine(tuple(silent))
+            return ExamineCandidates(tuple(silent))
         if len(silent) == 1 and self.by_time and self._proven(silent[0], surely or since, until):
-            return Adopt(silent[0], "time")
+            return AdoptBackup(silent[0], "time")
         return _several(silent)
 
     def _fits(self, backup: Backup, since: datetime | None) -> bool:
@@ -181,8 +181,8 @@ class Expectation:
         return (since is None or began >= since - _SLACK) and (until is None or began <= until + _SLACK)
 
 
-def _several(backups: Iterable[Backup]) -> Several:
-    return Several(tuple(sorted(backups, key=lambda backup: backup.id, reverse=True)))
+def _several(backups: Iterable[Backup]) -> SeveralCandidates:
+    return SeveralCandidates(tuple(sorted(backups, key=lambda backup: backup.id, reverse=True)))
 
 
 def _texts(value: Any, depth: int = _DEPTH) -> Iterator[str]:

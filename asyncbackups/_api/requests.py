@@ -12,7 +12,7 @@ import attrs
 
 from asyncbackups._api.codec import encode_spec
 from asyncbackups._base.validation import path_name, shown
-from asyncbackups._http.messages import Kind, Request
+from asyncbackups._http.messages import Request, RequestKind
 from asyncbackups.errors import ConfigurationError
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
 
@@ -60,11 +60,11 @@ class Requests:
 
     def create(self, planet: PlanetRef, spec: BackupSpec) -> Request:
         """Create a backup of a planet."""
-        return Request(kind=Kind.CREATE, method="POST", path=self._planet(planet), body=encode_spec(spec))
+        return Request(kind=RequestKind.CREATE, method="POST", path=self._planet(planet), body=encode_spec(spec))
 
     def get(self, ref: BackupRef, *, etag: str | None = None) -> Request:
         """Retrieve one backup."""
-        return Request(kind=Kind.GET, method="GET", path=self._backup(ref), etag=etag)
+        return Request(kind=RequestKind.GET, method="GET", path=self._backup(ref), etag=etag)
 
     def list(self, star_system: str, planet: str | None = None, *, etag: str | None = None) -> Request:
         """List the backups of a star system, or of one of its planets."""
@@ -72,16 +72,16 @@ class Requests:
             path = f"{self._root}{segment(star_system, 'star_system')}/{self.star_system_list}"
         else:
             path = self._planet(PlanetRef(star_system, planet))
-        return Request(kind=Kind.LIST, method="GET", path=path, etag=etag)
+        return Request(kind=RequestKind.LIST, method="GET", path=path, etag=etag)
 
     def delete(self, ref: BackupRef) -> Request:
         """Delete one backup."""
-        return Request(kind=Kind.DELETE, method="DELETE", path=self._backup(ref))
+        return Request(kind=RequestKind.DELETE, method="DELETE", path=self._backup(ref))
 
     @staticmethod
     def health() -> Request:
         """Ask how the service is."""
-        return Request(kind=Kind.HEALTH, method="GET", path="/management/health")
+        return Request(kind=RequestKind.HEALTH, method="GET", path="/management/health")
 
     def _backup(self, ref: BackupRef) -> str:
         return f"{self._root}{_encoded(ref.star_system)}/backups/{ref.backup_id}"

@@ -23,7 +23,7 @@ _TELLING = frozenset({"mechanism", "displayStatus", "expirationDate", "databaseT
 
 
 @attrs.frozen
-class Created:
+class CreateResponse:
     """What a create's answer tells.
 
     Attributes:
@@ -49,7 +49,7 @@ def parse_backup(response: Response, *, backup_id: int) -> Backup:
     return backup
 
 
-def parse_created(response: Response) -> Created:
+def parse_created(response: Response) -> CreateResponse:
     """Read the answer of a create: a backup, one wrapped in an object, or a `Location`. Never raises.
 
     An answer that names two backups names none: to watch the wrong one would be worse than to look for ours.
@@ -61,8 +61,8 @@ def parse_created(response: Response) -> Created:
     located = _BACKUP_IN_LOCATION.search(response.headers.get("Location", ""))
     located_id = id_of(located.group(1)) if located else None
     if backup is None:
-        return Created(located_id)
-    return Created(backup.id, backup) if located_id in {None, backup.id} else Created(None)
+        return CreateResponse(located_id)
+    return CreateResponse(backup.id, backup) if located_id in {None, backup.id} else CreateResponse(None)
 
 
 def parse_health(response: Response) -> Health:

@@ -15,9 +15,9 @@ import attrs
 from asyncbackups._base.clock import Clock
 from asyncbackups._base.event_stream import EventStream
 from asyncbackups._bulk.report import BulkReport
-from asyncbackups._bulk.run_store import Earlier, Intent, Ledger, Running, Target, numbered
-from asyncbackups._bulk.worker_pool import Intake
-from asyncbackups._http.messages import Kind
+from asyncbackups._bulk.run_store import Intent, ResumePoint, RunningBackup, RunStore, Target, numbered
+from asyncbackups._bulk.worker_pool import WorkerPool
+from asyncbackups._http.messages import RequestKind
 from asyncbackups._inputs import Planets
 from asyncbackups.errors import AmbiguousCreateError, BackupsError, ClientClosedError, ConfigurationError, JournalError
 from asyncbackups.events import (
@@ -88,12 +88,12 @@ class BulkRun:
         engine: Engine,
         *,
         create: _Create,
-        ledger: Ledger,
+        ledger: RunStore,
         planets: Planets,
         concurrency: int,
         deadline: float,
         clock: Clock,
-        requests: collections.Counter[Kind],
+        requests: collections.Counter[RequestKind],
     ) -> None:
         self._engine = engine
         self._create = create
@@ -105,7 +105,7 @@ class BulkRun:
         self._clock = clock
         self._requests = requests
         self._stream: EventStream[Event] = EventStream()
-        self._intake: Intake[Target] = self._taking(numbered(()))
+        self._intake: WorkerPool[Target] = self._taking(numbered(()))
         self._report = BulkReport()
         self._watched: dict[_Watched, BackupRef] = {}
         self._untold = 0
@@ -117,7 +117,7 @@ class BulkRun:
         self._creating = True
         self._began = 0.0
         self._ended: float | None = None
-        self._requests_before: collections.Counter[Kind] = collections.Counter()
+        self._requests_before: collections.Counter[RequestKind] = collections.Counter()
 
     async def __aenter__(self) -> Self:
         """Begin, or go on with what the journal has.
@@ -153,7 +153,7 @@ class BulkRun:
     async def _leave(self) -> None:
         over = self._over
         for watched, ref in self._watched.items():
-            self._engine.discard(ref, watched)
+            self._engine.untrack(ref, watched)
         self._watched.clear()
         try:
             await self._ledger.close()
@@ -163,7 +163,7 @@ class BulkRun:
                 self._report.seconds = self._clock.monotonic() - self._began
             self._stream.close()
 
-    def _go_on(self, earlier: Earlier) -> None:
+    def _go_on(self, earlier: ResumePoint) -> None:
         """Take up what earlier processes have done; without any, that is nothing."""
         self._began = self._clock.monotonic() if earlier.started is None else self._since(earlier.started)
         self._ended = None if earlier.ended is None else self._since(earlier.ended)
@@ -296,8 +296,8 @@ class BulkRun:
             self._creating = False
             self._close_if_over()
 
-    def _taking(self, targets: AsyncIterator[Target]) -> Intake[Target]:
-        return Intake(targets, unread=lambda: len(self._stream))
+    def _taking(self, targets: AsyncIterator[Target]) -> WorkerPool[Target]:
+        return WorkerPool(targets, unread=lambda: len(self._stream))
 
     async def _create_one(self, target: Target) -> None:
         began = self._clock.monotonic()
@@ -371,7 +371,7 @@ class BulkRun:
         # One that was adopted may have begun long ago: it is asked about at once.
         self._watch(target, ref, began=began, born=now if creation.adopted is None else None)
 
-    def _watch_again(self, running: Running) -> None:
+    def _watch_again(self, running: RunningBackup) -> None:
         began, born = self._since(running.intended), self._since(running.created)
         self._watch(running.target, running.ref, began=began, born=born)
 
@@ -379,7 +379,7 @@ class BulkRun:
         watched = _Watched(self, target, began)
         self._watched[watched] = ref
         try:
-            self._engine.add(
+            self._engine.track(
                 ref,
                 watched,
                 deadline=self._deadline,

@@ -6,7 +6,7 @@ import collections
 
 import attrs
 
-from asyncbackups._http.messages import Kind
+from asyncbackups._http.messages import RequestKind
 from asyncbackups.events import (
     BackupCreated,
     BackupFailed,
@@ -84,7 +84,7 @@ class BulkReport(Counts):
 
     planets: int = 0
     outcomes: dict[PlanetRef, Outcome] = attrs.field(factory=dict)
-    requests: collections.Counter[Kind] = attrs.field(factory=collections.Counter)
+    requests: collections.Counter[RequestKind] = attrs.field(factory=collections.Counter)
     seconds: float = 0.0
 
     @property

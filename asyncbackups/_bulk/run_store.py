@@ -45,7 +45,7 @@ class Target:
 
 
 @attrs.frozen(kw_only=True)
-class Running:
+class RunningBackup:
     """A backup that an earlier process created and whose end it did not see.
 
     Attributes:
@@ -62,7 +62,7 @@ class Running:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Earlier:
+class ResumePoint:
     """Where a run begins: what earlier processes have done of it, and what is left.
 
     Attributes:
@@ -81,12 +81,12 @@ class Earlier:
     planets: frozenset[PlanetRef] = frozenset()
     told: Sequence[Event] = ()
     undelivered: Sequence[Event] = ()
-    running: Sequence[Running] = ()
+    running: Sequence[RunningBackup] = ()
     started: datetime | None = None
     ended: datetime | None = None
 
 
-class Ledger(Protocol):
+class RunStore(Protocol):
     """What must survive the process."""
 
     @property
@@ -99,7 +99,7 @@ class Ledger(Protocol):
         """What is created."""
         ...
 
-    async def open(self, planets: Planets) -> Earlier:
+    async def open(self, planets: Planets) -> ResumePoint:
         """Begin, or go on.
 
         Raises:
@@ -132,7 +132,7 @@ class Ledger(Protocol):
         ...
 
 
-class NoLedger:
+class MemoryRunStore:
     """Keeps nothing: the run ends with the process.
 
     Args:
@@ -143,9 +143,9 @@ class NoLedger:
         self.spec = spec
         self.failure: JournalError | None = None
 
-    async def open(self, planets: Planets) -> Earlier:
+    async def open(self, planets: Planets) -> ResumePoint:
         """Begin."""
-        return Earlier(targets=numbered(planets or ()))
+        return ResumePoint(targets=numbered(planets or ()))
 
     async def intend(self, target: Target) -> Intent:  # noqa: ARG002 - as are the next ones: the interface
         """Write nothing."""

@@ -17,7 +17,7 @@ _UNREAD = 1_000
 """With so many events unread, work waits for the consumer: memory stays bounded by what is in flight."""
 
 
-class Intake(Generic[_Item]):
+class WorkerPool(Generic[_Item]):
     """Hands items out to workers, each when it is asked for.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from multidict import CIMultiDict, istr
 
 from asyncbackups._base.cancellation import own_cancellation_only
-from asyncbackups._http.messages import Kind, Request, Response
+from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._http.oauth import ClientCredentials, RenewableTokenSource, TokenSource, checked_token
 from asyncbackups._http.redaction import Redactor
 from asyncbackups.errors import AuthenticationError, BackupsError, ConfigurationError, TransportError
@@ -47,7 +47,7 @@ class Credential:
             return self.headers
         headers = self.headers.copy()
         if request.body is not None:
-            headers["Content-Type"] = _FORM if request.kind is Kind.TOKEN else "application/json"
+            headers["Content-Type"] = _FORM if request.kind is RequestKind.TOKEN else "application/json"
         # A tag that could not have come in a header does not go out in one.
         if request.etag is not None and request.etag.isascii() and request.etag.isprintable():
             headers["If-None-Match"] = request.etag
@@ -132,7 +132,7 @@ class Credentials:
         """
         if response.status in _COMMON:
             # The token endpoint's answer may hold the token that was in use before, and has to.
-            if request.kind is Kind.TOKEN:
+            if request.kind is RequestKind.TOKEN:
                 return response
             if credential.needle not in response.body and _LINK not in response.headers:
                 return response

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 
-class Kind(enum.StrEnum):
+class RequestKind(enum.StrEnum):
     """What a request is for; requests are counted by it."""
 
     CREATE = "create"
@@ -45,7 +45,7 @@ class Request(_Message, frozen=True, kw_only=True):
         authorized: Whether the token goes along.
     """
 
-    kind: Kind
+    kind: RequestKind
     method: str
     path: str
     body: bytes | None = None

@@ -137,7 +137,7 @@ class Throttle:
         self._count = 0
 
 
-class Pace:
+class RateLimiter:
     """Lets requests start: no more in flight than allowed, no faster than allowed, and none while the server rests.
 
     Args:

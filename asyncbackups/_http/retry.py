@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from random import Random
 
-from asyncbackups._http.messages import Kind, Request
+from asyncbackups._http.messages import Request, RequestKind
 from asyncbackups.errors import ApiError, BackupsError, may_heal, token_may_heal
 from asyncbackups.policies import RetryPolicy
 
@@ -68,7 +68,7 @@ class Retries:
             attempt: Which attempt that was, counted from 1.
             attempts: The most attempts, or None for the policy's.
         """
-        allowed = token_may_heal(error) if request.kind is Kind.TOKEN else request.idempotent and may_heal(error)
+        allowed = token_may_heal(error) if request.kind is RequestKind.TOKEN else request.idempotent and may_heal(error)
         if not allowed or attempt >= (self._policy.attempts if attempts is None else attempts):
             return None
         what = f"{request.method} ({request.kind}): {type(error).__name__}"

@@ -26,16 +26,16 @@ class TimeLimit:
     def __init__(self, seconds: float, clock: Clock) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._running: dict[Limited, None] = {}
+        self._running: dict[TimeLimitScope, None] = {}
         self._timer: Timer | None = None
 
-    def since(self, now: float) -> Limited:
+    def since(self, now: float) -> TimeLimitScope:
         """Return a context manager that raises TimeoutError in the current task when the limit has passed.
 
         Args:
             now: From when on the time counts, in the clock's monotonic seconds: the present.
         """
-        limited = Limited(self._running, now + self._seconds)
+        limited = TimeLimitScope(self._running, now + self._seconds)
         if self._timer is None:
             self._timer = self._clock.call_at(limited.ends_at, self._fire)
         return limited
@@ -58,7 +58,7 @@ class TimeLimit:
             first.expire()
 
 
-class Limited:
+class TimeLimitScope:
     """What runs in a task under a limit; made by `TimeLimit`.
 
     Attributes:
@@ -67,7 +67,7 @@ class Limited:
 
     __slots__ = ("_cancelling", "_expired", "_running", "_task", "ends_at")
 
-    def __init__(self, running: dict[Limited, None], ends_at: float) -> None:
+    def __init__(self, running: dict[TimeLimitScope, None], ends_at: float) -> None:
         self.ends_at: float = ends_at
         self._running = running
         self._expired = False

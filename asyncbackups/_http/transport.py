@@ -25,9 +25,9 @@ from asyncbackups._base.cancellation import own_cancellation_only
 from asyncbackups._base.clock import Clock, SystemClock
 from asyncbackups._base.validation import integer
 from asyncbackups._http.credentials import NO_CREDENTIAL, Credential, Credentials
-from asyncbackups._http.messages import Kind, Request, Response
+from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._http.oauth import ClientCredentials, TokenSource
-from asyncbackups._http.rate_limit import Pace
+from asyncbackups._http.rate_limit import RateLimiter
 from asyncbackups._http.redaction import Redactor, Secret
 from asyncbackups._http.retry import Retries
 from asyncbackups._http.status import check_status
@@ -145,8 +145,10 @@ class Transport:
         self._time_limit = TimeLimit(timeouts.total, self._clock)
         self._session: aiohttp.ClientSession | None = None
         self._base_proxy: URL | None = None
-        self.pace: Pace = Pace(limits, longest_silence=retry.retry_after_maximum, clock=self._clock)
-        self.requests: collections.Counter[Kind] = collections.Counter()
+        self.rate_limiter: RateLimiter = RateLimiter(
+            limits, longest_silence=retry.retry_after_maximum, clock=self._clock
+        )
+        self.requests: collections.Counter[RequestKind] = collections.Counter()
 
     def __repr__(self) -> str:
         return f"<Transport to {self._base.url}>"
@@ -163,7 +165,7 @@ class Transport:
         self._base_proxy = self._proxy_for(self._base.url)
         self._time_limit = TimeLimit(self._timeouts.total, self._clock)
         self._session = self._own_session() if self._given is None else self._derived_session(self._given)
-        self.pace.bind()
+        self.rate_limiter.bind()
         source = self._credentials.source
         if isinstance(source, ClientCredentials):
             source.bind(self._send_form, self._clock)
@@ -195,13 +197,13 @@ class Transport:
             ClientClosedError: The transport is not open.
         """
         # A token request goes to another service.
-        address = Address(URL(request.path)) if request.kind is Kind.TOKEN else self._base.at(request.path)
+        address = Address(URL(request.path)) if request.kind is RequestKind.TOKEN else self._base.at(request.path)
         sending = _Sending(request, address)
         while True:
             try:
                 response = await self._attempt(sending)
             except BackupsError as exc:
-                if self._credentials.comes_from(exc) and request.kind is not Kind.TOKEN:
+                if self._credentials.comes_from(exc) and request.kind is not RequestKind.TOKEN:
                     raise
                 delay = self._retries.delay(exc, request, attempt=sending.attempt, attempts=attempts)
                 if delay is None or self._session is None:
@@ -215,23 +217,23 @@ class Transport:
 
     async def _attempt(self, sending: _Sending) -> Response:
         request = sending.request
-        if request.kind is Kind.TOKEN:  # it is made inside another request's slot, for another service
+        if request.kind is RequestKind.TOKEN:  # it is made inside another request's slot, for another service
             response = await self._exchange(sending, NO_CREDENTIAL)
             check_status(response, now=self._clock.utcnow())
             return response
-        started = await self.pace.enter()
+        started = await self.rate_limiter.enter()
         try:
             credential = self._credentials.fixed if request.authorized else NO_CREDENTIAL
             if credential is None:
                 credential = await self._credentials.current()
-                started = await self.pace.held(started)
+                started = await self.rate_limiter.held(started)
             response = await self._exchange(sending, credential)
             if response.status == 401 and request.authorized:
                 response = await self._once_more(sending, credential, response)
         finally:
-            self.pace.leave()
+            self.rate_limiter.leave()
         if not 200 <= response.status < 300:
-            self.pace.heard(response, started=started)
+            self.rate_limiter.heard(response, started=started)
             check_status(response, now=self._clock.utcnow())
         return response
 
@@ -243,7 +245,9 @@ class Transport:
     async def _send_form(self, url: str, form: Secret) -> Response:
         """Post a form to the token endpoint: for `ClientCredentials`."""
         # In no local variable: what prints the locals of a traceback would show the secret.
-        request = Request(kind=Kind.TOKEN, method="POST", path=url, body=form.reveal().encode(), authorized=False)
+        request = Request(
+            kind=RequestKind.TOKEN, method="POST", path=url, body=form.reveal().encode(), authorized=False
+        )
         return await self.send(request)
 
     async def _exchange(self, sending: _Sending, credential: Credential) -> Response:
@@ -291,7 +295,7 @@ class Transport:
                 headers=credential.headers_for(request),
                 data=request.body,
                 allow_redirects=False,
-                proxy=self._base_proxy if request.kind is not Kind.TOKEN else self._proxy_for(url),
+                proxy=self._base_proxy if request.kind is not RequestKind.TOKEN else self._proxy_for(url),
             )
             return answer, await self._body_of(answer, sending)
 

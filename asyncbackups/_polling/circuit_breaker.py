@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from asyncbackups._polling import poll_interval as schedule
-from asyncbackups._polling.shared_state import Knowledge
+from asyncbackups._polling.shared_state import PollingState
 from asyncbackups.errors import ApiError, BackupsError, TransportError
 
 _OBEYED = 300.0
@@ -21,7 +21,7 @@ def is_passing(error: BackupsError) -> bool:
     return isinstance(error, TransportError)
 
 
-class Health:
+class CircuitBreaker:
     """Counts faults in a row, and says until when nothing is to be asked.
 
     Args:
@@ -32,7 +32,7 @@ class Health:
         trouble: The last fault, while nothing but faults was heard since.
     """
 
-    def __init__(self, knowledge: Knowledge) -> None:
+    def __init__(self, knowledge: PollingState) -> None:
         self._know = knowledge
         self._faults = 0
         self.held_until: float = -math.inf

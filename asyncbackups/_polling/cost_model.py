@@ -16,7 +16,7 @@ import attrs
 from asyncbackups._base.lru import Recent
 
 if TYPE_CHECKING:
-    from asyncbackups._polling.estimation.survival import Belief
+    from asyncbackups._polling.estimation.survival import SurvivalEstimate
 
 
 _Key = TypeVar("_Key")
@@ -36,7 +36,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 300.0, 6 * 3600.0
 
 
 @attrs.frozen
-class Load:
+class PollingLoad:
     """What polling some backups weighs; loads are added to each other.
 
     Attributes:
@@ -48,7 +48,7 @@ class Load:
     roots: float = 0.0
 
     @classmethod
-    def of(cls, members: Iterable[tuple[Belief, float]], *, horizon: float, scale: float = 1.0) -> Load:
+    def of(cls, members: Iterable[tuple[SurvivalEstimate, float]], *, horizon: float, scale: float = 1.0) -> PollingLoad:
         """Weigh backups in flight, or a sample of them.
 
         Args:
@@ -59,8 +59,8 @@ class Load:
         hazards = [(belief.cumulative(age + horizon) - belief.cumulative(age)) / horizon for belief, age in members]
         return cls(scale * math.fsum(hazards), scale * math.fsum(map(math.sqrt, hazards)))
 
-    def __add__(self, other: Load) -> Load:
-        return Load(self.hazards + other.hazards, self.roots + other.roots)
+    def __add__(self, other: PollingLoad) -> PollingLoad:
+        return PollingLoad(self.hazards + other.hazards, self.roots + other.roots)
 
     def by_get(self) -> float:
         """Return the cost rate of polling each by its own get, over sqrt(2c)."""
@@ -72,7 +72,7 @@ class Load:
 
 
 @attrs.frozen
-class Plan:
+class PollPlan:
     """Which lists to use for a star system; what they do not cover is asked by get.
 
     Attributes:
@@ -100,7 +100,7 @@ class _Pause:
     length: float
 
 
-class Costs:
+class RequestCosts:
     """What gets and lists were seen to cost, and which lists do not work.
 
     Args:
@@ -144,7 +144,7 @@ class Costs:
         return weight / (1.0 if get is None else get)
 
 
-def plan(star_system: str, loads: Mapping[str | None, Load], costs: Costs, *, now: float) -> Plan:
+def plan(star_system: str, loads: Mapping[str | None, PollingLoad], costs: RequestCosts, *, now: float) -> PollPlan:
     """Choose the cheapest way to poll the backups in flight of a star system.
 
     Args:
@@ -153,7 +153,7 @@ def plan(star_system: str, loads: Mapping[str | None, Load], costs: Costs, *, no
         costs: What lists cost here, and which of them work.
         now: The time, as given to `Costs.refused`.
     """
-    total, apart, planets = Load(), 0.0, set()
+    total, apart, planets = PollingLoad(), 0.0, set()
     for planet, load in loads.items():
         total += load
         cheapest = load.by_get()
@@ -164,8 +164,8 @@ def plan(star_system: str, loads: Mapping[str | None, Load], costs: Costs, *, no
                 cheapest = listed
         apart += cheapest
     if costs.works((star_system, None), now=now) and total.by_list(costs.of_list((star_system, None))) < apart:
-        return Plan(star_system=True)
-    return Plan(planets=frozenset(planets))
+        return PollPlan(star_system=True)
+    return PollPlan(planets=frozenset(planets))
 
 
 def _weight(size: int, seconds: float) -> float:

@@ -17,7 +17,7 @@ class _Due(Protocol):
 _Item = TypeVar("_Item", bound=_Due)
 
 
-class DueQueue(Generic[_Item]):
+class TimerQueue(Generic[_Item]):
     """A heap of items by their `due`, which says where an item really is: setting it to something else takes it out.
 
     What was taken out stays in the heap until it comes up, or until it is the greater part of it: memory stays in

@@ -17,14 +17,14 @@ from typing import Any
 import anyio
 import anyio.abc
 
-from asyncbackups._api.create import Origin
-from asyncbackups._api.operations import Answer, Operations
-from asyncbackups._api.pagination import Glance
+from asyncbackups._api.create import CreateOrigin
+from asyncbackups._api.operations import Operations, ResponseInfo
+from asyncbackups._api.pagination import ListEntry
 from asyncbackups._base.clock import Clock
 from asyncbackups._base.validation import shown
-from asyncbackups._polling.scheduler import News, Scheduler
-from asyncbackups._polling.server_clock import ServerTime
-from asyncbackups._polling.tracked import Cost, GetPoll, ListPoll, Poll, Sighting, Subscriber
+from asyncbackups._polling.scheduler import Notification, Scheduler
+from asyncbackups._polling.server_clock import ServerClock
+from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, ResponseCost, Subscriber
 from asyncbackups.errors import (
     AuthenticationError,
     BackupsError,
@@ -71,7 +71,7 @@ class Engine:
         clock: Clock,
         concurrency: int,
         status_rule: StatusRule,
-        origin: Callable[[BackupRef], Origin | None],
+        origin: Callable[[BackupRef], CreateOrigin | None],
     ) -> None:
         self._operations = operations
         self._new_scheduler = scheduler
@@ -80,7 +80,7 @@ class Engine:
         self._concurrency = concurrency
         self._status_rule = status_rule
         self._origin = origin
-        self._server_time = ServerTime()
+        self._server_time = ServerClock()
         self._wake = asyncio.Event()
         self._asleep_until = -math.inf
         self._task: asyncio.Task[None] | None = None
@@ -95,7 +95,7 @@ class Engine:
         """How many backups are in flight."""
         return self._scheduler.in_flight
 
-    def add(
+    def track(
         self,
         ref: BackupRef,
         subscriber: Subscriber,
@@ -124,7 +124,7 @@ class Engine:
             raise ClientClosedError("the client was left: nothing can be watched any more")
         now = self._clock.monotonic()
         if born is None and (origin := self._origin(ref)) is not None:
-            planet, mechanism, born = origin.planet, origin.mechanism, origin.born
+            planet, mechanism, born = origin.planet, origin.mechanism, origin.started_at
         new = self._scheduler.add(
             ref,
             subscriber,
@@ -140,23 +140,23 @@ class Engine:
         self._wake.set()
         return new
 
-    def discard(self, ref: BackupRef, subscriber: Subscriber) -> bool:
+    def untrack(self, ref: BackupRef, subscriber: Subscriber) -> bool:
         """Let somebody no longer wait for a backup; returns whether they did."""
         found = self._scheduler.discard(ref, subscriber)
         if found:
             self._wake.set()  # there may be nothing left to wake up for
         return found
 
-    def discard_all(self, subscriber: Subscriber, star_systems: Iterable[str]) -> None:
+    def untrack_all(self, subscriber: Subscriber, star_systems: Iterable[str]) -> None:
         """Let somebody no longer wait for anything in some star systems."""
         self._scheduler.discard_all(subscriber, star_systems)
         self._wake.set()
 
-    def attach(self, on_left: Callable[[], None]) -> None:
+    def add_close_callback(self, on_left: Callable[[], None]) -> None:
         """Have something called when the client is left: for who may wait without a backup in flight."""
         self._attached.add(on_left)
 
-    def detach(self, on_left: Callable[[], None]) -> None:
+    def remove_close_callback(self, on_left: Callable[[], None]) -> None:
         """Undo `attach`."""
         self._attached.discard(on_left)
 
@@ -246,8 +246,8 @@ class Engine:
         except BackupsError as exc:
             self._failed(poll, exc)
             return
-        now = self._learn_time(poll, listing.answer, asked)
-        cost = _cost(listing.answer)
+        now = self._learn_time(poll, listing.info, asked)
+        cost = _cost(listing.info)
         if listing.entries is None:
             self._scheduler.unchanged(poll, cost, now)
             return
@@ -259,7 +259,7 @@ class Engine:
         except BackupsError as exc:  # one of them is no backup: what the others told is true
             self._failed(poll, exc)
 
-    def _wanted(self, poll: ListPoll, entries: Iterable[Glance]) -> set[int]:
+    def _wanted(self, poll: ListPoll, entries: Iterable[ListEntry]) -> set[int]:
         at_server = self._server_time.at(self._clock.monotonic(), otherwise=self._clock.utcnow())
         # A rule of the caller's may look at more than the status and whether it is completed.
         every = self._status_rule is not progress_of
@@ -278,7 +278,7 @@ class Engine:
             _log.debug("a poll of star system %r failed: %s", poll.star_system, error)
         self._tell(self._scheduler.failed(poll, error, self._clock.monotonic()))
 
-    def _learn_time(self, poll: Poll, answer: Answer, asked: float) -> float:
+    def _learn_time(self, poll: Poll, answer: ResponseInfo, asked: float) -> float:
         """Learn from an answer what time it is at the server; returns the time here."""
         now = self._clock.monotonic()
         self._failures.pop(poll.star_system, None)
@@ -286,7 +286,7 @@ class Engine:
             self._server_time.observe(answer.date, asked=asked, came=now)
         return now
 
-    def _sighting(self, backup: Backup, now: float) -> Sighting:
+    def _sighting(self, backup: Backup, now: float) -> Observation:
         progress = self._status_rule(backup)
         if not isinstance(progress, Progress):
             raise TypeError(f"the status rule must return a Progress, not {shown(progress)}")
@@ -294,7 +294,7 @@ class Engine:
             self._words.add(backup.status)
             _log.info("the status %s is not documented; it is taken for: %s", shown(backup.status), progress.value)
         at_server = self._server_time.at(now, otherwise=self._clock.utcnow())
-        return Sighting(
+        return Observation(
             backup=backup,
             progress=progress,
             age=_between(backup.started_at, at_server),
@@ -302,7 +302,7 @@ class Engine:
         )
 
     @staticmethod
-    def _tell(news: list[News]) -> None:
+    def _tell(news: list[Notification]) -> None:
         """Tell everybody, also where one cannot take it: the others are no longer in flight, and would wait on."""
         failure: Exception | None = None
         for subscriber, event in news:
@@ -314,14 +314,14 @@ class Engine:
             raise failure
 
 
-class _Sightings(Mapping[int, Sighting]):
+class _Sightings(Mapping[int, Observation]):
     """What a list showed of each backup, made when it is asked for."""
 
-    def __init__(self, backups: Mapping[int, Backup], make: Callable[[Backup], Sighting]) -> None:
+    def __init__(self, backups: Mapping[int, Backup], make: Callable[[Backup], Observation]) -> None:
         self._backups = backups
         self._make = make
 
-    def __getitem__(self, backup_id: int) -> Sighting:
+    def __getitem__(self, backup_id: int) -> Observation:
         return self._make(self._backups[backup_id])
 
     def __iter__(self) -> Iterator[int]:
@@ -354,8 +354,8 @@ def _between(start: datetime | None, end: datetime | None) -> float | None:
     return (end - start).total_seconds()
 
 
-def _cost(answer: Answer) -> Cost:
-    return Cost(size=answer.size, seconds=answer.seconds, retry_after=answer.retry_after, etag=answer.etag)
+def _cost(answer: ResponseInfo) -> ResponseCost:
+    return ResponseCost(size=answer.size, seconds=answer.seconds, retry_after=answer.retry_after, etag=answer.etag)
 
 
 def _first(exc: BaseException) -> BaseException:

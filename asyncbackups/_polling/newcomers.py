@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from asyncbackups._polling.list_polls import Batches
-from asyncbackups._polling.tracked import Flight
+from asyncbackups._polling.list_polls import ListPolls
+from asyncbackups._polling.tracked import TrackedBackup
 
 _MOMENT = 0.5
 """For how long they wait for each other, in units of what a request is worth."""
@@ -23,13 +23,13 @@ class Newcomers:
         request_worth: How many seconds of delay a request is worth.
     """
 
-    def __init__(self, batches: Batches, *, request_worth: float) -> None:
+    def __init__(self, batches: ListPolls, *, request_worth: float) -> None:
         self._batches = batches
         self._moment = _MOMENT * request_worth
         self._over = -math.inf
-        self._flights: deque[Flight] = deque()
+        self._flights: deque[TrackedBackup] = deque()
 
-    def add(self, flight: Flight, now: float, *, patient: bool) -> float:
+    def add(self, flight: TrackedBackup, now: float, *, patient: bool) -> float:
         """Take up a flight; returns when it is to be asked about."""
         self._flights.append(flight)
         return max(now, self._over) if patient else now
@@ -59,5 +59,5 @@ class Newcomers:
         self._flights.clear()
 
 
-def _is_new(flight: Flight) -> bool:
-    return flight.born is None and math.isfinite(flight.due)
+def _is_new(flight: TrackedBackup) -> bool:
+    return flight.started_at is None and math.isfinite(flight.due)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from asyncbackups._polling.estimation.survival import Belief
+    from asyncbackups._polling.estimation.survival import SurvivalEstimate
     from asyncbackups.policies import PollingPolicy
 
-    _Alike = tuple[Belief, float, float]
+    _Alike = tuple[SurvivalEstimate, float, float]
     """What is believed of some members, their age, and which share of all they are."""
 
 
@@ -34,7 +34,7 @@ _STRIDE = 1.5
 
 
 def gap(
-    members: Sequence[tuple[Belief, float]], *, policy: PollingPolicy, cost: float = 1.0, draw: float = 0.5
+    members: Sequence[tuple[SurvivalEstimate, float]], *, policy: PollingPolicy, cost: float = 1.0, draw: float = 0.5
 ) -> float:
     """Return the seconds from now until the next request, which covers all members.
 
@@ -57,16 +57,16 @@ def gap(
     return min(longest, max(floor(policy), ideal * spread))
 
 
-def _alike(sample: Sequence[tuple[Belief, float]], tick: float) -> list[_Alike]:
+def _alike(sample: Sequence[tuple[SurvivalEstimate, float]], tick: float) -> list[_Alike]:
     """Put those together of which the same is believed, and that began within a tick: a bulk run is few such groups."""
-    counts: dict[tuple[Belief, int], int] = {}
+    counts: dict[tuple[SurvivalEstimate, int], int] = {}
     for belief, age in sample:
         key = belief, int(age / tick)
         counts[key] = counts.get(key, 0) + 1
     return [(belief, (ticks + 0.5) * tick, count / len(sample)) for (belief, ticks), count in counts.items()]
 
 
-def _longest(belief: Belief, age: float, policy: PollingPolicy) -> float:
+def _longest(belief: SurvivalEstimate, age: float, policy: PollingPolicy) -> float:
     """Return the longest gap, in seconds: the maximum, stretched while what is known speaks for waiting.
 
     The maximum is for what nothing is known of; to so much of the expectation as that is, its rate of polls applies.

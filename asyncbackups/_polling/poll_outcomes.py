@@ -7,12 +7,21 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
-from asyncbackups._polling.circuit_breaker import Health, is_passing
+from asyncbackups._polling.circuit_breaker import CircuitBreaker, is_passing
 from asyncbackups._polling.estimation.observations import Lesson, learn, learn_watched
-from asyncbackups._polling.request_queue import Agenda
-from asyncbackups._polling.shared_state import Knowledge
+from asyncbackups._polling.request_queue import RequestQueue
+from asyncbackups._polling.shared_state import PollingState
 from asyncbackups._polling.staleness import ended
-from asyncbackups._polling.tracked import ASKED, Cost, Entry, Flight, GetPoll, ListPoll, Poll, Sighting
+from asyncbackups._polling.tracked import (
+    ASKED,
+    GetPoll,
+    ListEntryLike,
+    ListPoll,
+    Observation,
+    Poll,
+    ResponseCost,
+    TrackedBackup,
+)
 from asyncbackups.errors import (
     ApiError,
     AuthenticationError,
@@ -23,7 +32,7 @@ from asyncbackups.errors import (
     ProtocolError,
 )
 
-Outcome = tuple[Flight, Sighting | BackupsError]
+TrackedOutcome = tuple[TrackedBackup, Observation | BackupsError]
 """A flight that ended: by what was seen of it, or by the error that means that it cannot be checked."""
 
 _CONFIRMATIONS = 2
@@ -34,7 +43,7 @@ _HOPELESS = (PermissionDeniedError, AuthenticationError, ClientClosedError)
 """What does not heal: who waits is told that it can no longer be checked."""
 
 
-class StarSystem:
+class StarSystemPolling:
     """The polling of one star system.
 
     Args:
@@ -49,25 +58,25 @@ class StarSystem:
         queued: Whether the scheduler has it in line to take requests.
     """
 
-    def __init__(self, name: str, knowledge: Knowledge) -> None:
+    def __init__(self, name: str, knowledge: PollingState) -> None:
         self.name = name
-        self.flights: dict[int, Flight] = {}
+        self.tracked: dict[int, TrackedBackup] = {}
         self.requests: int = 0
         self.due: float = math.inf
         self.queued = False
         self._know = knowledge
-        self._agenda = Agenda(name, self.flights, knowledge)
-        self._health = Health(knowledge)
+        self._agenda = RequestQueue(name, self.tracked, knowledge)
+        self._health = CircuitBreaker(knowledge)
         self._troubles: dict[int, tuple[int, BackupsError]] = {}  # apart from the flights, because few have one
 
-    def trouble_of(self, flight: Flight) -> BackupsError | None:
+    def trouble_of(self, flight: TrackedBackup) -> BackupsError | None:
         """Return why the last request about a flight told nothing; None where it told something."""
         _, error = self._troubles.get(flight.backup_id, (0, self._health.trouble))
         return error
 
     # What is in flight
 
-    def add(self, flight: Flight, now: float, *, patient: bool) -> None:
+    def add(self, flight: TrackedBackup, now: float, *, patient: bool) -> None:
         """Take up a flight. One of unknown age is asked about at once, as is one that should have been asked about.
 
         Args:
@@ -75,22 +84,22 @@ class StarSystem:
             now: The time.
             patient: Whether one of unknown age may wait a moment for others.
         """
-        self.flights[flight.backup_id] = flight
+        self.tracked[flight.backup_id] = flight
         self._know.enter(flight)
         self._agenda.add(flight, now, patient=patient)
 
-    def remove(self, flight: Flight) -> None:
+    def remove(self, flight: TrackedBackup) -> None:
         """Let go of a flight."""
-        del self.flights[flight.backup_id]
+        del self.tracked[flight.backup_id]
         self._know.leave(flight)
         self._troubles.pop(flight.backup_id, None)
         self._agenda.remove(flight)
 
-    def look_once_more(self, flight: Flight, now: float, *, since: float) -> None:
+    def look_once_more(self, flight: TrackedBackup, now: float, *, since: float) -> None:
         """Ask about a flight now, unless something is known of it since a time, or it is being asked about."""
         self._agenda.look_once_more(flight, now, since=since)
 
-    def route(self, flight: Flight) -> tuple[str, float]:
+    def route(self, flight: TrackedBackup) -> tuple[str, float]:
         """Return what will tell of a flight next ("get" or "list"), and when (`ASKED` while that is under way)."""
         by, due = self._agenda.route(flight)
         return by, due if due == ASKED else max(due, self._health.held_until)
@@ -114,7 +123,7 @@ class StarSystem:
     def take(self, now: float) -> Poll | None:
         """Return the request that is due, which then counts as under way; None where none is."""
         self._agenda.make_ready(now)
-        if not self.flights or self._next_request() > now:
+        if not self.tracked or self._next_request() > now:
             return None
         self.requests += 1
         return self._agenda.take(now)
@@ -125,7 +134,7 @@ class StarSystem:
 
     # What answers tell
 
-    def got(self, poll: GetPoll, sighting: Sighting, cost: Cost, now: float) -> list[Outcome]:
+    def got(self, poll: GetPoll, sighting: Observation, cost: ResponseCost, now: float) -> list[TrackedOutcome]:
         """Take note of the answer to a get."""
         flight = self._got_answer(poll, cost)
         if flight is None:
@@ -138,7 +147,7 @@ class StarSystem:
         self._agenda.ask_again(flight, now, rest=self._rest(cost))
         return []
 
-    def unchanged_since(self, poll: GetPoll, cost: Cost, now: float) -> None:
+    def unchanged_since(self, poll: GetPoll, cost: ResponseCost, now: float) -> None:
         """Take note that a backup is as it was (304)."""
         flight = self._got_answer(poll, cost)
         if flight is None:
@@ -153,7 +162,7 @@ class StarSystem:
         self._troubles.pop(flight.backup_id, None)
         self._agenda.ask_again(flight, now, rest=self._rest(cost))
 
-    def wanted(self, poll: ListPoll, entries: Iterable[Entry], *, latest: str, every: bool = False) -> set[int]:
+    def wanted(self, poll: ListPoll, entries: Iterable[ListEntryLike], *, latest: str, every: bool = False) -> set[int]:
         """Return the ids of a list's entries that are worth decoding whole: those with news, and some to learn from.
 
         Args:
@@ -165,7 +174,7 @@ class StarSystem:
         news: set[int] = set()
         lesson = Lesson(self._know, (self.name, poll.planet), latest)
         for entry in entries:
-            flight = self.flights.get(entry.id)
+            flight = self.tracked.get(entry.id)
             if entry.completedAt is not None:
                 lesson.look_at(entry, watched=flight is not None)
             if flight is not None and (every or _is_news(flight, entry)):
@@ -175,16 +184,16 @@ class StarSystem:
     def listed(
         self,
         poll: ListPoll,
-        entries: Iterable[Entry],
-        sightings: Mapping[int, Sighting],
-        cost: Cost,
+        entries: Iterable[ListEntryLike],
+        sightings: Mapping[int, Observation],
+        cost: ResponseCost,
         now: float,
-    ) -> Iterator[list[Outcome]]:
+    ) -> Iterator[list[TrackedOutcome]]:
         """Take note of a list, in portions. What it does not show is asked by get: a list declares nothing gone.
 
         What ended is to be removed before the next portion is asked for, and all portions are to be asked for.
         """
-        foreign = [sightings[backup_id] for backup_id in sightings if backup_id not in self.flights]
+        foreign = [sightings[backup_id] for backup_id in sightings if backup_id not in self.tracked]
         learn(self._know, (self.name, poll.planet), foreign, now)
         useful, newest, rest = False, -math.inf, iter(entries)
         while portion := list(islice(rest, _PORTION)):
@@ -196,7 +205,7 @@ class StarSystem:
         self._know.costs.listed((self.name, poll.planet), size=cost.size, seconds=cost.seconds)
         batch = self._agenda.batches.answered(poll)
         if batch is not None:
-            left = self._agenda.batches.covered(batch, self.flights)
+            left = self._agenda.batches.covered(batch, self.tracked)
             batch.etag = cost.etag
             # Whatever it does not tell ended, if at all, after what it does tell of.
             batch.believed_until = max(batch.believed_until, newest + self._know.policy.maximum)
@@ -204,14 +213,14 @@ class StarSystem:
             useful = useful or any(not flight.unlisted for flight in left)
             self._agenda.go_on(batch, left, now, rest=self._rest(cost), useful=useful)
 
-    def unchanged(self, poll: ListPoll, cost: Cost, now: float) -> None:
+    def unchanged(self, poll: ListPoll, cost: ResponseCost, now: float) -> None:
         """Take note that a list is as it was (304)."""
         self._answered()
         self._know.costs.listed((self.name, poll.planet), size=cost.size, seconds=cost.seconds)
         batch = self._agenda.batches.answered(poll)
         if batch is None:
             return
-        left = self._agenda.batches.covered(batch, self.flights)
+        left = self._agenda.batches.covered(batch, self.tracked)
         for flight in left:
             # One that was never seen came after the list that has not changed since.
             if flight.due == math.inf and flight.polls and flight.told < poll.sent:
@@ -219,7 +228,7 @@ class StarSystem:
                 flight.missing = 0
         self._agenda.go_on(batch, left, now, rest=self._rest(cost), useful=True)
 
-    def failed(self, poll: Poll, error: BackupsError, now: float) -> list[Outcome]:
+    def failed(self, poll: Poll, error: BackupsError, now: float) -> list[TrackedOutcome]:
         """Take note of a poll that failed: mostly it told nothing, and the star system slows down."""
         self.requests -= 1
         if is_passing(error):
@@ -228,7 +237,7 @@ class StarSystem:
             self._health.answers()
         if isinstance(poll, ListPoll):
             return self._list_failed(poll, error, now)
-        flight = self.flights.get(poll.ref.backup_id)
+        flight = self.tracked.get(poll.ref.backup_id)
         if flight is not None and isinstance(error, _HOPELESS):
             return [(flight, error)]
         if flight is None:
@@ -240,20 +249,20 @@ class StarSystem:
         self._agenda.ask_at(flight, max(self._health.held_until, now + self._health.pause(tried)))
         return []
 
-    def _not_found(self, flight: Flight, error: NotFoundError, now: float) -> list[Outcome]:
+    def _not_found(self, flight: TrackedBackup, error: NotFoundError, now: float) -> list[TrackedOutcome]:
         flight.missing += 1
         policy = self._know.policy
         # A new backup that was never seen is believed in for a while: gets may lag behind creates, too.
-        new = flight.born is not None and not flight.polls and flight.age(now) < policy.maximum
+        new = flight.started_at is not None and not flight.polls and flight.age(now) < policy.maximum
         if flight.missing >= _CONFIRMATIONS and not new:
             return [(flight, error)]
         self._agenda.ask_at(flight, now + policy.initial)
         return []
 
-    def _list_failed(self, poll: ListPoll, error: BackupsError, now: float) -> list[Outcome]:
+    def _list_failed(self, poll: ListPoll, error: BackupsError, now: float) -> list[TrackedOutcome]:
         batch = self._agenda.batches.answered(poll)
         if isinstance(error, AuthenticationError | ClientClosedError):
-            listed = [] if batch is None else self._agenda.batches.covered(batch, self.flights)
+            listed = [] if batch is None else self._agenda.batches.covered(batch, self.tracked)
             return [(flight, error) for flight in listed if flight.due == math.inf]
         if not is_passing(error):
             self._agenda.refuse(poll.planet, now)
@@ -261,12 +270,12 @@ class StarSystem:
             self._agenda.try_again(batch, self._health.held_until, now)
         return []
 
-    def _got_answer(self, poll: GetPoll, cost: Cost) -> Flight | None:
+    def _got_answer(self, poll: GetPoll, cost: ResponseCost) -> TrackedBackup | None:
         self._answered()
         self._know.costs.got(self.name, size=cost.size, seconds=cost.seconds)
-        return self.flights.get(poll.ref.backup_id)
+        return self.tracked.get(poll.ref.backup_id)
 
-    def _rest(self, cost: Cost) -> float:
+    def _rest(self, cost: ResponseCost) -> float:
         """Return for how many seconds an answer asks not to be asked again; 0 where it does not say."""
         return self._health.obeyed(cost.retry_after) if cost.retry_after else 0.0
 
@@ -274,7 +283,7 @@ class StarSystem:
         self.requests -= 1
         self._health.answers()
 
-    def _told(self, flight: Flight, sighting: Sighting, sent: float, now: float) -> bool:
+    def _told(self, flight: TrackedBackup, sighting: Observation, sent: float, now: float) -> bool:
         """Take note of what was seen of a flight; returns whether it ended."""
         _told_again(flight, sent)
         flight.missing = 0
@@ -285,9 +294,9 @@ class StarSystem:
             self._know.leave(flight)
         flight.mechanism = mechanism
         if sighting.age is not None:
-            flight.born = now - sighting.age
-        elif flight.born is None:
-            flight.born = now
+            flight.started_at = now - sighting.age
+        elif flight.started_at is None:
+            flight.started_at = now
         if sighting.progress.final:
             learn_watched(self._know, flight, sighting, cohort, now)
         else:
@@ -295,11 +304,11 @@ class StarSystem:
         return sighting.progress.final
 
     def _seen_in(
-        self, poll: ListPoll, entries: Iterable[Entry], sightings: Mapping[int, Sighting], now: float
-    ) -> Iterator[tuple[Flight, Sighting]]:
+        self, poll: ListPoll, entries: Iterable[ListEntryLike], sightings: Mapping[int, Observation], now: float
+    ) -> Iterator[tuple[TrackedBackup, Observation]]:
         sent = poll.sent
         for entry in entries:
-            flight = self.flights.get(entry.id)
+            flight = self.tracked.get(entry.id)
             # A get has told something newer; or the list shows it twice, because its pages shifted.
             if flight is None or flight.told >= sent:
                 continue
@@ -316,18 +325,18 @@ class StarSystem:
                 continue
             self._agenda.listed(flight, now)
 
-    def _ask_missing(self, poll: ListPoll, covered: Iterable[Flight], now: float) -> None:
+    def _ask_missing(self, poll: ListPoll, covered: Iterable[TrackedBackup], now: float) -> None:
         for flight in covered:
             if flight.due == math.inf and flight.told < poll.sent and flight.subscriptions[0].added <= poll.sent:
                 flight.unlisted = True
                 self._agenda.ask_at(flight, now)
 
 
-def _is_news(flight: Flight, entry: Entry) -> bool:
+def _is_news(flight: TrackedBackup, entry: ListEntryLike) -> bool:
     return entry.status != flight.status or entry.completedAt is not None or not flight.polls
 
 
-def _told_again(flight: Flight, sent: float) -> None:
+def _told_again(flight: TrackedBackup, sent: float) -> None:
     flight.polls += 1
     flight.told = max(flight.told, sent)
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 
-from asyncbackups._polling.due_queue import DueQueue
-from asyncbackups._polling.list_polls import Batch, Batches
+from asyncbackups._polling.due_queue import TimerQueue
+from asyncbackups._polling.list_polls import ListPolls, ListPollState
 from asyncbackups._polling.newcomers import Newcomers
-from asyncbackups._polling.shared_state import Knowledge
+from asyncbackups._polling.shared_state import PollingState
 from asyncbackups._polling.staleness import ended, suspect
-from asyncbackups._polling.tracked import ASKED, Flight, GetPoll, Poll, Sighting
+from asyncbackups._polling.tracked import ASKED, GetPoll, Observation, Poll, TrackedBackup
 
 _GROWTH = 1.25
 """Once there are so many times the flights that were planned for, it is planned anew."""
 
 
-class Agenda:
+class RequestQueue:
     """The requests to come of one star system.
 
     Args:
@@ -32,13 +32,13 @@ class Agenda:
         plan_at: When it is to be planned anew at once, whatever else is due.
     """
 
-    def __init__(self, star_system: str, flights: Mapping[int, Flight], knowledge: Knowledge) -> None:
-        self.batches: Batches = Batches(star_system, knowledge)
+    def __init__(self, star_system: str, flights: Mapping[int, TrackedBackup], knowledge: PollingState) -> None:
+        self.batches: ListPolls = ListPolls(star_system, knowledge)
         self.plan_at: float = math.inf
         self._star_system = star_system
         self._flights = flights
         self._know = knowledge
-        self._singles: DueQueue[Flight] = DueQueue()
+        self._singles: TimerQueue[TrackedBackup] = TimerQueue()
         self._newcomers = Newcomers(self.batches, request_worth=knowledge.policy.request_worth)
         # Apart from the flights, because few have one.
         self._etags: dict[int, str] = {}
@@ -48,7 +48,7 @@ class Agenda:
 
     # What is in flight
 
-    def add(self, flight: Flight, now: float, *, patient: bool) -> None:
+    def add(self, flight: TrackedBackup, now: float, *, patient: bool) -> None:
         """Take up a new flight, which is in `flights` already.
 
         Args:
@@ -56,14 +56,14 @@ class Agenda:
             now: The time.
             patient: Whether one of unknown age may wait a moment for others.
         """
-        if flight.born is None:
+        if flight.started_at is None:
             self._singles.put(flight, self._newcomers.add(flight, now, patient=patient))
         else:
-            self.ask_in_time(flight, now, since=flight.born)
+            self.ask_in_time(flight, now, since=flight.started_at)
         if len(self._flights) >= 2 * max(1, self._planned):
             self.plan_at = min(self.plan_at, now)
 
-    def remove(self, flight: Flight) -> None:
+    def remove(self, flight: TrackedBackup) -> None:
         """Let go of a flight, which is no longer in `flights`."""
         flight.due = math.inf
         self._etags.pop(flight.backup_id, None)
@@ -74,19 +74,19 @@ class Agenda:
             self._newcomers.clear()
             self._planned, self._plan_until, self.plan_at = 0, -math.inf, math.inf
 
-    def tag(self, flight: Flight, etag: str | None) -> None:
+    def tag(self, flight: TrackedBackup, etag: str | None) -> None:
         """Remember the entity tag of a get's answer; None for none."""
         if etag is None:
             self._etags.pop(flight.backup_id, None)
         else:
             self._etags[flight.backup_id] = etag
 
-    def route(self, flight: Flight) -> tuple[str, float]:
+    def route(self, flight: TrackedBackup) -> tuple[str, float]:
         """Return what will tell of a flight next ("get" or "list"), and when (`ASKED` while that is under way)."""
         batch = self._list_for(flight)
         return ("get", flight.due) if batch is None else ("list", batch.due)
 
-    def _list_for(self, flight: Flight) -> Batch | None:
+    def _list_for(self, flight: TrackedBackup) -> ListPollState | None:
         """Return the list that stands for a flight; None while it is asked by get."""
         return self.batches.of(flight) if flight.due == math.inf else None
 
@@ -108,7 +108,7 @@ class Agenda:
             self._newcomers.asked(now)
             return self.batches.issue(now)
         flight = self._singles.pop(due=ASKED)
-        if flight.born is None:
+        if flight.started_at is None:
             self._newcomers.asked(now)
         return GetPoll(ref=flight.ref, sent=now, etag=self._etags.get(flight.backup_id))
 
@@ -120,11 +120,11 @@ class Agenda:
 
     # When to ask about a flight
 
-    def ask_at(self, flight: Flight, when: float) -> None:
+    def ask_at(self, flight: TrackedBackup, when: float) -> None:
         """Ask about a flight by get."""
         self._singles.put(flight, when)
 
-    def ask_in_time(self, flight: Flight, now: float, *, since: float) -> None:
+    def ask_in_time(self, flight: TrackedBackup, now: float, *, since: float) -> None:
         """Ask about a flight of which nothing is known since a time, by a list where there is one."""
         batch = self.batches.of(flight)
         if batch is None:
@@ -132,7 +132,7 @@ class Agenda:
         else:
             self._join(flight, batch, now, since=since)
 
-    def ask_again(self, flight: Flight, now: float, *, rest: float) -> None:
+    def ask_again(self, flight: TrackedBackup, now: float, *, rest: float) -> None:
         """Ask again about a flight that a get has told of.
 
         Args:
@@ -149,13 +149,13 @@ class Agenda:
         else:
             self.ask_in_time(flight, now, since=now)
 
-    def listed(self, flight: Flight, now: float) -> None:
+    def listed(self, flight: TrackedBackup, now: float) -> None:
         """Let the list that showed a flight stand for it from now on."""
         flight.unlisted = False
         if math.isfinite(flight.due) and (batch := self.batches.of(flight)) is not None:
             self._join(flight, batch, now, since=now)
 
-    def look_once_more(self, flight: Flight, now: float, *, since: float) -> None:
+    def look_once_more(self, flight: TrackedBackup, now: float, *, since: float) -> None:
         """Ask about a flight now, unless something is known of it since a time, or it is being asked about."""
         # One that was not found is looked for again soon: that it is gone must not be concluded at once.
         if flight.told >= since or flight.due == ASKED or flight.missing:
@@ -167,13 +167,15 @@ class Agenda:
         elif batch.poll is None:
             self.batches.ask_by(batch, now)
 
-    def _join(self, flight: Flight, batch: Batch, now: float, *, since: float) -> None:
+    def _join(self, flight: TrackedBackup, batch: ListPollState, now: float, *, since: float) -> None:
         self._etags.pop(flight.backup_id, None)
         self.batches.join(flight, batch, now, since=since)
 
     # Lists
 
-    def go_on(self, batch: Batch, covered: Collection[Flight], now: float, *, rest: float, useful: bool) -> None:
+    def go_on(
+        self, batch: ListPollState, covered: Collection[TrackedBackup], now: float, *, rest: float, useful: bool
+    ) -> None:
         """See to it that a list is asked for again, if it is of any use.
 
         Args:
@@ -200,20 +202,20 @@ class Agenda:
         else:
             self._check(batch, covered, now)
 
-    def _check(self, batch: Batch, covered: Iterable[Flight], now: float) -> None:
+    def _check(self, batch: ListPollState, covered: Iterable[TrackedBackup], now: float) -> None:
         """Now and then ask by get about the backup that should have ended most surely: lists may be far behind."""
         overdue = suspect(covered, self._know, now) if now >= batch.believed_until else None
         if overdue is not None:
             batch.believed_until = now + self._know.policy.maximum
             self._singles.put(overdue, now)
 
-    def try_again(self, batch: Batch, when: float, now: float) -> None:
+    def try_again(self, batch: ListPollState, when: float, now: float) -> None:
         """Ask for a list again that failed for the moment."""
         self.batches.ask_at(batch, when)
         if self.batches.judge(batch, useful=False):
             self.refuse(batch.planet, now)
 
-    def hold_list_to(self, flight: Flight, sighting: Sighting, told: float, now: float) -> None:
+    def hold_list_to(self, flight: TrackedBackup, sighting: Observation, told: float, now: float) -> None:
         """Give a list up for a time that showed a backup as running long after it had ended."""
         batch = self.batches.of(flight)
         if batch is not None and -math.inf < ended(sighting, now) < told - self._know.policy.maximum:
@@ -238,14 +240,14 @@ class Agenda:
                 self._assign(flight, before, now)
         self.batches.hasten(self._flights, now)
 
-    def _assign(self, flight: Flight, before: Mapping[str | None, float], now: float) -> None:
+    def _assign(self, flight: TrackedBackup, before: Mapping[str | None, float], now: float) -> None:
         """Put a flight where the new plan wants it; it is asked no later than before, as far as that was known."""
         batch = self.batches.of(flight)
         if flight.due == ASKED or flight.unlisted:
             return
         if batch is None:
             if flight.due == math.inf:
-                self._singles.put(flight, now if flight.born is None else now + self._know.gap([flight], now))
+                self._singles.put(flight, now if flight.started_at is None else now + self._know.gap([flight], now))
             return
         when = flight.due
         if when == math.inf:

@@ -10,24 +10,24 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from asyncbackups._polling.cost_model import Costs
-from asyncbackups._polling.due_queue import DueQueue
+from asyncbackups._polling.cost_model import RequestCosts
+from asyncbackups._polling.due_queue import TimerQueue
 from asyncbackups._polling.estimation.censoring import Cohorts
-from asyncbackups._polling.estimation.durations import Durations
+from asyncbackups._polling.estimation.durations import DurationEstimates
 from asyncbackups._polling.estimation.observations import NO_INSTANT
-from asyncbackups._polling.poll_outcomes import Outcome, StarSystem
-from asyncbackups._polling.shared_state import Knowledge
-from asyncbackups._polling.timers import Deadlines
+from asyncbackups._polling.poll_outcomes import StarSystemPolling, TrackedOutcome
+from asyncbackups._polling.shared_state import PollingState
+from asyncbackups._polling.timers import DeadlineTimers
 from asyncbackups._polling.tracked import (
-    Cost,
-    Entry,
-    Flight,
     GetPoll,
+    ListEntryLike,
     ListPoll,
+    Observation,
     Poll,
-    Sighting,
+    ResponseCost,
     Subscriber,
     Subscription,
+    TrackedBackup,
 )
 from asyncbackups.errors import BackupsError, NotFoundError
 from asyncbackups.events import (
@@ -42,7 +42,7 @@ from asyncbackups.events import (
 from asyncbackups.models import BackupRef, PlanetRef, Progress
 from asyncbackups.policies import PollingPolicy
 
-News = tuple[Subscriber, FinalEvent]
+Notification = tuple[Subscriber, FinalEvent]
 """Who is to be told, and what."""
 
 _SHARE = 3
@@ -68,11 +68,11 @@ class Scheduler:
     """
 
     def __init__(self, policy: PollingPolicy, *, draw: Callable[[], float]) -> None:
-        self._know = Knowledge(policy, draw, Durations(policy), Costs(), Cohorts(policy.initial))
-        self._star_systems: dict[str, StarSystem] = {}
-        self._deadlines: Deadlines[Subscription] = Deadlines(lambda subscription: subscription.open)
-        self._waiting: DueQueue[StarSystem] = DueQueue()
-        self._ready: deque[StarSystem] = deque()
+        self._know = PollingState(policy, draw, DurationEstimates(policy), RequestCosts(), Cohorts(policy.initial))
+        self._star_systems: dict[str, StarSystemPolling] = {}
+        self._deadlines: DeadlineTimers[Subscription] = DeadlineTimers(lambda subscription: subscription.open)
+        self._waiting: TimerQueue[StarSystemPolling] = TimerQueue()
+        self._ready: deque[StarSystemPolling] = deque()
         self._in_flight = 0
 
     @property
@@ -111,10 +111,10 @@ class Scheduler:
         """
         star_system = self._star_systems.get(ref.star_system)
         if star_system is None:
-            star_system = self._star_systems[ref.star_system] = StarSystem(ref.star_system, self._know)
-        flight = star_system.flights.get(ref.backup_id)
+            star_system = self._star_systems[ref.star_system] = StarSystemPolling(ref.star_system, self._know)
+        flight = star_system.tracked.get(ref.backup_id)
         if flight is None:
-            flight = Flight(star_system.name, ref.backup_id, planet, mechanism, born)
+            flight = TrackedBackup(star_system.name, ref.backup_id, planet, mechanism, born)
             self._subscribe(flight, subscriber, now, deadline)
             self._in_flight += 1
             star_system.add(flight, now, patient=patient)
@@ -126,7 +126,7 @@ class Scheduler:
         self._subscribe(flight, subscriber, now, deadline)
         return True
 
-    def _subscribe(self, flight: Flight, subscriber: Subscriber, now: float, deadline: float) -> None:
+    def _subscribe(self, flight: TrackedBackup, subscriber: Subscriber, now: float, deadline: float) -> None:
         deadline = self._deadlines.rounded(deadline, now=now)
         subscription = Subscription(subscriber, flight, now, deadline)
         self._deadlines.add(subscription, deadline - self._last_look(deadline - now), now=now)
@@ -141,7 +141,7 @@ class Scheduler:
         flight = self._find(ref)
         return flight is not None and self._discard(flight, subscriber)
 
-    def _discard(self, flight: Flight, subscriber: Subscriber) -> bool:
+    def _discard(self, flight: TrackedBackup, subscriber: Subscriber) -> bool:
         for subscription in flight.subscriptions:
             if subscription.subscriber is subscriber:
                 self._unsubscribe(flight, subscription)
@@ -153,43 +153,43 @@ class Scheduler:
         """Let somebody no longer wait for anything in some star systems."""
         for name in star_systems:
             star_system = self._star_systems.get(name)
-            for flight in [] if star_system is None else list(star_system.flights.values()):
+            for flight in [] if star_system is None else list(star_system.tracked.values()):
                 self._discard(flight, subscriber)
 
-    def give_up(self, error: BackupsError, now: float) -> list[News]:
+    def give_up(self, error: BackupsError, now: float) -> list[Notification]:
         """End every wait with an error. The scheduler is not to be used any more: it may be what broke."""
-        news: list[News] = []
+        news: list[Notification] = []
         for star_system in self._star_systems.values():
-            for flight in star_system.flights.values():
+            for flight in star_system.tracked.values():
                 news += self._close(flight, error, now)
         self._star_systems.clear()
         self._in_flight = 0
         return news
 
-    def _unsubscribe(self, flight: Flight, subscription: Subscription) -> None:
+    def _unsubscribe(self, flight: TrackedBackup, subscription: Subscription) -> None:
         subscription.open = False
         flight.subscriptions = tuple(other for other in flight.subscriptions if other is not subscription)
         if not flight.subscriptions:
             self._settle(self._let_go(flight))
 
-    def _let_go(self, flight: Flight) -> StarSystem:
+    def _let_go(self, flight: TrackedBackup) -> StarSystemPolling:
         """Forget a flight; its star system is still to be settled, once for all that one answer told of."""
         star_system = self._star_systems[flight.star_system]
         star_system.remove(flight)
         self._in_flight -= 1
         return star_system
 
-    def _settle(self, star_system: StarSystem) -> None:
+    def _settle(self, star_system: StarSystemPolling) -> None:
         """Forget a star system that has become idle; else see to its next request."""
-        if star_system.flights or star_system.requests or star_system.queued:
+        if star_system.tracked or star_system.requests or star_system.queued:
             self._schedule(star_system)
         else:
             star_system.due = math.inf
             del self._star_systems[star_system.name]
 
-    def _find(self, ref: BackupRef) -> Flight | None:
+    def _find(self, ref: BackupRef) -> TrackedBackup | None:
         star_system = self._star_systems.get(ref.star_system)
-        return None if star_system is None else star_system.flights.get(ref.backup_id)
+        return None if star_system is None else star_system.tracked.get(ref.backup_id)
 
     # What is due
 
@@ -232,15 +232,15 @@ class Scheduler:
             blocked = 0
         return polls
 
-    def expire(self, now: float) -> list[News]:
+    def expire(self, now: float) -> list[Notification]:
         """Return waits whose deadline has passed, which are over; of very many, some are left for next time.
 
         Who will soon not wait any longer is looked after once more before: a backup that has succeeded is not to be
         called unfinished because the schedule was to ask about it later.
         """
-        news: list[News] = []
+        news: list[Notification] = []
         for subscription in self._deadlines.pop_due(now, most=_AT_ONCE):
-            flight = subscription.flight
+            flight = subscription.tracked
             if now < subscription.deadline:
                 self._look_once_more(subscription, now)
                 continue
@@ -252,7 +252,7 @@ class Scheduler:
         return news
 
     def _look_once_more(self, subscription: Subscription, now: float) -> None:
-        flight, left = subscription.flight, subscription.deadline - now
+        flight, left = subscription.tracked, subscription.deadline - now
         self._deadlines.add(subscription, subscription.deadline, now=now)
         star_system = self._star_systems[flight.star_system]
         star_system.look_once_more(flight, now, since=now - left)
@@ -269,7 +269,7 @@ class Scheduler:
             ref=ref,
             by=by,
             due_in=max(0.0, due - now),
-            age=None if flight.born is None else flight.age(now),
+            age=None if flight.started_at is None else flight.age(now),
             status=flight.status,
             polls=flight.polls,
             learned_from=self._know.member(flight, now)[0].seen,
@@ -285,13 +285,13 @@ class Scheduler:
         while 0 < len(self._ready) < _TOGETHER and (other := self._waiting.first()) and other.bring_forward(now):
             self._take_up()
 
-    def _take_up(self) -> StarSystem:
+    def _take_up(self) -> StarSystemPolling:
         star_system = self._waiting.pop(due=math.inf)
         star_system.queued = True
         self._ready.append(star_system)
         return star_system
 
-    def _schedule(self, star_system: StarSystem) -> None:
+    def _schedule(self, star_system: StarSystemPolling) -> None:
         if star_system.queued:
             return
         due = star_system.next_due()
@@ -303,7 +303,7 @@ class Scheduler:
     # What came
 
     def wanted(
-        self, poll: ListPoll, entries: Iterable[Entry], *, latest: str = NO_INSTANT, every: bool = False
+        self, poll: ListPoll, entries: Iterable[ListEntryLike], *, latest: str = NO_INSTANT, every: bool = False
     ) -> set[int]:
         """Return the ids of a list's entries that are worth decoding whole.
 
@@ -315,7 +315,7 @@ class Scheduler:
         """
         return self._star_systems[poll.star_system].wanted(poll, entries, latest=latest, every=every)
 
-    def got(self, poll: GetPoll, sighting: Sighting, cost: Cost, now: float) -> list[News]:
+    def got(self, poll: GetPoll, sighting: Observation, cost: ResponseCost, now: float) -> list[Notification]:
         """Record the answer to a get; returns who is to be told what."""
         star_system = self._star_systems[poll.star_system]
         return self._conclude(star_system, star_system.got(poll, sighting, cost, now), now)
@@ -323,11 +323,11 @@ class Scheduler:
     def listed(
         self,
         poll: ListPoll,
-        entries: Iterable[Entry],
-        sightings: Mapping[int, Sighting],
-        cost: Cost,
+        entries: Iterable[ListEntryLike],
+        sightings: Mapping[int, Observation],
+        cost: ResponseCost,
         now: float,
-    ) -> list[News]:
+    ) -> list[Notification]:
         """Record a list: all its entries, and those that `wanted` asked for; returns who is to be told what."""
         portions = self.listed_in_portions(poll, entries, sightings, cost, now)
         return [one for portion in portions for one in portion]
@@ -335,11 +335,11 @@ class Scheduler:
     def listed_in_portions(
         self,
         poll: ListPoll,
-        entries: Iterable[Entry],
-        sightings: Mapping[int, Sighting],
-        cost: Cost,
+        entries: Iterable[ListEntryLike],
+        sightings: Mapping[int, Observation],
+        cost: ResponseCost,
         now: float,
-    ) -> Iterator[list[News]]:
+    ) -> Iterator[list[Notification]]:
         """Record a list as `listed` does, a portion each time that the next one is asked for.
 
         In between anything else may be recorded. All portions are to be asked for: only then is the poll over.
@@ -349,7 +349,7 @@ class Scheduler:
             yield [one for flight, what in outcomes for one in self._end(flight, what, now)]
         self._settle(star_system)
 
-    def unchanged(self, poll: Poll, cost: Cost, now: float) -> None:
+    def unchanged(self, poll: Poll, cost: ResponseCost, now: float) -> None:
         """Record that what was asked about is as it was (304)."""
         star_system = self._star_systems[poll.star_system]
         if isinstance(poll, GetPoll):
@@ -358,17 +358,19 @@ class Scheduler:
             star_system.unchanged(poll, cost, now)
         self._settle(star_system)
 
-    def failed(self, poll: Poll, error: BackupsError, now: float) -> list[News]:
+    def failed(self, poll: Poll, error: BackupsError, now: float) -> list[Notification]:
         """Record a poll that failed; returns who is to be told that it cannot be checked any more."""
         star_system = self._star_systems[poll.star_system]
         return self._conclude(star_system, star_system.failed(poll, error, now), now)
 
-    def _conclude(self, star_system: StarSystem, outcomes: Iterable[Outcome], now: float) -> list[News]:
+    def _conclude(
+        self, star_system: StarSystemPolling, outcomes: Iterable[TrackedOutcome], now: float
+    ) -> list[Notification]:
         news = [one for flight, what in outcomes for one in self._end(flight, what, now)]
         self._settle(star_system)
         return news
 
-    def _end(self, flight: Flight, what: Sighting | BackupsError, now: float) -> list[News]:
+    def _end(self, flight: TrackedBackup, what: Observation | BackupsError, now: float) -> list[Notification]:
         news = self._close(flight, what, now)
         for _ in news:
             self._deadlines.ended()
@@ -376,17 +378,19 @@ class Scheduler:
         return news
 
     @staticmethod
-    def _close(flight: Flight, what: Sighting | BackupsError, now: float) -> list[News]:
-        news: list[News] = []
+    def _close(flight: TrackedBackup, what: Observation | BackupsError, now: float) -> list[Notification]:
+        news: list[Notification] = []
         for subscription in flight.subscriptions:
             subscription.open = False
             news.append((subscription.subscriber, _final_event(flight, subscription, what, now)))
         return news
 
 
-def _final_event(flight: Flight, subscription: Subscription, what: Sighting | BackupsError, now: float) -> FinalEvent:
+def _final_event(
+    flight: TrackedBackup, subscription: Subscription, what: Observation | BackupsError, now: float
+) -> FinalEvent:
     about = _about(flight, subscription, now)
-    if isinstance(what, Sighting):
+    if isinstance(what, Observation):
         kind = BackupSucceeded if what.progress is Progress.SUCCEEDED else BackupFailed
         return kind(**about, backup=what.backup)
     if isinstance(what, NotFoundError):
@@ -394,6 +398,6 @@ def _final_event(flight: Flight, subscription: Subscription, what: Sighting | Ba
     return WatchFailed(**about, error=what, backup=flight.last_seen())
 
 
-def _about(flight: Flight, subscription: Subscription, now: float) -> dict[str, Any]:
+def _about(flight: TrackedBackup, subscription: Subscription, now: float) -> dict[str, Any]:
     planet = None if flight.planet is None else PlanetRef(flight.star_system, flight.planet)
     return {"ref": flight.ref, "planet": planet, "elapsed": now - subscription.added, "polls": flight.polls}

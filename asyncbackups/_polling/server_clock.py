@@ -17,7 +17,7 @@ _FIRST_YEAR, _LAST_YEAR = 1971, 9000  # a clock that shows another one is no clo
 
 
 @attrs.define
-class ServerTime:
+class ServerClock:
     """Learns the server's clock as an offset to our monotonic one."""
 
     _lowest: float = float("-inf")

@@ -10,9 +10,9 @@ from asyncbackups._base.lru import Recent
 from asyncbackups._polling import cost_model as planner
 from asyncbackups._polling import poll_interval as schedule
 from asyncbackups._polling.estimation.censoring import Cohorts
-from asyncbackups._polling.estimation.durations import Durations
-from asyncbackups._polling.estimation.survival import Belief
-from asyncbackups._polling.tracked import Flight
+from asyncbackups._polling.estimation.durations import DurationEstimates
+from asyncbackups._polling.estimation.survival import SurvivalEstimate
+from asyncbackups._polling.tracked import TrackedBackup
 from asyncbackups.policies import PollingPolicy
 
 _LISTS = 4096
@@ -20,7 +20,7 @@ _LISTS = 4096
 
 
 @attrs.frozen
-class Knowledge:
+class PollingState:
     """What is known, and what follows from it for flights.
 
     Attributes:
@@ -36,34 +36,34 @@ class Knowledge:
 
     policy: PollingPolicy
     draw: Callable[[], float]
-    durations: Durations
-    costs: planner.Costs
+    durations: DurationEstimates
+    costs: planner.RequestCosts
     cohorts: Cohorts
     learned: Recent[tuple[str, int], None] = attrs.field(factory=lambda: Recent(_LISTS))
     rests: Recent[planner.Where, float] = attrs.field(factory=lambda: Recent(_LISTS))
     learned_until: Recent[planner.Where, str] = attrs.field(factory=lambda: Recent(_LISTS))
 
-    def enter(self, flight: Flight) -> None:
+    def enter(self, flight: TrackedBackup) -> None:
         """Take note that a flight whose age is known is under watch; once is enough."""
-        if flight.cohort is None and flight.born is not None:
-            flight.cohort = self.cohorts.of(flight.born)
+        if flight.cohort is None and flight.started_at is not None:
+            flight.cohort = self.cohorts.of(flight.started_at)
             self.cohorts.enter(flight.cohort, flight.star_system, flight.mechanism)
 
-    def leave(self, flight: Flight) -> None:
+    def leave(self, flight: TrackedBackup) -> None:
         """Take note that a flight is no longer under watch, or not as what it was entered."""
         if flight.cohort is not None:
             self.cohorts.leave(flight.cohort, flight.star_system, flight.mechanism)
             flight.cohort = None
 
-    def member(self, flight: Flight, now: float) -> tuple[Belief, float]:
+    def member(self, flight: TrackedBackup, now: float) -> tuple[SurvivalEstimate, float]:
         """Return what the schedule needs to know of a flight: the belief about it, and its age."""
         belief = self.durations.belief(flight.star_system, flight.planet, flight.mechanism)
         return belief, flight.age(now)
 
-    def members(self, flights: Iterable[Flight], now: float) -> list[tuple[Belief, float]]:
+    def members(self, flights: Iterable[TrackedBackup], now: float) -> list[tuple[SurvivalEstimate, float]]:
         """Return `member` of each, asking for the belief about those alike once; all are of one star system."""
-        beliefs: dict[tuple[str | None, str | None], Belief] = {}
-        members: list[tuple[Belief, float]] = []
+        beliefs: dict[tuple[str | None, str | None], SurvivalEstimate] = {}
+        members: list[tuple[SurvivalEstimate, float]] = []
         for flight in flights:
             alike = (flight.planet, flight.mechanism)
             belief = beliefs.get(alike)
@@ -72,14 +72,16 @@ class Knowledge:
             members.append((belief, flight.age(now)))
         return members
 
-    def gap(self, flights: Sequence[Flight], now: float, *, cost: float = 1.0) -> float:
+    def gap(self, flights: Sequence[TrackedBackup], now: float, *, cost: float = 1.0) -> float:
         """Return the seconds until the next request, which costs so many gets and tells of all these flights."""
         return schedule.gap(_Members(self, flights, now), policy=self.policy, cost=cost, draw=self.draw())
 
-    def load(self, flights: Sequence[Flight], now: float, *, sample: int = schedule.SAMPLE) -> planner.Load:
+    def load(
+        self, flights: Sequence[TrackedBackup], now: float, *, sample: int = schedule.SAMPLE
+    ) -> planner.PollingLoad:
         """Weigh what polling these flights costs, from so many of them."""
         chosen = flights[:: -(-len(flights) // sample)]
-        return planner.Load.of(
+        return planner.PollingLoad.of(
             self.members(chosen, now),
             horizon=self.policy.maximum,
             scale=len(flights) / len(chosen),
@@ -87,11 +89,11 @@ class Knowledge:
 
 
 @attrs.frozen
-class _Members(Sequence[tuple[Belief, float]]):
+class _Members(Sequence[tuple[SurvivalEstimate, float]]):
     """Flights as the schedule sees them; built only for those that it looks at."""
 
-    know: Knowledge
-    flights: Sequence[Flight]
+    know: PollingState
+    flights: Sequence[TrackedBackup]
     now: float
 
     def __len__(self) -> int:

@@ -14,7 +14,7 @@ _PARTS = 256
 _FEW = 64
 
 
-class Deadlines(Generic[_Item]):
+class DeadlineTimers(Generic[_Item]):
     """Items, and when their time is up: each deadline is rounded up by at most 1/256 of what is left, never over 1 s.
 
     Items that end early are only counted; once they are a quarter of the open ones the slots are swept, so that memory

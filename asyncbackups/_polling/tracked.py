@@ -34,14 +34,14 @@ class Subscription:
     """
 
     subscriber: Subscriber
-    flight: Flight
+    tracked: TrackedBackup
     added: float
     deadline: float = 0.0
     open: bool = True
 
 
 @attrs.define(eq=False, weakref_slot=False)
-class Flight:
+class TrackedBackup:
     """A backup in flight. There may be a million of these: small, and sharing what can be shared.
 
     Attributes:
@@ -64,7 +64,7 @@ class Flight:
     backup_id: int
     planet: str | None = None
     mechanism: str | None = None
-    born: float | None = None
+    started_at: float | None = None
     cohort: int | None = None
     status: str | None = None
     polls: int = 0
@@ -81,7 +81,7 @@ class Flight:
 
     def age(self, now: float) -> float:
         """Return its age in seconds; 0 where it is not known."""
-        return 0.0 if self.born is None else max(0.0, now - self.born)
+        return 0.0 if self.started_at is None else max(0.0, now - self.started_at)
 
     def last_seen(self) -> Backup | None:
         """Return what the watch keeps of it (id, status and mechanism), or None where it was never seen."""
@@ -131,7 +131,7 @@ Poll = GetPoll | ListPoll
 
 
 @attrs.frozen(kw_only=True)
-class Cost:
+class ResponseCost:
     """What an answer cost, and what else it said about asking.
 
     Attributes:
@@ -147,7 +147,7 @@ class Cost:
     etag: str | None = None
 
 
-class Entry(Protocol):
+class ListEntryLike(Protocol):
     """An entry of a list, as far as it must be known to tell whether there is news."""
 
     id: int
@@ -155,7 +155,7 @@ class Entry(Protocol):
     completedAt: Any  # noqa: N815 - the API's own name
 
 
-class Sighting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What an answer showed of one backup.
 
     Attributes:

@@ -86,7 +86,7 @@ class Watch:
         if self._entered:
             raise ClientClosedError("a watch can be entered only once: make another one")
         self._entered = True
-        self._engine.attach(self._end_with_client)
+        self._engine.add_close_callback(self._end_with_client)
         first, self._first = self._first, None
         finished, self._finished = self._finished or first is not None, False
         try:
@@ -109,9 +109,9 @@ class Watch:
 
     def _stop(self) -> None:
         self._left = True
-        self._engine.detach(self._end_with_client)
+        self._engine.remove_close_callback(self._end_with_client)
         if self._in_flight:
-            self._engine.discard_all(self, self._in_flight)
+            self._engine.untrack_all(self, self._in_flight)
         self._in_flight.clear()
         self._stream.close()
 
@@ -143,7 +143,7 @@ class Watch:
         return ref
 
     def _add(self, ref: BackupRef, deadline: float) -> None:
-        if self._engine.add(ref, self, deadline=deadline, patient=True):
+        if self._engine.track(ref, self, deadline=deadline, patient=True):
             self._in_flight[ref.star_system] += 1
 
     def _one_less(self, ref: BackupRef) -> None:
@@ -158,7 +158,7 @@ class Watch:
             ConfigurationError: If `ref` names none.
         """
         ref = checked_ref(ref)
-        if self._engine.discard(ref, self):
+        if self._engine.untrack(ref, self):
             self._one_less(ref)
             self._close_if_over()
 
@@ -236,11 +236,11 @@ async def wait_for(engine: Engine, ref: BackupRef, *, deadline: float) -> Backup
         BackupsError: If it could not be checked: what the last poll raised.
     """
     waiter = _Waiter()
-    engine.add(ref, waiter, deadline=deadline)
+    engine.track(ref, waiter, deadline=deadline)
     try:
         event = await waiter.event
     finally:
-        engine.discard(ref, waiter)
+        engine.untrack(ref, waiter)
     if isinstance(event, BackupSucceeded):
         return event.backup
     # Many may raise one error, and each time its traceback would grow.

@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 
 from asyncbackups._api.operations import Operations
 from asyncbackups._api.requests import Requests
-from asyncbackups._http.messages import Kind, Request, Response
+from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._polling.engine import Engine
 from asyncbackups._polling.scheduler import Scheduler
 from asyncbackups.errors import BackupsError, NotFoundError
@@ -61,7 +61,7 @@ class Service:
         for ref in refs:
             self.backups[ref] |= {"status": status, "completedAt": self.clock.utcnow().isoformat()}
 
-    def count(self, kind: Kind) -> int:
+    def count(self, kind: RequestKind) -> int:
         return sum(request.kind is kind for request in self.asked)
 
     async def send(self, request: Request, *, attempts: int | None = None) -> Response:
@@ -76,7 +76,7 @@ class Service:
     def _answer(self, request: Request) -> Response:
         parts = request.path.split("/")
         star_system = parts[parts.index("starsystems") + 1]
-        if request.kind is Kind.GET:
+        if request.kind is RequestKind.GET:
             found = self.backups.get(BackupRef(star_system, int(parts[-1])))
             if found is None:
                 raise NotFoundError(status=404)

@@ -21,7 +21,7 @@ from asyncbackups._bulk.journal.entries import Entry, EntryKind, Header, Row, ev
 from asyncbackups._bulk.journal.group_commit import GroupCommit, completed
 from asyncbackups._bulk.journal.lock import Lock
 from asyncbackups._bulk.journal.run_state import RunState, TargetState
-from asyncbackups._bulk.run_store import Earlier, Intent, Running, Target, numbered
+from asyncbackups._bulk.run_store import Intent, ResumePoint, RunningBackup, Target, numbered
 from asyncbackups._inputs import Planets
 from asyncbackups.errors import ClientClosedError, ConfigurationError, EngineError, JournalError
 from asyncbackups.events import BackupCreated, CreateFailed, Event, WatchFailed
@@ -109,7 +109,7 @@ class Journal:
         error.__cause__ = self._cause
         return error
 
-    async def open(self, planets: Planets) -> Earlier:
+    async def open(self, planets: Planets) -> ResumePoint:
         """Begin the run, or go on with it.
 
         Args:
@@ -190,7 +190,7 @@ class Journal:
         database.prepare(self._path, create=self._spec is not None)
         return database.read(self._path)
 
-    async def _opened(self, entries: list[Entry], planets: Planets) -> Earlier:
+    async def _opened(self, entries: list[Entry], planets: Planets) -> ResumePoint:
         from asyncbackups._bulk.journal import database  # noqa: PLC0415 - imports sqlite3
 
         self._state = await asyncio.to_thread(database.state_of, entries, self._path)
@@ -245,7 +245,7 @@ class Journal:
             yield target
         self._add([self._entry(EntryKind.LISTED, None, "")], within=_EVENT_WITHIN)
 
-    async def _earlier(self, entries: list[Entry], new: AsyncIterator[Target]) -> Earlier:
+    async def _earlier(self, entries: list[Entry], new: AsyncIterator[Target]) -> ResumePoint:
         state = self._state
         told = await self._events(entries)
         mark = state.acknowledged if self._since is None else self._since
@@ -253,7 +253,7 @@ class Journal:
         again = [Target(number, place.planet) for number, place in left]
         # A planet that is listed twice was refused at its second place, which has no key: the first is still its own.
         begun = {place.planet for place in state.places if place.ref or (place.state.final and place.key)}
-        return Earlier(
+        return ResumePoint(
             targets=_chained(again, new),
             taken=len(state.places) - len(again),
             planets=frozenset(begun),
@@ -278,9 +278,9 @@ class Journal:
             await asyncio.sleep(0)
         return told
 
-    def _running(self) -> list[Running]:
+    def _running(self) -> list[RunningBackup]:
         return [
-            Running(
+            RunningBackup(
                 target=Target(number, place.planet),
                 ref=place.ref,
                 intended=place.intended or place.created,

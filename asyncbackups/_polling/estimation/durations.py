@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import attrs
 
 from asyncbackups._base.lru import Recent
-from asyncbackups._polling.estimation.survival import Belief, Learned, Prior, Unknown
+from asyncbackups._polling.estimation.survival import SurvivalEstimate, Learned, Prior, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -242,7 +242,7 @@ class _History:
     places: array[float] = attrs.field(factory=lambda: array("d"))
     news: int = 0
     world: _World | None = None
-    belief: Belief | None = None
+    belief: SurvivalEstimate | None = None
     own: bool = False
     above_seen: int = 0
 
@@ -265,11 +265,11 @@ class _History:
         newest = len(self.logs) - 1
         return sorted((log, newest - i) for i, log in enumerate(self.logs))
 
-    def stale(self, above: Belief) -> bool:
+    def stale(self, above: SurvivalEstimate) -> bool:
         """Tell whether the conclusion must be drawn anew: one more of a few is news, one more of many is not."""
         return self.world is None or self.news > self.world.present // 8 or above.seen > 2 * self.above_seen
 
-    def conclude(self, world: _World, belief: Belief, above: Belief) -> None:
+    def conclude(self, world: _World, belief: SurvivalEstimate, above: SurvivalEstimate) -> None:
         """Keep what was concluded until it is stale."""
         self.world, self.belief, self.news = world, belief, 0
         self.own, self.above_seen = belief is not above, above.seen
@@ -280,7 +280,7 @@ def _history(table: Recent[_Key, _History], key: _Key) -> _History:
     return table.remember(key, _History()) if found is None else found
 
 
-class Durations:
+class DurationEstimates:
     """What is known of how long backups take.
 
     Constant memory for each key (the latest 64 durations), a bounded number of keys (the least recently used
@@ -339,7 +339,7 @@ class Durations:
             if star_system is not None and planet is not None:
                 _history(self._planets, (star_system, planet, kind)).add(log, place)
 
-    def belief(self, star_system: str, planet: str | None, mechanism: str | None) -> Belief:
+    def belief(self, star_system: str, planet: str | None, mechanism: str | None) -> SurvivalEstimate:
         """Return what to expect of a backup, from what is known of those most like it."""
         if not self._told_apart:
             mechanism = None
@@ -348,7 +348,7 @@ class Durations:
             self._systems.recall((star_system, mechanism)),
             self._planets.recall((star_system, planet, mechanism)) if planet is not None else None,
         )
-        belief: Belief = self.unknown
+        belief: SurvivalEstimate = self.unknown
         above: Sequence[float] = ()
         for history in levels:
             if history is not None:
@@ -357,14 +357,14 @@ class Durations:
                     belief, above = history.belief, history.logs
         return belief
 
-    def _refresh(self, history: _History, belief: Belief, above: Sequence[float]) -> None:
+    def _refresh(self, history: _History, belief: SurvivalEstimate, above: Sequence[float]) -> None:
         """Conclude, if there is news, what is expected at one level: as above, until its own durations differ."""
         if history.stale(belief):
             world = _World.of(history.samples())
             own = not above or world.differs_from(above)
             history.conclude(world, self._mixture(len(history.logs), world, belief) if own else belief, belief)
 
-    def _mixture(self, seen: int, world: _World, above: Belief) -> Learned:
+    def _mixture(self, seen: int, world: _World, above: SurvivalEstimate) -> Learned:
         """Mix what was seen with the level above, as if it were `_ABOVE` backups, and the prior, as if `_UNSEEN`."""
         base = above if isinstance(above, Learned) else None
         weight = world.present + _UNSEEN + (0.0 if base is None else _ABOVE)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from asyncbackups._polling.cost_model import Where
 from asyncbackups._polling.estimation.censoring import Finished
-from asyncbackups._polling.shared_state import Knowledge
-from asyncbackups._polling.tracked import Entry, Flight, Sighting
+from asyncbackups._polling.shared_state import PollingState
+from asyncbackups._polling.tracked import ListEntryLike, Observation, TrackedBackup
 
 NO_INSTANT = "3000"
 """What is greater, compared as text, is no `completedAt`: another word, or a time that nobody has seen."""
@@ -30,14 +30,14 @@ class Lesson:
         latest: What `completedAt` cannot be later than, as ISO 8601 writes it.
     """
 
-    def __init__(self, knowledge: Knowledge, where: Where, latest: str = NO_INSTANT) -> None:
+    def __init__(self, knowledge: PollingState, where: Where, latest: str = NO_INSTANT) -> None:
         self._know = knowledge
         self._where = where
         self._latest = latest
         self._known = self._newest = knowledge.learned_until.get(where, "")
         self._found: list[tuple[str, int]] = []
 
-    def look_at(self, entry: Entry, *, watched: bool) -> None:
+    def look_at(self, entry: ListEntryLike, *, watched: bool) -> None:
         """Consider an entry; what is watched teaches in its own way, and was seen here, too."""
         stamp = entry.completedAt
         if not isinstance(stamp, str) or not self._known < stamp <= self._latest:
@@ -55,7 +55,9 @@ class Lesson:
         return {backup_id for _, backup_id in heapq.nlargest(_PER_LIST, self._found)}
 
 
-def learn_watched(knowledge: Knowledge, flight: Flight, sighting: Sighting, cohort: int | None, now: float) -> None:
+def learn_watched(
+    knowledge: PollingState, flight: TrackedBackup, sighting: Observation, cohort: int | None, now: float
+) -> None:
     """Learn from a flight that has ended, and has left its cohort; None where it was seen for the first time."""
     knowledge.learned.remember((flight.star_system, flight.backup_id), None)
     if cohort is None:
@@ -66,7 +68,7 @@ def learn_watched(knowledge: Knowledge, flight: Flight, sighting: Sighting, coho
 
 
 def learn(
-    knowledge: Knowledge, where: Where, sightings: Iterable[Sighting], now: float, *, mechanism: str | None = None
+    knowledge: PollingState, where: Where, sightings: Iterable[Observation], now: float, *, mechanism: str | None = None
 ) -> None:
     """Learn how long backups took, in the order in which they began: the newest is believed most.
 
@@ -87,13 +89,13 @@ def learn(
         _finished(knowledge, where[0], made, one)
 
 
-def _took(sighting: Sighting) -> float | None:
+def _took(sighting: Observation) -> float | None:
     """Return how long a backup took; None where its sighting does not say, or says what cannot be."""
     took, age = sighting.duration, sighting.age
     return None if took is None or (age is not None and took > age + _AHEAD) else took
 
 
-def _finished(knowledge: Knowledge, star_system: str, mechanism: str | None, one: Finished) -> None:
+def _finished(knowledge: PollingState, star_system: str, mechanism: str | None, one: Finished) -> None:
     """Learn what may be learned from now that one more has finished."""
     for scope, released in knowledge.cohorts.finished(one, star_system, mechanism).items():
         for placed in released:

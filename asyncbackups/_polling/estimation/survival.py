@@ -32,7 +32,7 @@ _GRAIN, _FINEST = 6, 15
 """Looks are planned to about a sixth of what lies between them; a cell is cut so many times at the most."""
 
 
-class Belief(Protocol):
+class SurvivalEstimate(Protocol):
     """What is expected of one backup in flight; ages and durations are seconds."""
 
     @property

@@ -11,8 +11,8 @@ import attrs
 import pytest
 
 from asyncbackups._api.create import Creation, Creator
-from asyncbackups._api.operations import Answer, Listing
-from asyncbackups._api.pagination import Glance
+from asyncbackups._api.operations import PolledList, ResponseInfo
+from asyncbackups._api.pagination import ListEntry
 from asyncbackups._api.reconcile import marker_of
 from asyncbackups.errors import (
     AmbiguousCreateError,
@@ -81,15 +81,20 @@ class Service:
         return backup
 
     async def poll_list(
-        self, star_system: str, planet: str | None, *, etag: str | None, wanted: Callable[[Iterable[Glance]], set[int]]
-    ) -> Listing:
+        self,
+        star_system: str,
+        planet: str | None,
+        *,
+        etag: str | None,
+        wanted: Callable[[Iterable[ListEntry]], set[int]],
+    ) -> PolledList:
         fault = self.looks.pop(0) if self.looks else None
         if fault is not None:
             raise fault
         due = self.clock.monotonic() - self.lag
         shown = [self._as_shown(backup, "list") for made, backup in self.made if made <= due]
-        answer = Answer(size=1, seconds=0.1, retry_after=None, etag=None, date=self.clock.utcnow())
-        return Listing(entries=[], backups={backup.id: backup for backup in shown}, answer=answer)
+        answer = ResponseInfo(size=1, seconds=0.1, retry_after=None, etag=None, date=self.clock.utcnow())
+        return PolledList(entries=[], backups={backup.id: backup for backup in shown}, info=answer)
 
     async def get(self, ref: BackupRef) -> Backup:
         return self._as_shown(self.made[ref.backup_id - 1][1], "get")
@@ -358,9 +363,9 @@ async def test_the_clock_of_the_day_may_jump(service: Service, monkeypatch):
     service.on_send = _then(lambda: monkeypatch.setattr(FakeClock, "utcnow", lambda _: true_now() - timedelta(365)))
     listed = Service.poll_list
 
-    async def with_server_time(self: Service, *args: Any, **kwargs: Any) -> Listing:
+    async def with_server_time(self: Service, *args: Any, **kwargs: Any) -> PolledList:
         listing = await listed(self, *args, **kwargs)
-        return attrs.evolve(listing, answer=attrs.evolve(listing.answer, date=service.made[0][1].started_at))
+        return attrs.evolve(listing, info=attrs.evolve(listing.info, date=service.made[0][1].started_at))
 
     monkeypatch.setattr(Service, "poll_list", with_server_time)
     assert (await creator(service).create(PLANET, SPEC)).adopted == "time"

@@ -183,8 +183,8 @@ async def test_poll_of_a_list_decodes_what_is_wanted() -> None:
     assert listing.entries is not None
     assert [entry.id for entry in listing.entries] == [7, 8, 9]
     assert {number: backup.status for number, backup in listing.backups.items()} == {7: "running", 9: "failed"}
-    assert listing.answer.etag is None, "the tag of one page is not that of the list"
-    assert listing.answer.seconds == 1.0
+    assert listing.info.etag is None, "the tag of one page is not that of the list"
+    assert listing.info.seconds == 1.0
     assert [attempts for _, attempts in script.asked] == [1, 1]
 
 
@@ -193,7 +193,7 @@ async def test_poll_of_a_list_may_find_nothing_new() -> None:
     operations, _ = scripted(answer(status=304, ETag='"a"'))
     listing = await operations.poll_list("sun", None, etag='"a"', wanted=lambda entries: set())
     assert listing.entries is None
-    assert listing.answer.etag == '"a"'
+    assert listing.info.etag == '"a"'
 
 
 async def test_poll_of_a_list_that_is_not_complete_is_an_error() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from asyncbackups._api.pagination import Glance, LazyBackups, Page, check_complete, full_backups, glances, open_page
+from asyncbackups._api.pagination import LazyBackups, ListEntry, Page, check_complete, full_backups, glances, open_page
 from asyncbackups._http.messages import Response
 from asyncbackups.errors import ProtocolError
 
@@ -159,8 +159,8 @@ def test_ids_are_read_the_same_both_ways(written: str) -> None:
 def test_glance_holds_what_tells_of_news() -> None:
     """Id, status and completion as sent, of whatever type; nothing else."""
     (one, two) = glances(open_page(response([{**ONE, "size": 5}, {"id": 363, "status": {"code": 1}}])))
-    assert one == Glance(id=362, status="succeeded", completedAt="2024-01-29T09:55:20Z")
-    assert two == Glance(id=363, status={"code": 1})
+    assert one == ListEntry(id=362, status="succeeded", completedAt="2024-01-29T09:55:20Z")
+    assert two == ListEntry(id=363, status={"code": 1})
 
 
 def test_full_backups_decodes_as_it_is_asked() -> None:
@@ -185,7 +185,7 @@ def test_lazy_backups_are_those_wanted(wanted: set[int], expected: list[int]) ->
 def test_lazy_backups_are_decoded_when_they_are_asked_for() -> None:
     """One that is no backup does not keep the others from being read."""
     page = open_page(response([ONE, {"id": 7}, {"id": True}]))
-    backups = LazyBackups([(page, [Glance(362), Glance(7), Glance(8)])], {362, 7, 8})
+    backups = LazyBackups([(page, [ListEntry(362), ListEntry(7), ListEntry(8)])], {362, 7, 8})
     assert backups[362].id == 362
     assert backups[7] is not backups[7]
     with pytest.raises(ProtocolError, match="no backup"):

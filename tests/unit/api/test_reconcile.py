@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbackups._api.reconcile import Adopt, Echo, Examine, Expectation, Nothing, Several, marker_of
+from asyncbackups._api.reconcile import (
+    AdoptBackup,
+    ExamineCandidates,
+    ExpectedBackup,
+    MetadataMatch,
+    NotListed,
+    SeveralCandidates,
+    marker_of,
+)
 from asyncbackups.models import Backup, BackupMetadata, BackupRef, BackupSpec, PlanetRef
 
 PLANET = PlanetRef("solar", "earth")
@@ -18,8 +26,8 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MARKER = marker_of(PLANET, "key")
 
 
-def expectation(*, marker: str | None = MARKER, by_time: bool = True) -> Expectation:
-    return Expectation(spec=SPEC, marker=marker, by_time=by_time)
+def expectation(*, marker: str | None = MARKER, by_time: bool = True) -> ExpectedBackup:
+    return ExpectedBackup(spec=SPEC, marker=marker, by_time=by_time)
 
 
 def backup(number: int = 1, *, description: str | None = None, **changes) -> Backup:
@@ -50,7 +58,7 @@ def test_the_marker_stands_at_the_end_of_the_description():
 def test_an_empty_description_becomes_the_marker_alone():
     """No blank is put before a marker that stands alone."""
     spec = BackupSpec(metadata=BackupMetadata("nightly"))
-    assert Expectation(spec=spec, marker=MARKER, by_time=True).marked.metadata.description == MARKER
+    assert ExpectedBackup(spec=spec, marker=MARKER, by_time=True).marked.metadata.description == MARKER
 
 
 def test_without_a_marker_the_spec_is_sent_as_it_is():
@@ -61,20 +69,20 @@ def test_without_a_marker_the_spec_is_sent_as_it_is():
 @pytest.mark.parametrize(
     ("shown", "echo"),
     [
-        ({"metadata": {"name": "nightly", "description": f"x {MARKER}"}}, Echo.OURS),
-        ({"annotations": [{"text": MARKER}]}, Echo.OURS),
-        ({"metadata": {"name": "nightly", "description": "x"}}, Echo.OTHER),
-        ({"metadata": {"name": "nightly", "description": SPEC.metadata.description}}, Echo.OTHER),
-        ({"metadata": {"name": "weekly", "description": None}}, Echo.OTHER),
-        ({"metadata": {"name": "nightly", "description": f"before the release {MARKER}"[:-5]}}, Echo.SILENT),
-        ({"metadata": {"name": "nightly", "description": "before the"}}, Echo.SILENT),
-        ({"metadata": {"name": "nightly", "description": "before the…"}}, Echo.SILENT),
-        ({"metadata": {"name": "nightly", "description": "before the rel..."}}, Echo.SILENT),
-        ({"metadata": {"name": "nightly"}}, Echo.SILENT),
-        ({"metadata": {"name": "nightly", "description": ""}}, Echo.SILENT),
-        ({"metadata": {"name": None}}, Echo.SILENT),
-        ({"metadata": None}, Echo.SILENT),
-        ({}, Echo.SILENT),
+        ({"metadata": {"name": "nightly", "description": f"x {MARKER}"}}, MetadataMatch.OURS),
+        ({"annotations": [{"text": MARKER}]}, MetadataMatch.OURS),
+        ({"metadata": {"name": "nightly", "description": "x"}}, MetadataMatch.OTHER),
+        ({"metadata": {"name": "nightly", "description": SPEC.metadata.description}}, MetadataMatch.OTHER),
+        ({"metadata": {"name": "weekly", "description": None}}, MetadataMatch.OTHER),
+        ({"metadata": {"name": "nightly", "description": f"before the release {MARKER}"[:-5]}}, MetadataMatch.SILENT),
+        ({"metadata": {"name": "nightly", "description": "before the"}}, MetadataMatch.SILENT),
+        ({"metadata": {"name": "nightly", "description": "before the…"}}, MetadataMatch.SILENT),
+        ({"metadata": {"name": "nightly", "description": "before the rel..."}}, MetadataMatch.SILENT),
+        ({"metadata": {"name": "nightly"}}, MetadataMatch.SILENT),
+        ({"metadata": {"name": "nightly", "description": ""}}, MetadataMatch.SILENT),
+        ({"metadata": {"name": None}}, MetadataMatch.SILENT),
+        ({"metadata": None}, MetadataMatch.SILENT),
+        ({}, MetadataMatch.SILENT),
     ],
 )
 def test_metadata_says_whose_a_backup_is(shown, echo):
@@ -85,47 +93,47 @@ def test_metadata_says_whose_a_backup_is(shown, echo):
 def test_without_a_marker_the_same_name_is_no_proof_but_another_is():
     """A name like ours leaves the question open; another name or description settles it."""
     looking = expectation(marker=None)
-    assert looking.echo(backup(description="before the release")) is Echo.SILENT
-    assert looking.echo(backup(description="x")) is Echo.OTHER
-    assert looking.echo(backup(extra={"metadata": {"name": "other"}})) is Echo.OTHER
+    assert looking.echo(backup(description="before the release")) is MetadataMatch.SILENT
+    assert looking.echo(backup(description="x")) is MetadataMatch.OTHER
+    assert looking.echo(backup(extra={"metadata": {"name": "other"}})) is MetadataMatch.OTHER
 
 
 def test_a_marker_settles_it_whatever_else_is_there():
     """The one with the marker is adopted, even beside others that fit."""
     found = judge([backup(1), backup(2, description=f"y {MARKER}"), backup(3)])
-    assert found == Adopt(backup(2, description=f"y {MARKER}"), "marker")
+    assert found == AdoptBackup(backup(2, description=f"y {MARKER}"), "marker")
 
 
 def test_the_same_marker_twice_is_for_a_person_to_settle():
     """Two backups with our marker: both are candidates, newest first."""
     twice = [backup(1, description=MARKER), backup(2, description=MARKER)]
-    assert judge(twice) == Several((twice[1], twice[0]))
+    assert judge(twice) == SeveralCandidates((twice[1], twice[0]))
 
 
 def test_what_the_list_is_silent_about_is_examined_first():
     """A get may show metadata that the list does not."""
-    assert judge([backup(1)], examined=False) == Examine((backup(1),))
+    assert judge([backup(1)], examined=False) == ExamineCandidates((backup(1),))
 
 
 def test_one_that_only_time_points_to_is_adopted_by_time():
     """Where no metadata is shown at all, kind and start time decide, and it says so."""
-    assert judge([backup(1)]) == Adopt(backup(1), "time")
+    assert judge([backup(1)]) == AdoptBackup(backup(1), "time")
 
 
 def test_adoption_by_time_can_be_forbidden():
     """Then the one candidate is for a person to settle."""
-    assert judge([backup(1)], looking=expectation(by_time=False)) == Several((backup(1),))
+    assert judge([backup(1)], looking=expectation(by_time=False)) == SeveralCandidates((backup(1),))
 
 
 def test_several_that_time_points_to_are_for_a_person_to_settle():
     """No guessing among candidates."""
-    assert judge([backup(1), backup(2)]) == Several((backup(2), backup(1)))
+    assert judge([backup(1), backup(2)]) == SeveralCandidates((backup(2), backup(1)))
 
 
 def test_too_many_to_examine_are_for_a_person_to_settle():
     """Hundreds of gets would settle nothing in a reasonable time."""
     many = [backup(number) for number in range(50)]
-    assert isinstance(judge(many, examined=False), Several)
+    assert isinstance(judge(many, examined=False), SeveralCandidates)
 
 
 @pytest.mark.parametrize(
@@ -140,60 +148,60 @@ def test_too_many_to_examine_are_for_a_person_to_settle():
 )
 def test_what_does_not_fit_is_no_candidate(changes):
     """Another mechanism, type, time or metadata is not ours."""
-    assert judge([backup(1, **changes)]) == Nothing()
+    assert judge([backup(1, **changes)]) == NotListed()
 
 
 def test_a_backup_of_another_create_is_never_a_candidate():
     """An id that another create of this client or journal owns stays theirs, marker or not."""
-    assert judge([backup(1, description=MARKER)], owned=[BackupRef("solar", 1)]) == Nothing()
+    assert judge([backup(1, description=MARKER)], owned=[BackupRef("solar", 1)]) == NotListed()
 
 
 def test_one_that_has_not_started_may_be_ours():
     """A queued backup shows no start time."""
-    assert judge([backup(1, started_at=None)]) == Adopt(backup(1, started_at=None), "time")
+    assert judge([backup(1, started_at=None)]) == AdoptBackup(backup(1, started_at=None), "time")
 
 
 @pytest.mark.parametrize("changes", [{"status": "failed"}, {"status": "succeeded"}, {"completed_at": NOW}])
 def test_one_that_is_over_and_does_not_say_when_it_began_is_not_proven(changes):
     """It may have failed before it began, or be years old: neither is it adopted, nor is another one made."""
     over = backup(1, started_at=None, **changes)
-    assert judge([over]) == Several((over,))
-    assert judge([attrs.evolve(over, completed_at=NOW - timedelta(days=1))]) == Nothing()
+    assert judge([over]) == SeveralCandidates((over,))
+    assert judge([attrs.evolve(over, completed_at=NOW - timedelta(days=1))]) == NotListed()
 
 
 def test_times_of_no_year_are_none():
     """A backup that waits for its turn may show the year 1."""
     queued = backup(1, started_at=datetime(1, 1, 1, tzinfo=UTC), completed_at=datetime(1970, 1, 1, tzinfo=UTC))
-    assert judge([queued]) == Adopt(queued, "time")
+    assert judge([queued]) == AdoptBackup(queued, "time")
 
 
 def test_where_clocks_disagree_time_proves_only_what_both_allow():
     """A machine slept, or its time of day was put right: what began in between may be ours, or somebody else's."""
     early = backup(1, started_at=NOW - timedelta(minutes=5))
     disagreeing = {"since": NOW - timedelta(minutes=10), "surely": NOW}
-    assert judge([early], **disagreeing) == Several((early,))
-    assert judge([backup(2)], **disagreeing) == Adopt(backup(2), "time")
+    assert judge([early], **disagreeing) == SeveralCandidates((early,))
+    assert judge([backup(2)], **disagreeing) == AdoptBackup(backup(2), "time")
 
 
 def test_description_that_is_shown_as_empty_proves_nothing():
     """The service may blank it, or somebody sent none."""
     blank = backup(1, description="")
-    assert judge([blank]) == Several((blank,))
+    assert judge([blank]) == SeveralCandidates((blank,))
 
 
 def test_what_began_after_the_attempt_was_over_is_not_proven_by_time():
     """The service may have let it wait, or somebody else made it: that is for a person to settle."""
     late = backup(1, started_at=NOW + timedelta(hours=4))
-    assert judge([late], until=NOW + timedelta(minutes=15)) == Several((late,))
-    assert judge([late], until=NOW + timedelta(hours=4)) == Adopt(late, "time")
+    assert judge([late], until=NOW + timedelta(minutes=15)) == SeveralCandidates((late,))
+    assert judge([late], until=NOW + timedelta(hours=4)) == AdoptBackup(late, "time")
 
 
 @given(st.lists(st.builds(backup, st.integers(0, 5), description=st.sampled_from([None, "x", MARKER])), max_size=6))
 def test_what_is_adopted_was_shown_and_fits_best(backups):
     """Whatever is shown: something is adopted only if it is the only one of the strongest evidence."""
     verdict = judge(backups)
-    marked = [one for one in backups if expectation().echo(one) is Echo.OURS]
-    if isinstance(verdict, Adopt):
+    marked = [one for one in backups if expectation().echo(one) is MetadataMatch.OURS]
+    if isinstance(verdict, AdoptBackup):
         assert verdict.backup in backups
         assert verdict.by == ("marker" if marked else "time")
-        assert len(marked or [one for one in backups if expectation().echo(one) is Echo.SILENT]) == 1
+        assert len(marked or [one for one in backups if expectation().echo(one) is MetadataMatch.SILENT]) == 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from asyncbackups._api.requests import Requests, segment
-from asyncbackups._http.messages import Kind
+from asyncbackups._http.messages import RequestKind
 from asyncbackups.errors import ConfigurationError
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
 
@@ -27,7 +27,11 @@ ODD = ["../../x", "a/b", "é", "...", "%2e%2e", "a b", "a?b#c", "a;b", "a\\b", "
 def test_create_is_a_post_below_the_planet() -> None:
     """Create: the documented path, with the spec as its body."""
     request = REQUESTS.create(PlanetRef("alpha", "p1"), BackupSpec())
-    assert (request.kind, request.method, request.path) == (Kind.CREATE, "POST", f"{ROOT}alpha/planets/p1/backups")
+    assert (request.kind, request.method, request.path) == (
+        RequestKind.CREATE,
+        "POST",
+        f"{ROOT}alpha/planets/p1/backups",
+    )
     assert json.loads(request.body or b"")["planetClass"] == "dev"
     assert not request.idempotent
 
@@ -36,15 +40,15 @@ def test_get_and_delete_are_below_the_star_system() -> None:
     """Get and delete: the documented path, without a planet."""
     ref = BackupRef("alpha", 362)
     get, delete = REQUESTS.get(ref, etag='"x"'), REQUESTS.delete(ref)
-    assert (get.kind, get.method, get.path, get.etag) == (Kind.GET, "GET", f"{ROOT}alpha/backups/362", '"x"')
-    assert (delete.kind, delete.method, delete.path) == (Kind.DELETE, "DELETE", f"{ROOT}alpha/backups/362")
+    assert (get.kind, get.method, get.path, get.etag) == (RequestKind.GET, "GET", f"{ROOT}alpha/backups/362", '"x"')
+    assert (delete.kind, delete.method, delete.path) == (RequestKind.DELETE, "DELETE", f"{ROOT}alpha/backups/362")
 
 
 def test_lists_of_planets_and_star_systems() -> None:
     """A planet's list is plural; a star system's is singular, as the guide prints it."""
     assert REQUESTS.list("alpha", "p1").path == f"{ROOT}alpha/planets/p1/backups"
     one = REQUESTS.list("alpha", etag='"x"')
-    assert (one.kind, one.method, one.path, one.etag) == (Kind.LIST, "GET", f"{ROOT}alpha/backup", '"x"')
+    assert (one.kind, one.method, one.path, one.etag) == (RequestKind.LIST, "GET", f"{ROOT}alpha/backup", '"x"')
 
 
 def test_star_system_list_may_be_plural() -> None:
@@ -61,7 +65,7 @@ def test_star_system_list_is_one_of_two(value: Any) -> None:
 
 def test_health_needs_no_tenant() -> None:
     """The health endpoint is beside the API."""
-    assert (Requests.health().kind, Requests.health().path) == (Kind.HEALTH, "/management/health")
+    assert (Requests.health().kind, Requests.health().path) == (RequestKind.HEALTH, "/management/health")
 
 
 @pytest.mark.parametrize("name", ODD)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from asyncbackups._api.responses import Created, parse_backup, parse_created, parse_health
+from asyncbackups._api.responses import CreateResponse, parse_backup, parse_created, parse_health
 from asyncbackups._http.headers import retry_after_of, server_time_of
 from asyncbackups._http.messages import Response
 from asyncbackups._http.status import as_protocol_error, check_status
@@ -207,8 +207,8 @@ def test_create_answer_names_the_backup(body: Any, status: int) -> None:
 )
 def test_create_answer_may_be_a_location_only(location: str) -> None:
     """Without a body, or with one that says nothing, `Location` names the backup."""
-    assert parse_created(response(b"", 201, Location=location)) == Created(362)
-    assert parse_created(response({"status": "accepted"}, 202, Location=location)) == Created(362)
+    assert parse_created(response(b"", 201, Location=location)) == CreateResponse(362)
+    assert parse_created(response({"status": "accepted"}, 202, Location=location)) == CreateResponse(362)
 
 
 @pytest.mark.parametrize(
@@ -230,13 +230,13 @@ def test_create_answer_may_be_a_location_only(location: str) -> None:
 )
 def test_create_answer_without_an_id_is_ambiguous(body: Any, location: str) -> None:
     """Nothing that surely is the backup's id: the create is ambiguous, not lost, and never somebody else's."""
-    assert parse_created(response(body, 201, Location=location)) == Created(None)
+    assert parse_created(response(body, 201, Location=location)) == CreateResponse(None)
 
 
 def test_create_answer_that_contradicts_itself_is_ambiguous() -> None:
     """A body and a `Location` that name two backups name none."""
     assert parse_created(response(FULL, 201, Location="/backups/362")).backup_id == 362
-    assert parse_created(response({"id": 17}, 201, Location="/backups/362")) == Created(None)
+    assert parse_created(response({"id": 17}, 201, Location="/backups/362")) == CreateResponse(None)
 
 
 def test_create_answer_of_a_task_names_the_backup_in_it() -> None:

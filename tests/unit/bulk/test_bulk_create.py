@@ -15,8 +15,8 @@ import pytest
 from asyncbackups._api.create import Creation
 from asyncbackups._bulk.bulk_create import BulkRun
 from asyncbackups._bulk.report import BulkReport
-from asyncbackups._bulk.run_store import NoLedger
-from asyncbackups._http.messages import Kind
+from asyncbackups._bulk.run_store import MemoryRunStore
+from asyncbackups._http.messages import RequestKind
 from asyncbackups._inputs import planets_of
 from asyncbackups._polling.engine import Engine
 from asyncbackups.errors import AmbiguousCreateError, ClientClosedError, ConfigurationError, ServiceUnavailableError
@@ -48,10 +48,10 @@ class Stage:
     creating: list[int] = attrs.field(factory=lambda: [0, 0])
     adopted: Any = None
     numbers: Iterator[int] = attrs.field(factory=lambda: itertools.count(1))
-    requests: collections.Counter[Kind] = attrs.field(factory=collections.Counter)
+    requests: collections.Counter[RequestKind] = attrs.field(factory=collections.Counter)
 
     async def create(self, planet: PlanetRef, spec: BackupSpec, **_: Any) -> Creation:
-        self.requests[Kind.CREATE] += 1
+        self.requests[RequestKind.CREATE] += 1
         self.creating[0] += 1
         self.creating[1] = max(self.creating)
         try:
@@ -67,7 +67,7 @@ class Stage:
         return BulkRun(
             self.engine,
             create=self.create,
-            ledger=NoLedger(BackupSpec()),
+            ledger=MemoryRunStore(BackupSpec()),
             planets=planets_of(targets, whole=False),
             concurrency=concurrency,
             deadline=deadline,
@@ -116,7 +116,7 @@ async def test_every_planet_is_created_and_watched(stage: Stage) -> None:
     assert list(of.values()) == [["BackupCreated", "BackupSucceeded"]] * 10
     report = run.report
     assert (report.planets, report.created, report.succeeded, report.in_flight, report.ok) == (10, 10, 10, 0, True)
-    assert report.requests == {Kind.CREATE: 10}
+    assert report.requests == {RequestKind.CREATE: 10}
     assert len(report.outcomes) == 10
     assert 5.0 <= report.seconds < 100.0, "it stops with the last event"
 
@@ -284,7 +284,7 @@ async def test_bug_after_a_create_is_raised(stage: Stage, monkeypatch: pytest.Mo
     def buggy(*_: Any, **__: Any) -> bool:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(stage.engine, "add", buggy)
+    monkeypatch.setattr(stage.engine, "track", buggy)
     async with stage.run(planets(1)) as run:
         assert type(await anext(run)) is BackupCreated
         with pytest.raises(RuntimeError, match="a bug"):
@@ -414,7 +414,7 @@ async def test_adopted_backup_is_asked_about_at_once(stage: Stage) -> None:
         await settle()
         assert (await anext(run)).adopted == "marker"
         await stage.clock.run(0)
-        assert stage.service.count(Kind.GET) == 1
+        assert stage.service.count(RequestKind.GET) == 1
         await stage.clock.run(20)
         assert isinstance(await anext(run), BackupFailed)
 
@@ -451,6 +451,6 @@ async def test_event_that_cannot_be_recorded_is_told_and_the_run_ends_with_why(s
 
 async def test_report_before_the_beginning_is_empty(stage: Stage) -> None:
     """Neither the clock's reading nor what the client did before is the run's."""
-    stage.requests[Kind.CREATE] += 5
+    stage.requests[RequestKind.CREATE] += 5
     report = stage.run(planets(3)).report
     assert (report.seconds, report.requests.total(), report.planets) == (0.0, 0, 0)

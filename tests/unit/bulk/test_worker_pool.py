@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
-from asyncbackups._bulk.worker_pool import Intake
+from asyncbackups._bulk.worker_pool import WorkerPool
 from tests.fake_clock import settle
 
 
@@ -16,9 +16,9 @@ async def each(numbers: Iterable[int]) -> AsyncIterator[int]:
         yield number
 
 
-def intake(numbers: Iterable[int], unread: list[int] | None = None) -> Intake[int]:
+def intake(numbers: Iterable[int], unread: list[int] | None = None) -> WorkerPool[int]:
     waiting = unread if unread is not None else [0]
-    return Intake(each(numbers), unread=lambda: waiting[0])
+    return WorkerPool(each(numbers), unread=lambda: waiting[0])
 
 
 async def test_every_item_is_worked_on_once() -> None:
@@ -87,7 +87,7 @@ async def test_items_that_break_end_the_handing_out_only() -> None:
         await finish.wait()
         done.append(number)
 
-    taking = Intake(numbers(), unread=lambda: 0)
+    taking = WorkerPool(numbers(), unread=lambda: 0)
     task = asyncio.create_task(taking.work_off(work, workers=2))
     await settle()
     finish.set()
@@ -128,7 +128,7 @@ async def test_cancellation_of_something_else_does_not_end_it_in_silence(where: 
         if where == "work":
             await shared
 
-    taking = Intake(items(), unread=lambda: 0)
+    taking = WorkerPool(items(), unread=lambda: 0)
     await taking.work_off(work, workers=2)
     assert isinstance(taking.failure, RuntimeError)
 
@@ -180,7 +180,7 @@ async def test_what_comes_after_the_stop_is_not_begun() -> None:
     async def work(number: int) -> None:
         done.append(number)
 
-    taking = Intake(numbers(), unread=lambda: 0)
+    taking = WorkerPool(numbers(), unread=lambda: 0)
     task = asyncio.create_task(taking.work_off(work, workers=2))
     await settle()
     taking.stop()

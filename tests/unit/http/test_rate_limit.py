@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from asyncbackups._http.messages import Response
-from asyncbackups._http.rate_limit import Pace, Throttle
+from asyncbackups._http.rate_limit import RateLimiter, Throttle
 from asyncbackups.policies import Limits
 from tests.fake_clock import FakeClock, settle
 
@@ -155,18 +155,18 @@ def test_a_limit_of_ours_stays_when_the_cut_is_over() -> None:
     assert subject.limiting
 
 
-def pace(clock: FakeClock, **limits: float) -> Pace:
-    return Pace(Limits(**limits), longest_silence=300.0, clock=clock)  # type: ignore[arg-type]
+def pace(clock: FakeClock, **limits: float) -> RateLimiter:
+    return RateLimiter(Limits(**limits), longest_silence=300.0, clock=clock)  # type: ignore[arg-type]
 
 
-def refuse(subject: Pace, retry_after: float | None = None, status: int = 429) -> None:
+def refuse(subject: RateLimiter, retry_after: float | None = None, status: int = 429) -> None:
     """Let the pace hear an answer to a request that left at the beginning."""
     headers = CIMultiDict({} if retry_after is None else {"Retry-After": str(retry_after)})
     response = Response(status=status, headers=headers, body=b"", method="GET", url="https://db.example/")
     subject.heard(response, started=1000.0)
 
 
-async def entered(subject: Pace, count: int) -> list[asyncio.Task[float]]:
+async def entered(subject: RateLimiter, count: int) -> list[asyncio.Task[float]]:
     tasks = [asyncio.create_task(subject.enter()) for _ in range(count)]
     await settle()
     return tasks
@@ -182,7 +182,7 @@ async def finish(tasks: list[asyncio.Task[float]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def free_slots(subject: Pace, concurrency: int) -> bool:
+async def free_slots(subject: RateLimiter, concurrency: int) -> bool:
     """Whether every slot can be taken, and no more."""
     tasks = await entered(subject, concurrency + 1)
     free = done(tasks) == concurrency

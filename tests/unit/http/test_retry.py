@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from asyncbackups._http.messages import Kind, Request
+from asyncbackups._http.messages import Request, RequestKind
 from asyncbackups._http.retry import Retries, RetryQuota
 from asyncbackups.errors import (
     AnswerTimeoutError,
@@ -22,10 +22,10 @@ from asyncbackups.errors import (
 )
 from asyncbackups.policies import RetryPolicy
 
-GET = Request(kind=Kind.GET, method="GET", path="/")
-DELETE = Request(kind=Kind.DELETE, method="DELETE", path="/")
-CREATE = Request(kind=Kind.CREATE, method="POST", path="/", body=b"{}")
-TOKEN = Request(kind=Kind.TOKEN, method="POST", path="/", body=b"client_secret=hunter2")
+GET = Request(kind=RequestKind.GET, method="GET", path="/")
+DELETE = Request(kind=RequestKind.DELETE, method="DELETE", path="/")
+CREATE = Request(kind=RequestKind.CREATE, method="POST", path="/", body=b"{}")
+TOKEN = Request(kind=RequestKind.TOKEN, method="POST", path="/", body=b"client_secret=hunter2")
 
 HEALING: list[BackupsError] = [
     *(ApiError.class_for(status)(status=status) for status in (408, 424, 429, 502, 503, 504)),

@@ -21,7 +21,7 @@ import trustme
 from aioresponses import CallbackResult, aioresponses
 from multidict import CIMultiDict
 
-from asyncbackups._http.messages import Kind, Request, Response
+from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._http.oauth import ClientCredentials
 from asyncbackups._http.transport import Transport
 from asyncbackups.errors import (
@@ -49,11 +49,11 @@ BASE = "https://db.example"
 HUB = "https://hub.example/token"
 TOKEN = "tok3n.with-enough_letters"
 SECRET = "s3cr3t/with+signs"
-GET = Request(kind=Kind.GET, method="GET", path="/x")
-DELETE = Request(kind=Kind.DELETE, method="DELETE", path="/x")
-CREATE = Request(kind=Kind.CREATE, method="POST", path="/x", body=b'{"a": 1}')
-LIST = Request(kind=Kind.LIST, method="GET", path="/list", etag='W/"7"')
-HEALTH = Request(kind=Kind.HEALTH, method="GET", path="/management/health", authorized=False)
+GET = Request(kind=RequestKind.GET, method="GET", path="/x")
+DELETE = Request(kind=RequestKind.DELETE, method="DELETE", path="/x")
+CREATE = Request(kind=RequestKind.CREATE, method="POST", path="/x", body=b'{"a": 1}')
+LIST = Request(kind=RequestKind.LIST, method="GET", path="/list", etag='W/"7"')
+HEALTH = Request(kind=RequestKind.HEALTH, method="GET", path="/management/health", authorized=False)
 
 
 def transport(base: str = BASE, *, auth: Any = TOKEN, **settings: Any) -> Transport:
@@ -242,7 +242,7 @@ async def test_what_is_sent(network: aioresponses) -> None:
     assert created["data"] == b'{"a": 1}'
     [health] = calls(network, "GET", f"{BASE}/management/health")
     assert health["headers"] == accept
-    assert subject.requests == {Kind.LIST: 1, Kind.CREATE: 1, Kind.HEALTH: 1}
+    assert subject.requests == {RequestKind.LIST: 1, RequestKind.CREATE: 1, RequestKind.HEALTH: 1}
 
 
 @pytest.mark.parametrize("etag", ['"a\r\nX: y"', '"é"'])
@@ -250,7 +250,7 @@ async def test_an_entity_tag_that_cannot_be_a_header_is_left_out(etag: str, netw
     """Nothing that a server sent can inject a header."""
     async with opened() as subject:
         network.get(f"{BASE}/x", payload=[])
-        await subject.send(Request(kind=Kind.LIST, method="GET", path="/x", etag=etag))
+        await subject.send(Request(kind=RequestKind.LIST, method="GET", path="/x", etag=etag))
     [made] = calls(network, "GET", f"{BASE}/x")
     assert "If-None-Match" not in made["headers"]
 
@@ -270,7 +270,7 @@ async def test_paths_and_links(base: str, path: str, url: str, network: aiorespo
     """A path goes below the base URL as it is encoded; a link to the same origin is followed."""
     async with opened(base) as subject:
         network.get(url)
-        response = await subject.send(Request(kind=Kind.LIST, method="GET", path=path))
+        response = await subject.send(Request(kind=RequestKind.LIST, method="GET", path=path))
     assert response.url == url
 
 
@@ -289,7 +289,7 @@ async def test_paths_and_links(base: str, path: str, url: str, network: aiorespo
 async def test_a_link_elsewhere_is_not_followed(link: str) -> None:
     """The token never goes to another origin."""
     async with opened() as subject:
-        error = await failure(subject, Request(kind=Kind.LIST, method="GET", path=link))
+        error = await failure(subject, Request(kind=RequestKind.LIST, method="GET", path=link))
     assert isinstance(error, ProtocolError)
     assert "a link that leads away from https://db.example is not followed" in str(error)
     assert subject.requests == {}
@@ -365,7 +365,7 @@ async def test_what_may_heal_is_sent_again(status: int, network: aioresponses) -
         error = await failure(subject)
     assert isinstance(error, ApiError)
     assert (error.status, error.attempt) == (status, 3)
-    assert subject.requests == {Kind.GET: 3}
+    assert subject.requests == {RequestKind.GET: 3}
 
 
 async def test_a_retry_that_succeeds_is_an_answer(network: aioresponses) -> None:
@@ -382,7 +382,7 @@ async def test_what_lasts_is_told_at_once(status: int, network: aioresponses) ->
     async with opened() as subject:
         network.get(f"{BASE}/x", status=status)
         await failure(subject)
-    assert subject.requests == {Kind.GET: 1}
+    assert subject.requests == {RequestKind.GET: 1}
 
 
 @pytest.mark.parametrize(
@@ -393,7 +393,7 @@ async def test_a_post_is_sent_once(trouble: dict[str, Any], network: aioresponse
     async with opened() as subject:
         network.post(f"{BASE}/x", **trouble)
         await failure(subject, CREATE)
-    assert subject.requests == {Kind.CREATE: 1}
+    assert subject.requests == {RequestKind.CREATE: 1}
 
 
 async def test_a_caller_with_a_schedule_of_its_own(network: aioresponses) -> None:
@@ -401,9 +401,9 @@ async def test_a_caller_with_a_schedule_of_its_own(network: aioresponses) -> Non
     async with opened() as subject:
         network.get(f"{BASE}/x", status=503, repeat=True)
         await failure(subject, attempts=1)
-        assert subject.requests == {Kind.GET: 1}
+        assert subject.requests == {RequestKind.GET: 1}
         await failure(subject, attempts=2)
-        assert subject.requests == {Kind.GET: 3}
+        assert subject.requests == {RequestKind.GET: 3}
 
 
 async def test_an_outage_is_not_multiplied(network: aioresponses) -> None:
@@ -412,7 +412,7 @@ async def test_an_outage_is_not_multiplied(network: aioresponses) -> None:
         network.get(f"{BASE}/x", status=503, repeat=True)
         for _ in range(10):
             await failure(subject)
-    assert subject.requests == {Kind.GET: 10 + 3}
+    assert subject.requests == {RequestKind.GET: 10 + 3}
 
 
 async def test_retry_after_slows_everybody(network: aioresponses, clock: FakeClock) -> None:
@@ -423,10 +423,10 @@ async def test_retry_after_slows_everybody(network: aioresponses, clock: FakeClo
         network.get(f"{BASE}/list")
         first = asyncio.create_task(subject.send(GET))
         await settle(50)
-        assert subject.pace.delay(clock.monotonic()) == 5.0
+        assert subject.rate_limiter.delay(clock.monotonic()) == 5.0
         second = asyncio.create_task(subject.send(LIST))
         await clock.run(4.9, turns=50)
-        assert subject.requests == {Kind.GET: 1}
+        assert subject.requests == {RequestKind.GET: 1}
         await clock.run(20, turns=50)
         assert [(await first).attempt, (await second).attempt] == [2, 1]
 
@@ -474,7 +474,7 @@ async def test_what_slows_the_group(
         network.get(f"{BASE}/x", status=status, headers=headers)
         with contextlib.suppress(ApiError):
             await subject.send(GET, attempts=1)
-    assert subject.pace._throttle.limiting is slower
+    assert subject.rate_limiter._throttle.limiting is slower
 
 
 async def test_the_slot_is_free_while_a_retry_waits(network: aioresponses, clock: FakeClock) -> None:
@@ -525,7 +525,7 @@ async def test_a_token_is_fetched_for_the_first_request(network: aioresponses) -
     assert asked["headers"]["Content-Type"] == "application/x-www-form-urlencoded"
     assert "Authorization" not in asked["headers"]
     assert b"grant_type=client_credentials" in asked["data"]
-    assert subject.requests == {Kind.GET: 5, Kind.TOKEN: 1}
+    assert subject.requests == {RequestKind.GET: 5, RequestKind.TOKEN: 1}
 
 
 @pytest.mark.parametrize("request_", [GET, CREATE], ids=["get", "create"])
@@ -536,7 +536,7 @@ async def test_a_refused_token_is_renewed_once(request_: Request, network: aiore
     async with opened(auth=app()) as subject:
         response = await subject.send(request_)
     assert (response.status, response.attempt) == (200, 1)
-    assert subject.requests == {request_.kind: 2, Kind.TOKEN: 2}
+    assert subject.requests == {request_.kind: 2, RequestKind.TOKEN: 2}
 
 
 async def test_a_token_that_expires_is_renewed_once_for_everybody(network: aioresponses) -> None:
@@ -546,7 +546,7 @@ async def test_a_token_that_expires_is_renewed_once_for_everybody(network: aiore
     async with opened(auth=app()) as subject:
         answers = await asyncio.gather(*(subject.send(GET) for _ in range(20)))
     assert {response.status for response in answers} == {200}
-    assert subject.requests[Kind.TOKEN] == 2
+    assert subject.requests[RequestKind.TOKEN] == 2
 
 
 async def test_credentials_that_stay_refused(network: aioresponses) -> None:
@@ -556,7 +556,7 @@ async def test_credentials_that_stay_refused(network: aioresponses) -> None:
     async with opened(auth=app()) as subject:
         error = await failure(subject)
     assert isinstance(error, AuthenticationError)
-    assert subject.requests == {Kind.GET: 2, Kind.TOKEN: 2}
+    assert subject.requests == {RequestKind.GET: 2, RequestKind.TOKEN: 2}
 
 
 async def test_a_fixed_token_that_is_refused(network: aioresponses) -> None:
@@ -565,7 +565,7 @@ async def test_a_fixed_token_that_is_refused(network: aioresponses) -> None:
         network.get(f"{BASE}/x", status=401, body="who are you?")
         error = await failure(subject)
     assert isinstance(error, AuthenticationError)
-    assert subject.requests == {Kind.GET: 1}
+    assert subject.requests == {RequestKind.GET: 1}
 
 
 async def test_an_own_source_of_tokens(network: aioresponses) -> None:
@@ -581,7 +581,7 @@ async def test_an_own_source_of_tokens(network: aioresponses) -> None:
     only(network, "token-2")
     async with opened(auth=Vault()) as subject:
         assert (await subject.send(GET)).status == 200
-    assert subject.requests == {Kind.GET: 2}
+    assert subject.requests == {RequestKind.GET: 2}
 
 
 async def test_a_source_that_cannot_be_reached_may_heal(network: aioresponses) -> None:
@@ -615,7 +615,7 @@ async def test_refused_client_credentials(status: int, network: aioresponses) ->
     assert isinstance(error, AuthenticationError)
     assert "(invalid_client)" in str(error)
     assert error.url == HUB
-    assert subject.requests == {Kind.TOKEN: 1}
+    assert subject.requests == {RequestKind.TOKEN: 1}
 
 
 async def test_a_token_endpoint_that_is_down(network: aioresponses) -> None:
@@ -625,7 +625,7 @@ async def test_a_token_endpoint_that_is_down(network: aioresponses) -> None:
         error = await failure(subject)
         assert isinstance(error, TransportError)
         assert not error.sent
-    assert subject.requests == {Kind.TOKEN: 3}
+    assert subject.requests == {RequestKind.TOKEN: 3}
 
 
 async def test_a_token_endpoint_that_recovers(network: aioresponses) -> None:
@@ -636,7 +636,7 @@ async def test_a_token_endpoint_that_recovers(network: aioresponses) -> None:
     only(network, "token-1")
     async with opened(auth=app()) as subject:
         assert (await subject.send(CREATE)).status == 200
-    assert subject.requests == {Kind.TOKEN: 3, Kind.CREATE: 1}
+    assert subject.requests == {RequestKind.TOKEN: 3, RequestKind.CREATE: 1}
 
 
 async def test_the_token_endpoint_may_give_the_same_token_again(network: aioresponses) -> None:
@@ -804,7 +804,7 @@ async def test_an_answer_larger_than_the_limit(raw: bytes) -> None:
         error = await failure(subject)
         assert isinstance(error, AnswerTooLargeError)
         assert "larger than the limit of 1000 bytes" in str(error)
-        assert subject.requests == {Kind.GET: 1}
+        assert subject.requests == {RequestKind.GET: 1}
 
 
 @pytest.mark.parametrize(
@@ -876,7 +876,7 @@ async def test_a_certificate_that_does_not_verify(server_context: ssl.SSLContext
         assert type(error) is CertificateError
         assert not error.sent
         assert "certificate verify failed" in str(error)
-        assert (server.requests, subject.requests) == ([], {Kind.GET: 1})
+        assert (server.requests, subject.requests) == ([], {RequestKind.GET: 1})
 
 
 async def test_an_own_authority(authority: trustme.CA, server_context: ssl.SSLContext) -> None:
@@ -1081,7 +1081,7 @@ async def test_cancelled_while_a_token_is_fetched(network: aioresponses) -> None
         hold.set()
         assert (await two).status == 200
         await cancelled_and_usable(subject, asyncio.create_task(subject.send(GET)), GET)
-    assert subject.requests[Kind.TOKEN] == 1
+    assert subject.requests[RequestKind.TOKEN] == 1
 
 
 async def test_cancelled_between_two_attempts(network: aioresponses, clock: FakeClock) -> None:

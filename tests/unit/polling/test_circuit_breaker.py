@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from asyncbackups._polling.circuit_breaker import Health, is_passing
+from asyncbackups._polling.circuit_breaker import CircuitBreaker, is_passing
 from asyncbackups.errors import (
     AnswerTimeoutError,
     BackupsError,
@@ -22,8 +22,8 @@ from tests.unit.polling.worlds import scheduler
 DOWN = ServiceUnavailableError(status=503)
 
 
-def health(**policy: float) -> Health:
-    return Health(scheduler(jitter=0.0, **policy)._know)
+def health(**policy: float) -> CircuitBreaker:
+    return CircuitBreaker(scheduler(jitter=0.0, **policy)._know)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import math
 import attrs
 import pytest
 
-from asyncbackups._polling.due_queue import DueQueue
+from asyncbackups._polling.due_queue import TimerQueue
 
 
 @attrs.define(eq=False)
@@ -17,7 +17,7 @@ class Thing:
 
 def test_first_due_comes_first() -> None:
     """Items come out by time, and of equal times in the order in which they came."""
-    queue: DueQueue[Thing] = DueQueue()
+    queue: TimerQueue[Thing] = TimerQueue()
     late, first, second = Thing(), Thing(), Thing()
     queue.put(late, 9.0)
     queue.put(first, 5.0)
@@ -28,7 +28,7 @@ def test_first_due_comes_first() -> None:
 
 def test_item_that_was_put_elsewhere_is_there() -> None:
     """Setting `due` takes an item out, putting it again moves it."""
-    queue: DueQueue[Thing] = DueQueue()
+    queue: TimerQueue[Thing] = TimerQueue()
     taken, moved = Thing(), Thing()
     queue.put(taken, 1.0)
     queue.put(moved, 2.0)
@@ -44,7 +44,7 @@ def test_item_that_was_put_elsewhere_is_there() -> None:
 
 def test_memory_stays_in_proportion() -> None:
     """An item moved ten thousand times is not kept ten thousand times."""
-    queue: DueQueue[Thing] = DueQueue()
+    queue: TimerQueue[Thing] = TimerQueue()
     things = [Thing() for _ in range(50)]
     for number in range(10_000):
         queue.put(things[number % 50], float(number))

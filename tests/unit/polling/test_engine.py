@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from asyncbackups._api import pagination as lists
-from asyncbackups._http.messages import Kind
+from asyncbackups._http.messages import RequestKind
 from asyncbackups._polling.engine import Engine
 from asyncbackups.errors import AnswerTimeoutError, ClientClosedError, ConfigurationError, EngineError, ProtocolError
 from asyncbackups.events import BackupSucceeded, FinalEvent, WatchExpired, WatchFailed
@@ -42,7 +42,7 @@ async def test_backup_is_polled_until_it_has_ended(clock: FakeClock, service: Se
     """And not any more after that."""
     engine, waiter = service.engine(), Waiter()
     (ref,) = service.begin(7)
-    assert engine.add(ref, waiter, deadline=1e4)
+    assert engine.track(ref, waiter, deadline=1e4)
     await clock.run(100)
     service.end(ref)
     await clock.run(100)
@@ -59,7 +59,7 @@ async def test_waits_for_one_backup_share_its_polls(clock: FakeClock, service: S
     engine, waiters = service.engine(), [Waiter() for _ in range(1_000)]
     (ref,) = service.begin(7)
     for waiter in waiters:
-        engine.add(ref, waiter, deadline=1e4)
+        engine.track(ref, waiter, deadline=1e4)
     assert engine.in_flight == 1
     await clock.run(100)
     service.end(ref)
@@ -74,7 +74,7 @@ async def test_tasks_number_with_requests_and_not_with_backups(clock: FakeClock,
     engine = service.engine(concurrency=4, coalesce=False)
     service.gate.clear()
     for ref in service.begin(*range(10_000)):
-        engine.add(ref, Waiter(), deadline=1e4)
+        engine.track(ref, Waiter(), deadline=1e4)
     await settle()
     assert len(tasks()) == 1 + 3  # one star system leaves the last place to others
     await engine.close()
@@ -85,15 +85,15 @@ async def test_idle_means_idle(clock: FakeClock, service: Service) -> None:
     """No timer and no wake-up while nothing is in flight, or all that is left to come are answers."""
     engine, waiter = service.engine(), Waiter()
     (ref,) = service.begin(7)
-    engine.add(ref, waiter, deadline=1e5)
+    engine.track(ref, waiter, deadline=1e5)
     await settle()
     service.end(ref)
     await clock.run(100)
     assert len(waiter.events) == 1
     assert clock.sleepers == 0
-    engine.add(BackupRef("sun", 8), waiter, deadline=1e5)
+    engine.track(BackupRef("sun", 8), waiter, deadline=1e5)
     await settle()
-    assert engine.discard(BackupRef("sun", 8), waiter)
+    assert engine.untrack(BackupRef("sun", 8), waiter)
     await settle()
     assert clock.sleepers == 0
     await engine.close()
@@ -104,7 +104,7 @@ async def test_stall_does_not_come_back_as_a_burst(clock: FakeClock, service: Se
     engine = service.engine(coalesce=False)
     for number in range(100):
         (ref,) = service.begin(number, star_system=f"s{number}")
-        engine.add(ref, Waiter(), deadline=1e6)
+        engine.track(ref, Waiter(), deadline=1e6)
     await clock.run(30)
     before = len(service.asked)
     clock.advance(3_600)
@@ -121,7 +121,7 @@ async def test_final_event_leaves_within_a_turn_of_its_answer(clock: FakeClock, 
     (ref,) = service.begin(7)
     service.end(ref)
     service.gate.clear()
-    engine.add(ref, waiter, deadline=1e4)
+    engine.track(ref, waiter, deadline=1e4)
     await settle()
     service.gate.set()
     await asyncio.sleep(0)
@@ -136,12 +136,12 @@ async def test_long_list_is_processed_in_slices(clock: FakeClock, service: Servi
     refs = service.begin(*range(10_000))
     service.end(*refs)
     for ref in refs:
-        engine.add(ref, waiter, deadline=1e4)
+        engine.track(ref, waiter, deadline=1e4)
     seen: list[int] = []
     while len(waiter.events) < 10_000:
         await asyncio.sleep(0)
         seen.append(len(waiter.events))
-    assert service.count(Kind.GET) == 0
+    assert service.count(RequestKind.GET) == 0
     assert max(later - sooner for sooner, later in itertools.pairwise(seen)) <= 512
     await engine.close()
 
@@ -152,11 +152,11 @@ async def test_what_is_added_while_a_list_is_processed_is_not_lost(clock: FakeCl
     refs = service.begin(*range(2_000))
     service.end(*refs)
     for ref in refs:
-        engine.add(ref, waiter, deadline=1e4)
+        engine.track(ref, waiter, deadline=1e4)
     while not waiter.events:
         await asyncio.sleep(0)
     for ref in refs:
-        engine.add(ref, late, deadline=1e4)
+        engine.track(ref, late, deadline=1e4)
     await clock.run(100, turns=100)
     assert (len(waiter.events), len(late.events)) == (2_000, 2_000)
     await engine.close()
@@ -169,10 +169,10 @@ async def test_entity_tags_are_used(clock: FakeClock, service: Service) -> None:
     (single,) = service.begin(7, star_system="vega")
     many = service.begin(*range(20))
     for ref in (single, *many):
-        engine.add(ref, waiter, deadline=1e4)
+        engine.track(ref, waiter, deadline=1e4)
     await clock.run(200)
     tagged = [request.kind for request in service.asked if request.etag]
-    assert {Kind.GET, Kind.LIST} <= set(tagged)
+    assert {RequestKind.GET, RequestKind.LIST} <= set(tagged)
     service.end(single, *many)
     await clock.run(200)
     assert len(waiter.events) == 21
@@ -185,7 +185,7 @@ async def test_retry_after_is_obeyed(clock: FakeClock, service: Service) -> None
     service.headers["Retry-After"] = "40"
     engine = service.engine()
     (ref,) = service.begin(7)
-    engine.add(ref, Waiter(), deadline=1e4)
+    engine.track(ref, Waiter(), deadline=1e4)
     await clock.run(100)
     assert len(service.asked) == 3
     explained = engine.explain(ref)
@@ -198,7 +198,7 @@ async def test_clock_of_the_server_counts(clock: FakeClock, service: Service) ->
     """A server whose clock is hours ahead of ours is believed about the age of its backups."""
     engine = service.engine()
     (ref,) = service.begin(7)
-    engine.add(ref, Waiter(), deadline=1e4)
+    engine.track(ref, Waiter(), deadline=1e4)
     clock._utc = clock._utc.replace(hour=3)  # ours goes wrong; the answers' dates go with the server's
     service.clock = FakeClock(clock.monotonic())
     await settle()
@@ -212,8 +212,8 @@ async def test_faults_end_nothing_but_deadlines_do(clock: FakeClock, service: Se
     """An hour of outage is survived; the deadline is kept to the second."""
     engine, patient, hasty = service.engine(), Waiter(), Waiter()
     (ref,) = service.begin(7)
-    engine.add(ref, patient, deadline=1e4)
-    engine.add(ref, hasty, deadline=600)
+    engine.track(ref, patient, deadline=1e4)
+    engine.track(ref, hasty, deadline=600)
     service.fault = lambda request: AnswerTimeoutError("nobody there")
     await clock.run(599)
     assert hasty.events == []
@@ -233,7 +233,7 @@ async def test_trouble_is_told_once_and_again_when_it_comes_back(
     caplog.set_level(logging.WARNING, "asyncbackups._polling.engine")
     engine, waiter = service.engine(), Waiter()
     (ref,) = service.begin(7)
-    engine.add(ref, waiter, deadline=1e5)
+    engine.track(ref, waiter, deadline=1e5)
     for _ in range(2):
         service.fault = lambda request: AnswerTimeoutError("nobody there")
         await clock.run(1000)
@@ -248,14 +248,14 @@ async def test_trouble_is_told_once_and_again_when_it_comes_back(
 async def test_list_that_fails_falls_back_to_gets(clock: FakeClock, service: Service) -> None:
     """What a list cannot tell is asked one by one."""
     engine, waiter = service.engine(), Waiter()
-    service.fault = lambda request: ProtocolError("no list") if request.kind is Kind.LIST else None
+    service.fault = lambda request: ProtocolError("no list") if request.kind is RequestKind.LIST else None
     refs = service.begin(*range(20))
     for ref in refs:
-        engine.add(ref, waiter, deadline=1e4)
+        engine.track(ref, waiter, deadline=1e4)
     service.end(*refs)
     await clock.run(30)
     assert len(waiter.events) == 20
-    assert (service.count(Kind.LIST), service.count(Kind.GET)) == (1, 20)
+    assert (service.count(RequestKind.LIST), service.count(RequestKind.GET)) == (1, 20)
     await engine.close()
 
 
@@ -274,13 +274,13 @@ async def test_entry_that_cannot_be_read_keeps_no_other_waiting(
 
     monkeypatch.setattr(lists, "backup_from", choosy)
     for ref in refs:
-        engine.add(ref, waiter, deadline=1e4)
+        engine.track(ref, waiter, deadline=1e4)
     service.end(*refs)
     await settle(100)
     assert 256 <= len(waiter.events) < 500
     await clock.run(60)
     assert len(waiter.events) == 600
-    assert service.count(Kind.LIST) == 1
+    assert service.count(RequestKind.LIST) == 1
     await engine.close()
 
 
@@ -295,7 +295,7 @@ async def test_new_status_is_reported_once(
     engine = service.engine()
     refs = [*service.begin(1, 2, 3, status="Dumping\n"), *service.begin(4, status="Zzz")]
     for ref in refs:
-        engine.add(ref, Waiter(), deadline=1e4)
+        engine.track(ref, Waiter(), deadline=1e4)
     await clock.run(100)
     service.end(*refs)
     await clock.run(100)
@@ -314,7 +314,7 @@ async def test_service_that_makes_up_statuses_does_not_fill_the_log(
     engine = service.engine()
     for number in range(300):
         (ref,) = service.begin(number, status=f"phase {number}")
-        engine.add(ref, Waiter(), deadline=1e4)
+        engine.track(ref, Waiter(), deadline=1e4)
     await clock.run(10)
     assert len(caplog.records) == 99
     await engine.close()
@@ -329,7 +329,7 @@ async def test_rule_of_the_callers_sees_every_backup(clock: FakeClock, service: 
     engine, waiter = service.engine(status_rule=by_display_status), Waiter()
     refs = service.begin(*range(20))
     for ref in refs:
-        engine.add(ref, waiter, deadline=1e4)
+        engine.track(ref, waiter, deadline=1e4)
     await clock.run(50)
     for ref in refs:
         service.backups[ref]["displayStatus"] = "ready"
@@ -360,11 +360,11 @@ async def test_engine_that_crashes_tells_everybody_why(
     waiters = [Waiter() for _ in range(number)]
     refs = service.begin(*range(number))
     for ref, waiter in zip(refs, waiters, strict=True):
-        engine.add(ref, waiter, deadline=1e4)
+        engine.track(ref, waiter, deadline=1e4)
     (other,) = service.begin(7, star_system="vega")
     service.backups[other]["status"] = "running"
     bystander = Waiter()
-    engine.add(other, bystander, deadline=1e4)
+    engine.track(other, bystander, deadline=1e4)
     await clock.run(20)
     for waiter in (*waiters, bystander):
         (event,) = waiter.events
@@ -378,7 +378,7 @@ async def test_engine_that_crashes_tells_everybody_why(
     state["broken"] = False
     service.end(*refs)
     again = Waiter()
-    engine.add(refs[0], again, deadline=1e4)
+    engine.track(refs[0], again, deadline=1e4)
     await clock.run(20)
     assert isinstance(again.events[0], BackupSucceeded)
     await engine.close()
@@ -388,7 +388,7 @@ async def test_crash_while_requests_are_under_way_leaves_no_task(clock: FakeCloc
     """Their answers no longer matter to anybody, and the count of requests begins anew."""
     engine = service.engine(status_rule=lambda backup: 1 / 0, concurrency=4, coalesce=False)
     for ref in service.begin(*range(50)):
-        engine.add(ref, Waiter(), deadline=1e4)
+        engine.track(ref, Waiter(), deadline=1e4)
     await clock.run(1)
     assert tasks() == []
     assert engine._requests == 0
@@ -403,7 +403,7 @@ async def test_closing_tells_who_waits(clock: FakeClock, service: Service) -> No
     engine, waiter = service.engine(), Waiter()
     refs = service.begin(*range(5))
     for ref in refs:
-        engine.add(ref, waiter, deadline=1e4)
+        engine.track(ref, waiter, deadline=1e4)
     await settle()
     await engine.close()
     assert len(waiter.events) == 5
@@ -411,14 +411,14 @@ async def test_closing_tells_who_waits(clock: FakeClock, service: Service) -> No
     assert tasks() == []
     assert clock.sleepers == 0
     with pytest.raises(ClientClosedError, match="was left"):
-        engine.add(refs[0], waiter, deadline=1e4)
+        engine.track(refs[0], waiter, deadline=1e4)
     await engine.close()
 
 
 async def test_closing_before_the_first_step(service: Service) -> None:
     """An engine closed in the same turn in which it was started tells its waiters all the same."""
     engine, waiter = service.engine(), Waiter()
-    engine.add(*service.begin(7), waiter, deadline=1e4)
+    engine.track(*service.begin(7), waiter, deadline=1e4)
     await engine.close()
     assert isinstance(waiter.events[0], WatchFailed)
 
@@ -428,7 +428,7 @@ async def test_closing_from_another_task(clock: FakeClock, service: Service) -> 
     engine, waiter = service.engine(), Waiter()
 
     async def start() -> None:
-        engine.add(*service.begin(7), waiter, deadline=1e4)
+        engine.track(*service.begin(7), waiter, deadline=1e4)
         await settle()
 
     await asyncio.create_task(start())
@@ -440,7 +440,7 @@ async def test_closing_from_another_task(clock: FakeClock, service: Service) -> 
 async def test_closing_that_is_cancelled_tells_who_waits(service: Service) -> None:
     """Cancellation in the middle of closing leaves nobody waiting."""
     engine, waiter = service.engine(), Waiter()
-    engine.add(*service.begin(7), waiter, deadline=1e4)
+    engine.track(*service.begin(7), waiter, deadline=1e4)
     await settle()
     closing = asyncio.create_task(engine.close())
     await asyncio.sleep(0)
@@ -456,14 +456,14 @@ async def test_task_that_is_cancelled_from_outside_tells_who_waits(clock: FakeCl
     """As `asyncio.run` does when the main task has ended; and it can be started again."""
     engine, waiter = service.engine(), Waiter()
     (ref,) = service.begin(7)
-    engine.add(ref, waiter, deadline=1e4)
+    engine.track(ref, waiter, deadline=1e4)
     await settle()
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
     await settle()
     assert isinstance(waiter.events[0], WatchFailed)
     assert "event loop ended" in str(waiter.events[0].error)
-    engine.add(ref, waiter, deadline=1e4)
+    engine.track(ref, waiter, deadline=1e4)
     service.end(ref)
     await clock.run(10)
     assert isinstance(waiter.events[1], BackupSucceeded)
@@ -474,12 +474,12 @@ async def test_task_that_never_began_is_started_again(clock: FakeClock, service:
     """Cancelled before its first step, it has told nobody; the next wait starts it anew."""
     engine, waiter = service.engine(), Waiter()
     first, second = service.begin(7, 8)
-    engine.add(first, waiter, deadline=1e4)
+    engine.track(first, waiter, deadline=1e4)
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
     await settle()
     service.end(first, second)
-    engine.add(second, waiter, deadline=1e4)
+    engine.track(second, waiter, deadline=1e4)
     await clock.run(10)
     assert {event.ref for event in waiter.events} == {first, second}
     await engine.close()
@@ -494,7 +494,7 @@ def test_loop_that_ends_leaves_no_warning(recwarn: pytest.WarningsRecorder) -> N
         service = Service(clock)
         engine = service.engine()
         for ref in service.begin(*range(10)):
-            engine.add(ref, waiter, deadline=1e4)
+            engine.track(ref, waiter, deadline=1e4)
         await settle()
         return engine
 
@@ -514,9 +514,9 @@ async def test_leaving_discards(clock: FakeClock, service: Service) -> None:
     """Who leaves is told nothing more, and costs no more requests."""
     engine, waiter = service.engine(), Waiter()
     for ref in service.begin(*range(5)):
-        engine.add(ref, waiter, deadline=1e4)
+        engine.track(ref, waiter, deadline=1e4)
     await settle()
-    engine.discard_all(waiter, ["sun"])
+    engine.untrack_all(waiter, ["sun"])
     assert engine.in_flight == 0
     asked = len(service.asked)
     await clock.run(500)

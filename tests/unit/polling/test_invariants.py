@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from asyncbackups._polling.scheduler import News
-from asyncbackups._polling.tracked import ASKED, Cost, GetPoll, ListPoll, Poll
+from asyncbackups._polling.scheduler import Notification
+from asyncbackups._polling.tracked import ASKED, GetPoll, ListPoll, Poll, ResponseCost
 from asyncbackups.errors import (
     AnswerTimeoutError,
     AuthenticationError,
@@ -128,7 +128,7 @@ class Polling(RuleBasedStateMachine):
         """Tell the truth, as it was when the request left."""
         poll = self.take(number)
         etag = f'"{next(self.tags)}"' if tagged else None
-        cost = Cost(size=400, seconds=0.1, retry_after=retry_after, etag=etag)
+        cost = ResponseCost(size=400, seconds=0.1, retry_after=retry_after, etag=etag)
         if isinstance(poll, GetPoll):
             self.not_found[poll.ref] = 0
             seen = self.seen(poll.ref, poll.sent)
@@ -148,7 +148,7 @@ class Polling(RuleBasedStateMachine):
             told = "succeeded" if newer else "running" if ref.backup_id in stale else self.status(ref, poll.sent)
             if ref.backup_id not in hidden:
                 shown[ref.backup_id] = told
-        self.list_shows(poll, shown, Cost(size=900, seconds=0.1), twice=twice)
+        self.list_shows(poll, shown, ResponseCost(size=900, seconds=0.1), twice=twice)
 
     @precondition(lambda self: any(poll.etag for poll in self.under_way))
     @rule(number=which)
@@ -156,7 +156,7 @@ class Polling(RuleBasedStateMachine):
         tagged = [poll for poll in self.under_way if poll.etag]
         poll = tagged[number % len(tagged)]
         self.under_way.remove(poll)
-        self.scheduler.unchanged(poll, Cost(seconds=0.05, etag=poll.etag), self.now)
+        self.scheduler.unchanged(poll, ResponseCost(seconds=0.05, etag=poll.etag), self.now)
 
     @precondition(lambda self: self.under_way)
     @rule(number=which, error=st.sampled_from(PASSING))
@@ -189,7 +189,7 @@ class Polling(RuleBasedStateMachine):
         self.under_way.remove(poll)
         return poll
 
-    def fail(self, poll: Poll, error: BackupsError) -> list[News]:
+    def fail(self, poll: Poll, error: BackupsError) -> list[Notification]:
         news = self.scheduler.failed(poll, error, self.now)
         self.tell(news)
         return news
@@ -207,7 +207,7 @@ class Polling(RuleBasedStateMachine):
     def listed(self, poll: ListPoll) -> list[BackupRef]:
         return [ref for ref in self.ends if ref.star_system == poll.star_system]
 
-    def list_shows(self, poll: ListPoll, shown: dict[int, str], cost: Cost, *, twice: bool = False) -> None:
+    def list_shows(self, poll: ListPoll, shown: dict[int, str], cost: ResponseCost, *, twice: bool = False) -> None:
         entries = [Entry(number, status, None if status == "running" else "2024") for number, status in shown.items()]
         entries = entries * 2 if twice else entries
         seen = {}
@@ -218,7 +218,7 @@ class Polling(RuleBasedStateMachine):
             seen[number] = sighting(number, shown[number], duration=None if shown[number] == "running" else 37.0)
         self.tell(self.scheduler.listed(poll, entries, seen, cost, self.now))
 
-    def tell(self, news: list[News]) -> None:
+    def tell(self, news: list[Notification]) -> None:
         for waiter, event in news:
             key = (self.waiters.index(waiter), event.ref)
             deadline = self.open.pop(key, None)
@@ -242,7 +242,7 @@ class Polling(RuleBasedStateMachine):
         """Each flight waits for its time, or is being asked about, or a list is or will be asked for it."""
         under_way = [poll.ref for poll in self.under_way if isinstance(poll, GetPoll)]
         for star_system in self.scheduler._star_systems.values():
-            for flight in star_system.flights.values():
+            for flight in star_system.tracked.values():
                 if flight.due == ASKED:
                     assert flight.ref in under_way
                 elif flight.due == math.inf:
@@ -250,7 +250,7 @@ class Polling(RuleBasedStateMachine):
                     assert batch is not None
                     assert math.isfinite(batch.due) or batch.poll in self.under_way
                     assert batch.planet is None or batch.members[flight.backup_id] is flight
-            if star_system.flights:
+            if star_system.tracked:
                 assert star_system.queued or math.isfinite(star_system.due) or star_system.requests
 
     @invariant()

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbackups._polling.estimation.durations import Durations
-from asyncbackups._polling.estimation.survival import Belief, Unknown
+from asyncbackups._polling.estimation.durations import DurationEstimates
+from asyncbackups._polling.estimation.survival import SurvivalEstimate, Unknown
 from asyncbackups._polling.poll_interval import SAMPLE, floor, gap
 from asyncbackups.policies import PollingPolicy
 
@@ -19,8 +19,8 @@ POLICY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0.25, request_w
 STEADY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0, request_worth=5)
 
 
-def learned(history: list[float]) -> Belief:
-    durations = Durations(POLICY)
+def learned(history: list[float]) -> SurvivalEstimate:
+    durations = DurationEstimates(POLICY)
     for seconds in history:
         durations.observe("s", "p", "logical", seconds)
     return durations.belief("s", "p", "logical")
@@ -37,7 +37,7 @@ MEMBERS = st.lists(st.tuples(BELIEFS, st.floats(-10, 1e5)), min_size=1, max_size
 DRAWS = st.floats(0, 1, exclude_max=True)
 
 
-def polls_until(belief: Belief, end: float, policy: PollingPolicy = STEADY) -> list[float]:
+def polls_until(belief: SurvivalEstimate, end: float, policy: PollingPolicy = STEADY) -> list[float]:
     ages = [0.0]
     while ages[-1] < end:
         ages.append(ages[-1] + gap([(belief, ages[-1])], policy=policy))
@@ -45,7 +45,7 @@ def polls_until(belief: Belief, end: float, policy: PollingPolicy = STEADY) -> l
 
 
 @given(MEMBERS, st.floats(0.1, 100), DRAWS)
-def test_gaps_keep_their_limits(members: list[tuple[Belief, float]], cost: float, draw: float):
+def test_gaps_keep_their_limits(members: list[tuple[SurvivalEstimate, float]], cost: float, draw: float):
     """Never a busy loop; never beyond ten times the maximum, nor beyond it where nothing is known."""
     longest = POLICY.maximum * (10 if any(belief.seen for belief, _ in members) else 1)
     assert floor(POLICY) <= gap(members, policy=POLICY, cost=cost, draw=draw) <= longest
@@ -59,14 +59,14 @@ def test_of_the_unknown_no_gap_is_beyond_the_maximum(ages: list[float], cost: fl
 
 
 @given(MEMBERS, st.floats(0.1, 50), st.floats(1, 10))
-def test_a_dearer_request_is_made_later(members: list[tuple[Belief, float]], cost: float, times: float):
+def test_a_dearer_request_is_made_later(members: list[tuple[SurvivalEstimate, float]], cost: float, times: float):
     """The gap grows with the cost of the request."""
     cheap = gap(members, policy=STEADY, cost=cost)
     assert cheap <= gap(members, policy=STEADY, cost=cost * times) * (1 + 1e-6)
 
 
 @given(st.lists(st.tuples(BELIEFS, st.floats(0, 1e4)), min_size=2, max_size=SAMPLE), st.randoms())
-def test_the_order_of_a_group_does_not_matter(members: list[tuple[Belief, float]], rng: random.Random):
+def test_the_order_of_a_group_does_not_matter(members: list[tuple[SurvivalEstimate, float]], rng: random.Random):
     """Whoever comes first: the gap is the group's."""
     shuffled = rng.sample(members, len(members))
     assert gap(shuffled, policy=STEADY) == pytest.approx(gap(members, policy=STEADY), rel=1e-9)

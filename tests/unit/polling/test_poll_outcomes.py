@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from asyncbackups._polling.tracked import Cost, GetPoll, ListPoll, Poll
+from asyncbackups._polling.tracked import GetPoll, ListPoll, Poll, ResponseCost
 from asyncbackups.errors import (
     AnswerTooLargeError,
     ApiError,
@@ -124,8 +124,8 @@ def test_retry_after_of_an_answer_is_obeyed_for_that_backup() -> None:
     one = course(jitter=0.0, initial=5.0)
     one.add(7, 8)
     first, second = one.due()
-    one.got(first, age=0.0, cost=Cost(retry_after=40.0))
-    one.got(second, age=0.0, cost=Cost(retry_after=0.0))
+    one.got(first, age=0.0, cost=ResponseCost(retry_after=40.0))
+    one.got(second, age=0.0, cost=ResponseCost(retry_after=0.0))
     assert one.explained(7).due_in == 40.0
     assert one.explained(8).due_in == 5.0
 
@@ -134,10 +134,10 @@ def test_entity_tags_of_gets_are_used() -> None:
     """The tag of the last answer goes along; unchanged counts as a poll that told of nothing new."""
     one = course()
     one.add(7)
-    one.got(one.due()[0], "queued", cost=Cost(etag='"a"'))
+    one.got(one.due()[0], "queued", cost=ResponseCost(etag='"a"'))
     (poll,) = one.until_due()
     assert poll.etag == '"a"'
-    one.scheduler.unchanged(poll, Cost(), one.now)
+    one.scheduler.unchanged(poll, ResponseCost(), one.now)
     assert (one.explained(7).polls, one.explained(7).status) == (2, "queued")
     (poll,) = one.until_due()
     assert poll.etag == '"a"', "a 304 may leave out the tag"
@@ -150,16 +150,16 @@ def test_tag_of_a_backup_that_was_discarded_tells_nothing() -> None:
     """A backup added anew while its 304 was under way is asked about again, without a tag."""
     one = course()
     one.add(7)
-    one.got(one.due()[0], cost=Cost(etag='"a"'))
+    one.got(one.due()[0], cost=ResponseCost(etag='"a"'))
     (poll,) = one.until_due()
     one.scheduler.discard(poll.ref, one.waiter)
     one.add(7, born=one.now)
-    one.scheduler.unchanged(poll, Cost(), one.now)
+    one.scheduler.unchanged(poll, ResponseCost(), one.now)
     assert one.explained(7).polls == 0
     (again,) = one.due()
     assert again.etag is None
     one.scheduler.discard(poll.ref, one.waiter)
-    one.scheduler.unchanged(again, Cost(), one.now)
+    one.scheduler.unchanged(again, ResponseCost(), one.now)
     assert not any(leftovers(one.scheduler).values())
 
 
@@ -427,7 +427,7 @@ def test_new_backups_of_unknown_age_are_asked_about_by_list_where_there_are_many
     one.listed(poll, running())
     again = one.due()
     assert [type(poll) for poll in again] == [ListPoll]
-    one.listed(again[0], running(*MANY, *range(31, 51)), Cost(size=10**6, seconds=1.0))
+    one.listed(again[0], running(*MANY, *range(31, 51)), ResponseCost(size=10**6, seconds=1.0))
     one.add(60, 61)
     assert [poll.ref.backup_id for poll in gets(one)] == [60, 61]
 
@@ -435,10 +435,10 @@ def test_new_backups_of_unknown_age_are_asked_about_by_list_where_there_are_many
 def test_new_backup_joins_a_list_without_its_tag() -> None:
     """A 304 would not tell of who joined since the last list."""
     one, poll = listing()
-    one.listed(poll, running(), Cost(size=10, seconds=0.01, etag='"a"'))
+    one.listed(poll, running(), ResponseCost(size=10, seconds=0.01, etag='"a"'))
     (poll,) = one.until_due()
     assert poll.etag == '"a"'
-    one.scheduler.unchanged(poll, Cost(), one.now)
+    one.scheduler.unchanged(poll, ResponseCost(), one.now)
     assert one.explained(3).polls == 2
     one.add(40, born=one.now)
     (poll,) = one.until_due()
@@ -449,14 +449,14 @@ def test_unchanged_list_of_nobody_is_dropped() -> None:
     """Its backups were discarded meanwhile."""
     one, poll = listing()
     one.scheduler.discard_all(one.waiter, ["sun", "nowhere"])
-    one.scheduler.unchanged(poll, Cost(), one.now)
+    one.scheduler.unchanged(poll, ResponseCost(), one.now)
     assert not any(leftovers(one.scheduler).values())
 
 
 def test_retry_after_of_a_list_is_obeyed() -> None:
     """For all that it stands for."""
     one, poll = listing()
-    one.listed(poll, running(), Cost(size=10, seconds=0.01, retry_after=90.0))
+    one.listed(poll, running(), ResponseCost(size=10, seconds=0.01, retry_after=90.0))
     assert one.explained(3).due_in == 90.0
 
 
@@ -542,13 +542,13 @@ def test_list_that_is_far_behind_is_found_out() -> None:
     shown = dict.fromkeys(MANY, "running")
     while not (gets := [poll for poll in [poll] if isinstance(poll, GetPoll)]):
         assert one.now < START + 600.0
-        one.listed(poll, shown, Cost(size=10, seconds=0.01))
+        one.listed(poll, shown, ResponseCost(size=10, seconds=0.01))
         (poll,) = one.until_due(room=1)
     one.got(gets[0], "running")
     assert one.explained(gets[0].ref.backup_id).by == "list", "it was slow, but honest"
     one.now += 60.0
     while isinstance(poll := one.until_due(room=1)[0], ListPoll):
-        one.listed(poll, shown, Cost(size=10, seconds=0.01))
+        one.listed(poll, shown, ResponseCost(size=10, seconds=0.01))
     one.got(poll, "succeeded", age=one.now - START, duration=10.0)
     left = next(number for number in MANY if number != poll.ref.backup_id)
     assert one.explained(left).by == "get"
@@ -559,7 +559,7 @@ def test_list_with_fresh_news_is_believed() -> None:
     one, poll = listing(maximum=60.0)
     shown = dict.fromkeys(MANY, "running")
     for number in MANY[:10]:
-        one.listed(poll, shown, Cost(size=10, seconds=0.01))
+        one.listed(poll, shown, ResponseCost(size=10, seconds=0.01))
         (poll,) = one.until_due(room=1)
         assert isinstance(poll, ListPoll)
         shown[number] = "succeeded"
@@ -572,7 +572,7 @@ def test_list_with_fresh_news_is_believed() -> None:
         assert isinstance(poll, ListPoll), "the last one should have ended long ago, but so it is with all"
     news = one.now
     while isinstance(poll, ListPoll):
-        one.listed(poll, shown, Cost(size=10, seconds=0.01))
+        one.listed(poll, shown, ResponseCost(size=10, seconds=0.01))
         (poll,) = one.until_due(room=1)
     assert one.now > news + 30.0
 
@@ -695,11 +695,11 @@ def test_two_who_wait_for_one_backup_share_its_requests() -> None:
 def test_unchanged_list_tells_nothing_of_what_it_does_not_show() -> None:
     """A 304 counts for those that the list stands for, not for those that are asked by get."""
     one, poll = listing()
-    one.listed(poll, running(*range(1, 20)), Cost(size=10, seconds=0.01, etag='"a"'))
+    one.listed(poll, running(*range(1, 20)), ResponseCost(size=10, seconds=0.01, etag='"a"'))
     (get,) = one.due()
-    one.got(get, cost=Cost(retry_after=200.0))
+    one.got(get, cost=ResponseCost(retry_after=200.0))
     (poll,) = one.until_due()
-    one.scheduler.unchanged(poll, Cost(), one.now)
+    one.scheduler.unchanged(poll, ResponseCost(), one.now)
     assert [one.explained(number).polls for number in (1, 20)] == [2, 1]
 
 
@@ -709,7 +709,7 @@ def test_list_that_shows_a_backup_takes_an_earlier_404_back() -> None:
     one.listed(poll, running())
     system = one.scheduler._star_systems["sun"]
     for _ in range(3):
-        system._agenda.ask_at(system.flights[MANY[0]], one.now)  # as lists are held to what gets tell, now and then
+        system._agenda.ask_at(system.tracked[MANY[0]], one.now)  # as lists are held to what gets tell, now and then
         one.scheduler._schedule(system)
         (get,) = [poll for poll in one.due() if isinstance(poll, GetPoll)]
         assert fail(one, get, NotFoundError(status=404)) == []
@@ -720,18 +720,18 @@ def test_list_that_shows_a_backup_takes_an_earlier_404_back() -> None:
 def test_unchanged_list_tells_nothing_of_a_backup_that_it_never_showed() -> None:
     """It was created while the list was under way: it stays one that is believed in for a while."""
     one, poll = listing()
-    one.listed(poll, running(), Cost(size=10, seconds=0.01, etag='"a"'))
+    one.listed(poll, running(), ResponseCost(size=10, seconds=0.01, etag='"a"'))
     poll = next(poll for poll in one.until_due() if isinstance(poll, ListPoll))
     assert poll.etag == '"a"'
     one.add(999, born=one.now)
-    one.scheduler.unchanged(poll, Cost(), one.now)
+    one.scheduler.unchanged(poll, ResponseCost(), one.now)
     assert (one.explained(MANY[0]).polls, one.explained(999).polls) == (2, 0)
 
 
 def test_retry_after_of_a_list_is_obeyed_though_others_join() -> None:
     """A new backup, and a plan that hastens, do not bring a list forward that the server wants to rest."""
     one, poll = listing()
-    one.listed(poll, running(), Cost(size=10, seconds=0.01, retry_after=90.0))
+    one.listed(poll, running(), ResponseCost(size=10, seconds=0.01, retry_after=90.0))
     rest_until = one.now + 90.0
     one.now += 1.0
     one.add(*range(900, 990), born=one.now, mechanism="logical")
@@ -743,7 +743,7 @@ def test_retry_after_of_a_list_is_obeyed_though_others_join() -> None:
 def test_list_that_rests_is_queued_once_however_many_join() -> None:
     """Memory stays in proportion to what is open."""
     one, poll = listing()
-    one.listed(poll, running(), Cost(size=10, seconds=0.01, retry_after=90.0))
+    one.listed(poll, running(), ResponseCost(size=10, seconds=0.01, retry_after=90.0))
     one.add(*range(900, 2_900), born=one.now, mechanism="logical")
     assert len(one.scheduler._star_systems["sun"]._agenda.batches._queue) < 100
 

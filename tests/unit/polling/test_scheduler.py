@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
-from asyncbackups._polling.tracked import Cost, GetPoll, ListPoll, Poll
+from asyncbackups._polling.tracked import GetPoll, ListPoll, Poll, ResponseCost
 from asyncbackups.errors import EngineError, NotFoundError, ServiceUnavailableError
 from asyncbackups.events import BackupSucceeded, WatchExpired, WatchFailed
 from asyncbackups.models import BackupRef
@@ -158,7 +158,7 @@ def test_last_look_waits_as_long_as_the_server_wants() -> None:
     """`Retry-After` overrides it."""
     one = course(initial=5.0, jitter=0.0)
     one.add(7, lasting=30.0)
-    one.got(one.due()[0], cost=Cost(retry_after=300.0))
+    one.got(one.due()[0], cost=ResponseCost(retry_after=300.0))
     while one.scheduler.in_flight:
         one.now = one.scheduler.next_deadline()
         assert one.due() == []
@@ -287,7 +287,7 @@ def test_list_that_is_overdue_is_put_off_too() -> None:
 # -- what goes along
 
 
-def _polled_by_list(one: Course, *star_systems: str, cost: Cost = CHEAP) -> None:
+def _polled_by_list(one: Course, *star_systems: str, cost: ResponseCost = CHEAP) -> None:
     """Let each star system's twenty backups be told of by a list, now."""
     for name in star_systems:
         one.add(*range(20), star_system=name)
@@ -316,7 +316,7 @@ def test_lists_that_are_nearly_due_go_along() -> None:
 def test_what_goes_along_is_no_burst() -> None:
     """Of a hundred star systems that are nearly due a few go with the first."""
     one = course(learn=False, initial=10.0, factor=1.0)
-    _polled_by_list(one, *(f"s{number}" for number in range(100)), cost=Cost(size=10_000, seconds=0.5))
+    _polled_by_list(one, *(f"s{number}" for number in range(100)), cost=ResponseCost(size=10_000, seconds=0.5))
     assert len(one.until_due(room=100)) == 8
 
 

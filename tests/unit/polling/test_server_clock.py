@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbackups._polling.server_clock import ServerTime
+from asyncbackups._polling.server_clock import ServerClock
 
 HERE = datetime(2024, 1, 29, 12, 0, tzinfo=UTC)
 
@@ -23,7 +23,7 @@ def header(when: datetime) -> datetime:
 
 def test_our_own_clock_is_taken_while_nothing_is_known() -> None:
     """Without an answer that tells the time, the time here must do."""
-    assert ServerTime().at(5.0, otherwise=HERE) == HERE
+    assert ServerClock().at(5.0, otherwise=HERE) == HERE
 
 
 @given(
@@ -34,7 +34,7 @@ def test_one_answer_is_within_a_second_and_more_never_hurt(
     ahead: float, answers: list[tuple[float, float, float]]
 ) -> None:
     """Whatever the latencies and where in them the server looked at its clock, the error stays below its bound."""
-    server_time = ServerTime()
+    server_time = ServerClock()
     shortest = min(took for _, took, _ in answers)
     for asked, took, share in answers:
         stamp = header(true_time(asked + took * share, ahead))
@@ -45,7 +45,7 @@ def test_one_answer_is_within_a_second_and_more_never_hurt(
 
 def test_many_answers_tell_fractions_of_a_second() -> None:
     """Headers of whole seconds, seen at many moments, tell the time far more finely than a second."""
-    server_time = ServerTime()
+    server_time = ServerClock()
     for number in range(50):
         asked = number * 1.017
         server_time.observe(header(true_time(asked + 0.01, 3600.4)), asked=asked, came=asked + 0.02)
@@ -55,7 +55,7 @@ def test_many_answers_tell_fractions_of_a_second() -> None:
 
 def test_clock_that_was_set_is_followed_at_once() -> None:
     """What contradicts all that was seen before counts more than that."""
-    server_time = ServerTime()
+    server_time = ServerClock()
     server_time.observe(header(true_time(0.0)), asked=0.0, came=0.1)
     server_time.observe(header(true_time(10.0, 7200)), asked=10.0, came=10.1)
     assert abs((server_time.at(10.0, otherwise=HERE) - true_time(10.0, 7200)).total_seconds()) <= 1
@@ -64,6 +64,6 @@ def test_clock_that_was_set_is_followed_at_once() -> None:
 @pytest.mark.parametrize("year", [1, 1970, 9999])
 def test_nonsense_is_not_believed(year: int) -> None:
     """A server that says it is the year 1 or 9999 has no clock; nothing overflows."""
-    server_time = ServerTime()
+    server_time = ServerClock()
     server_time.observe(datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC), asked=0.0, came=0.1)
     assert server_time.at(1e6, otherwise=HERE) == HERE

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbackups._polling.timers import Deadlines
+from asyncbackups._polling.timers import DeadlineTimers
 
 
 @attrs.define(eq=False)
@@ -18,11 +18,11 @@ class Item:
 
 
 @pytest.fixture
-def deadlines() -> Deadlines[Item]:
-    return Deadlines(lambda item: item.open)
+def deadlines() -> DeadlineTimers[Item]:
+    return DeadlineTimers(lambda item: item.open)
 
 
-def end(deadlines: Deadlines[Item], item: Item) -> None:
+def end(deadlines: DeadlineTimers[Item], item: Item) -> None:
     item.open = False
     deadlines.ended()
 
@@ -30,11 +30,11 @@ def end(deadlines: Deadlines[Item], item: Item) -> None:
 @given(now=st.floats(0, 1e7), left=st.floats(0, 1e7))
 def test_deadline_is_rounded_up_a_little(now: float, left: float) -> None:
     """Nobody's time is up early, and nobody's over a second, or a 256th of what was left, late."""
-    rounded = Deadlines[Item](lambda item: item.open).rounded(now + left, now=now)
+    rounded = DeadlineTimers[Item](lambda item: item.open).rounded(now + left, now=now)
     assert now + left <= rounded <= now + left + min(1.0, max(0.001, left / 256)) + 1e-6
 
 
-def test_items_come_out_in_order_of_time(deadlines: Deadlines[Item]) -> None:
+def test_items_come_out_in_order_of_time(deadlines: DeadlineTimers[Item]) -> None:
     """Whose time is up first comes out first, whose is not stays."""
     late, early, never = Item(), Item(), Item()
     for item, when in ((late, 20.0), (early, 10.0), (never, 1e6)):
@@ -44,7 +44,7 @@ def test_items_come_out_in_order_of_time(deadlines: Deadlines[Item]) -> None:
     assert len(deadlines) == 1
 
 
-def test_very_many_come_out_in_portions(deadlines: Deadlines[Item]) -> None:
+def test_very_many_come_out_in_portions(deadlines: DeadlineTimers[Item]) -> None:
     """No more come out at once than asked for, and none is lost in between."""
     items = [Item() for _ in range(10)]
     for item in items:
@@ -59,7 +59,7 @@ def test_very_many_come_out_in_portions(deadlines: Deadlines[Item]) -> None:
     assert deadlines.next() == math.inf
 
 
-def test_ended_items_do_not_come_out(deadlines: Deadlines[Item]) -> None:
+def test_ended_items_do_not_come_out(deadlines: DeadlineTimers[Item]) -> None:
     """Who no longer waits is not told, though it may still be counted for a while."""
     gone, left, later = Item(), Item(), Item()
     deadlines.add(gone, 10.0, now=0.0)
@@ -71,7 +71,7 @@ def test_ended_items_do_not_come_out(deadlines: Deadlines[Item]) -> None:
     assert len(deadlines) == 1
 
 
-def test_nothing_is_kept_once_all_have_ended(deadlines: Deadlines[Item]) -> None:
+def test_nothing_is_kept_once_all_have_ended(deadlines: DeadlineTimers[Item]) -> None:
     """There is no time to wake up for, and no memory, when nobody waits."""
     items = [Item() for _ in range(5)]
     for item in items:
@@ -82,7 +82,7 @@ def test_nothing_is_kept_once_all_have_ended(deadlines: Deadlines[Item]) -> None
     assert not deadlines._slots
 
 
-def test_memory_stays_in_proportion_to_what_is_open(deadlines: Deadlines[Item]) -> None:
+def test_memory_stays_in_proportion_to_what_is_open(deadlines: DeadlineTimers[Item]) -> None:
     """However many come and go with far deadlines, about as many are kept as are open."""
     stays = [Item() for _ in range(100)]
     for number, item in enumerate(stays):
@@ -95,7 +95,7 @@ def test_memory_stays_in_proportion_to_what_is_open(deadlines: Deadlines[Item]) 
     assert deadlines.pop_due(1e6, most=1_000) == stays
 
 
-def test_equal_deadlines_share_their_number(deadlines: Deadlines[Item]) -> None:
+def test_equal_deadlines_share_their_number(deadlines: DeadlineTimers[Item]) -> None:
     """A million deadlines in one slot are one number in memory."""
     first, second = (deadlines.rounded(86400.0 + few, now=0.0) for few in (0.1, 0.2))
     assert first is second

@@ -8,15 +8,15 @@ from typing import Any
 
 import attrs
 
-from asyncbackups._polling.scheduler import News, Scheduler
-from asyncbackups._polling.tracked import Cost, GetPoll, ListPoll, Poll, Sighting
+from asyncbackups._polling.scheduler import Notification, Scheduler
+from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, ResponseCost
 from asyncbackups.events import FinalEvent
 from asyncbackups.models import Backup, BackupRef, Progress
 from asyncbackups.policies import PollingPolicy
 
 START = 1000.0
 BEGAN = datetime(2024, 1, 29, 9, 0, tzinfo=UTC)
-CHEAP = Cost(size=500, seconds=0.01)
+CHEAP = ResponseCost(size=500, seconds=0.01)
 
 
 @attrs.define(eq=False)
@@ -38,7 +38,7 @@ class Entry:
     completedAt: Any = None  # noqa: N815 - the API's own name
 
 
-def tell(news: list[News]) -> list[FinalEvent]:
+def tell(news: list[Notification]) -> list[FinalEvent]:
     """Deliver; return the events."""
     for waiter, event in news:
         waiter.deliver(event)
@@ -47,11 +47,11 @@ def tell(news: list[News]) -> list[FinalEvent]:
 
 def sighting(
     backup_id: int, status: str = "running", *, age: float | None = None, duration: float | None = None
-) -> Sighting:
+) -> Observation:
     progress = {"succeeded": Progress.SUCCEEDED, "failed": Progress.FAILED}.get(status, Progress.IN_PROGRESS)
     completed = BEGAN + timedelta(seconds=duration) if duration is not None else None
     backup = Backup(id=backup_id, status=status, mechanism="logical", started_at=BEGAN, completed_at=completed)
-    return Sighting(backup=backup, progress=progress, age=age, duration=duration)
+    return Observation(backup=backup, progress=progress, age=age, duration=duration)
 
 
 def scheduler(seed: int = 1, **policy: Any) -> Scheduler:
@@ -90,7 +90,9 @@ class Course:
         cost = more.pop("cost", CHEAP)
         return tell(self.scheduler.got(poll, sighting(poll.ref.backup_id, status, **more), cost, self.now))
 
-    def listed(self, poll: Poll, shown: dict[int, str], cost: Cost = CHEAP, **sightings: Sighting) -> list[FinalEvent]:
+    def listed(
+        self, poll: Poll, shown: dict[int, str], cost: ResponseCost = CHEAP, **sightings: Observation
+    ) -> list[FinalEvent]:
         """Answer with a list, of which is decoded what is wanted."""
         assert isinstance(poll, ListPoll)
         final = {"succeeded", "failed"}

@@ -10,7 +10,7 @@ from typing import Any
 
 from asyncbackups._base.clock import SystemClock
 from asyncbackups._bulk.journal.journal import Journal
-from asyncbackups._bulk.run_store import Earlier, Target
+from asyncbackups._bulk.run_store import ResumePoint, Target
 from asyncbackups._inputs import Planets
 from asyncbackups.events import BackupCreated, BackupSucceeded, Event
 from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
@@ -32,7 +32,7 @@ def journal(path: Path, **changed: Any) -> Journal:
 
 
 @asynccontextmanager
-async def opened(path: Path, planets: Planets = PLANETS, **changed: Any) -> AsyncIterator[tuple[Journal, Earlier]]:
+async def opened(path: Path, planets: Planets = PLANETS, **changed: Any) -> AsyncIterator[tuple[Journal, ResumePoint]]:
     one = journal(path, **changed)
     earlier = await one.open(planets)
     try:

@@ -13,7 +13,7 @@ import pytest
 
 from asyncbackups._bulk.journal import database
 from asyncbackups._bulk.journal.lock import Lock, holder_of
-from asyncbackups._bulk.run_store import Earlier, Target
+from asyncbackups._bulk.run_store import ResumePoint, Target
 from asyncbackups.errors import ClientClosedError, ConfigurationError, EngineError, JournalError, NotFoundError
 from asyncbackups.events import CreateFailed, Event, WatchFailed
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "run.journal"
 
 
-async def left(earlier: Earlier) -> list[int]:
+async def left(earlier: ResumePoint) -> list[int]:
     return [target.number async for target in earlier.targets]
 
 

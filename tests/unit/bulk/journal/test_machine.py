@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from asyncbackups._bulk.journal import TargetState, read_status
 from asyncbackups._bulk.journal.journal import Journal
-from asyncbackups._bulk.run_store import Earlier, Intent, Target
+from asyncbackups._bulk.run_store import Intent, ResumePoint, Target
 from asyncbackups.events import Event
 from asyncbackups.models import PlanetRef
 from tests.unit.bulk.journal.journals import created, journal, succeeded
@@ -127,7 +127,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     def go_on(self) -> None:
         self.journal = journal(self.path)
-        self.earlier: Earlier = self.run(self.journal.open(PLANETS))
+        self.earlier: ResumePoint = self.run(self.journal.open(PLANETS))
         earlier = self.earlier
         assert list(earlier.told)[: len(self.told)] == self.told, "what was told is there, under the same ids"
         unacknowledged = [event for event in earlier.told if (event.id or 0) > self.acknowledged]
@@ -156,7 +156,7 @@ class JournalMachine(RuleBasedStateMachine):
         shutil.rmtree(self.room)
 
 
-async def listed(earlier: Earlier) -> list[Target]:
+async def listed(earlier: ResumePoint) -> list[Target]:
     return [target async for target in earlier.targets]
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncbackups._base.lru import Recent
-from asyncbackups._polling.estimation.durations import Durations, _clusters, _present
-from asyncbackups._polling.estimation.survival import Belief
+from asyncbackups._polling.estimation.durations import DurationEstimates, _clusters, _present
+from asyncbackups._polling.estimation.survival import SurvivalEstimate
 from asyncbackups.policies import PollingPolicy
 
 POLICY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0.25, request_worth=5)
@@ -25,14 +25,16 @@ def lognormal(median: float, sigma: float, count: int, seed: int = 1) -> list[fl
     return [rng.lognormvariate(math.log(median), sigma) for _ in range(count)]
 
 
-def durations_of(history: list[float], *, key: tuple[str, str | None, str | None] = ("s", "p", "logical")) -> Durations:
-    durations = Durations(POLICY)
+def durations_of(
+    history: list[float], *, key: tuple[str, str | None, str | None] = ("s", "p", "logical")
+) -> DurationEstimates:
+    durations = DurationEstimates(POLICY)
     for seconds in history:
         durations.observe(*key, seconds)
     return durations
 
 
-def quantile(belief: Belief, share: float) -> float:
+def quantile(belief: SurvivalEstimate, share: float) -> float:
     """Return the age that a share of backups finish by."""
     low, high = 0.0, 1e7
     while high - low > 0.01:
@@ -43,7 +45,7 @@ def quantile(belief: Belief, share: float) -> float:
 
 def test_nothing_known_is_backoff():
     """Without any history the belief is the policy's backoff."""
-    durations = Durations(POLICY)
+    durations = DurationEstimates(POLICY)
     assert durations.belief("s", "p", "logical") is durations.unknown
     assert durations.unknown.seen == 0
 
@@ -110,7 +112,7 @@ def test_a_planet_unlike_the_others_has_a_world_of_its_own(median: float):
 
 def test_a_place_is_kept():
     """What began earlier is older, whenever it is learned of; older than all that is kept, it is not learned."""
-    durations = Durations(POLICY)
+    durations = DurationEstimates(POLICY)
     for number in range(64):
         durations.observe_at(None, None, "logical", 131.0, place=10.0 + number)
     for place in (9.0, 12.5):
@@ -144,7 +146,7 @@ def test_ignores_what_cannot_be(seconds: float):
 
 def test_learns_nothing_when_told_not_to():
     """`learn=False` is plain backoff, whatever finishes."""
-    durations = Durations(PollingPolicy(learn=False))
+    durations = DurationEstimates(PollingPolicy(learn=False))
     durations.observe("s", "p", "logical", 100.0)
     assert durations.belief("s", "p", "logical") is durations.unknown
 
@@ -232,7 +234,7 @@ def test_clusters_are_a_partition(history: list[float]):
 
 def test_memory_is_bounded_by_key_and_in_all():
     """Neither ten thousand durations of a planet nor ten thousand planets grow without limit."""
-    durations = Durations(POLICY, keys=100)
+    durations = DurationEstimates(POLICY, keys=100)
     for i in range(1000):
         durations.observe("s", f"p{i}", "logical", 100.0 + i % 7)
         durations.observe("s", "p", "logical", 100.0)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from asyncbackups._polling.estimation.observations import Lesson, learn
-from asyncbackups._polling.tracked import Sighting
+from asyncbackups._polling.tracked import Observation
 from tests.unit.polling.worlds import CHEAP, START, Course, Entry, scheduler, sighting
 
 WHERE = ("sun", None)
@@ -95,7 +95,7 @@ def test_what_was_learned_from_a_get_is_not_learned_again_from_a_list() -> None:
     assert chosen(course.scheduler._know, [Entry(5, "succeeded", "2024-01-03"), Entry(6, "succeeded", "2024")]) == {6}
 
 
-def learned(know: Any, sightings: list[Sighting], now: float = 0.0) -> list[float]:
+def learned(know: Any, sightings: list[Observation], now: float = 0.0) -> list[float]:
     """Return what is learned for all star systems, in order."""
     seen: list[tuple[float, float]] = []
 

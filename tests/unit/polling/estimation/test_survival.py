@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbackups._polling.estimation.durations import Durations
-from asyncbackups._polling.estimation.survival import Belief, Learned, Unknown
+from asyncbackups._polling.estimation.durations import DurationEstimates
+from asyncbackups._polling.estimation.survival import SurvivalEstimate, Learned, Unknown
 from asyncbackups.policies import PollingPolicy
 
 POLICY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0.25, request_worth=5)
@@ -17,8 +17,8 @@ AGES = st.floats(0, 1e6)
 HISTORIES = st.lists(st.floats(0, 1e6), min_size=1, max_size=80)
 
 
-def learned(history: list[float]) -> Belief:
-    durations = Durations(POLICY)
+def learned(history: list[float]) -> SurvivalEstimate:
+    durations = DurationEstimates(POLICY)
     for seconds in history:
         durations.observe("s", "p", "logical", seconds)
     return durations.belief("s", "p", "logical")
@@ -28,13 +28,13 @@ BELIEFS = st.just(Unknown(POLICY)) | HISTORIES.map(learned)
 
 
 @given(BELIEFS, AGES)
-def test_hazard_is_never_negative(belief: Belief, age: float):
+def test_hazard_is_never_negative(belief: SurvivalEstimate, age: float):
     """No age makes a backup less finished."""
     assert 0 <= belief.hazard(age) < math.inf
 
 
 @given(BELIEFS, AGES, AGES)
-def test_survival_decreases_with_age(belief: Belief, one: float, other: float):
+def test_survival_decreases_with_age(belief: SurvivalEstimate, one: float, other: float):
     """The older, the less likely still to run; at age 0 it certainly does."""
     younger, older = sorted((one, other))
     assert belief.survival(0) == 1
@@ -42,7 +42,7 @@ def test_survival_decreases_with_age(belief: Belief, one: float, other: float):
 
 
 @given(BELIEFS, st.floats(0.1, 1e5))
-def test_cumulative_is_the_integral_of_the_hazard(belief: Belief, age: float):
+def test_cumulative_is_the_integral_of_the_hazard(belief: SurvivalEstimate, age: float):
     """The hazard is its slope, where that is constant around the age."""
     step = age * 1e-6
     slope = (belief.cumulative(age + step) - belief.cumulative(age)) / step
@@ -51,7 +51,7 @@ def test_cumulative_is_the_integral_of_the_hazard(belief: Belief, age: float):
 
 
 @given(BELIEFS, AGES)
-def test_doubt_is_a_probability(belief: Belief, age: float):
+def test_doubt_is_a_probability(belief: SurvivalEstimate, age: float):
     """Nothing is more than wholly doubted, and nothing is believed for certain."""
     assert 0 < belief.doubt(age) <= 1
 
