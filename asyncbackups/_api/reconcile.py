@@ -1,194 +1,461 @@
-"""Whether a backup that a list shows is the one that a create of ours made, when the create's answer was lost.
+"""Decide which of the backups that the service shows a create with a lost response has made, if any. Pure.
 
-Pure: what is looked at is passed in, what to do is returned. The rules, in order: a marker in the metadata that the
-service echoes settles it; metadata that cannot be what was sent is somebody else's; where too little of it is echoed to
-tell, mechanism, type and start time among backups that are not known otherwise.
+Absence proves nothing until presence has been observed, and a mismatch is not absence: every backup that is new since
+the baseline is explained, or nothing is sent again.
 """
 
 from __future__ import annotations
 
-import base64
 import enum
-import hashlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Literal
 
 import attrs
 
+from asyncbackups._api.marker import Marker, has_marker, letters_of
 from asyncbackups.events import Adoption
-from asyncbackups.models import (
-    Backup,
-    BackupMetadata,
-    BackupRef,
-    BackupSpec,
-    BackupType,
-    PlanetRef,
-    progress_of,
-    real_instant,
-)
+from asyncbackups.models import Backup, BackupId, BackupRef, BackupSpec, BackupType, Mechanism, PlanetRef, id_key
 
-_SLACK = timedelta(seconds=3)
-"""`startedAt` and `Date` have whole seconds, and the server's clock is known to about one."""
-_MOST_EXAMINED = 20
-"""With more candidates than this, getting each of them would settle nothing in a reasonable time."""
-_DEPTH = 6
-_CUT = " .…"
-"""What a text that was cut short may end in."""
+MOST_DETAILS = 20
+"""With more candidates than this, a GET of each would settle nothing in a reasonable time."""
+_OLD = timedelta(days=1)
+"""Without a baseline, a backup that ended this long before is old: no clock or time zone is wrong by more."""
+_DOCUMENTED_TYPES = frozenset(BackupType)
+_DOCUMENTED_MECHANISMS = frozenset(Mechanism)
 
 
-def marker_of(planet: PlanetRef, key: str) -> str:
-    """Return the marker for a create: always the same for the same planet and key."""
-    text = f"{planet.star_system}\0{planet.planet}\0{key}"
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:10]
-    return f"[asyncbackups:{base64.b32encode(digest).decode().lower()}]"
+class Visibility(enum.IntEnum):
+    """Evidence that lists show what is created here, weakest first."""
+
+    NONE = 0
+    PLANET = 1
+    """The list shows backups of this planet at all."""
+    NEW = 2
+    """A backup has appeared since the baseline."""
+    OWN = 3
+    """Another create of this client has appeared."""
 
 
-class MetadataMatch(enum.Enum):
-    """What the metadata that the service shows of a backup says."""
-
-    OURS = "ours"
-    OTHER = "somebody else's"
-    SILENT = "too little shown to tell"
+Scope = Literal["planet", "star_system"]
+"""Which list a baseline was taken from."""
 
 
-@attrs.frozen
-class AdoptBackup:
-    """It is this one."""
+@attrs.frozen(eq=False)
+class Baseline:
+    """The backups that existed before a create was sent.
 
-    backup: Backup
-    by: Adoption
+    Attributes:
+        scope: The list that showed them.
+        keys: Their ids, as `id_key` compares them.
+    """
 
+    scope: Scope
+    keys: frozenset[BackupId]
 
-@attrs.frozen
-class ExamineCandidates:
-    """These may be it; a get may show metadata that the list does not."""
-
-    backups: tuple[Backup, ...]
-
-
-@attrs.frozen
-class SeveralCandidates:
-    """It cannot be told: any of these may be it, newest first."""
-
-    backups: tuple[Backup, ...]
-
-
-@attrs.frozen
-class NotListed:
-    """It is not there, or not yet."""
-
-
-Verdict = AdoptBackup | ExamineCandidates | SeveralCandidates | NotListed
+    @classmethod
+    def from_ids(cls, scope: Scope, ids: Iterable[BackupId]) -> Baseline:
+        """Build a baseline from the ids of a list."""
+        return cls(scope, frozenset(map(id_key, ids)))
 
 
 @attrs.frozen(kw_only=True)
-class ExpectedBackup:
-    """What the backup that is looked for is like.
+class CreateRequest:
+    """What was asked for.
 
     Attributes:
-        spec: As the caller gave it, without the marker.
-        marker: What is put into its metadata, or None for no marker.
-        by_time: Whether kind and start time alone may settle it.
+        planet: The planet.
+        spec: The spec as the caller gave it, without the marker.
+        marker: The marker that is sent, or None.
     """
 
+    planet: PlanetRef
     spec: BackupSpec
-    marker: str | None
-    by_time: bool
+    marker: Marker | None
 
     @property
-    def marked(self) -> BackupSpec:
-        """What to send: the marker at the end of the description."""
-        if self.marker is None:
-            return self.spec
-        metadata = self.spec.metadata
-        description = f"{metadata.description} {self.marker}".lstrip()
-        return attrs.evolve(self.spec, metadata=BackupMetadata(metadata.name, description))
+    def marked_spec(self) -> BackupSpec:
+        """The spec to send."""
+        return self.spec if self.marker is None else self.marker.add_to(self.spec)
 
-    def echo(self, backup: Backup) -> MetadataMatch:
-        """Say what a backup's metadata tells."""
-        if self.marker is not None and any(self.marker in text for text in _texts(backup.extra)):
-            return MetadataMatch.OURS
-        shown = backup.extra.get("metadata")
-        return MetadataMatch.OTHER if isinstance(shown, dict) and self._contradicted(shown) else MetadataMatch.SILENT
+    @property
+    def caller_text(self) -> str:
+        """The caller's own name and description."""
+        return f"{self.spec.metadata.name} {self.spec.metadata.description}"
 
-    def _contradicted(self, shown: dict[str, Any]) -> bool:
-        """Whether what is shown cannot be what was sent, even if the description was left out or cut short."""
-        name, description = shown.get("name"), shown.get("description")
-        if isinstance(name, str) and name and name != self.spec.metadata.name:
-            return True
-        if not isinstance(description, str) or not description:
-            return False
-        sent = self.marked.metadata.description
-        # Cut just before the marker it would be the caller's own text: that is rather somebody who sent no marker.
-        unmarked = self.marker is not None and description == self.spec.metadata.description
-        return unmarked or not sent.startswith(description.rstrip(_CUT))
 
-    def judge(
-        self,
-        backups: Iterable[Backup],
-        *,
-        star_system: str,
-        since: datetime | None,
-        surely: datetime | None = None,
-        until: datetime | None = None,
-        owned: Collection[BackupRef],
-        examined: bool,
-    ) -> Verdict:
-        """Decide which backup it is, if any.
+class PlanetNames:
+    """Whether `environment.name` is a planet id, which is not documented: used only once it was seen to be.
+
+    The guide's example shows `testbackup`, so a name that is no planet id contradicts nothing.
+    """
+
+    def __init__(self) -> None:
+        self._equal = False
+        self._different = False
+        self._planets: set[str] = set()
+
+    @property
+    def usable(self) -> bool:
+        """Whether names are planet ids here, as far as was seen."""
+        return self._equal and not self._different
+
+    def record_planet(self, planet: str) -> None:
+        """Record that a planet of this id exists."""
+        self._planets.add(planet.casefold())
+
+    def record_backup(self, planet: str, backup: Backup, *, proven: bool) -> None:
+        """Record the name that a backup of a planet shows.
 
         Args:
-            backups: What a list showed, or what gets have shown of those to examine.
-            star_system: Where.
-            since: When the create was sent at the earliest, by the server's clock; None where that is not known.
-            surely: When it was sent at the latest, where clocks disagree; None for `since`. What began before that may
-                be ours, but time does not prove it.
-            until: When it was over at the latest, sent again and all; None for now. What began later may be ours if the
-                service let it wait, but time does not prove that either.
-            owned: Backups that belong to another create of ours: never candidates.
-            examined: Whether `backups` come from gets, so that metadata not shown is not shown at all.
+            planet: The planet's id.
+            backup: A backup that was created for it.
+            proven: Whether it is certainly that planet's (it shows the create's marker).
         """
-        free = [backup for backup in backups if BackupRef(star_system, backup.id) not in owned]
-        ours = [backup for backup in free if self.echo(backup) is MetadataMatch.OURS]
-        if ours:
-            return AdoptBackup(ours[0], "marker") if len(ours) == 1 else _several(ours)
-        silent = [backup for backup in free if self.echo(backup) is MetadataMatch.SILENT and self._fits(backup, since)]
-        if not silent:
-            return NotListed()
-        if not examined and len(silent) <= _MOST_EXAMINED:
-            return ExamineCandidates(tuple(silent))
-        if len(silent) == 1 and self.by_time and self._proven(silent[0], surely or since, until):
-            return AdoptBackup(silent[0], "time")
-        return _several(silent)
+        name = shown_name(backup)
+        if name is None:
+            return
+        if name == planet.casefold():
+            self._equal = True
+        elif proven:
+            self._different = True
 
-    def _fits(self, backup: Backup, since: datetime | None) -> bool:
-        kind = BackupType.TEMPORARY if self.spec.temporary else BackupType.PERMANENT
-        if backup.mechanism not in {None, self.spec.mechanism} or backup.type not in {None, kind}:
+    def is_other(self, planet: str, backup: Backup) -> bool:
+        """Return True if a backup shows the name of another planet."""
+        name = shown_name(backup)
+        if name is None or name == planet.casefold() or self._different:
             return False
-        if since is None:
+        return self._equal or name in self._planets
+
+
+def shown_name(backup: Backup) -> str | None:
+    """Return the `environment.name` that a backup shows, in lower case, or None."""
+    name = None if backup.environment is None else backup.environment.name
+    return name.strip().casefold() or None if name is not None else None
+
+
+def contradiction(request: CreateRequest, backup: Backup, names: PlanetNames) -> str | None:
+    """Say why a backup cannot be what a create has made; None where nothing speaks against it.
+
+    Args:
+        request: The create.
+        backup: What a response shows.
+        names: What is known about `environment.name`.
+    """
+    if request.marker is not None:
+        if request.marker.is_shown_by(backup):
+            return None
+        if request.marker.is_contradicted_by(backup, sent=request.caller_text):
+            return "it shows the marker of another create"
+    if names.is_other(request.planet.planet, backup):
+        return f"it belongs to the planet {shown_name(backup)}"
+    mechanism = (backup.mechanism or "").casefold()
+    if mechanism in _DOCUMENTED_MECHANISMS and request.spec.mechanism in _DOCUMENTED_MECHANISMS:
+        return None if mechanism == request.spec.mechanism else f"its mechanism is {mechanism}"
+    return None
+
+
+@attrs.frozen
+class Adopt:
+    """The create has made this backup.
+
+    Attributes:
+        backup: The backup.
+        by: How it was recognized; None by the id that a response gave.
+        duplicates: Other backups that show the same marker.
+    """
+
+    backup: Backup
+    by: Adoption | None
+    duplicates: tuple[Backup, ...] = ()
+
+
+@attrs.frozen
+class FetchDetails:
+    """A GET of each of these may show metadata that the list does not."""
+
+    ids: tuple[BackupId, ...]
+
+
+@attrs.frozen
+class FetchPlanetList:
+    """The list of another planet, in which this client has created a backup, may prove that such lists show new ones."""
+
+    planet: PlanetRef
+
+
+@attrs.frozen
+class FetchStarSystemList:
+    """The star system's list is needed, too."""
+
+
+@attrs.frozen
+class Wait:
+    """Nothing is settled yet; list again later."""
+
+
+@attrs.frozen
+class Absent:
+    """The service shows what is created here, and shows nothing of this create."""
+
+
+@attrs.frozen
+class Ambiguous:
+    """Nothing can be concluded.
+
+    Attributes:
+        reason: Why, for people.
+        candidates: Backups that may be the one, newest first.
+    """
+
+    reason: str
+    candidates: tuple[Backup, ...] = ()
+
+
+Decision = Adopt | FetchDetails | FetchPlanetList | FetchStarSystemList | Wait | Absent | Ambiguous
+
+
+@attrs.frozen(kw_only=True)
+class ListView:
+    """What lists and GETs show at one moment. A list that is refused or answers 404 is empty.
+
+    Attributes:
+        planet: The planet's list.
+        sibling: The list of another planet (see `FetchPlanetList`); None where it was not fetched.
+        star_system: The star system's list; None where it was not fetched.
+        details: What GETs have shown, by `id_key`.
+        at_server: The server's time (aware), or None where no response showed one.
+    """
+
+    planet: tuple[Backup, ...]
+    sibling: tuple[Backup, ...] | None = None
+    star_system: tuple[Backup, ...] | None = None
+    details: Mapping[BackupId, Backup] = attrs.field(factory=dict)
+    at_server: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Reconciliation:
+    """One create with a lost response, and what is known besides.
+
+    Attributes:
+        request: The create.
+        baseline: What existed before it was sent; None where that is not known.
+        owners: The planet of each backup that this client has created, by reference.
+        names: What is known about `environment.name`.
+        provisional_id: An id that the response gave, which may be that of a job; None where it gave none.
+        adopt_by_time: Whether the only unexplained backup is adopted.
+        required: The evidence of visibility that a resend requires.
+    """
+
+    request: CreateRequest
+    baseline: Baseline | None
+    owners: Mapping[BackupRef, PlanetRef]
+    names: PlanetNames
+    provisional_id: BackupId | None = None
+    adopt_by_time: bool = True
+    required: Visibility = Visibility.PLANET
+
+    def decide(self, view: ListView, *, settled: bool) -> Decision:
+        """Decide what follows from what is shown.
+
+        Args:
+            view: What lists and GETs show now.
+            settled: Whether the service has had its time to show a new backup.
+        """
+        listed = [view.details.get(id_key(backup.id), backup) for backup in self._of_planet(view)]
+        recognized = self._recognize(listed)
+        if recognized is not None:
+            return recognized
+        candidates = [backup for backup in listed if self._is_unexplained(backup, view)]
+        missing = [backup.id for backup in candidates if id_key(backup.id) not in view.details]
+        if missing and len(candidates) <= MOST_DETAILS:
+            return FetchDetails(tuple(missing))
+        if not settled:
+            return Wait()
+        return self._conclude(candidates, view) if candidates else self._conclude_absence(view)
+
+    def _of_planet(self, view: ListView) -> list[Backup]:
+        """Return the planet's list, and of the star system's list what shows this planet's name or the marker."""
+        keys = {id_key(backup.id) for backup in view.planet}
+        others = (backup for backup in view.star_system or () if id_key(backup.id) not in keys)
+        return [*view.planet, *(backup for backup in others if self._names_planet(backup) or self._is_marked(backup))]
+
+    def _names_planet(self, backup: Backup) -> bool:
+        return shown_name(backup) == self.request.planet.planet.casefold()
+
+    def _is_marked(self, backup: Backup) -> bool:
+        return self.request.marker is not None and self.request.marker.is_shown_by(backup)
+
+    def _recognize(self, listed: list[Backup]) -> Adopt | None:
+        """Recognize the backup by its marker, before any rule about whose an id is: ids may come again."""
+        marked = [backup for backup in listed if self._is_marked(backup)]
+        if marked:
+            return Adopt(marked[0], "marker", tuple(marked[1:]))
+        if self.provisional_id is None:
+            return None
+        key = id_key(self.provisional_id)
+        named = (backup for backup in listed if id_key(backup.id) == key)
+        backup = next((one for one in named if self._is_free(one) and not self._is_old(one)), None)
+        return None if backup is None else Adopt(backup, None)
+
+    def _is_free(self, backup: Backup) -> bool:
+        """Return True unless the backup is known to belong to another create."""
+        request = self.request
+        owner = self.owners.get(BackupRef(request.planet.star_system, backup.id))
+        if owner is not None and not (owner != request.planet and self.names.usable and self._names_planet(backup)):
+            return False  # an id that another planet's backup had, and that now shows this planet's name, has come again
+        if self.names.is_other(request.planet.planet, backup):
+            return False
+        if request.marker is None:
+            return not has_marker(backup, ignoring=request.caller_text)
+        return not request.marker.is_contradicted_by(backup, sent=request.caller_text)
+
+    def _is_old(self, backup: Backup) -> bool:
+        return self.baseline is not None and id_key(backup.id) in self.baseline.keys
+
+    def _is_unexplained(self, backup: Backup, view: ListView) -> bool:
+        if self._is_old(backup) or not self._is_free(backup):
+            return False
+        if self.baseline is not None:
             return True
-        known = real_instant(backup.started_at) or real_instant(backup.completed_at)
-        return known is None or known >= since - _SLACK
+        return not (_ended_long_before(backup, view.at_server) or self._is_unlike(backup, strictly=True))
 
-    def _proven(self, backup: Backup, since: datetime | None, until: datetime | None) -> bool:
-        """Whether the only candidate is ours by its time: it began when we did, or waits for its turn."""
+    def _conclude(self, candidates: list[Backup], view: ListView) -> Decision:
+        if self._is_of_star_system and view.star_system is None:
+            return FetchStarSystemList()
+        if len(candidates) == 1 and self.adopt_by_time and self._may_adopt(candidates[0], view):
+            return Adopt(candidates[0], "time")
+        several = f"{len(candidates)} backups have appeared that this client cannot explain"
+        reason = several if len(candidates) > 1 else "a backup has appeared that may be another one"
+        return Ambiguous(reason, newest_first(candidates))
+
+    @property
+    def _is_of_star_system(self) -> bool:
+        return self.baseline is not None and self.baseline.scope == "star_system"
+
+    def _may_adopt(self, backup: Backup, view: ListView) -> bool:
+        """Return True if the only unexplained backup is certainly new, and shows nothing that speaks against it."""
+        if self.baseline is None or self._is_unlike(backup):
+            return False
+        # A baseline of the star system's list is comparable with what that list shows, and with nothing else.
+        return not self._is_of_star_system or _contains(view.star_system or (), backup)
+
+    def _conclude_absence(self, view: ListView) -> Decision:
+        """Conclude from an absence only what was seen to be shown if it were there."""
+        evidence = self._planet_list_evidence(view)
+        if evidence >= Visibility.NEW:
+            return Absent()
+        sibling = self._sibling()
+        if sibling is not None and view.sibling is None:
+            return FetchPlanetList(sibling)
+        if view.star_system is None:
+            return FetchStarSystemList()
+        unattributed = self._unattributed(view)
+        if unattributed:
+            reason = "backups have appeared in the star system of which the service does not show the planet"
+            return Ambiguous(reason, newest_first(unattributed))
+        evidence = max(evidence, self._star_system_evidence(view))
+        if evidence >= max(self.required, Visibility.PLANET):
+            return Absent()
+        return Ambiguous("no list has been seen to show new backups of this planet, so its absence proves nothing")
+
+    def _planet_list_evidence(self, view: ListView) -> Visibility:
+        if any(self._is_owned(backup) for backup in (*view.planet, *(view.sibling or ()))):
+            return Visibility.OWN
+        comparable = view.star_system if self._is_of_star_system else view.planet
+        new = [backup for backup in view.planet if self.baseline is not None and not self._is_old(backup)]
+        if any(_contains(comparable or (), backup) for backup in new):
+            return Visibility.NEW
+        return Visibility.PLANET if view.planet else Visibility.NONE
+
+    def _star_system_evidence(self, view: ListView) -> Visibility:
+        listed = view.star_system or ()
+        if any(map(self._is_owned, listed)):
+            return Visibility.OWN
+        if self._is_of_star_system and any(not self._is_old(backup) for backup in listed):
+            return Visibility.NEW
+        return Visibility.PLANET if any(map(self._names_planet, listed)) else Visibility.NONE
+
+    def _is_owned(self, backup: Backup) -> bool:
+        return BackupRef(self.request.planet.star_system, backup.id) in self.owners
+
+    def _sibling(self) -> PlanetRef | None:
+        """Return another planet of the star system in which this client has created a backup since the baseline."""
+        here = self.request.planet
+        return next(
+            (
+                planet
+                for ref, planet in self.owners.items()
+                if ref.star_system == here.star_system
+                and planet != here
+                and (self.baseline is None or id_key(ref.backup_id) not in self.baseline.keys)
+            ),
+            None,
+        )
+
+    def _unattributed(self, view: ListView) -> list[Backup]:
+        """Return new backups of the star system of which nothing shows whose they are."""
+        return [
+            backup
+            for backup in view.star_system or ()
+            if not _contains(view.planet, backup)
+            and not (self._is_of_star_system and self._is_old(backup))
+            and self._is_free(backup)
+            and (shown_name(backup) is None or self._names_planet(backup))
+            and not _ended_long_before(backup, view.at_server)
+        ]
+
+    def _is_unlike(self, backup: Backup, *, strictly: bool = False) -> bool:
+        """Return True if a backup shows other metadata, or another documented type or mechanism, than was sent.
+
+        That is no proof of absence: such a backup is not adopted, but it blocks a resend all the same.
+
+        Args:
+            backup: The backup.
+            strictly: Whether name and description must both be shown, and both be unlike.
+        """
+        spec = self.request.marked_spec
         shown = backup.extra.get("metadata")
-        if isinstance(shown, dict) and shown.get("description") == "" != self.marked.metadata.description:
-            return False  # either the service blanks it, or somebody sent none
-        began = real_instant(backup.started_at)
-        if began is None:
-            return not progress_of(backup).final
-        return (since is None or began >= since - _SLACK) and (until is None or began <= until + _SLACK)
+        metadata = shown if isinstance(shown, dict) else {}
+        unlike = (
+            _is_unrelated(metadata.get("name"), spec.metadata.name),
+            _is_unrelated(metadata.get("description"), spec.metadata.description),
+        )
+        if strictly:
+            return all(unlike)
+        kind = (backup.type or "").casefold()
+        expected = BackupType.TEMPORARY if spec.temporary else BackupType.PERMANENT
+        other_type = kind in _DOCUMENTED_TYPES and kind != expected
+        return any(unlike) or other_type or contradiction(self.request, backup, self.names) is not None
 
 
-def _several(backups: Iterable[Backup]) -> SeveralCandidates:
-    return SeveralCandidates(tuple(sorted(backups, key=lambda backup: backup.id, reverse=True)))
+def _contains(backups: Iterable[Backup], backup: Backup) -> bool:
+    key = id_key(backup.id)
+    return any(id_key(other.id) == key for other in backups)
 
 
-def _texts(value: Any, depth: int = _DEPTH) -> Iterator[str]:
-    """Yield every text in a JSON value, as deep as metadata may reasonably be."""
-    if isinstance(value, str):
-        yield value
-    elif depth and isinstance(value, dict | list):
-        for member in value.values() if isinstance(value, dict) else value:
-            yield from _texts(member, depth - 1)
+def newest_first(backups: Collection[Backup]) -> tuple[Backup, ...]:
+    """Return backups by start time and id, newest first."""
+    epoch = datetime.min.replace(tzinfo=None)
+
+    def age(backup: Backup) -> tuple[datetime, str]:
+        started = backup.started_at
+        return (epoch if started is None else started.replace(tzinfo=None), str(backup.id).zfill(20))
+
+    return tuple(sorted(backups, key=age, reverse=True))
+
+
+def _is_unrelated(shown: object, sent: str) -> bool:
+    """Return True if a text is shown that cannot come from the one that was sent by cutting or adding to it."""
+    if not isinstance(shown, str):
+        return False
+    here, there = letters_of(shown), letters_of(sent)
+    if not here or not there:
+        return False
+    return not (there.startswith(here) or here in there or there in here)
+
+
+def _ended_long_before(backup: Backup, at_server: datetime | None) -> bool:
+    ended = backup.completed_at
+    return ended is not None and at_server is not None and ended.year > 1970 and ended < at_server - _OLD  # noqa: PLR2004
