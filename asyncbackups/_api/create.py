@@ -1,30 +1,40 @@
-"""Creating one backup, exactly once: sent, and where its answer is lost, looked for before it is sent again."""
+"""Create a backup exactly once, as far as that can be known: sent once, and reconciled where its response is lost."""
 
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import itertools
 import logging
 import uuid
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable
-from datetime import datetime, timedelta
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import attrs
 
+from asyncbackups._api.baselines import Baselines
+from asyncbackups._api.marker import marker_for
 from asyncbackups._api.operations import Operations
 from asyncbackups._api.reconcile import (
-    AdoptBackup,
-    ExamineCandidates,
-    ExpectedBackup,
-    NotListed,
-    SeveralCandidates,
-    Verdict,
-    marker_of,
+    Absent,
+    Adopt,
+    Ambiguous,
+    Baseline,
+    CreateRequest,
+    Decision,
+    FetchDetails,
+    FetchPlanetList,
+    FetchStarSystemList,
+    ListView,
+    PlanetNames,
+    Reconciliation,
+    Visibility,
+    Wait,
+    contradiction,
 )
+from asyncbackups._api.responses import CreateResponse
 from asyncbackups._base.clock import Clock
+from asyncbackups._base.lru import LruDict
 from asyncbackups.errors import (
     AmbiguousCreateError,
     ApiError,
@@ -35,36 +45,36 @@ from asyncbackups.errors import (
     ProtocolError,
     RateLimitedError,
     TransportError,
-    may_heal,
+    ends_reconcile,
+    is_refusal,
+    is_transient,
+    may_have_been_processed,
+    surely_created,
 )
 from asyncbackups.events import Adoption
-from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
+from asyncbackups.models import Backup, BackupId, BackupRef, BackupSpec, PlanetRef, id_key
 from asyncbackups.policies import CreatePolicy, RetryPolicy
-
-_Name = TypeVar("_Name")
-_Value = TypeVar("_Value")
 
 _log = logging.getLogger(__name__)
 
-_REMEMBERED = 10_000
-"""How many creates are remembered: with a key, so that the same key again gives the same backup; and whose backup is
-whose, which only matters while a create of the same planet is looked for."""
-_LOOKBACK = 3600.0
-"""How old a backup may be that an earlier attempt made, where nobody knows when that was; in seconds."""
-_PROTOCOL_FAULTS = 3
-"""A list that was not understood so many times in a row will not be understood."""
-_FIRST_LOOK = 1.0
-_LONGEST_PAUSE = 30.0
+_KEYS = 10_000
+"""Creates with a key that are remembered: the same key again gives the same backup."""
+_OWNED = 100_000
+"""Backups of which it is remembered that this client created them."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+"""Seconds between two lists."""
+
+_VISIBILITY = {"planet": Visibility.PLANET, "new": Visibility.NEW, "own": Visibility.OWN}
 
 
 @attrs.frozen
 class CreateOrigin:
-    """What is known of a backup because we created it.
+    """What is known about a backup because this client created it.
 
     Attributes:
-        planet: Its planet.
-        mechanism: How it is made.
-        born: When it was created, in seconds of the monotonic clock.
+        planet: Its planet's id.
+        mechanism: Its mechanism.
+        started_at: When it was created, in seconds of the monotonic clock.
     """
 
     planet: str
@@ -78,56 +88,42 @@ class Creation:
 
     Attributes:
         backup: As the service showed it.
-        adopted: None where the create's own answer named it; else how it was found.
-        possible_duplicate: Whether there may be another one, because the create was sent again without certainty.
+        adopted: None where a response named it; otherwise how it was recognized.
+        possible_duplicate: Whether there may be another one, because the create was sent again.
+        duplicates: Other backups that this create has certainly made: they show the same marker.
     """
 
     backup: Backup
     adopted: Adoption | None = None
     possible_duplicate: bool = False
-
-
-@attrs.frozen
-class _Moment:
-    """When something was, on both clocks: the time of day may jump, the other stands still while a machine sleeps."""
-
-    monotonic: float
-    utc: datetime
-
-    def ago(self, clock: Clock) -> tuple[timedelta, timedelta]:
-        """Return how long ago that was at the least and at the most, by the one clock and the other."""
-        first, second = timedelta(seconds=clock.monotonic() - self.monotonic), clock.utcnow() - self.utc
-        # A time of day that was put back says nothing: the other clock never goes back.
-        return (first, max(first, second))
-
-    @classmethod
-    def before(cls, clock: Clock, ago: timedelta) -> _Moment:
-        """Return the moment that was so long ago."""
-        return cls(clock.monotonic() - ago.total_seconds(), clock.utcnow() - ago)
+    duplicates: tuple[BackupRef, ...] = ()
 
 
 @attrs.define(eq=False)
 class _Attempt:
-    """One create, over all its sends and looks."""
+    """One create, over all its sends and lists."""
 
-    planet: PlanetRef
-    expectation: ExpectedBackup
-    began: _Moment | None  # when it was first sent
-    lasted: timedelta | None = None  # for how long an earlier process may have gone on with it; None: it is ours
+    request: CreateRequest
+    baseline: Baseline | None
+    provisional_id: BackupId | None = None
     possible_duplicate: bool = False
 
 
 class Creator:
     """Creates backups, each exactly once as far as that can be known.
 
-    Creates of one planet take turns: while one is being looked for, no other may add to the candidates.
+    Creates of one planet take turns: while one is reconciled, no other may add to the candidates.
 
     Args:
-        operations: What it asks with.
-        policy: What is done about lost answers.
-        retry: How often and when a create that was surely not processed (429, not connected) is sent again.
-        clock: The time.
-        draw: Gives uniform numbers from [0, 1).
+        operations: Sends the requests.
+        policy: What to do about lost responses.
+        retry: How often and when to send a create again that was surely not processed (429, not connected).
+        clock: The clock.
+        draw: Returns uniform random numbers from [0, 1).
+
+    Attributes:
+        names: Whether `environment.name` was seen to be a planet id.
+        baselines: The backups that existed before creates were sent.
     """
 
     def __init__(
@@ -144,18 +140,23 @@ class Creator:
         self._retry = retry
         self._clock = clock
         self._draw = draw
+        self.names: PlanetNames = PlanetNames()
+        self.baselines: Baselines = Baselines(operations, clock=clock, enabled=policy.baseline)
         self._turns: dict[PlanetRef, tuple[asyncio.Lock, int]] = {}
-        self._owned: OrderedDict[BackupRef, CreateOrigin | None] = OrderedDict()
-        self._made: OrderedDict[tuple[PlanetRef, str], Creation] = OrderedDict()
-        self._unsure: OrderedDict[tuple[PlanetRef, str], _Moment] = OrderedDict()
+        self._active: collections.Counter[str] = collections.Counter()
+        self._owners: LruDict[BackupRef, PlanetRef] = LruDict(_OWNED)
+        self._origins: LruDict[BackupRef, CreateOrigin] = LruDict(_KEYS)
+        self._created: LruDict[tuple[PlanetRef, str], Creation] = LruDict(_KEYS)
+        self._unsettled: LruDict[tuple[PlanetRef, str], Baseline | None] = LruDict(_KEYS)
 
-    def own(self, ref: BackupRef) -> None:
-        """Claim a backup for another create (of an earlier process): no create adopts it any more."""
-        _remember(self._owned, ref, None)
+    def claim(self, ref: BackupRef, planet: PlanetRef) -> None:
+        """Record that a backup was created for a planet (by an earlier process): no other create adopts it."""
+        self._owners.remember(ref, planet)
+        self.names.record_planet(planet.planet)
 
     def origin(self, ref: BackupRef) -> CreateOrigin | None:
-        """Return what is known of a backup that was created here; None of any other, and of one that was adopted."""
-        return self._owned.get(ref)
+        """Return what is known about a backup that was created here; None for any other, and for an adopted one."""
+        return self._origins.get(ref)
 
     async def create(
         self,
@@ -164,57 +165,54 @@ class Creator:
         *,
         key: str | None = None,
         may_exist: bool = False,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        baseline: Baseline | None = None,
     ) -> Creation:
         """Create a backup.
 
         Args:
-            planet: Of which planet.
+            planet: The planet.
             spec: What to create.
             key: The caller's own identity for this create; None for a new one.
-            may_exist: Whether an earlier attempt with this key may have got through: then it is looked for first.
-            since: When that earlier attempt began (aware), where that is known.
-            until: The last sign of life of whoever made it (aware), where that is known.
+            may_exist: Whether an earlier attempt with this key may have got through: then it is reconciled first.
+            baseline: The backups that existed before the first attempt; None to take it now.
 
         Raises:
-            AmbiguousCreateError: If it may have happened, and looking did not settle it.
+            AmbiguousCreateError: If the backup may have been created, and reconciling did not settle it.
             ApiError: If the service refused it.
             TransportError: If it could not be sent.
         """
         name = (planet, key or uuid.uuid4().hex)
+        self.names.record_planet(planet.planet)
         async with self._turn(planet):
-            made = self._made.get(name)
-            if made is not None:
-                return made
-            attempt = self._attempt(name, spec, since, until)
+            created = self._created.get(name)
+            if created is not None:
+                return created
+            marker = marker_for(*name) if self._policy.marker else None
+            attempt = _Attempt(CreateRequest(planet=planet, spec=spec, marker=marker), baseline)
             try:
-                creation = await self._settled(attempt, look_first=may_exist or name in self._unsure)
+                creation = await self._settle(attempt, name, reconcile_first=may_exist or name in self._unsettled)
             except (AmbiguousCreateError, asyncio.CancelledError):
-                if key is not None and attempt.began is not None:
-                    _remember(self._unsure, name, attempt.began)
+                if key is not None:
+                    self._unsettled.remember(name, attempt.baseline)
                 raise
-            self._unsure.pop(name, None)
-            ref = BackupRef(planet.star_system, creation.backup.id)
-            new = creation.adopted is None
-            origin = CreateOrigin(planet.planet, spec.mechanism, self._clock.monotonic()) if new else None
-            _remember(self._owned, ref, origin)
+            self._record(attempt.request, creation)
+            self._unsettled.pop(name, None)
             if key is not None:
-                _remember(self._made, name, creation)
+                self._created.remember(name, creation)
             return creation
 
-    def _attempt(
-        self, name: tuple[PlanetRef, str], spec: BackupSpec, since: datetime | None, until: datetime | None
-    ) -> _Attempt:
-        marker = marker_of(*name) if self._policy.marker else None
-        expectation = ExpectedBackup(spec=spec, marker=marker, by_time=self._policy.adopt_by_time)
-        if since is None:
-            return _Attempt(name[0], expectation, self._unsure.get(name))
-        ago = self._clock.utcnow() - since
-        # One that is still to come was read from a clock that was wrong: then nobody knows when it was.
-        began = None if ago < timedelta(0) else _Moment.before(self._clock, ago)
-        lasted = None if until is None else until - since + timedelta(seconds=self._policy.patience)
-        return _Attempt(name[0], expectation, began, lasted)
+    def _record(self, request: CreateRequest, creation: Creation) -> None:
+        planet, backup = request.planet, creation.backup
+        ref = BackupRef(planet.star_system, backup.id)
+        self._owners.remember(ref, planet)
+        for duplicate in creation.duplicates:
+            self._owners.remember(duplicate, planet)
+        if creation.adopted is None:
+            self._origins.remember(
+                ref, CreateOrigin(planet.planet, request.spec.mechanism, self._clock.monotonic())
+            )
+        proven = request.marker is not None and request.marker.is_shown_by(backup)
+        self.names.record_backup(planet.planet, backup, proven=proven)
 
     @contextlib.asynccontextmanager
     async def _turn(self, planet: PlanetRef) -> AsyncIterator[None]:
@@ -223,163 +221,238 @@ class Creator:
         self._turns[planet] = (lock, waiting + 1)
         try:
             async with lock:
-                yield
+                self._active[planet.star_system] += 1
+                try:
+                    yield
+                finally:
+                    self._active[planet.star_system] -= 1
         finally:
             lock, waiting = self._turns.pop(planet)
             if waiting > 1:
                 self._turns[planet] = (lock, waiting - 1)
 
-    async def _settled(self, attempt: _Attempt, *, look_first: bool) -> Creation:
-        if look_first:
-            earlier = self._long_ago(attempt)
-            found = await self._find(earlier, cause=None)
+    # Sending
+
+    async def _settle(self, attempt: _Attempt, name: tuple[PlanetRef, str], *, reconcile_first: bool) -> Creation:
+        if reconcile_first:
+            attempt.baseline = attempt.baseline or self._unsettled.get(name)
+            found = await self._reconcile(attempt, cause=None)
             if found is not None:
                 return found
-            attempt.possible_duplicate = earlier.possible_duplicate
-        sends = 0
-        while True:
-            sends += 1
+            attempt.possible_duplicate = True
+        if attempt.baseline is None:
+            attempt.baseline = await self.baselines.for_planet(attempt.request.planet)
+        for sends in itertools.count(1):
             try:
                 return await self._send(attempt)
             except (ApiError, TransportError, ClientClosedError) as exc:
-                if sends == 1:
+                if not attempt.possible_duplicate:
                     raise
-                # That this time it was refused says nothing about the time before.
-                reason = f"{exc}; it was sent before, its answer was lost, and it did not show up"
-                raise AmbiguousCreateError(reason, planet=attempt.planet) from exc
+                # A refusal now says nothing about the attempt before.
+                reason = f"{exc}; an earlier attempt had no response, and has not appeared"
+                raise AmbiguousCreateError(reason, planet=attempt.request.planet) from exc
             except AmbiguousCreateError as exc:
-                found = await self._find(attempt, cause=exc.__cause__)
+                found = await self._reconcile(attempt, cause=exc.__cause__)
                 if found is not None:
                     return found
-                if sends > self._policy.resends or _surely_happened(exc.__cause__):
-                    reason = f"{exc.__cause__}; it was sent {sends} time(s) and did not show up"
-                    raise AmbiguousCreateError(reason, planet=attempt.planet) from exc.__cause__
-                _log.warning("%s: the create did not show up, it is sent again", attempt.planet)
+                self._check_resend(attempt, exc.__cause__, sends)
+                attempt.possible_duplicate = True
+        raise AssertionError  # pragma: no cover - count has no end
 
-    def _long_ago(self, attempt: _Attempt) -> _Attempt:
-        """Return what to look for of an earlier attempt of which nobody knows when it was made.
-
-        Among all that was made in the last hour, time proves nothing: another create may have made it.
-        """
-        if attempt.began is not None:
-            return attempt
-        unproven = attrs.evolve(attempt.expectation, by_time=False)
-        began = _Moment.before(self._clock, timedelta(seconds=_LOOKBACK))
-        return attrs.evolve(attempt, expectation=unproven, began=began)
+    def _check_resend(self, attempt: _Attempt, cause: BaseException | None, sends: int) -> None:
+        """Raise an error unless the create may be sent again."""
+        planet = attempt.request.planet
+        if isinstance(cause, BackupsError) and is_refusal(cause) and not attempt.possible_duplicate:
+            raise cause
+        if surely_created(cause) or sends > self._policy.resends:
+            reason = f"{cause}; it was sent {sends} time(s) and has not appeared"
+            raise AmbiguousCreateError(reason, planet=planet) from cause
+        _log.warning("%s: the create has not appeared and is sent again", planet)
 
     async def _send(self, attempt: _Attempt) -> Creation:
         """Send the create, and again as long as it was surely not processed."""
+        request = attempt.request
         for number in itertools.count(1):
-            if attempt.began is None:
-                attempt.began = _Moment.before(self._clock, timedelta(0))
-            attempt.lasted = None  # from now on it is ours, too, and not over
             try:
-                backup = await self._operations.create(attempt.planet, attempt.expectation.marked)
+                response = await self._operations.create(
+                    request.planet, request.marked_spec, fresh_connection=attempt.possible_duplicate
+                )
             except (RateLimitedError, ConnectError) as exc:
-                if number >= self._retry.attempts or not may_heal(exc):
+                if number >= self._retry.attempts or not is_transient(exc):
                     raise
                 retry_after = exc.retry_after if isinstance(exc, ApiError) else None
                 await self._clock.sleep(self._retry.delay(number, draw=self._draw(), retry_after=retry_after))
+            except BackupsError as exc:
+                if may_have_been_processed(exc):
+                    raise AmbiguousCreateError(str(exc), planet=request.planet) from exc
+                raise
             else:
+                backup = await self._check_response(attempt, response)
                 return Creation(backup=backup, possible_duplicate=attempt.possible_duplicate)
         raise AssertionError  # pragma: no cover - count has no end
 
-    async def _find(self, attempt: _Attempt, *, cause: BaseException | None) -> Creation | None:
-        """Look for the backup until it is found, or the service has had time to show it; None: it is not there."""
-        try:
-            return await self._found(attempt, cause)
-        except ClientClosedError as exc:
-            raise AmbiguousCreateError(f"{cause or 'an earlier attempt'}; {exc}", planet=attempt.planet) from exc
+    async def _check_response(self, attempt: _Attempt, response: CreateResponse) -> Backup:
+        """Return the backup of a response that fits the request.
 
-    async def _found(self, attempt: _Attempt, cause: BaseException | None) -> Creation | None:
-        began = self._clock.monotonic()
-        pause, failures = _FIRST_LOOK, 0
-        while True:
-            elapsed = self._clock.monotonic() - began
+        Raises:
+            AmbiguousCreateError: If it names no backup, one of another create, or one that existed before.
+        """
+        flaw = self._flaw_of(attempt, response)
+        backup = response.backup
+        if flaw is None and response.backup_id is not None and not response.is_certain:
+            attempt.provisional_id = response.backup_id
             try:
-                verdict, failures = await self._look(attempt), 0
+                backup = await self._operations.get(BackupRef(attempt.request.planet.star_system, response.backup_id))
+                flaw = contradiction(attempt.request, backup, self.names)
+            except NotFoundError:
+                flaw = f"the response to a create names {response.backup_id}, which is no backup"
+            except BackupsError:
+                backup = response.backup or Backup(id=response.backup_id)  # the watch will see
+        if flaw is None and backup is not None:
+            return backup
+        error = response.error(flaw or "the response to a create names no backup")
+        raise AmbiguousCreateError(str(error), planet=attempt.request.planet) from error
+
+    def _flaw_of(self, attempt: _Attempt, response: CreateResponse) -> str | None:
+        """Say what is wrong with the id and the object of a response; None where nothing is."""
+        request = attempt.request
+        if response.backup_id is None:
+            return "the response to a create names no backup"
+        named = f"the response to a create names backup {response.backup_id}"
+        if response.backup is not None:
+            reason = contradiction(request, response.backup, self.names)
+            if reason is not None:
+                return f"{named}, but {reason}"
+            if request.marker is not None and request.marker.is_shown_by(response.backup):
+                return None
+        owner = self._owners.get(BackupRef(request.planet.star_system, response.backup_id))
+        if owner is not None:
+            return f"{named}, which was created for {owner}"
+        baseline = attempt.baseline
+        if not response.is_certain and baseline is not None and id_key(response.backup_id) in baseline.keys:
+            return f"{named}, which existed before"
+        return None
+
+    # Reconciling
+
+    async def _reconcile(self, attempt: _Attempt, *, cause: BaseException | None) -> Creation | None:
+        """List until the create is settled; None where the service shows that it was not processed."""
+        started = self._clock.monotonic()
+        pause, failures = _FIRST_PAUSE, 0
+        while True:
+            elapsed = self._clock.monotonic() - started
+            left = self._policy.settle - elapsed
+            try:
+                decision, failures = await self._look(attempt, settled=left <= 0), 0
+            except ClientClosedError as exc:
+                reason = f"{cause or 'an earlier attempt'}; {exc}"
+                raise AmbiguousCreateError(reason, planet=attempt.request.planet) from exc
             except (TransportError, ApiError, ProtocolError) as exc:
                 failures += 1
-                if elapsed >= self._policy.patience or _is_final(exc, failures):
-                    self._unresolved(attempt, f"looking for it failed: {exc}", (), cause or exc)
+                decision = Wait()
+                if elapsed >= self._policy.patience or ends_reconcile(exc, failures):
+                    return self._give_up(attempt, Ambiguous(f"listing the planet's backups failed: {exc}"), cause or exc)
+            match decision:
+                case Adopt():
+                    return self._adopt(attempt, decision)
+                case Absent():
                     return None
-                verdict = NotListed()
-            left = self._policy.settle - elapsed
-            # By time alone the only candidate is ours only once every candidate has had time to show.
-            if isinstance(verdict, AdoptBackup) and (verdict.by == "marker" or left <= 0):
-                return self._adopted(attempt, verdict)
-            if isinstance(verdict, SeveralCandidates):
-                reason = "several backups may be the one" if len(verdict.backups) > 1 else "a backup may be the one"
-                self._unresolved(attempt, reason, verdict.backups, cause)
-                return None
-            if left <= 0 and not failures:
-                return None
-            # The last look is taken when the service has had its time, not earlier and not much later.
+                case Ambiguous() if not self._may_clear_up(attempt, elapsed):
+                    return self._give_up(attempt, decision, cause)
+            # The last list is sent when the service has had its time, not earlier and not much later.
             await self._clock.sleep(min(pause, left) if left > 0 else pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _adopted(self, attempt: _Attempt, verdict: AdoptBackup) -> Creation:
-        _log.warning("%s: adopted backup %d, found by %s", attempt.planet, verdict.backup.id, verdict.by)
-        return Creation(backup=verdict.backup, adopted=verdict.by, possible_duplicate=attempt.possible_duplicate)
+    def _may_clear_up(self, attempt: _Attempt, elapsed: float) -> bool:
+        """Return True if other creates in flight in this star system may yet explain the candidates."""
+        others = self._active[attempt.request.planet.star_system] > 1
+        return others and elapsed < min(2 * self._policy.settle, self._policy.patience)
 
-    def _unresolved(
-        self, attempt: _Attempt, reason: str, candidates: tuple[Backup, ...], cause: BaseException | None
-    ) -> None:
-        """Do what the policy says where looking settles nothing: raise, or let it be sent again."""
+    def _adopt(self, attempt: _Attempt, decision: Adopt) -> Creation:
+        planet = attempt.request.planet
+        duplicates = tuple(BackupRef(planet.star_system, backup.id) for backup in decision.duplicates)
+        if decision.by is not None:
+            _log.warning("%s: adopted backup %s, recognized by %s", planet, decision.backup.id, decision.by)
+        if duplicates:
+            _log.warning("%s: the create made several backups: %s", planet, ", ".join(map(str, duplicates)))
+        return Creation(
+            backup=decision.backup,
+            adopted=decision.by,
+            possible_duplicate=attempt.possible_duplicate or bool(duplicates),
+            duplicates=duplicates,
+        )
+
+    def _give_up(self, attempt: _Attempt, decision: Ambiguous, cause: BaseException | None) -> None:
+        """Raise an error where nothing can be concluded, unless the policy accepts a possible duplicate."""
         if self._policy.unresolved == "raise":
-            because = f"{cause}; {reason}" if cause is not None and not candidates else reason
-            raise AmbiguousCreateError(because, planet=attempt.planet, candidates=candidates) from cause
+            reason = decision.reason if cause is None or decision.candidates else f"{cause}; {decision.reason}"
+            planet, candidates = attempt.request.planet, decision.candidates
+            raise AmbiguousCreateError(reason, planet=planet, candidates=candidates) from cause
         attempt.possible_duplicate = True
 
-    async def _look(self, attempt: _Attempt) -> Verdict:
-        planet = attempt.planet
-        listing = await self._operations.poll_list(
-            planet.star_system, planet.planet, etag=None, wanted=lambda entries: {entry.id for entry in entries}
+    async def _look(self, attempt: _Attempt, *, settled: bool) -> Decision:
+        """List the planet's backups, and whatever else the decision needs."""
+        planet = attempt.request.planet
+        case = Reconciliation(
+            request=attempt.request,
+            baseline=attempt.baseline,
+            owners=self._owners,
+            names=self.names,
+            provisional_id=attempt.provisional_id,
+            adopt_by_time=self._policy.adopt_by_time,
+            required=_VISIBILITY[self._policy.visibility],
         )
-        at_server = listing.info.date or self._clock.utcnow()
-        verdict = self._judged(attempt, await listing.decode_all(), at_server, examined=False)
-        if isinstance(verdict, ExamineCandidates):
-            shown = [await self._shown(planet, backup) for backup in verdict.backups]
-            verdict = self._judged(attempt, shown, at_server, examined=True)
-        return verdict
+        view = await self._view(planet)
+        while True:
+            decision = case.decide(view, settled=settled)
+            match decision:
+                case FetchDetails():
+                    view = attrs.evolve(view, details={**view.details, **await self._details(view, planet, decision)})
+                case FetchPlanetList():
+                    view = attrs.evolve(view, sibling=await self._list(decision.planet.star_system, decision.planet))
+                case FetchStarSystemList():
+                    view = attrs.evolve(view, star_system=await self._list(planet.star_system, None))
+                case _:
+                    return decision
 
-    async def _shown(self, planet: PlanetRef, listed: Backup) -> Backup:
-        """Return what a get shows of a backup, which may be more than a list does."""
+    async def _view(self, planet: PlanetRef) -> ListView:
         try:
-            return await self._operations.get(BackupRef(planet.star_system, listed.id))
-        except NotFoundError:
-            return listed
+            listing = await self._operations.list_all(planet.star_system, planet.planet)
+        except NotFoundError:  # an empty list, on some services
+            return ListView(planet=())
+        return ListView(planet=tuple(listing.backups), at_server=listing.info.date)
 
-    def _judged(self, attempt: _Attempt, backups: Iterable[Backup], at_server: datetime, *, examined: bool) -> Verdict:
-        surely = since = until = None
-        if attempt.began is not None:
-            least, most = attempt.began.ago(self._clock)
-            surely, since = at_server - least, at_server - most
-            until = None if attempt.lasted is None else since + attempt.lasted
-        return attempt.expectation.judge(
-            backups,
-            star_system=attempt.planet.star_system,
-            since=since,
-            surely=surely,
-            until=until,
-            owned=self._owned,
-            examined=examined,
-        )
+    async def _list(self, star_system: str, planet: PlanetRef | None) -> tuple[Backup, ...]:
+        """Return a list that may help; an empty one where it is refused."""
+        try:
+            listing = await self._operations.list_all(star_system, None if planet is None else planet.planet)
+        except (ApiError, ProtocolError) as exc:
+            if is_transient(exc):
+                raise
+            return ()
+        return tuple(listing.backups)
 
+    async def _details(self, view: ListView, planet: PlanetRef, needed: FetchDetails) -> Mapping[BackupId, Backup]:
+        """Return what GETs show, which may be more than a list does."""
+        listed = {id_key(backup.id): backup for backup in (*view.planet, *(view.star_system or ()))}
+        details: dict[BackupId, Backup] = {}
+        for backup_id in needed.ids:
+            key = id_key(backup_id)
+            try:
+                details[key] = await self._operations.get(BackupRef(planet.star_system, backup_id))
+            except NotFoundError:
+                details[key] = listed[key]
+        return details
 
-def _surely_happened(cause: BaseException | None) -> bool:
-    """Whether the service said that it did create a backup, only not which one: then it is never sent again."""
-    return isinstance(cause, ProtocolError) and cause.status is not None and 200 <= cause.status < 300
+    # After a resend
 
+    async def find_duplicates(self, planet: PlanetRef, key: str, ref: BackupRef) -> tuple[BackupRef, ...] | None:
+        """Find other backups that a create has made.
 
-def _is_final(error: BackupsError, failures: int) -> bool:
-    """Whether looking again will fail in the same way."""
-    if isinstance(error, ApiError):
-        return not may_heal(error) and (error.status is None or error.status < 500)
-    return isinstance(error, ProtocolError) and failures >= _PROTOCOL_FAULTS
-
-
-def _remember(cache: OrderedDict[_Name, _Value], name: _Name, value: _Value) -> None:
-    cache[name] = value
-    if len(cache) > _REMEMBERED:
-        cache.popitem(last=False)
+        Returns:
+            Those that show the create's marker; None where the service does not show markers, so that nothing is known.
+        """
+        marker = marker_for(planet, key)
+        marked = [backup for backup in (await self._view(planet)).planet if marker.is_shown_by(backup)]
+        refs = [BackupRef(planet.star_system, backup.id) for backup in marked]
+        return tuple(other for other in refs if other != ref) if ref in refs else None

@@ -402,7 +402,6 @@ class Reconciliation:
             if not _contains(view.planet, backup)
             and not (self._is_of_star_system and self._is_old(backup))
             and self._is_free(backup)
-            and (shown_name(backup) is None or self._names_planet(backup))
             and not _ended_long_before(backup, view.at_server)
         ]
 

@@ -1,0 +1,121 @@
+"""The backups that existed before a create was sent: from few lists, shared by many creates."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import attrs
+
+from asyncbackups._api.operations import Operations
+from asyncbackups._api.reconcile import Baseline
+from asyncbackups._base.clock import Clock
+from asyncbackups._base.lru import LruDict
+from asyncbackups.errors import BackupsError, ClientClosedError, NotFoundError
+from asyncbackups.models import Backup, PlanetRef
+
+_log = logging.getLogger(__name__)
+
+_MAX_AGE = 300.0
+"""Seconds after which a baseline is taken again, so that other people's backups do not pile up after it."""
+_STAR_SYSTEMS = 4096
+
+
+@attrs.define
+class _StarSystem:
+    """The baselines of one star system, and when each was taken; a baseline of None stands for a list that is refused."""
+
+    lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    whole: tuple[float, Baseline | None] | None = None
+    planets: dict[str, tuple[float, Baseline | None]] = attrs.field(factory=dict)
+
+
+class Baselines:
+    """Takes baselines.
+
+    A bulk run uses one LIST of each star system. A single create uses a LIST of its planet; from the second planet of a
+    star system on, single creates share one LIST of the star system. A baseline stays valid while it ages: what
+    appeared since then is explained, or blocks a resend.
+
+    Args:
+        operations: Sends the requests.
+        clock: The clock.
+        enabled: False to take none.
+
+    Attributes:
+        observer: Called with a star system, a planet or None, and the backups of each list that was read: the duration
+            estimates are fed from them, too.
+    """
+
+    def __init__(self, operations: Operations, *, clock: Clock, enabled: bool) -> None:
+        self._operations = operations
+        self._clock = clock
+        self._enabled = enabled
+        self._star_systems: LruDict[str, _StarSystem] = LruDict(_STAR_SYSTEMS)
+        self.observer: Callable[[str, str | None, list[Backup]], None] | None = None
+
+    async def for_planet(self, planet: PlanetRef) -> Baseline | None:
+        """Return a baseline for a single create; None where no list can be had."""
+        return await self._take(planet, whole=False)
+
+    async def for_run(self, planet: PlanetRef) -> Baseline | None:
+        """Return a baseline for a create of a bulk run: that of the whole star system."""
+        return await self._take(planet, whole=True)
+
+    async def _take(self, planet: PlanetRef, *, whole: bool) -> Baseline | None:
+        if not self._enabled:
+            return None
+        known = self._star_systems.get(planet.star_system)
+        if known is None:
+            known = self._star_systems.remember(planet.star_system, _StarSystem())
+        async with known.lock:
+            now = self._clock.monotonic()
+            if self._is_fresh(known.whole, now) and known.whole is not None and known.whole[1] is not None:
+                return known.whole[1]
+            own = known.planets.get(planet.planet)
+            if not whole and own is not None and self._is_fresh(own, now):
+                return own[1]
+            shared = whole or any(self._is_fresh(other, now) for other in known.planets.values())
+            if shared and not self._is_fresh(known.whole, now):
+                known.whole = (now, await self._list(planet.star_system, None))
+                known.planets.clear()
+            if shared and known.whole is not None and known.whole[1] is not None:
+                return known.whole[1]
+            # The star system's list is refused: each planet's own list is what is left.
+            if own is None or not self._is_fresh(own, now):
+                own = known.planets[planet.planet] = (now, await self._of_planet(planet))
+            return own[1]
+
+    @staticmethod
+    def _is_fresh(taken: tuple[float, Baseline | None] | None, now: float) -> bool:
+        return taken is not None and now - taken[0] < _MAX_AGE
+
+    async def _of_planet(self, planet: PlanetRef) -> Baseline | None:
+        try:
+            return await self._read(planet.star_system, planet.planet)
+        except NotFoundError:
+            # An empty list, on some services; the star system's list tells it from a path that does not exist.
+            whole = await self._list(planet.star_system, None)
+            return whole or Baseline("planet", frozenset())
+        except ClientClosedError:
+            raise
+        except BackupsError as exc:
+            _log.info("%s: no baseline: %s", planet, exc)
+            return None
+
+    async def _list(self, star_system: str, planet: str | None) -> Baseline | None:
+        try:
+            return await self._read(star_system, planet)
+        except ClientClosedError:
+            raise
+        except BackupsError as exc:
+            _log.info("star system %s: no baseline from its list: %s", star_system, exc)
+            return None
+
+    async def _read(self, star_system: str, planet: str | None) -> Baseline:
+        listing = await self._operations.list_all(star_system, planet)
+        if self.observer is not None:
+            self.observer(star_system, planet, listing.backups)
+        scope = "star_system" if planet is None else "planet"
+        return Baseline.from_ids(scope, (backup.id for backup in listing.backups))
