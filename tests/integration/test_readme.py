@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import asyncbackups
 from asyncbackups.simulator import Fixed, Simulator, Workload
 from tests.cli_program import FAST_PROGRAM, ROOT, Ended, Program, begun, environment, hosted, settings_of
 
@@ -30,7 +31,7 @@ from tests.cli_program import FAST, SETTLED
 asyncbackups.BackupClient.__init__.__kwdefaults__.update(polling=FAST, creating=SETTLED)
 """
 INSTALL = re.compile(r"pip install (?:-e )?'\.\[([\w,]+)\]' && (.+)")
-PACKAGE = ROOT / "asyncbackups"
+PACKAGE = Path(asyncbackups.__file__).parent
 _CODE = re.compile(r"`([\w/]+)`")
 _NAMED_TEST = re.compile(r"`(tests/[\w/.]+)::(\w+)`")
 
@@ -94,7 +95,9 @@ def test_programs_of_the_library_guide_run(simulator: Simulator, program: str, t
 def test_tests_of_the_library_guide_pass(program: str, tmp_path: Path) -> None:
     """The tests in the library guide pass in a project that has only pytest."""
     (tmp_path / "test_application.py").write_text(program, "utf-8")
-    (tmp_path / "pytest.ini").write_text("[pytest]", "utf-8")  # the folder may be inside this project, whose settings would apply
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]", "utf-8"
+    )  # the folder may be inside this project, whose settings would apply
     command = "import sys, pytest; sys.exit(pytest.main(['-q', '-W', 'error', '-p', 'no:cacheprovider']))"
     assert f"{program.count('def test_')} passed" in _output(command, {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, tmp_path)
 
