@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Sequence, Set
 from typing import TypeAlias, TypeVar
 
-from asyncbackups._base.validation import shown
+from asyncbackups._base.validation import quote_value
 from asyncbackups.errors import ConfigurationError
 from asyncbackups.models import BackupRef, PlanetRef
 
@@ -54,8 +54,8 @@ def several(given: _Many, name: str, what: str, *kinds: type) -> _Many:
     """
     one = isinstance(given, str | PlanetRef | BackupRef)
     if one or not isinstance(given, (Iterable, *kinds)):
-        example = f"[{shown(given)}]" if one else f"not {shown(given)}"
-        raise ConfigurationError(f"{name} must be several {what}: give a list, {example}")
+        example = f"[{quote_value(given)}]" if one else f"not {quote_value(given)}"
+        raise ConfigurationError(f"must be several {what}: give a list, {example}", field=name)
     return given
 
 
@@ -92,7 +92,7 @@ def checked_target(target: object) -> PlanetRef:
         case (str(star_system), str(planet)):
             return PlanetRef(star_system, planet)
         case _:
-            raise ConfigurationError(f"a target must be a PlanetRef, or star_system/planet, not {shown(target)}")
+            raise ConfigurationError(f"a target must be a PlanetRef, or star_system/planet, not {quote_value(target)}")
 
 
 def refs_of(refs: Refs) -> AsyncIterator[BackupRef]:
@@ -120,5 +120,5 @@ def checked_ref(ref: object) -> BackupRef:
             return BackupRef(star_system, backup_id)
         case _:
             raise ConfigurationError(
-                f"a backup must be a BackupRef or a (star_system, backup_id) pair, not {shown(ref)}"
+                f"a backup must be a BackupRef or a (star_system, backup_id) pair, not {quote_value(ref)}"
             )

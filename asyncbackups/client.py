@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any, Self
 from asyncbackups._api.operations import Operations
 from asyncbackups._api.requests import Requests
 from asyncbackups._base.clock import ClientClock, Clock, SystemClock
-from asyncbackups._base.validation import Seconds, file_path, flag, instance, integer, not_blank, offering, shown
+from asyncbackups._base.validation import (
+    Seconds,
+    check_file_path,
+    check_flag,
+    check_instance,
+    check_integer,
+    check_not_blank,
+    check_protocol,
+    quote_value,
+)
 from asyncbackups._http.oauth import TokenSource
 from asyncbackups._http.transport import Transport
 from asyncbackups._polling.watch import DEFAULT_DEADLINE, Watch, checked_deadline, wait_for
@@ -90,18 +99,20 @@ class BackupClient:
         clock: Clock | None = None,
         random: random_numbers.Random | None = None,
     ) -> None:
-        instance(retry, RetryPolicy, "retry")
-        instance(timeouts, Timeouts, "timeouts")
-        flag(insecure_http, "insecure_http")
-        flag(trust_env, "trust_env")
+        check_instance(retry, RetryPolicy, "retry")
+        check_instance(timeouts, Timeouts, "timeouts")
+        check_flag(insecure_http, "insecure_http")
+        check_flag(trust_env, "trust_env")
         if not callable(status_rule):
-            raise ConfigurationError(f"status_rule must be a function of a Backup, not {shown(status_rule)}")
-        self._clock = ClientClock(SystemClock() if clock is None else offering(clock, Clock, "clock"))
+            raise ConfigurationError(
+                f"must be a function of a Backup, not {quote_value(status_rule)}", field="status_rule"
+            )
+        self._clock = ClientClock(SystemClock() if clock is None else check_protocol(clock, Clock, "clock"))
         fresh = random_numbers.Random() if random is None else random  # noqa: S311 - jitter, no cryptography
-        self._random = instance(fresh, random_numbers.Random, "random")
-        self._polling = instance(polling, PollingPolicy, "polling")
-        self._limits = instance(limits, Limits, "limits")
-        self._creating = instance(creating, CreatePolicy, "creating")
+        self._random = check_instance(fresh, random_numbers.Random, "random")
+        self._polling = check_instance(polling, PollingPolicy, "polling")
+        self._limits = check_instance(limits, Limits, "limits")
+        self._creating = check_instance(creating, CreatePolicy, "creating")
         self._retry, self._status_rule = retry, status_rule
         requests = Requests(tenant, star_system_list)
         self._transport = Transport(
@@ -197,7 +208,7 @@ class BackupClient:
             if self._engine is not None:
                 await self._engine.close()
         finally:
-            self._clock.leave()
+            self._clock.close()
             await self._transport.close()
 
     @property
@@ -233,11 +244,11 @@ class BackupClient:
             ClientClosedError: If the client is not open.
         """
         self._opened()
-        if flag(may_exist, "may_exist") and key is None:
-            raise ConfigurationError("may_exist needs a key: the one that the earlier attempt was given")
+        if check_flag(may_exist, "may_exist") and key is None:
+            raise ConfigurationError("needs a key: the key of the earlier attempt", field="may_exist")
         where = PlanetRef(star_system, planet)
-        wanted = None if key is None else not_blank(key, "key")
-        checked = instance(spec, BackupSpec, "spec")
+        wanted = None if key is None else check_not_blank(key, "key")
+        checked = check_instance(spec, BackupSpec, "spec")
         return (await self._creator.create(where, checked, key=wanted, may_exist=may_exist)).backup
 
     async def get(self, star_system: str, backup_id: int) -> Backup:
@@ -290,7 +301,7 @@ class BackupClient:
             ClientClosedError: If the client is not open.
         """
         ref = BackupRef(star_system, backup_id)
-        await self._opened().delete(ref, missing_ok=flag(missing_ok, "missing_ok"))
+        await self._opened().delete(ref, missing_ok=check_flag(missing_ok, "missing_ok"))
 
     async def health(self) -> Health:
         """Ask how the service is.
@@ -371,10 +382,10 @@ class BackupClient:
         from asyncbackups._bulk.run_store import MemoryRunStore  # noqa: PLC0415 - see the module's docstring
         from asyncbackups._inputs import planets_of  # noqa: PLC0415
 
-        checked = instance(spec, BackupSpec, "spec")
+        checked = check_instance(spec, BackupSpec, "spec")
         self._opened()
         if journal is None and since is not None:
-            raise ConfigurationError("since needs a journal: without one, events are not numbered")
+            raise ConfigurationError("needs a journal: without one, events are not numbered", field="since")
         ledger = MemoryRunStore(checked) if journal is None else self._journal(journal, checked, since)
         planets = planets_of(targets, whole=journal is not None)
         return self._run(ledger, planets, concurrency=concurrency, deadline=deadline)
@@ -426,8 +437,8 @@ class BackupClient:
         return BulkDeletion(
             self._opened(),
             refs=refs,
-            concurrency=integer(concurrency, "concurrency", lowest=1),
-            missing_ok=flag(missing_ok, "missing_ok"),
+            concurrency=check_integer(concurrency, "concurrency", minimum=1),
+            missing_ok=check_flag(missing_ok, "missing_ok"),
             clock=self._clock,
         )
 
@@ -435,11 +446,11 @@ class BackupClient:
         from asyncbackups._bulk.journal.journal import Journal  # noqa: PLC0415 - see the module's docstring
 
         return Journal(
-            file_path(path, "journal"),
+            check_file_path(path, "journal"),
             tenant=self._tenant,
             base_url=self._base_url,
             spec=spec,
-            since=None if since is None else integer(since, "since", lowest=0),
+            since=None if since is None else check_integer(since, "since", minimum=0),
             own=self._creator.own,
             clock=self._clock,
         )
@@ -452,7 +463,7 @@ class BackupClient:
             create=self._creator.create,
             ledger=ledger,
             planets=planets,
-            concurrency=integer(concurrency, "concurrency", lowest=1),
+            concurrency=check_integer(concurrency, "concurrency", minimum=1),
             deadline=checked_deadline(deadline),
             clock=self._clock,
             requests=self._transport.requests,

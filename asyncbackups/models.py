@@ -14,7 +14,15 @@ from typing import Any, Self
 import attrs
 
 from asyncbackups._base.errors import ConfigurationError
-from asyncbackups._base.validation import flag, instance, integer, not_blank, path_name, shown, text
+from asyncbackups._base.validation import (
+    check_flag,
+    check_instance,
+    check_integer,
+    check_not_blank,
+    check_path_name,
+    check_text,
+    quote_value,
+)
 
 __all__ = [
     "Backup",
@@ -65,15 +73,15 @@ class Status(enum.StrEnum):
 
 
 def _name(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    not_blank(value, attribute.name)
+    check_not_blank(value, attribute.name)
 
 
 def _text(_: object, attribute: attrs.Attribute[str], value: object) -> None:
-    text(value, attribute.name)
+    check_text(value, attribute.name)
 
 
 def _path_name(_: object, attribute: attrs.Attribute[str], value: object) -> None:
-    path_name(value, attribute.name)
+    check_path_name(value, attribute.name)
 
 
 def _halves(written: object) -> tuple[str, str]:
@@ -83,7 +91,7 @@ def _halves(written: object) -> tuple[str, str]:
 
 
 def _backup_id(_: object, attribute: attrs.Attribute[int], value: object) -> None:
-    integer(value, attribute.name, lowest=0)
+    check_integer(value, attribute.name, minimum=0)
 
 
 @attrs.frozen(order=True)
@@ -107,7 +115,7 @@ class PlanetRef:
         """
         star_system, planet = _halves(written)
         if not planet:
-            raise ConfigurationError(f"a planet is written star_system/planet, not {shown(written)}")
+            raise ConfigurationError(f"a planet is written star_system/planet, not {quote_value(written)}")
         return cls(star_system, planet)
 
     def __str__(self) -> str:
@@ -137,7 +145,7 @@ class BackupRef:
         # Nineteen digits hold every id of 64 bits; of numbers of thousands of digits Python makes a bare ValueError.
         if not (number.isascii() and number.isdecimal() and len(number) <= 19):
             raise ConfigurationError(
-                f"a backup is written star_system/backup_id, with a whole number, not {shown(written)}"
+                f"a backup is written star_system/backup_id, with a whole number, not {quote_value(written)}"
             )
         return cls(star_system, int(number))
 
@@ -187,21 +195,22 @@ class BackupSpec:
 
     @temporary.validator
     def _check_temporary(self, _: object, value: object) -> None:
-        flag(value, "temporary")
+        check_flag(value, "temporary")
 
     @retention_period_in_days.validator
     def _check_retention(self, _: object, value: object) -> None:
         if self.temporary:
-            integer(value, "retention_period_in_days (of a temporary backup)", lowest=1)
+            check_integer(value, "retention_period_in_days", minimum=1)
         elif value is not None:
             raise ConfigurationError(
-                "retention_period_in_days must be None for a permanent backup (temporary=False): "
-                f"it is kept until it is deleted, not for {shown(value)} days"
+                "applies to temporary backups only; a permanent one is kept until it is deleted",
+                field="retention_period_in_days",
+                hint="Pass None together with temporary=False.",
             )
 
     @metadata.validator
     def _check_metadata(self, _: object, value: object) -> None:
-        instance(value, BackupMetadata, "metadata")
+        check_instance(value, BackupMetadata, "metadata")
 
 
 @attrs.frozen(kw_only=True)

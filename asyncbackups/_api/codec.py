@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import msgspec
 
-from asyncbackups._base.validation import shown
-from asyncbackups._http.text import excerpt_of
+from asyncbackups._base.validation import quote_value
+from asyncbackups._http.text import make_excerpt
 from asyncbackups.errors import ConfigurationError, ProtocolError
 from asyncbackups.models import Backup, BackupMetadata, BackupSpec, Environment, Health
 
@@ -87,12 +87,12 @@ def spec_from(raw: Any) -> BackupSpec:
     try:
         return _converter().structure(raw, BackupSpec)
     except (KeyError, TypeError) as exc:
-        raise ConfigurationError(f"what to create is not described as it should be: {shown(raw)}") from exc
+        raise ConfigurationError(f"what to create is not described as it should be: {quote_value(raw)}") from exc
 
 
 def _quote(raw: object) -> str:
     try:
-        return excerpt_of(msgspec.json.encode(raw))
+        return make_excerpt(msgspec.json.encode(raw))
     except RecursionError:  # what could just be decoded is too deep to be written from further down the stack
         return f"a deeply nested {type(raw).__name__}"
 

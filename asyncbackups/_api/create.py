@@ -28,14 +28,13 @@ from asyncbackups._base.clock import Clock
 from asyncbackups.errors import (
     AmbiguousCreateError,
     ApiError,
-    BackupsError,
     ClientClosedError,
-    ConnectError,
     NotFoundError,
     ProtocolError,
-    RateLimitedError,
     TransportError,
-    may_heal,
+    ends_reconcile,
+    may_resend_create,
+    surely_created,
 )
 from asyncbackups.events import Adoption
 from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
@@ -51,8 +50,6 @@ _REMEMBERED = 10_000
 whose, which only matters while a create of the same planet is looked for."""
 _LOOKBACK = 3600.0
 """How old a backup may be that an earlier attempt made, where nobody knows when that was; in seconds."""
-_PROTOCOL_FAULTS = 3
-"""A list that was not understood so many times in a row will not be understood."""
 _FIRST_LOOK = 1.0
 _LONGEST_PAUSE = 30.0
 
@@ -251,7 +248,7 @@ class Creator:
                 found = await self._find(attempt, cause=exc.__cause__)
                 if found is not None:
                     return found
-                if sends > self._policy.resends or _surely_happened(exc.__cause__):
+                if sends > self._policy.resends or surely_created(exc.__cause__):
                     reason = f"{exc.__cause__}; it was sent {sends} time(s) and did not show up"
                     raise AmbiguousCreateError(reason, planet=attempt.planet) from exc.__cause__
                 _log.warning("%s: the create did not show up, it is sent again", attempt.planet)
@@ -275,8 +272,8 @@ class Creator:
             attempt.lasted = None  # from now on it is ours, too, and not over
             try:
                 backup = await self._operations.create(attempt.planet, attempt.expectation.marked)
-            except (RateLimitedError, ConnectError) as exc:
-                if number >= self._retry.attempts or not may_heal(exc):
+            except (ApiError, TransportError) as exc:
+                if number >= self._retry.attempts or not may_resend_create(exc):
                     raise
                 retry_after = exc.retry_after if isinstance(exc, ApiError) else None
                 await self._clock.sleep(self._retry.delay(number, draw=self._draw(), retry_after=retry_after))
@@ -300,7 +297,7 @@ class Creator:
                 verdict, failures = await self._look(attempt), 0
             except (TransportError, ApiError, ProtocolError) as exc:
                 failures += 1
-                if elapsed >= self._policy.patience or _is_final(exc, failures):
+                if elapsed >= self._policy.patience or ends_reconcile(exc, failures=failures):
                     self._unresolved(attempt, f"looking for it failed: {exc}", (), cause or exc)
                     return None
                 verdict = NotListed()
@@ -365,18 +362,6 @@ class Creator:
             owned=self._owned,
             examined=examined,
         )
-
-
-def _surely_happened(cause: BaseException | None) -> bool:
-    """Whether the service said that it did create a backup, only not which one: then it is never sent again."""
-    return isinstance(cause, ProtocolError) and cause.status is not None and 200 <= cause.status < 300
-
-
-def _is_final(error: BackupsError, failures: int) -> bool:
-    """Whether looking again will fail in the same way."""
-    if isinstance(error, ApiError):
-        return not may_heal(error) and (error.status is None or error.status < 500)
-    return isinstance(error, ProtocolError) and failures >= _PROTOCOL_FAULTS
 
 
 def _remember(cache: OrderedDict[_Name, _Value], name: _Name, value: _Value) -> None:

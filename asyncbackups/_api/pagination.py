@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
-from urllib.parse import quote, urldefrag, urljoin, urlsplit
+from urllib.parse import quote, urldefrag, urljoin
 
 import attrs
 import msgspec
 
 from asyncbackups._api.codec import backup_from
-from asyncbackups._base.validation import shown
+from asyncbackups._base.validation import quote_value
 from asyncbackups._http.messages import Response
 from asyncbackups._http.status import as_protocol_error
 from asyncbackups._http.text import JSON_FAULTS
+from asyncbackups._http.urls import same_origin
 from asyncbackups.errors import ProtocolError
 from asyncbackups.models import Backup
 
@@ -212,7 +213,7 @@ def _markers_of_more(page: Page, pages: int, entries: int) -> Iterator[str]:
     for block in _blocks(page.members):
         for name, value in block.items():
             if _tells_of_more(_letters(name), value, pages, entries):
-                yield f"{shown(name)} is {shown(value)}"
+                yield f"{quote_value(name)} is {quote_value(value)}"
         if any(map(_says_something, _next_links(block))):
             yield "a next link without an address"
     yield from _headers_of_more(page.response.headers, pages, entries)
@@ -275,17 +276,12 @@ def _next_url(response: Response, members: Mapping[str, Any]) -> str | None:
     try:
         # Bytes that have no place in a URL are encoded, so that nothing below takes them for something else.
         url = quote(urldefrag(urljoin(response.url, target)).url, safe="%/:?#[]@!$&'()*+,;=~")
-        same = _origin(url) == _origin(response.url) and "@" not in urlsplit(url).netloc
+        same = same_origin(url, response.url)
     except ValueError:
         same = False
     if not same:
-        raise as_protocol_error(f"the next page is at another origin ({shown(target)}): not followed", response)
+        raise as_protocol_error(f"the next page is at another origin ({quote_value(target)}): not followed", response)
     return url
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _link_header(text: str) -> str | None:

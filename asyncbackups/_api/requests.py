@@ -11,7 +11,7 @@ from urllib.parse import quote
 import attrs
 
 from asyncbackups._api.codec import encode_spec
-from asyncbackups._base.validation import path_name, shown
+from asyncbackups._base.validation import check_path_name, quote_value
 from asyncbackups._http.messages import Request, RequestKind
 from asyncbackups.errors import ConfigurationError
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
@@ -33,12 +33,12 @@ def segment(text: str, name: str = "a part of a path") -> str:
     Raises:
         ConfigurationError: If it is blank, "." or "..", or cannot be encoded (a lone surrogate).
     """
-    return _encoded(path_name(text, name))
+    return _encoded(check_path_name(text, name))
 
 
 def _list_segment(_: object, attribute: attrs.Attribute[str], value: object) -> None:
     if value not in ("backup", "backups"):
-        raise ConfigurationError(f"{attribute.name} must be 'backup' or 'backups', not {shown(value)}")
+        raise ConfigurationError(f"must be 'backup' or 'backups', not {quote_value(value)}", field=attribute.name)
 
 
 @attrs.frozen

@@ -300,7 +300,7 @@ async def test_leaving_the_client_wakes_who_waits_for_the_pace() -> None:
     async with Simulator(faults=[Fault(Respond(429, {"Retry-After": "300"}), kind="health", count=1)]) as sim:
         async with BackupClient(sim.base_url, sim.tenant, auth=sim.token) as client:
             calls: list[asyncio.Task[Any]] = [asyncio.create_task(client.health())]
-            while not client._transport.rate_limiter.delay(client._clock.monotonic()):
+            while not client._transport.rate_limiter.remaining_pause(client._clock.monotonic()):
                 await asyncio.sleep(0)
             calls += [
                 asyncio.create_task(client.get("s", 1)),

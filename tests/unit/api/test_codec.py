@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncbackups._api.codec import backup_from, encode_spec, health_from, id_of, is_backup, plain, spec_from
-from asyncbackups._http.text import decode_json, excerpt_of
+from asyncbackups._http.text import decode_json, make_excerpt
 from asyncbackups.errors import ConfigurationError, ProtocolError
 from asyncbackups.models import Backup, BackupMetadata, BackupSpec, Environment, Health, Mechanism
 
@@ -242,18 +242,18 @@ def test_huge_numbers_are_lossless() -> None:
 
 def test_excerpt_is_one_bounded_line() -> None:
     """White space is folded, and at most 500 characters are left; what was cut says so."""
-    assert excerpt_of(b" a\r\n\t b ") == "a b"
-    assert excerpt_of(b"") == ""
-    assert excerpt_of(b"x" * 500) == "x" * 500
-    assert excerpt_of(b"x" * 501) == "x" * 499 + "…"
-    assert excerpt_of(b" " * 3000 + b"x") == "…"
+    assert make_excerpt(b" a\r\n\t b ") == "a b"
+    assert make_excerpt(b"") == ""
+    assert make_excerpt(b"x" * 500) == "x" * 500
+    assert make_excerpt(b"x" * 501) == "x" * 499 + "…"
+    assert make_excerpt(b" " * 3000 + b"x") == "…"
 
 
 @prop
 @given(body=st.binary(max_size=3000))
 def test_excerpt_of_any_bytes_is_printable(body: bytes) -> None:
     """Nothing that a terminal would obey comes through, and the bound holds."""
-    excerpt = excerpt_of(body * 2)
+    excerpt = make_excerpt(body * 2)
     assert len(excerpt) <= 500
     assert excerpt.isprintable()
 
@@ -269,12 +269,12 @@ def test_excerpt_of_any_bytes_is_printable(body: bytes) -> None:
 )
 def test_excerpt_hides_what_looks_like_a_secret(body: bytes, excerpt: str) -> None:
     """A token endpoint's answer, a form or an echoed header can be quoted without giving the secret away."""
-    assert excerpt_of(body) == excerpt
+    assert make_excerpt(body) == excerpt
 
 
 def test_control_characters_are_replaced() -> None:
     """A server cannot write to a person's terminal through an error message."""
-    assert excerpt_of(b"\x1b[31mred\x00") == "\ufffd[31mred\ufffd"
+    assert make_excerpt(b"\x1b[31mred\x00") == "\ufffd[31mred\ufffd"
 
 
 def test_spec_is_encoded_as_documented() -> None:

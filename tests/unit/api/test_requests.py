@@ -33,7 +33,7 @@ def test_create_is_a_post_below_the_planet() -> None:
         f"{ROOT}alpha/planets/p1/backups",
     )
     assert json.loads(request.body or b"")["planetClass"] == "dev"
-    assert not request.idempotent
+    assert not request.is_idempotent
 
 
 def test_get_and_delete_are_below_the_star_system() -> None:

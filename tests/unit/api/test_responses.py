@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from asyncbackups._api.responses import CreateResponse, parse_backup, parse_created, parse_health
-from asyncbackups._http.headers import retry_after_of, server_time_of
+from asyncbackups._http.headers import parse_retry_after, parse_server_time
 from asyncbackups._http.messages import Response
-from asyncbackups._http.status import as_protocol_error, check_status
+from asyncbackups._http.status import as_protocol_error, raise_for_status
 from asyncbackups.errors import ApiError, NotFoundError, ProtocolError, RateLimitedError, RedirectRefusedError
 from asyncbackups.models import Backup, Health
 
@@ -33,14 +33,14 @@ def response(body: Any = b"", status: int = 200, **headers: str) -> Response:
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299, 304])
 def test_success_passes(status: int) -> None:
     """2xx and 304 are no errors."""
-    check_status(response(status=status), now=NOW)
+    raise_for_status(response(status=status), now=NOW)
 
 
 def test_error_status_carries_what_helps() -> None:
     """The error has the answer's status, headers of use, excerpt, attempt and Retry-After, and no other header."""
     answer = response({"message": "busy"}, 429, Retry_After="7", X_Request_Id="r1", Set_Cookie="sid=secret")
     with pytest.raises(RateLimitedError) as caught:
-        check_status(answer, now=NOW)
+        raise_for_status(answer, now=NOW)
     error = caught.value
     assert (error.status, error.attempt, error.retry_after) == (429, 2, 7.0)
     assert (error.method, error.url) == ("GET", URL)
@@ -53,7 +53,7 @@ def test_error_status_carries_what_helps() -> None:
 def test_each_error_status_has_its_class(status: int, cls: type[ApiError]) -> None:
     """4xx and 5xx without a class of their own are plain `ApiError`."""
     with pytest.raises(ApiError) as caught:
-        check_status(response(status=status), now=NOW)
+        raise_for_status(response(status=status), now=NOW)
     assert type(caught.value) is cls
 
 
@@ -61,17 +61,17 @@ def test_each_error_status_has_its_class(status: int, cls: type[ApiError]) -> No
 def test_redirects_are_refused(status: int) -> None:
     """A redirect is an error that names where it would have led, bounded."""
     with pytest.raises(RedirectRefusedError, match=r"to https://evil\.example/x") as caught:
-        check_status(response(status=status, Location="https://evil.example/" + "x" * 10**5), now=NOW)
+        raise_for_status(response(status=status, Location="https://evil.example/" + "x" * 10**5), now=NOW)
     assert len(str(caught.value)) < 1000
     with pytest.raises(RedirectRefusedError, match=r"to nowhere"):
-        check_status(response(status=status), now=NOW)
+        raise_for_status(response(status=status), now=NOW)
 
 
 @pytest.mark.parametrize("status", [100, 103, 0, 600, 999])
 def test_statuses_that_are_none_are_protocol_errors(status: int) -> None:
     """What HTTP does not know as a final status cannot be understood."""
     with pytest.raises(ProtocolError, match=rf"the status {status} is not one of HTTP's final ones"):
-        check_status(response(status=status), now=NOW)
+        raise_for_status(response(status=status), now=NOW)
 
 
 def test_protocol_errors_quote_the_answer() -> None:
@@ -105,7 +105,7 @@ def test_protocol_errors_quote_the_answer() -> None:
 )
 def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], expected: float | None) -> None:
     """Seconds are taken as they are, a date against the server's own clock; rubbish is as good as no header."""
-    assert retry_after_of(response(**headers).headers, now=NOW) == expected
+    assert parse_retry_after(response(**headers).headers, now=NOW) == expected
 
 
 @prop
@@ -114,14 +114,14 @@ def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], expected: flo
 )
 def test_retry_after_of_any_text_is_finite_or_none(text: str) -> None:
     """No header ends in an exception, a negative or an infinite wait."""
-    seconds = retry_after_of({"Retry-After": text, "Date": text}, now=NOW)
+    seconds = parse_retry_after({"Retry-After": text, "Date": text}, now=NOW)
     assert seconds is None or 0 <= seconds < float("inf")
 
 
 @pytest.mark.parametrize("digits", [400, 8000])
 def test_retry_after_beyond_any_number_is_finite(digits: int) -> None:
     """Thousands of digits are a very long wait, for the policy to cut."""
-    seconds = retry_after_of({"Retry-After": "9" * digits}, now=NOW)
+    seconds = parse_retry_after({"Retry-After": "9" * digits}, now=NOW)
     assert seconds is not None
     assert 1e300 < seconds < float("inf")
 
@@ -139,12 +139,12 @@ def test_retry_after_beyond_any_number_is_finite(digits: int) -> None:
 )
 def test_server_time_is_the_date_header(text: str, expected: datetime | None) -> None:
     """The `Date` header in UTC, None where it is missing or makes no sense."""
-    assert server_time_of({"Date": text} if text else {}) == expected
+    assert parse_server_time({"Date": text} if text else {}) == expected
 
 
 def test_server_time_without_headers_is_none() -> None:
     """No `Date`, no time."""
-    assert server_time_of({}) is None
+    assert parse_server_time({}) is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import asyncio
 import anyio
 import pytest
 
-from asyncbackups._base.cancellation import own_cancellation_only
+from asyncbackups._base.cancellation import await_shared_work
 
 
 async def forever() -> None:
@@ -15,13 +15,13 @@ async def forever() -> None:
 
 
 async def guarded() -> None:
-    await own_cancellation_only(forever, LookupError)
+    await await_shared_work(forever, LookupError)
 
 
 async def test_what_it_shares_was_cancelled() -> None:
     """Another task's cancellation is an error, and the task goes on."""
     shared = asyncio.get_running_loop().create_future()
-    waiting = asyncio.create_task(own_cancellation_only(lambda: shared, LookupError))
+    waiting = asyncio.create_task(await_shared_work(lambda: shared, LookupError))
     await asyncio.sleep(0)
     shared.cancel()
     with pytest.raises(LookupError):

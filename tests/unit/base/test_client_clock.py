@@ -28,7 +28,7 @@ async def test_leaving_wakes_who_sleeps(clock: FakeClock) -> None:
     one = ClientClock(clock)
     sleeping = [asyncio.create_task(one.sleep(300)) for _ in range(3)]
     await settle()
-    one.leave()
+    one.close()
     for task in (*sleeping, asyncio.create_task(one.sleep(300))):
         with pytest.raises(ClientClosedError):
             await task
@@ -43,4 +43,4 @@ async def test_cancelled_it_ends(clock: FakeClock) -> None:
     sleeping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sleeping
-    one.leave()
+    one.close()

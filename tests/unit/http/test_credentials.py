@@ -44,26 +44,26 @@ async def test_a_fixed_token_never_changes() -> None:
     subject = credentials("token-1")
     assert subject.fixed is not None
     assert subject.fixed.headers == {"Authorization": "Bearer token-1"}
-    assert await subject.current() is subject.fixed
-    assert await subject.another(subject.fixed) is subject.fixed
+    assert await subject.get_current() is subject.fixed
+    assert await subject.replace_refused(subject.fixed) is subject.fixed
 
 
 async def test_headers_are_made_once_for_each_token() -> None:
     """While the source gives the same token nothing is made anew."""
     subject = credentials(Source("token-1", "token-1", "token-2"))
-    one = await subject.current()
-    assert await subject.current() is one
-    two = await subject.current()
+    one = await subject.get_current()
+    assert await subject.get_current() is one
+    two = await subject.get_current()
     assert two.headers == {"Authorization": "Bearer token-2"}
 
 
 async def test_a_source_is_asked_again_after_a_refusal() -> None:
     """A source that can renew does so, another one is asked again: the same token is no other credential."""
     subject = credentials(Renewable("token-1"))
-    assert (await subject.another(await subject.current())).token == "token-1-renewed"
+    assert (await subject.replace_refused(await subject.get_current())).token == "token-1-renewed"
     subject = credentials(Source("token-1"))
-    one = await subject.current()
-    assert await subject.another(one) is one
+    one = await subject.get_current()
+    assert await subject.replace_refused(one) is one
 
 
 @pytest.mark.parametrize("auth", [None, 7, b"token", object(), ["hunter2"]])
@@ -86,7 +86,7 @@ def test_a_bad_fixed_token_is_refused(token: str) -> None:
 async def test_a_bad_token_from_a_source(given: object) -> None:
     """A source that gives what cannot be sent has no usable token; it is not shown."""
     with pytest.raises(AuthenticationError, match="no usable token") as caught:
-        await credentials(Source(given)).current()
+        await credentials(Source(given)).get_current()
     assert caught.value.status is None
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -95,7 +95,7 @@ async def test_a_bad_token_from_a_source(given: object) -> None:
 async def test_a_source_that_cannot_be_reached() -> None:
     """That may heal, and nothing was sent."""
     with pytest.raises(TransportError, match="failed with TimeoutError") as caught:
-        await credentials(Source(TimeoutError("hunter2"))).current()
+        await credentials(Source(TimeoutError("hunter2"))).get_current()
     assert not caught.value.sent
     assert isinstance(caught.value.__cause__, TimeoutError)
     assert "hunter2" not in str(caught.value)
@@ -104,7 +104,7 @@ async def test_a_source_that_cannot_be_reached() -> None:
 async def test_a_source_that_fails() -> None:
     """That does not heal by asking again: no token can be had."""
     with pytest.raises(AuthenticationError, match="failed with KeyError") as caught:
-        await credentials(Source(KeyError("hunter2"))).current()
+        await credentials(Source(KeyError("hunter2"))).get_current()
     assert "hunter2" not in str(caught.value)
 
 
@@ -116,7 +116,7 @@ async def test_source_whose_own_task_was_cancelled_has_no_token_now() -> None:
         async def token(self) -> str:
             return str(await shared)
 
-    asking = asyncio.create_task(credentials(Shared()).current())
+    asking = asyncio.create_task(credentials(Shared()).get_current())
     await asyncio.sleep(0)
     shared.cancel()
     with pytest.raises(TransportError) as caught:
@@ -127,31 +127,31 @@ async def test_source_whose_own_task_was_cancelled_has_no_token_now() -> None:
 async def test_errors_of_ours_pass() -> None:
     """Client credentials raise the right errors already."""
     with pytest.raises(ConnectError, match="refused"):
-        await credentials(Source(ConnectError("refused"))).current()
+        await credentials(Source(ConnectError("refused"))).get_current()
     with pytest.raises(ClientClosedError):
-        await credentials(ClientCredentials("https://hub.example/t", "app", "hunter2", scopes="a")).current()
+        await credentials(ClientCredentials("https://hub.example/t", "app", "hunter2", scopes="a")).get_current()
 
 
 async def test_what_is_redacted() -> None:
     """The tokens of late, the client secret, and other passwords."""
     subject = credentials("token-1")
     subject.passwords.add("proxy-password")
-    assert subject.redactor().text("token-1 proxy-password") == "[redacted] [redacted]"
+    assert subject.make_redactor().redact_text("token-1 proxy-password") == "[redacted] [redacted]"
     subject = credentials(Source("token-1", "token-2"))
-    await subject.current()
-    await subject.current()
-    assert subject.redactor().text("token-1 token-2") == "[redacted] [redacted]"
+    await subject.get_current()
+    await subject.get_current()
+    assert subject.make_redactor().redact_text("token-1 token-2") == "[redacted] [redacted]"
     own = credentials(ClientCredentials("https://hub.example/t", "app", "hunter2", scopes="a"))
-    assert own.redactor().text("hunter2") == "[redacted]"
+    assert own.make_redactor().redact_text("hunter2") == "[redacted]"
 
 
 def test_whose_error_it_is() -> None:
     """An error about the token URL comes from the credentials, any other does not."""
     subject = credentials(ClientCredentials("https://hub.example/t", "app", "hunter2", scopes="a"))
-    assert subject.comes_from(TransportError("x", url="https://hub.example/t"))
-    assert not subject.comes_from(TransportError("x", url="https://db.example/t"))
-    assert not subject.comes_from(ClientClosedError("x"))
-    assert not credentials("token-1").comes_from(TransportError("x", url="https://hub.example/t"))
+    assert subject.is_token_error(TransportError("x", url="https://hub.example/t"))
+    assert not subject.is_token_error(TransportError("x", url="https://db.example/t"))
+    assert not subject.is_token_error(ClientClosedError("x"))
+    assert not credentials("token-1").is_token_error(TransportError("x", url="https://hub.example/t"))
 
 
 def test_a_credential_does_not_show_itself() -> None:

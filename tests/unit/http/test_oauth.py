@@ -14,7 +14,13 @@ from urllib.parse import parse_qs
 import pytest
 
 from asyncbackups._http.messages import Response
-from asyncbackups._http.oauth import ClientCredentials, RenewableTokenSource, TokenSource, checked_token, lease_of
+from asyncbackups._http.oauth import (
+    ClientCredentials,
+    RenewableTokenSource,
+    TokenSource,
+    check_token,
+    parse_token_response,
+)
 from asyncbackups._http.redaction import Secret
 from asyncbackups.errors import (
     AnswerTimeoutError,
@@ -84,14 +90,14 @@ def credentials(hub: Hub, clock: FakeClock) -> ClientCredentials:
 def test_a_token_that_cannot_be_a_header_is_refused(token: object, why: str) -> None:
     """Header injection is impossible, and the message does not show the token."""
     with pytest.raises(ConfigurationError, match=why) as caught:
-        checked_token(token)
+        check_token(token)
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_token_is_taken_as_it_is() -> None:
     """Every visible ASCII character may be in a token."""
     token = "".join(map(chr, range(33, 127)))
-    assert checked_token(token) == token
+    assert check_token(token) == token
 
 
 # --- answers of the token endpoint ----------------------------------------------------------------------------------
@@ -117,14 +123,14 @@ def test_a_token_is_taken_as_it_is() -> None:
 def test_the_lifetime_is_read_liberally(expires_in: object, lifetime: float) -> None:
     """A lifetime that is missing or makes no sense is taken for a short one, an absurd one for a day."""
     raw = json.dumps({"access_token": "abcd", "expires_in": expires_in}).encode()
-    lease = lease_of(answered(raw=raw), asked_at=100.0)
+    lease = parse_token_response(answered(raw=raw), asked_at=100.0)
     assert lease.expires_at == 100.0 + lifetime
     assert lease.renew_at == pytest.approx(100.0 + lifetime - min(300, lifetime / 10))
 
 
 def test_a_lease_does_not_show_its_token() -> None:
     """A token is in no repr."""
-    assert "abcd" not in repr(lease_of(answered({"access_token": "abcd"}), asked_at=0.0))
+    assert "abcd" not in repr(parse_token_response(answered({"access_token": "abcd"}), asked_at=0.0))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +148,7 @@ def test_a_lease_does_not_show_its_token() -> None:
 def test_an_answer_without_a_usable_token(body: bytes, why: str) -> None:
     """It is refused without being quoted: what is in it may be a token."""
     with pytest.raises(AuthenticationError, match=why) as caught:
-        lease_of(answered(raw=body), asked_at=0.0)
+        parse_token_response(answered(raw=body), asked_at=0.0)
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     assert "hunter2" not in str(shown.stack[-1].locals)
     assert "hunter2" not in str(caught.value)

@@ -25,11 +25,11 @@ def starts(subject: Throttle, *, begin: float, until: float) -> list[float]:
     """Start requests as fast as the throttle lets them, and return when they started."""
     now, found = begin, []
     while now < until:
-        wait = subject.wait(now)
+        wait = subject.time_to_start(now)
         if wait == 0:
-            subject.started(now)
+            subject.record_start(now)
             found.append(now)
-            if not subject.limiting:
+            if not subject.is_limiting:
                 break
         now += wait or 1e-9
     return found
@@ -38,11 +38,11 @@ def starts(subject: Throttle, *, begin: float, until: float) -> list[float]:
 def test_full_speed_needs_no_waiting() -> None:
     """Without a limit and a sign from the server requests start at once."""
     subject = throttle()
-    assert not subject.limiting
-    assert [subject.wait(1.0), subject.rate(1.0), subject.delay(1.0)] == [0.0, math.inf, 0.0]
-    subject.started(1.0)
-    subject.started(1.0)
-    assert subject.wait(1.0) == 0.0
+    assert not subject.is_limiting
+    assert [subject.time_to_start(1.0), subject.current_rate(1.0), subject.remaining_pause(1.0)] == [0.0, math.inf, 0.0]
+    subject.record_start(1.0)
+    subject.record_start(1.0)
+    assert subject.time_to_start(1.0) == 0.0
 
 
 @given(per_second=st.floats(0.2, 150), seconds=st.floats(1, 8))
@@ -58,82 +58,82 @@ def test_no_second_holds_more_than_the_limit(per_second: float, seconds: float) 
 def test_a_late_timer_is_made_up_for_at_high_rates() -> None:
     """At more than 200 a second a start that comes late does not push all others back."""
     subject = throttle(1000)
-    subject.started(10.0)
-    subject.started(10.004)
-    assert subject.wait(10.004) == 0.0
+    subject.record_start(10.0)
+    subject.record_start(10.004)
+    assert subject.time_to_start(10.004) == 0.0
     slow = throttle(100)
-    slow.started(10.0)
-    slow.started(10.014)
-    assert slow.wait(10.014) == pytest.approx(0.01)
+    slow.record_start(10.0)
+    slow.record_start(10.014)
+    assert slow.time_to_start(10.014) == pytest.approx(0.01)
 
 
 def test_retry_after_silences_everything() -> None:
     """Until the time the server asked for has passed nothing starts."""
     subject = throttle()
-    subject.throttled(100.0, started=99.0, retry_after=7)
-    assert subject.limiting
-    assert subject.delay(100.0) == 7.0
-    assert subject.delay(103.0) == 4.0
-    assert subject.wait(103.0) == 4.0
-    assert subject.wait(107.0) == 0.0
-    assert subject.delay(107.5) == 0.0
+    subject.record_throttling(100.0, started=99.0, retry_after=7)
+    assert subject.is_limiting
+    assert subject.remaining_pause(100.0) == 7.0
+    assert subject.remaining_pause(103.0) == 4.0
+    assert subject.time_to_start(103.0) == 4.0
+    assert subject.time_to_start(107.0) == 0.0
+    assert subject.remaining_pause(107.5) == 0.0
 
 
 def test_an_absurd_retry_after_is_cut() -> None:
     """A server that asks for a year gets the longest silence that is allowed."""
     subject = throttle(longest_silence=60)
-    subject.throttled(0.0, started=0.0, retry_after=1e12)
-    assert subject.delay(0.0) == 60.0
+    subject.record_throttling(0.0, started=0.0, retry_after=1e12)
+    assert subject.remaining_pause(0.0) == 60.0
 
 
 def test_a_shorter_silence_does_not_end_a_longer_one() -> None:
     """Of several wishes the longest counts."""
     subject = throttle()
-    subject.throttled(0.0, started=0.0, retry_after=30)
-    subject.throttled(1.0, started=0.0, retry_after=2)
-    assert subject.delay(1.0) == 29.0
+    subject.record_throttling(0.0, started=0.0, retry_after=30)
+    subject.record_throttling(1.0, started=0.0, retry_after=2)
+    assert subject.remaining_pause(1.0) == 29.0
 
 
 def test_after_the_silence_requests_come_one_by_one() -> None:
     """The group does not come back as one burst, and is at full speed again after a while."""
     subject = throttle()
     for _ in range(20):
-        subject.started(100.0)
-    subject.throttled(100.5, started=100.0, retry_after=5)
+        subject.record_start(100.0)
+    subject.record_throttling(100.5, started=100.0, retry_after=5)
     found = starts(subject, begin=101.0, until=140.0)
     assert found[0] == 105.5
     first_second = [start for start in found if start < 106.5]
     assert 5 <= len(first_second) <= 40
     assert max(found) < 120
-    assert not subject.limiting
+    assert not subject.is_limiting
 
 
 def test_a_429_cuts_the_rate_and_it_recovers() -> None:
     """Without `Retry-After` the rate drops below the measured one, comes back to it, and goes beyond."""
     subject = throttle()
     for index in range(100):
-        subject.started(index / 50)
-    rate = subject.throttled(2.0, started=1.9, retry_after=None)
+        subject.record_start(index / 50)
+    rate = subject.record_throttling(2.0, started=1.9, retry_after=None)
     assert rate == pytest.approx(0.7 * 50, rel=0.1)
-    assert subject.delay(2.0) == 0.0
-    assert subject.wait(2.0) == pytest.approx(1 / rate)
-    assert rate < subject.rate(4.0) < subject.rate(6.0)
-    assert subject.rate(20.0) > 100
-    assert subject.wait(20.0) == 0.0
-    assert not subject.limiting
-    assert subject.rate(20.0) == math.inf
+    assert subject.remaining_pause(2.0) == 0.0
+    assert subject.time_to_start(2.0) == pytest.approx(1 / rate)
+    assert rate < subject.current_rate(4.0) < subject.current_rate(6.0)
+    assert subject.current_rate(20.0) > 100
+    assert subject.time_to_start(20.0) == 0.0
+    assert not subject.is_limiting
+    assert subject.current_rate(20.0) == math.inf
 
 
 def test_a_burst_that_is_refused_is_one_sign() -> None:
     """Many answers to requests that left before the cut do not cut again; one that left after it does."""
     subject = throttle()
     for _ in range(32):
-        subject.started(10.0)
-    first = subject.throttled(10.1, started=10.0, retry_after=None)
+        subject.record_start(10.0)
+    first = subject.record_throttling(10.1, started=10.0, retry_after=None)
     assert first is not None
-    assert subject.throttled(10.1, started=10.0, retry_after=None) is None
-    assert subject.rate(10.1) == pytest.approx(first)
-    second = subject.throttled(11.0, started=10.5, retry_after=None)
+    assert subject.record_throttling(10.1, started=10.0, retry_after=None) is None
+    assert subject.current_rate(10.1) == pytest.approx(first)
+    second = subject.record_throttling(11.0, started=10.5, retry_after=None)
     assert second is not None
     assert second < first
 
@@ -142,17 +142,17 @@ def test_the_rate_never_reaches_nothing() -> None:
     """However often it is cut, a request every two seconds remains."""
     subject = throttle()
     for index in range(30):
-        subject.throttled(float(index), started=float(index), retry_after=None)
-    assert subject.rate(29.0) == 0.5
+        subject.record_throttling(float(index), started=float(index), retry_after=None)
+    assert subject.current_rate(29.0) == 0.5
 
 
 def test_a_limit_of_ours_stays_when_the_cut_is_over() -> None:
     """The recovered rate never exceeds our own limit."""
     subject = throttle(per_second=4)
-    subject.throttled(0.0, started=0.0, retry_after=None)
-    assert subject.wait(60.0) == 0.0
-    assert subject.rate(60.0) == 4
-    assert subject.limiting
+    subject.record_throttling(0.0, started=0.0, retry_after=None)
+    assert subject.time_to_start(60.0) == 0.0
+    assert subject.current_rate(60.0) == 4
+    assert subject.is_limiting
 
 
 def pace(clock: FakeClock, **limits: float) -> RateLimiter:
@@ -163,11 +163,11 @@ def refuse(subject: RateLimiter, retry_after: float | None = None, status: int =
     """Let the pace hear an answer to a request that left at the beginning."""
     headers = CIMultiDict({} if retry_after is None else {"Retry-After": str(retry_after)})
     response = Response(status=status, headers=headers, body=b"", method="GET", url="https://db.example/")
-    subject.heard(response, started=1000.0)
+    subject.record_response(response, started=1000.0)
 
 
 async def entered(subject: RateLimiter, count: int) -> list[asyncio.Task[float]]:
-    tasks = [asyncio.create_task(subject.enter()) for _ in range(count)]
+    tasks = [asyncio.create_task(subject.acquire_slot()) for _ in range(count)]
     await settle()
     return tasks
 
@@ -187,9 +187,9 @@ async def free_slots(subject: RateLimiter, concurrency: int) -> bool:
     tasks = await entered(subject, concurrency + 1)
     free = done(tasks) == concurrency
     for _ in range(done(tasks)):
-        subject.leave()
+        subject.release_slot()
     await settle()
-    subject.leave()
+    subject.release_slot()
     await finish(tasks)
     return free
 
@@ -199,7 +199,7 @@ async def test_no_more_in_flight_than_allowed(clock: FakeClock) -> None:
     subject = pace(clock, concurrency=2)
     tasks = await entered(subject, 4)
     assert [task.done() for task in tasks] == [True, True, False, False]
-    subject.leave()
+    subject.release_slot()
     await settle()
     assert [task.done() for task in tasks] == [True, True, True, False]
     await finish(tasks)
@@ -227,7 +227,7 @@ async def test_a_throttle_holds_everybody_back(clock: FakeClock, caplog: pytest.
     assert [record.getMessage() for record in caplog.records] == [
         "the server asked for less: silent for 5.0 s, then 4.2 requests a second"
     ]
-    assert subject.delay(clock.monotonic()) == 5.0
+    assert subject.remaining_pause(clock.monotonic()) == 5.0
     tasks = await entered(subject, 2)
     await clock.run(4.9)
     assert done(tasks) == 0
@@ -255,7 +255,7 @@ async def test_cancelled_while_it_waits_for_a_slot(clock: FakeClock) -> None:
     subject = pace(clock, concurrency=1)
     tasks = await entered(subject, 2)
     await finish(tasks[1:])
-    subject.leave()
+    subject.release_slot()
     assert await free_slots(subject, 1)
 
 
@@ -268,10 +268,10 @@ async def test_cancelled_while_it_waits_for_its_turn(clock: FakeClock) -> None:
     await finish(tasks[2:])
     await clock.run(6)
     assert tasks[1].done()
-    subject.leave()
+    subject.release_slot()
     await clock.run(60)
     assert clock.sleepers == 0
-    subject._throttle.wait(clock.monotonic())
+    subject._throttle.time_to_start(clock.monotonic())
     assert await free_slots(subject, 3)
 
 
@@ -279,12 +279,12 @@ async def test_a_slot_handed_over_to_a_cancelled_caller_is_not_lost(clock: FakeC
     """Cancelling in the very turn in which a slot becomes free loses nothing."""
     subject = pace(clock, concurrency=1)
     tasks = await entered(subject, 3)
-    subject.leave()
+    subject.release_slot()
     tasks[1].cancel()
     await settle()
     assert tasks[2].done()
     assert not tasks[2].cancelled()
-    subject.leave()
+    subject.release_slot()
     assert await free_slots(subject, 1)
 
 
@@ -293,16 +293,16 @@ def test_another_event_loop_begins_with_free_slots(clock: FakeClock) -> None:
     subject = pace(clock, concurrency=1)
 
     async def first() -> None:
-        subject.bind()
-        subject.bind()
+        subject.bind_loop()
+        subject.bind_loop()
         await finish(await entered(subject, 2))
         refuse(subject, retry_after=5)
 
     async def second() -> None:
-        subject.bind()
-        assert subject.delay(clock.monotonic()) == 5.0
+        subject.bind_loop()
+        assert subject.remaining_pause(clock.monotonic()) == 5.0
         clock.advance(60)
-        subject._throttle.wait(clock.monotonic())
+        subject._throttle.time_to_start(clock.monotonic())
         assert await free_slots(subject, 1)
 
     asyncio.run(first())

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from asyncbackups._http.messages import Response
-from asyncbackups._http.redaction import MARK, Redactor, Secret
+from asyncbackups._http.redaction import REDACTED, Redactor, Secret
 
 SECRET = 'p&ss/w"ord+é '
 
@@ -45,20 +45,20 @@ def test_a_secret_shows_itself_to_nobody_by_accident() -> None:
 def test_every_form_of_an_echo_is_taken_out(echo: str) -> None:
     """A server may quote, escape or encode what it was sent."""
     redactor = Redactor([SECRET])
-    assert redactor.text(f"you sent {echo}!") == f"you sent {MARK}!"
-    assert redactor.body(f"you sent {echo}!".encode()) == f"you sent {MARK}!".encode()
+    assert redactor.redact_text(f"you sent {echo}!") == f"you sent {REDACTED}!"
+    assert redactor.redact_body(f"you sent {echo}!".encode()) == f"you sent {REDACTED}!".encode()
 
 
 def test_short_secrets_do_not_hole_every_text() -> None:
     """What is shorter than four characters hides nothing and would be found everywhere."""
-    assert Redactor(["", "abc"]).text("abcdef") == "abcdef"
+    assert Redactor(["", "abc"]).redact_text("abcdef") == "abcdef"
 
 
 @given(st.text(min_size=4), st.text(), st.text())
 def test_no_secret_survives(secret: str, before: str, after: str) -> None:
     """Whatever stands around it, the secret is gone; unless it is a piece of the mark itself."""
-    shown = Redactor([secret]).text(before + secret + after)
-    assert secret in MARK or secret not in shown.replace(MARK, "\0")
+    shown = Redactor([secret]).redact_text(before + secret + after)
+    assert secret in REDACTED or secret not in shown.replace(REDACTED, "\0")
 
 
 def test_a_redactor_does_not_show_what_it_looks_for() -> None:
@@ -73,7 +73,7 @@ def response(status: int, body: bytes, headers: CIMultiDict[str] | None = None) 
 def test_an_answer_without_secrets_can_be_quoted() -> None:
     """Body and header values are redacted; headers that came several times are joined."""
     headers = CIMultiDict([("Link", "<a>"), ("X-Echo", "Bearer hunter2"), ("link", "<b>")])
-    shown = Redactor(["hunter2"]).response(response(200, b"[hunter2]", headers))
+    shown = Redactor(["hunter2"]).redact_response(response(200, b"[hunter2]", headers))
     assert shown.body == b"[[redacted]]"
     assert sorted(shown.headers.values()) == ["<a>, <b>", "Bearer [redacted]"]
     assert shown.headers["LINK"] == "<a>, <b>"
@@ -82,5 +82,5 @@ def test_an_answer_without_secrets_can_be_quoted() -> None:
 def test_of_an_error_only_the_beginning_is_kept() -> None:
     """An error's body is only ever quoted; an answer's has to stay whole."""
     body = b"x" * 100_000
-    assert len(Redactor([]).response(response(500, body)).body) == 65_536
-    assert len(Redactor([]).response(response(200, body)).body) == 100_000
+    assert len(Redactor([]).redact_response(response(500, body)).body) == 65_536
+    assert len(Redactor([]).redact_response(response(200, body)).body) == 100_000

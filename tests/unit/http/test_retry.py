@@ -56,41 +56,41 @@ def retries(**policy: float) -> Retries:
 def test_what_may_heal_is_sent_again(error: BackupsError, request_: Request) -> None:
     """Idempotent requests, and those for a token, are sent again; delays grow."""
     subject = retries(initial=2)
-    assert subject.delay(error, request_, attempt=1, attempts=None) == 1.0
-    assert subject.delay(error, request_, attempt=2, attempts=None) == 2.0
+    assert subject.next_delay(error, request_, attempt=1, attempts=None) == 1.0
+    assert subject.next_delay(error, request_, attempt=2, attempts=None) == 2.0
 
 
 @pytest.mark.parametrize("error", LASTING, ids=repr)
 def test_what_lasts_is_not(error: BackupsError) -> None:
     """What another attempt would not change is told at once."""
-    assert retries().delay(error, GET, attempt=1, attempts=None) is None
+    assert retries().next_delay(error, GET, attempt=1, attempts=None) is None
 
 
 @pytest.mark.parametrize("error", HEALING, ids=repr)
 def test_a_post_never_is(error: BackupsError) -> None:
     """A create that is sent twice makes two backups."""
-    assert retries().delay(error, CREATE, attempt=1, attempts=None) is None
+    assert retries().next_delay(error, CREATE, attempt=1, attempts=None) is None
 
 
 def test_a_token_is_asked_for_again_on_any_5xx() -> None:
     """A token too many does no harm."""
-    assert retries().delay(ApiError.class_for(500)(status=500), TOKEN, attempt=1, attempts=None) is not None
-    assert retries().delay(ApiError.class_for(401)(status=401), TOKEN, attempt=1, attempts=None) is None
+    assert retries().next_delay(ApiError.class_for(500)(status=500), TOKEN, attempt=1, attempts=None) is not None
+    assert retries().next_delay(ApiError.class_for(401)(status=401), TOKEN, attempt=1, attempts=None) is None
 
 
 def test_attempts_end() -> None:
     """The policy's number of attempts holds, or the caller's own."""
     error = TransportError("x")
-    assert retries(attempts=3).delay(error, GET, attempt=2, attempts=None) is not None
-    assert retries(attempts=3).delay(error, GET, attempt=3, attempts=None) is None
-    assert retries(attempts=3).delay(error, GET, attempt=1, attempts=1) is None
-    assert retries(attempts=3).delay(error, GET, attempt=3, attempts=4) is not None
+    assert retries(attempts=3).next_delay(error, GET, attempt=2, attempts=None) is not None
+    assert retries(attempts=3).next_delay(error, GET, attempt=3, attempts=None) is None
+    assert retries(attempts=3).next_delay(error, GET, attempt=1, attempts=1) is None
+    assert retries(attempts=3).next_delay(error, GET, attempt=3, attempts=4) is not None
 
 
 def test_the_server_s_wish_is_respected() -> None:
     """`Retry-After` is waited for, and the jitter comes on top."""
     error = ApiError.class_for(503)(status=503, retry_after=7)
-    assert retries(initial=2).delay(error, GET, attempt=1, attempts=None) == 8.0
+    assert retries(initial=2).next_delay(error, GET, attempt=1, attempts=None) == 8.0
 
 
 def test_the_quota_ends_retries_for_everybody(caplog: pytest.LogCaptureFixture) -> None:
@@ -98,18 +98,22 @@ def test_the_quota_ends_retries_for_everybody(caplog: pytest.LogCaptureFixture) 
     subject = retries(quota=2)
     error = TransportError("x")
     with caplog.at_level(logging.INFO, "asyncbackups"):
-        assert [subject.delay(error, GET, attempt=1, attempts=None) is None for _ in range(3)] == [False, False, True]
+        assert [subject.next_delay(error, GET, attempt=1, attempts=None) is None for _ in range(3)] == [
+            False,
+            False,
+            True,
+        ]
     assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "WARNING"]
     assert caplog.records[0].getMessage() == "GET (get): TransportError; attempt 2 follows in 0.25 s"
     for _ in range(11):
-        subject.quota.success()
-    assert subject.delay(error, GET, attempt=1, attempts=None) is not None
+        subject.quota.record_success()
+    assert subject.next_delay(error, GET, attempt=1, attempts=None) is not None
 
 
 def test_the_quota_does_not_grow_beyond_its_capacity() -> None:
     """However long all goes well, an outage meets the same quota."""
     quota = RetryQuota(1)
-    assert quota.take()
+    assert quota.take_retry()
     for _ in range(100):
-        quota.success()
+        quota.record_success()
     assert quota.available == 1

@@ -11,7 +11,7 @@ from tests.fake_clock import FakeClock, settle
 
 
 async def limited(limit: TimeLimit, clock: FakeClock, hold: asyncio.Event) -> str:
-    with limit.since(clock.monotonic()):
+    with limit.scope_from(clock.monotonic()):
         await hold.wait()
     return "done"
 
@@ -68,11 +68,11 @@ async def test_a_cancellation_stays_one(clock: FakeClock) -> None:
 async def test_another_error_passes(clock: FakeClock) -> None:
     """An error of what runs is not touched, and a task whose time ran out meanwhile is not cancelled later."""
     limit = TimeLimit(10, clock)
-    with pytest.raises(KeyError), limit.since(clock.monotonic()):
+    with pytest.raises(KeyError), limit.scope_from(clock.monotonic()):
         raise KeyError
 
     async def stubborn() -> None:
-        with limit.since(clock.monotonic()):
+        with limit.scope_from(clock.monotonic()):
             try:
                 clock.advance(10)
                 await asyncio.sleep(0)
@@ -90,7 +90,7 @@ async def test_closing_takes_the_timer_away(clock: FakeClock) -> None:
     """When nothing runs no timer is left; what still runs keeps its limit."""
     limit, hold = TimeLimit(10, clock), asyncio.Event()
     limit.close()
-    with limit.since(clock.monotonic()):
+    with limit.scope_from(clock.monotonic()):
         pass
     assert clock.sleepers == 1
     limit.close()
@@ -109,7 +109,7 @@ def test_only_a_task_can_be_ended(clock: FakeClock) -> None:
 
     def callback() -> None:
         try:
-            TimeLimit(10, clock).since(0.0).__enter__()
+            TimeLimit(10, clock).scope_from(0.0).__enter__()
         except RuntimeError as exc:
             caught.append(exc)
 

@@ -423,7 +423,7 @@ async def test_retry_after_slows_everybody(network: aioresponses, clock: FakeClo
         network.get(f"{BASE}/list")
         first = asyncio.create_task(subject.send(GET))
         await settle(50)
-        assert subject.rate_limiter.delay(clock.monotonic()) == 5.0
+        assert subject.rate_limiter.remaining_pause(clock.monotonic()) == 5.0
         second = asyncio.create_task(subject.send(LIST))
         await clock.run(4.9, turns=50)
         assert subject.requests == {RequestKind.GET: 1}
@@ -474,7 +474,7 @@ async def test_what_slows_the_group(
         network.get(f"{BASE}/x", status=status, headers=headers)
         with contextlib.suppress(ApiError):
             await subject.send(GET, attempts=1)
-    assert subject.rate_limiter._throttle.limiting is slower
+    assert subject.rate_limiter._throttle.is_limiting is slower
 
 
 async def test_the_slot_is_free_while_a_retry_waits(network: aioresponses, clock: FakeClock) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from yarl import URL
 
-from asyncbackups._http.urls import BaseAddress, checked_proxy, checked_url, is_loopback, same_origin
+from asyncbackups._http.urls import BaseAddress, check_proxy_url, check_url, is_loopback, same_origin
 from asyncbackups.errors import ConfigurationError
 
 
@@ -24,7 +24,7 @@ from asyncbackups.errors import ConfigurationError
 )
 def test_https_and_loopback_are_taken(given: str, taken: str) -> None:
     """Https anywhere, plain http on this machine; a path may precede the API's."""
-    assert str(checked_url(given, "base_url")) == taken
+    assert str(check_url(given, "base_url")) == taken
 
 
 @pytest.mark.parametrize(
@@ -53,26 +53,26 @@ def test_https_and_loopback_are_taken(given: str, taken: str) -> None:
 def test_other_addresses_are_refused(given: object, why: str) -> None:
     """The message says what would be right, and shows no credentials."""
     with pytest.raises(ConfigurationError, match=why) as caught:
-        checked_url(given, "base_url")
+        check_url(given, "base_url")
     assert "hunter2" not in str(caught.value)
     assert str(caught.value).startswith("base_url ")
 
 
 def test_plain_http_can_be_asked_for() -> None:
     """With `insecure_http` plain http goes anywhere."""
-    assert checked_url("http://db.example", "base_url", insecure_http=True) == URL("http://db.example/")
+    assert check_url("http://db.example", "base_url", insecure_http=True) == URL("http://db.example/")
 
 
 def test_a_url_object_is_an_address_too() -> None:
     """What aiohttp's users have at hand is taken."""
-    assert checked_url(URL("https://db.example/a"), "base_url") == URL("https://db.example/a")
+    assert check_url(URL("https://db.example/a"), "base_url") == URL("https://db.example/a")
 
 
 def test_a_proxy_may_carry_credentials() -> None:
     """Proxies are addressed with name and password, as aiohttp does it; a wrong one is not shown."""
-    assert checked_proxy("http://user:hunter2@proxy.example:3128").password == "hunter2"
+    assert check_proxy_url("http://user:hunter2@proxy.example:3128").password == "hunter2"
     with pytest.raises(ConfigurationError) as caught:
-        checked_proxy("socks5://user:hunter2@proxy.example")
+        check_proxy_url("socks5://user:hunter2@proxy.example")
     assert "hunter2" not in str(caught.value)
 
 
@@ -103,8 +103,8 @@ def test_what_is_loopback() -> None:
 def test_paths_are_remembered_but_neither_queries_nor_links() -> None:
     """What is asked over and over keeps its address; a link that a service made up is not kept, whatever is in it."""
     base = BaseAddress(URL("https://db.example/before/"))
-    assert base.at("/x").text == "https://db.example/before/x"
-    assert base.at("/x") is base.at("/x")
+    assert base.resolve_path("/x").text == "https://db.example/before/x"
+    assert base.resolve_path("/x") is base.resolve_path("/x")
     for link in ("/x?page=2", "https://db.example/before/x?page=2"):
-        assert base.at(link).text == "https://db.example/before/x?page=2"
-        assert base.at(link) is not base.at(link)
+        assert base.resolve_path(link).text == "https://db.example/before/x?page=2"
+        assert base.resolve_path(link) is not base.resolve_path(link)
