@@ -22,7 +22,7 @@ class FakeTimer:
     def cancel(self) -> None:
         self._callback = None
 
-    def fire(self) -> None:
+    def run_callback(self) -> None:
         callback, self._callback = self._callback, None
         if callback is not None:
             callback()
@@ -87,7 +87,7 @@ class FakeClock:
         return self._timers[0][0] if self._timers else None
 
     @property
-    def sleepers(self) -> int:
+    def pending_timers(self) -> int:
         """How many callbacks are waiting; a sleep is one."""
         return sum(not timer.cancelled for _, _, timer in self._timers)
 
@@ -96,7 +96,7 @@ class FakeClock:
         target = self._now + seconds
         while (due := self.next_timer()) is not None and due <= target:
             self._now = max(self._now, due)
-            heapq.heappop(self._timers)[2].fire()
+            heapq.heappop(self._timers)[2].run_callback()
         self._now = max(self._now, target)
 
     async def run(self, seconds: float, *, turns: int = 20) -> None:

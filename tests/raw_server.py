@@ -57,7 +57,7 @@ class RawServer:
         try:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
-                request = head + await reader.readexactly(_length_of(head))
+                request = head + await reader.readexactly(_content_length(head))
                 self.requests.append(request)
                 await self._handler(reader, writer, request)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
@@ -67,26 +67,26 @@ class RawServer:
             writer.close()
 
 
-def _length_of(head: bytes) -> int:
+def _content_length(head: bytes) -> int:
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
             return int(line.split(b":")[1])
     return 0
 
 
-def answer(body: bytes = b"{}", *, status: str = "200 OK", headers: str = "") -> bytes:
+def http_response(body: bytes = b"{}", *, status: str = "200 OK", headers: str = "") -> bytes:
     """Build a complete answer; `headers` are whole lines."""
     return (f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n").encode() + body
 
 
-def saying(*answers: bytes | None) -> Handler:
+def respond_with(*answers: bytes | None) -> Handler:
     """Build a handler that gives the answers in order, the last one for ever; None resets the connection."""
     left = list(answers)
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
         given = left.pop(0) if len(left) > 1 else left[0]
         if given is None:
-            reset(writer)
+            reset_connection(writer)
             return
         writer.write(given)
         await writer.drain()
@@ -94,6 +94,6 @@ def saying(*answers: bytes | None) -> Handler:
     return handler
 
 
-def reset(writer: asyncio.StreamWriter) -> None:
+def reset_connection(writer: asyncio.StreamWriter) -> None:
     """Drop a connection without goodbye."""
     writer.transport.abort()

@@ -8,15 +8,15 @@ import time
 import attrs
 
 from asyncbackups import BackupClient, BackupRef, BackupsError
-from tests.faults.leftovers import Holdings
-from tests.faults.operations import OPERATIONS, Observed
+from tests.faults.harness import FaultCase, Harness, new_client, open_harness
+from tests.faults.leak_checks import OpenResources
+from tests.faults.operations import OPERATIONS, OperationResult
 from tests.faults.outcomes import OR
-from tests.faults.secrecy import Listening, everything_of, found, in_debug_mode
-from tests.faults.stage import Stage, Trouble, another_client, staged
+from tests.faults.secret_scan import LogCapture, enable_debug_mode, error_texts, find_secrets
 
 
 @attrs.frozen
-class Cell:
+class MatrixCell:
     """What came of a cell.
 
     Attributes:
@@ -29,28 +29,28 @@ class Cell:
         texts: How many texts were searched for secrets.
     """
 
-    trouble: str
+    case: str
     operation: str
     outcome: str
     expected: str
-    flaws: tuple[str, ...]
+    violations: tuple[str, ...]
     seconds: float
     texts: int = 0
 
     @property
     def passed(self) -> bool:
-        return self.outcome in self.expected.split(OR) and not self.flaws
+        return self.outcome in self.expected.split(OR) and not self.violations
 
     def __str__(self) -> str:
-        flaws = "".join(f"\n  {flaw}" for flaw in self.flaws)
-        return f"{self.operation}, {self.trouble}: {self.outcome} (expected: {self.expected}){flaws}"
+        flaws = "".join(f"\n  {flaw}" for flaw in self.violations)
+        return f"{self.operation}, {self.case}: {self.outcome} (expected: {self.expected}){flaws}"
 
 
-def expectation(trouble: Trouble, operation: str) -> str:
-    return trouble.expected.get(operation, trouble.otherwise)
+def expected_outcome(trouble: FaultCase, operation: str) -> str:
+    return trouble.expected.get(operation, trouble.default_outcome)
 
 
-async def run_cell(trouble: Trouble, operation: str, *, debug: bool = False) -> Cell:
+async def run_cell(trouble: FaultCase, operation: str, *, debug: bool = False) -> MatrixCell:
     """Run one cell.
 
     Args:
@@ -59,67 +59,67 @@ async def run_cell(trouble: Trouble, operation: str, *, debug: bool = False) -> 
         debug: Whether asyncio tells everything it can.
     """
     if debug:
-        in_debug_mode()
+        enable_debug_mode()
     began = time.monotonic()
-    before = Holdings.now()
-    with Listening() as listening:
-        async with staged(trouble) as stage, stage.client:
-            observed = await _observed(stage, operation)
-            await stage.calm()
-            flaws = [*observed.flaws, *await _usable(stage), *_trapped(stage)]
-            texts = _shown(observed, stage)
+    before = OpenResources.current()
+    with LogCapture() as listening:
+        async with open_harness(trouble) as stage, stage.client:
+            observed = await _run_operation(stage, operation)
+            await stage.clear_faults()
+            flaws = [*observed.violations, *await _check_usable(stage), *_check_redirects(stage)]
+            texts = _collect_texts(observed, stage)
             secrets = stage.secrets
-        flaws += await before.left_behind()
+        flaws += await before.find_leaks()
     texts += [*listening.texts, *observed.files]
-    flaws += found(secrets, texts)
-    flaws += [f"logged as an error: {text}" for text in listening.alarms]
-    return Cell(
+    flaws += find_secrets(secrets, texts)
+    flaws += [f"logged as an error: {text}" for text in listening.logged_errors]
+    return MatrixCell(
         trouble.name,
         operation,
         observed.outcome,
-        expectation(trouble, operation),
+        expected_outcome(trouble, operation),
         tuple(flaws),
         time.monotonic() - began,
         len(texts),
     )
 
 
-async def _observed(stage: Stage, operation: str) -> Observed:
+async def _run_operation(stage: Harness, operation: str) -> OperationResult:
     try:
         return await OPERATIONS[operation](stage)
     except Exception as exc:
-        return Observed(outcome=f"{type(exc).__name__} escaped", errors=[exc])
+        return OperationResult(outcome=f"{type(exc).__name__} escaped", errors=[exc])
 
 
-async def _usable(stage: Stage) -> list[str]:
+async def _check_usable(stage: Harness) -> list[str]:
     """Hold the client to going on as if nothing had happened, once nothing happens any more."""
-    ref = stage.backup_of("mars")
+    ref = stage.create_backup("mars")
     try:
-        if stage.trusted is not None:  # this client never will be: its certificates are its session's
-            async with another_client(stage) as client:
-                return await _use(client, ref)
-        return await _use(stage.client, ref)
+        if stage.trusting_context is not None:  # this client never will be: its certificates are its session's
+            async with new_client(stage) as client:
+                return await _use_client(client, ref)
+        return await _use_client(stage.client, ref)
     except BackupsError as exc:
         return [f"the client cannot be used afterwards: {exc!r}"]
 
 
-async def _use(client: BackupClient, ref: BackupRef) -> list[str]:
+async def _use_client(client: BackupClient, ref: BackupRef) -> list[str]:
     await client.health()
     backup = await client.get(ref.star_system, ref.backup_id)
     return [] if backup.id == ref.backup_id else [f"the client mixes answers up afterwards: {backup}"]
 
 
-def _trapped(stage: Stage) -> list[str]:
+def _check_redirects(stage: Harness) -> list[str]:
     """Hold the client to never having gone where a redirect led."""
     return [f"a redirect was followed: {request!r}" for request in stage.trap.requests]
 
 
-def _shown(observed: Observed, stage: Stage) -> list[str | bytes]:
+def _collect_texts(observed: OperationResult, stage: Harness) -> list[str | bytes]:
     texts: list[str | bytes] = [
         repr(stage.client),
         repr(observed.events),
         pickle.dumps(observed.events).decode("latin-1"),
     ]
     for error in observed.errors:
-        texts += everything_of(error)
+        texts += error_texts(error)
     return texts

@@ -124,12 +124,12 @@ class _Gateway:
             return True
         return False
 
-    def tell(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self._process is not None
         self._process.send_signal(number)
 
-    async def end(self, number: signal.Signals) -> None:
+    async def stop(self, number: signal.Signals) -> None:
         """End it by a signal."""
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
@@ -143,7 +143,7 @@ class _Gateway:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.end(signal.SIGTERM)
+        await self.stop(signal.SIGTERM)
 
 
 class Nginx(_Gateway):
@@ -172,9 +172,9 @@ class Nginx(_Gateway):
 
     def reload(self) -> None:
         """Let new workers take over; old ones end once their requests have."""
-        self.tell(signal.SIGHUP)
+        self.send_signal(signal.SIGHUP)
 
-    def statuses(self) -> Counter[int]:
+    def count_statuses(self) -> Counter[int]:
         """Count what it answered so far."""
         return Counter(int(line.split()[0]) for line in (self.room / "access.log").read_text().splitlines())
 

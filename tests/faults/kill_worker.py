@@ -14,12 +14,12 @@ from asyncbackups import BackupClient, BackupSpec, BulkRun, CreatePolicy, Pollin
 from asyncbackups.events import CreateFailed
 
 
-def say(**what: Any) -> None:
+def print_json(**what: Any) -> None:
     sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
 
 
-def begin(client: BackupClient, settings: dict[str, Any]) -> BulkRun:
+def open_run(client: BackupClient, settings: dict[str, Any]) -> BulkRun:
     journal, targets = settings["journal"], settings["targets"]
     if settings["how"] == "resume":
         return client.resume(journal, concurrency=settings["concurrency"])
@@ -35,14 +35,14 @@ async def main(settings: dict[str, Any]) -> None:
         polling=PollingPolicy(initial=0.05, maximum=0.2),
         creating=CreatePolicy(settle=settings["settle"]),
     )
-    async with client, begin(client, settings) as run:
+    async with client, open_run(client, settings) as run:
         async for event in run:
             name = type(event).__name__
             ref = None if isinstance(event, CreateFailed) else event.ref.backup_id
-            say(event=name, id=event.id, planet=str(event.planet), backup=ref)
+            print_json(event=name, id=event.id, planet=str(event.planet), backup=ref)
     report = run.report
     counts = {name: getattr(report, name) for name in ("planets", "created", "succeeded", "failed", "create_failed")}
-    say(report=counts, outcomes=len(report.outcomes))
+    print_json(report=counts, outcomes=len(report.outcomes))
 
 
 if __name__ == "__main__":

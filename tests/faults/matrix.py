@@ -11,31 +11,31 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.faults.cells import Cell, run_cell
+from tests.faults.cells import MatrixCell, run_cell
+from tests.faults.fault_cases import FAULT_CASES
+from tests.faults.harness import FaultCase
 from tests.faults.operations import OPERATIONS
-from tests.faults.stage import Trouble
-from tests.faults.troubles import TROUBLES
 
 
-def table(cells: Iterable[Cell]) -> Iterator[str]:
+def table_lines(cells: Iterable[MatrixCell]) -> Iterator[str]:
     """Yield the lines of the matrix in Markdown: a row for each trouble, what came of it in each column."""
-    rows: dict[str, dict[str, Cell]] = {}
+    rows: dict[str, dict[str, MatrixCell]] = {}
     for cell in cells:
-        rows.setdefault(cell.trouble, {})[cell.operation] = cell
+        rows.setdefault(cell.case, {})[cell.operation] = cell
     columns = [name for name in OPERATIONS if any(name in row for row in rows.values())]
     yield f"| what goes wrong | {' | '.join(columns)} |"
     yield f"|---|{'---|' * len(columns)}"
     for trouble, row in rows.items():
-        yield f"| {trouble} | {' | '.join(_entry(row.get(name)) for name in columns)} |"
+        yield f"| {trouble} | {' | '.join(_format_cell(row.get(name)) for name in columns)} |"
 
 
-def _entry(cell: Cell | None) -> str:
+def _format_cell(cell: MatrixCell | None) -> str:
     if cell is None:
         return ""
     return cell.outcome if cell.passed else f"**FAILED**: {cell.outcome}, not {cell.expected}"
 
 
-def summary(cells: list[Cell], seconds: float) -> str:
+def summary(cells: list[MatrixCell], seconds: float) -> str:
     """Return the counts in one line."""
     passed = sum(cell.passed for cell in cells)
     texts = sum(cell.texts for cell in cells)
@@ -45,21 +45,23 @@ def summary(cells: list[Cell], seconds: float) -> str:
     )
 
 
-def _in_process(trouble: str, operations: Sequence[str], debug: bool) -> list[Cell]:
+def _run_row(trouble: str, operations: Sequence[str], debug: bool) -> list[MatrixCell]:
     """Run one row; in another process, where its warnings are errors as well."""
     warnings.simplefilter("error")
-    return asyncio.run(run([one for one in TROUBLES if one.name == trouble], operations, debug=debug))
+    return asyncio.run(run_cells([one for one in FAULT_CASES if one.name == trouble], operations, debug=debug))
 
 
-def run_rows(troubles: Sequence[Trouble], operations: Sequence[str], *, debug: bool, processes: int) -> list[Cell]:
+def run_rows(
+    troubles: Sequence[FaultCase], operations: Sequence[str], *, debug: bool, processes: int
+) -> list[MatrixCell]:
     """Run rows, several at once: cells mostly wait."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        rows = [pool.submit(_in_process, trouble.name, operations, debug) for trouble in troubles]
+        rows = [pool.submit(_run_row, trouble.name, operations, debug) for trouble in troubles]
         return [cell for row in rows for cell in row.result()]
 
 
-async def run(troubles: Iterable[Trouble], operations: Iterable[str], *, debug: bool) -> list[Cell]:
+async def run_cells(troubles: Iterable[FaultCase], operations: Iterable[str], *, debug: bool) -> list[MatrixCell]:
     """Run cells one after another."""
     columns = list(operations)
     cells = []
@@ -81,13 +83,13 @@ def main() -> int:
     parser.add_argument("--slowest", type=int, default=0, help="name the slowest cells")
     parser.add_argument("--processes", type=int, default=4, help="how many rows run at once")
     given = parser.parse_args()
-    chosen = [trouble for trouble in TROUBLES if not given.only or any(text in trouble.name for text in given.only)]
+    chosen = [trouble for trouble in FAULT_CASES if not given.only or any(text in trouble.name for text in given.only)]
     began = time.monotonic()
     columns = given.operation or list(OPERATIONS)
     cells = run_rows(chosen, columns, debug=given.debug, processes=given.processes)
-    sys.stdout.write("\n".join(table(cells)) + f"\n\n{summary(cells, time.monotonic() - began)}\n")
+    sys.stdout.write("\n".join(table_lines(cells)) + f"\n\n{summary(cells, time.monotonic() - began)}\n")
     for cell in sorted(cells, key=lambda cell: -cell.seconds)[: given.slowest]:
-        sys.stdout.write(f"{cell.seconds:.1f} s: {cell.operation}, {cell.trouble}\n")
+        sys.stdout.write(f"{cell.seconds:.1f} s: {cell.operation}, {cell.case}\n")
     return 0 if all(cell.passed for cell in cells) else 1
 
 

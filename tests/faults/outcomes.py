@@ -9,14 +9,14 @@ OR = " or "
 """Between outcomes of which either may come: it depends on who was faster."""
 
 
-def several(**numbers: int) -> str:
+def format_counts(**numbers: int) -> str:
     """Write several outcomes with their numbers."""
     return ", ".join(f"{number} {outcome}" for outcome, number in sorted(numbers.items()))
 
 
-def summed_up(outcomes: Iterable[str]) -> str:
+def summarize_outcomes(outcomes: Iterable[str]) -> str:
     """Say several outcomes in one word, or with their numbers where they differ: "ok" is what is not named."""
     counted: Mapping[str, int] = collections.Counter(outcomes)
     if len(counted) == 1:
         return next(iter(counted))
-    return several(**{outcome: number for outcome, number in counted.items() if outcome != "ok"})
+    return format_counts(**{outcome: number for outcome, number in counted.items() if outcome != "ok"})

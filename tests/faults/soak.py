@@ -32,8 +32,8 @@ from asyncbackups import (
 )
 from asyncbackups.policies import Timeouts
 from asyncbackups.simulator import Access, Drop, Fault, Lognormal, Respond, Simulator, When, Workload
-from tests.faults.hurried_clock import HurriedClock
-from tests.faults.leftovers import open_files
+from tests.faults.fast_clock import FastClock
+from tests.faults.leak_checks import open_files
 
 SPEED = 600.0
 """A virtual day takes two and a half minutes."""
@@ -44,7 +44,7 @@ SPEC = BackupSpec(retention_period_in_days=1)
 SAMPLES = 20
 WARM_UP = 0.4
 """The part of the time in which caches may fill."""
-ROOM = {"resident, MiB": 8.0, "traced, MiB": 1.5, "files": 12.0, "tasks": 12.0, "threads": 2.0}
+ALLOWED_GROWTH = {"resident, MiB": 8.0, "traced, MiB": 1.5, "files": 12.0, "tasks": 12.0, "threads": 2.0}
 """How much the second half of the rest may hold more than the first: what noise there is."""
 
 
@@ -79,37 +79,37 @@ class Soak:
     sim: Simulator
     client: BackupClient
     watch: Watch
-    clock: HurriedClock
+    clock: FastClock
     ended: Counter[str] = attrs.field(factory=Counter)
-    lost: Counter[str] = attrs.field(factory=Counter)
-    flaws: list[str] = attrs.field(factory=list)
+    create_errors: Counter[str] = attrs.field(factory=Counter)
+    violations: list[str] = attrs.field(factory=list)
     planets: dict[BackupRef, str] = attrs.field(factory=dict)
 
-    async def keep_up(self) -> None:
+    async def replace_ended(self) -> None:
         """Create a backup for each that ends, so that as many are always in flight."""
         async with asyncio.TaskGroup() as tasks:
             for number in range(IN_FLIGHT):
                 tasks.create_task(self._create(f"system-{number % 4}", f"planet-{number}"))
             async for event in self.watch:
-                self._judge(event)
+                self._check_event(event)
                 planet = self.planets.pop(event.ref)
                 tasks.create_task(self._replace(event.ref, planet))
 
-    def _judge(self, event: object) -> None:
+    def _check_event(self, event: object) -> None:
         self.ended[type(event).__name__] += 1
         if isinstance(event, BackupSucceeded | BackupFailed):
             true = self.sim.world[event.ref.backup_id]
             said = isinstance(event, BackupSucceeded)
             if said != true.fate.succeeds or not self.sim.world.phase(event.ref.backup_id).final:
-                self.flaws.append(f"not true: {event}")
+                self.violations.append(f"not true: {event}")
         else:
-            self.flaws.append(f"not an end: {event}")
+            self.violations.append(f"not an end: {event}")
 
     async def _replace(self, ref: BackupRef, planet: str) -> None:
-        await self._until_it_works(ref)
+        await self._delete_until_done(ref)
         await self._create(ref.star_system, planet)
 
-    async def _until_it_works(self, ref: BackupRef) -> None:
+    async def _delete_until_done(self, ref: BackupRef) -> None:
         while True:
             try:
                 return await self.client.delete(ref.star_system, ref.backup_id, missing_ok=True)
@@ -122,12 +122,12 @@ class Soak:
             try:
                 backup = await self.client.create(star_system, planet, SPEC)
             except BackupsError as exc:
-                self.lost[type(exc).__name__] += 1
+                self.create_errors[type(exc).__name__] += 1
                 await self.clock.sleep(60)
         ref = self.watch.add(star_system, backup.id)
         self.planets[ref] = planet
 
-    async def disturb(self) -> None:
+    async def disrupt_service(self) -> None:
         """Restart the service every two hours, lose answers all the time, revoke tokens now and then."""
         self.sim.faults.append(Fault(Drop(When.AFTER), probability=0.004))
         self.sim.faults.append(Fault(Respond(503), probability=0.002))
@@ -142,7 +142,7 @@ class Soak:
     def sample(self, began: float) -> Sample:
         gc.collect()
         held = {
-            "resident, MiB": _resident() / 2**20,
+            "resident, MiB": _resident_bytes() / 2**20,
             "traced, MiB": tracemalloc.get_traced_memory()[0] / 2**20,
             "files": len(open_files()),
             "tasks": len(asyncio.all_tasks()),
@@ -151,7 +151,7 @@ class Soak:
         return Sample(day, self.ended.total(), sum(self.client.requests.values()), held)
 
 
-def _resident() -> int:
+def _resident_bytes() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096
 
@@ -161,23 +161,25 @@ def growths(samples: list[Sample]) -> dict[str, float]:
     steady = samples[round(len(samples) * WARM_UP) :]
     half = len(steady) // 2
     return {
-        name: _middle(steady[half:], name) - _middle(steady[:half], name) for name in steady[0].held if name in ROOM
+        name: _median(steady[half:], name) - _median(steady[:half], name)
+        for name in steady[0].held
+        if name in ALLOWED_GROWTH
     }
 
 
-def _middle(samples: list[Sample], name: str) -> float:
+def _median(samples: list[Sample], name: str) -> float:
     values = sorted(sample.held[name] for sample in samples)
     return values[len(values) // 2]
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 async def soak(minutes: float) -> int:
     """Run, print, judge."""
-    clock = HurriedClock(SPEED)
+    clock = FastClock(SPEED)
     sim = Simulator(
         clock=clock,
         seed=5,
@@ -195,7 +197,7 @@ async def soak(minutes: float) -> int:
 
 
 async def _observe(going: Soak, minutes: float) -> int:
-    tasks = [asyncio.create_task(going.keep_up()), asyncio.create_task(going.disturb())]
+    tasks = [asyncio.create_task(going.replace_ended()), asyncio.create_task(going.disrupt_service())]
     began, samples = going.clock.monotonic(), []
     try:
         for number in range(SAMPLES):
@@ -205,26 +207,26 @@ async def _observe(going: Soak, minutes: float) -> int:
                 raise AssertionError(f"ended by itself: {task}")
             samples.append(going.sample(began))
             if number == 0:
-                _say(f"| day | backups | requests | {' | '.join(samples[0].held)} |")
-                _say(f"|{'---|' * (3 + len(samples[0].held))}")
-            _say(str(samples[-1]))
+                _print_line(f"| day | backups | requests | {' | '.join(samples[0].held)} |")
+                _print_line(f"|{'---|' * (3 + len(samples[0].held))}")
+            _print_line(str(samples[-1]))
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    return _verdict(going, samples)
+    return _print_verdict(going, samples)
 
 
-def _verdict(going: Soak, samples: list[Sample]) -> int:
+def _print_verdict(going: Soak, samples: list[Sample]) -> int:
     grown = growths(samples)
-    _say("")
+    _print_line("")
     for name, growth in grown.items():
-        _say(f"{name}: {growth:+.2f} (allowed: {ROOM[name]:+.1f})")
-    _say(f"ended: {dict(going.ended)}; creates that had to be tried again: {dict(going.lost)}")
-    _say(f"tokens issued: {going.sim.tokens.issued}")
-    for flaw in going.flaws[:20]:
-        _say(flaw)
-    return 1 if going.flaws or any(growth > ROOM[name] for name, growth in grown.items()) else 0
+        _print_line(f"{name}: {growth:+.2f} (allowed: {ALLOWED_GROWTH[name]:+.1f})")
+    _print_line(f"ended: {dict(going.ended)}; creates that had to be tried again: {dict(going.create_errors)}")
+    _print_line(f"tokens issued: {going.sim.tokens.issued}")
+    for flaw in going.violations[:20]:
+        _print_line(flaw)
+    return 1 if going.violations or any(growth > ALLOWED_GROWTH[name] for name, growth in grown.items()) else 0
 
 
 def main() -> int:
@@ -235,7 +237,7 @@ def main() -> int:
     tracemalloc.start()
     started = time.monotonic()
     status = asyncio.run(soak(given.minutes))
-    _say(f"{'flat' if status == 0 else 'NOT flat, or not true'}, after {time.monotonic() - started:.0f} s")
+    _print_line(f"{'flat' if status == 0 else 'NOT flat, or not true'}, after {time.monotonic() - started:.0f} s")
     return status
 
 

@@ -39,13 +39,13 @@ FINALS = {"BackupSucceeded", "BackupFailed"}
 
 
 @attrs.define
-class Told:
+class Reported:
     """What the processes of one run have told, all together."""
 
     events: dict[int, dict[str, Any]] = attrs.field(factory=dict)
     report: dict[str, Any] | None = None
 
-    def take(self, line: bytes) -> bool:
+    def record_line(self, line: bytes) -> bool:
         """Take a line; returns whether it tells something new."""
         try:
             said = json.loads(line)
@@ -60,7 +60,7 @@ class Told:
 
 
 @attrs.define
-class Run:
+class KilledRun:
     """A run of many processes, one after the other."""
 
     sim: SimulatorProcess
@@ -68,14 +68,14 @@ class Run:
     name: str
     planets: int
     draw: random.Random
-    told: Told = attrs.field(factory=Told)
+    reported: Reported = attrs.field(factory=Reported)
     kills: int = 0
 
     @property
     def targets(self) -> list[str]:
         return [f"{self.name}{number % 4}/p{number}" for number in range(self.planets)]
 
-    def process(self, *, mortal: bool) -> None:
+    def run_process(self, *, mortal: bool) -> None:
         """Run one process, to its end or to a random instant: most are at work then, some only begin."""
         settings = {
             "base_url": self.sim.base_url,
@@ -85,7 +85,7 @@ class Run:
             "targets": self.targets,
             "concurrency": self.draw.choice([1, 4, 16]),
             "settle": 0.2,
-            "how": self.how(),
+            "how": self.choose_start(),
         }
         news = self.draw.randrange(self.planets // 2)
         moment = self.draw.expovariate(1 / 0.004)
@@ -93,24 +93,24 @@ class Run:
         command = [sys.executable, str(WORKER), json.dumps(settings)]
         worker = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)})
         if early:
-            self.kill(worker, self.draw.uniform(STARTED_WITHIN / 4, STARTED_WITHIN))
+            self.kill_later(worker, self.draw.uniform(STARTED_WITHIN / 4, STARTED_WITHIN))
         with worker:
             assert worker.stdout is not None
             for line in worker.stdout:
                 # What is delivered again is no progress: it does not bring the end nearer.
-                news -= self.told.take(line)
+                news -= self.reported.record_line(line)
                 if news == 0 and mortal and not early:
                     news = -1
-                    self.kill(worker, moment)
+                    self.kill_later(worker, moment)
         if worker.returncode == -signal.SIGKILL:
             self.kills += 1
         else:
             assert worker.returncode == 0
 
-    def kill(self, worker: subprocess.Popen[bytes], seconds: float) -> None:
+    def kill_later(self, worker: subprocess.Popen[bytes], seconds: float) -> None:
         threading.Timer(seconds, worker.send_signal, [signal.SIGKILL]).start()
 
-    def how(self) -> str:
+    def choose_start(self) -> str:
         """Say how the next process goes on: all ways must do, but the journal alone has no targets not yet taken."""
         ways = ["list", "iterable"]
         if self.journal.exists() and self.journal.stat().st_size:
@@ -119,14 +119,14 @@ class Run:
                     ways.append("resume")
         return self.draw.choice(ways)
 
-    def check(self) -> None:
+    def check_outcomes(self) -> None:
         """Compare what was told with the truth."""
         truth = {number: of for number, of in self.sim.backups().items() if of["star_system"].startswith(self.name)}
         planets = sorted(f"{of['star_system']}/{of['planet']}" for of in truth.values())
         assert planets == sorted(self.targets), "each planet has exactly one backup on the server"
         creates = {place: n for place, n in self.sim.counts()["creates"].items() if place[0].startswith(self.name)}
         assert set(creates.values()) == {1}
-        finals = [event for event in self.told.events.values() if event["event"] in FINALS]
+        finals = [event for event in self.reported.events.values() if event["event"] in FINALS]
         assert len(finals) == self.planets, "every outcome was told, under one id"
         for event in finals:
             of = truth[event["backup"]]
@@ -135,10 +135,10 @@ class Run:
         self.check_report(sum(of["succeeds"] for of in truth.values()))
 
     def check_report(self, succeeded: int) -> None:
-        assert self.told.report is not None
-        assert self.told.report["outcomes"] == self.planets
+        assert self.reported.report is not None
+        assert self.reported.report["outcomes"] == self.planets
         counts = {"planets": self.planets, "created": self.planets, "create_failed": 0}
-        assert self.told.report["report"] == {**counts, "succeeded": succeeded, "failed": self.planets - succeeded}
+        assert self.reported.report["report"] == {**counts, "succeeded": succeeded, "failed": self.planets - succeeded}
         status = read_status(self.journal)
         assert (status.finished, status.holder) == (True, None)
         assert status.states[TargetState.SUCCEEDED] == succeeded
@@ -155,25 +155,25 @@ def sim(request: pytest.FixtureRequest) -> Iterator[SimulatorProcess]:
 @pytest.mark.timeout(120 + 6 * KILLS)
 def test_killed_at_any_instant_nothing_is_lost_and_nothing_twice(sim: SimulatorProcess, tmp_path: Path) -> None:
     """However often and whenever it is killed, a run ends with one backup per planet and every outcome told."""
-    kill(sim, tmp_path, kills=KILLS // 2, planets=PLANETS, seed=SEED)
+    kill_repeatedly(sim, tmp_path, kills=KILLS // 2, planets=PLANETS, seed=SEED)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(1200)
 def test_killed_200_times_nothing_is_lost_and_nothing_twice(sim: SimulatorProcess, tmp_path: Path) -> None:
     """The same over 200 kills of runs of 200 planets, metadata shown or not."""
-    kill(sim, tmp_path, kills=100, planets=200, seed=SEED)
+    kill_repeatedly(sim, tmp_path, kills=100, planets=200, seed=SEED)
 
 
-def kill(sim: SimulatorProcess, tmp_path: Path, *, kills: int, planets: int, seed: int) -> None:
+def kill_repeatedly(sim: SimulatorProcess, tmp_path: Path, *, kills: int, planets: int, seed: int) -> None:
     """Kill so often, in as many runs as that takes."""
     draw = random.Random(seed)
     done = runs = 0
     while done < kills:
-        run = Run(sim, tmp_path / f"{runs}.journal", f"run{runs}x", planets, draw)
-        while run.told.report is None:
-            run.process(mortal=done + run.kills < kills)
-        run.check()
+        run = KilledRun(sim, tmp_path / f"{runs}.journal", f"run{runs}x", planets, draw)
+        while run.reported.report is None:
+            run.run_process(mortal=done + run.kills < kills)
+        run.check_outcomes()
         done += run.kills
         runs += 1
     sys.stdout.write(f"{done} kills in {runs} runs of {planets} planets, seed {seed}: 0 lost, 0 twice\n")

@@ -21,9 +21,9 @@ from asyncbackups import (
 )
 from asyncbackups.simulator import Fixed, Simulator, Workload
 from tests.faults.connect_proxy import ConnectProxy
-from tests.faults.secrecy import everything_of, found
-from tests.faults.stage import ACCESS
-from tests.raw_server import RawServer, answer, saying
+from tests.faults.harness import ACCESS
+from tests.faults.secret_scan import error_texts, find_secrets
+from tests.raw_server import RawServer, http_response, respond_with
 
 SPEC = BackupSpec(retention_period_in_days=2)
 SHORT = RetryPolicy(attempts=2, initial=0.001)
@@ -85,27 +85,27 @@ async def test_a_server_that_cannot_be_verified_is_told_nothing(authority: Autho
     """A certificate for another host, or from nobody known: CertificateError, and not one byte of a request."""
     known = authority if why == "another host" else Authority(trustme.CA(), authority.trusting)
     context = known.server("elsewhere.example" if why == "another host" else "127.0.0.1")
-    async with RawServer(saying(answer()), context=context) as server:
+    async with RawServer(respond_with(http_response()), context=context) as server:
         client = BackupClient(server.url, "t", auth=ACCESS.token, ssl=authority.trusting, retry=SHORT)
         async with client:
             for ask in (lambda: client.create("s", "p", SPEC), lambda: client.get("s", 1)):
                 with pytest.raises(CertificateError) as caught:
                     await ask()
                 assert not caught.value.sent
-                assert not found({ACCESS.token}, everything_of(caught.value))
+                assert not find_secrets({ACCESS.token}, error_texts(caught.value))
     assert server.requests == []
 
 
 async def test_a_token_endpoint_that_cannot_be_verified_gets_no_secret(sim: Simulator, authority: Authority):
     """The client secret stays here, and the service is not asked without a token."""
     strange = Authority(trustme.CA(), authority.trusting)
-    async with RawServer(saying(answer()), context=strange.server("127.0.0.1")) as hub:
+    async with RawServer(respond_with(http_response()), context=strange.server("127.0.0.1")) as hub:
         auth = ClientCredentials(f"{hub.url}/token", ACCESS.client_id, ACCESS.client_secret, scopes=sim.scopes)
         client = BackupClient(sim.base_url, sim.tenant, auth=auth, ssl=authority.trusting, retry=SHORT)
         async with client:
             with pytest.raises(CertificateError) as caught:
                 await client.create("solar", "earth", SPEC)
-            assert not found({ACCESS.client_secret}, everything_of(caught.value))
+            assert not find_secrets({ACCESS.client_secret}, error_texts(caught.value))
     assert hub.requests == []
     assert sim.counts.total == 0
 
@@ -116,7 +116,7 @@ async def test_through_a_proxy_nothing_is_readable(sim: Simulator, authority: Au
         client = BackupClient(sim.base_url, sim.tenant, auth=sim.token, ssl=authority.trusting, proxy=proxy.url)
         await create_and_wait(client)
         assert {head.split(" ", 2)[0] for head in proxy.heads} == {"CONNECT"}
-        assert not found({sim.token}, proxy.heads)
+        assert not find_secrets({sim.token}, proxy.heads)
         assert "tenants" not in "".join(proxy.heads)
     assert sim.creates.total() == 1
 
@@ -137,7 +137,7 @@ async def test_a_proxy_with_a_password(sim: Simulator, authority: Authority):
             async with client:
                 with pytest.raises(ConnectError) as caught:
                     await client.create("solar", "earth", SPEC)
-                assert not found({given, sim.token}, everything_of(caught.value))
+                assert not find_secrets({given, sim.token}, error_texts(caught.value))
     assert sim.creates.total() == 1
 
 

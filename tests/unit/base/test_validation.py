@@ -228,7 +228,7 @@ def test_shown_is_bounded_and_never_fails() -> None:
         lambda value: Given(part=value),
     ],
 )
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(value=ANYTHING)
 def test_checks_never_end_in_another_error(check: Callable[[Any], object], value: Any) -> None:
     """Whatever is given passes or is refused as a configuration, in a bounded message."""

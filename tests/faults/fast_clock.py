@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 
-class HurriedClock:
+class FastClock:
     """Implements `asyncbackups._base.clock.Clock`, and the simulator's.
 
     Args:

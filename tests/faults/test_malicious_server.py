@@ -28,10 +28,10 @@ from asyncbackups import (
     TransportError,
 )
 from asyncbackups.policies import Timeouts
-from tests.faults.hurried_clock import HurriedClock
-from tests.faults.secrecy import everything_of, found
-from tests.faults.stage import ACCESS, SPEC
-from tests.raw_server import Handler, RawServer, answer, saying
+from tests.faults.fast_clock import FastClock
+from tests.faults.harness import ACCESS, SPEC
+from tests.faults.secret_scan import error_texts, find_secrets
+from tests.raw_server import Handler, RawServer, http_response, respond_with
 
 LIMIT = 256 * 1024
 OPERATIONS: dict[str, Callable[[BackupClient], Awaitable[Any]]] = {
@@ -48,29 +48,29 @@ BACKUP = b'{"id": %d, "status": "succeeded", "mechanism": "logical"}'
 @pytest.fixture
 async def trap() -> AsyncIterator[RawServer]:
     """Listen where nobody may come."""
-    async with RawServer(saying(answer())) as server:
+    async with RawServer(respond_with(http_response())) as server:
         yield server
         assert server.connections == 0, server.requests
 
 
-def victim(server: RawServer, **settings: Any) -> BackupClient:
+def open_client(server: RawServer, **settings: Any) -> BackupClient:
     given: dict[str, Any] = {
         "auth": ACCESS.token,
         "retry": RetryPolicy(attempts=2, initial=0.001),
         "creating": CreatePolicy(settle=1.0, patience=3.0, resends=0),
         "timeouts": Timeouts(total=100.0),
-        "clock": HurriedClock(100.0),
+        "clock": FastClock(100.0),
         "max_answer_bytes": LIMIT,
     }
     return BackupClient(server.url, "tenant", **{**given, **settings})
 
 
-async def failing(handler: Handler, operation: str, **settings: Any) -> BackupsError:
+async def run_failing(handler: Handler, operation: str, **settings: Any) -> BackupsError:
     """Let an operation fail, in bounded time, and return its error; the token is in nothing of it."""
-    async with RawServer(handler) as server, asyncio.timeout(10), victim(server, **settings) as client:
+    async with RawServer(handler) as server, asyncio.timeout(10), open_client(server, **settings) as client:
         with pytest.raises(BackupsError) as caught:
             await OPERATIONS[operation](client)
-    assert not found({ACCESS.token, ACCESS.client_secret}, everything_of(caught.value))
+    assert not find_secrets({ACCESS.token, ACCESS.client_secret}, error_texts(caught.value))
     return caught.value
 
 
@@ -78,17 +78,19 @@ async def failing(handler: Handler, operation: str, **settings: Any) -> BackupsE
 @pytest.mark.parametrize("status", ["301 x", "302 x", "303 x", "307 x", "308 x"])
 async def test_a_redirect_takes_nobody_along(trap: RawServer, operation: str, status: str):
     """Whatever is asked: the other place is not visited."""
-    error = await failing(saying(answer(status=status, headers=f"Location: {trap.url}/\r\n")), operation)
+    error = await run_failing(
+        respond_with(http_response(status=status, headers=f"Location: {trap.url}/\r\n")), operation
+    )
     if operation in {"get", "list", "delete", "health"}:
         assert isinstance(error, RedirectRefusedError)
 
 
 async def test_a_token_endpoint_that_redirects_gets_no_secret_sent_elsewhere(trap: RawServer):
     """The form with the client secret is posted to the token URL alone."""
-    redirect = saying(answer(status="307 x", headers=f"Location: {trap.url}/\r\n"))
+    redirect = respond_with(http_response(status="307 x", headers=f"Location: {trap.url}/\r\n"))
     async with RawServer(redirect) as hub:
         auth = ClientCredentials(f"{hub.url}/token", ACCESS.client_id, ACCESS.client_secret, scopes="tenant.t")
-        error = await failing(saying(answer()), "create", auth=auth)
+        error = await run_failing(respond_with(http_response()), "create", auth=auth)
     assert isinstance(error, AuthenticationError)
     assert len(hub.requests) == 1
 
@@ -124,7 +126,7 @@ async def test_a_next_link_leads_nowhere_else(trap: RawServer, link: str, where:
     async with RawServer(handler) as server:
         own = server.url.removeprefix("http://")
         target = link.format(trap=trap.port, own=own)
-        async with victim(server) as client, asyncio.timeout(10):
+        async with open_client(server) as client, asyncio.timeout(10):
             with contextlib.suppress(ProtocolError, TransportError):
                 await client.list("solar")
     assert all(f"Host: {own}\r\n".encode() in request for request in server.requests)
@@ -134,9 +136,9 @@ async def test_a_next_link_leads_nowhere_else(trap: RawServer, link: str, where:
 def _page(target: str, where: str) -> bytes:
     """Build a page of a list that goes on at the target, if that is not empty."""
     if where == "header":
-        return answer(b"[]", headers=f'Link: <{target}>; rel="next"\r\n' if target else "")
+        return http_response(b"[]", headers=f'Link: <{target}>; rel="next"\r\n' if target else "")
     links = {"next": {"href": target}} if target else {}
-    return answer(json.dumps({"backups": [], "links": links}).encode())
+    return http_response(json.dumps({"backups": [], "links": links}).encode())
 
 
 async def test_pages_without_an_end_end():
@@ -146,18 +148,18 @@ async def test_pages_without_an_end_end():
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
         nonlocal number
         number += 1
-        writer.write(answer(b"[]", headers=f'Link: </api/{number}>; rel="next"\r\n'))
+        writer.write(http_response(b"[]", headers=f'Link: </api/{number}>; rel="next"\r\n'))
         await writer.drain()
 
-    async with RawServer(handler) as server, victim(server) as client:
+    async with RawServer(handler) as server, open_client(server) as client:
         with pytest.raises(ProtocolError, match="no end"):
             await client.list("solar")
 
 
 async def test_the_place_of_a_new_backup_is_read_and_not_visited(trap: RawServer):
     """Of a create's Location only the id is taken: the backup is asked for where the service is."""
-    location = answer(status="201 x", headers=f"Location: {trap.url}/api/backups/5\r\n")
-    async with RawServer(saying(location, answer(BACKUP % 5))) as server, victim(server) as client:
+    location = http_response(status="201 x", headers=f"Location: {trap.url}/api/backups/5\r\n")
+    async with RawServer(respond_with(location, http_response(BACKUP % 5))) as server, open_client(server) as client:
         assert (await client.create("solar", "earth", SPEC)).id == 5
     assert server.requests[1].startswith(b"GET /api/v1/tenants/tenant/starsystems/solar/backups/5 ")
 
@@ -175,7 +177,7 @@ async def _endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, r
 def _bomb(encoding: str) -> bytes:
     packed = b" " * 50_000_000
     body = gzip.compress(packed, 6) if encoding == "gzip" else zlib.compress(packed, 6)
-    return answer(body, headers=f"Content-Encoding: {encoding}\r\n")
+    return http_response(body, headers=f"Content-Encoding: {encoding}\r\n")
 
 
 async def _never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
@@ -185,12 +187,14 @@ async def _never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, req
 
 FLOODS: dict[str, Handler] = {
     "endless body": _endless,
-    "gzip bomb": saying(_bomb("gzip")),
-    "deflate bomb": saying(_bomb("deflate")),
-    "promised size": saying(answer()[:17] + b"Content-Length: 99999999999999999999\r\n\r\n"),
-    "size in digits without an end": saying(answer()[:17] + b"Content-Length: " + b"9" * 6000 + b"\r\n\r\n"),
-    "headers without an end": saying(b"HTTP/1.1 200 OK\r\n" + b"X-Header: value\r\n" * 200_000 + b"\r\n"),
-    "a header line without an end": saying(b"HTTP/1.1 200 OK\r\nX-Header: " + b"x" * 5_000_000 + b"\r\n\r\n"),
+    "gzip bomb": respond_with(_bomb("gzip")),
+    "deflate bomb": respond_with(_bomb("deflate")),
+    "promised size": respond_with(http_response()[:17] + b"Content-Length: 99999999999999999999\r\n\r\n"),
+    "size in digits without an end": respond_with(
+        http_response()[:17] + b"Content-Length: " + b"9" * 6000 + b"\r\n\r\n"
+    ),
+    "headers without an end": respond_with(b"HTTP/1.1 200 OK\r\n" + b"X-Header: value\r\n" * 200_000 + b"\r\n"),
+    "a header line without an end": respond_with(b"HTTP/1.1 200 OK\r\nX-Header: " + b"x" * 5_000_000 + b"\r\n\r\n"),
 }
 
 
@@ -200,7 +204,7 @@ async def test_a_flood_is_cut_off(flood: str, operation: str):
     """Whatever is too large ends in a typed error, and the process does not grow with it."""
     tracemalloc.start()
     try:
-        error = await failing(FLOODS[flood], operation)
+        error = await run_failing(FLOODS[flood], operation)
         grown = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -210,7 +214,7 @@ async def test_a_flood_is_cut_off(flood: str, operation: str):
 
 async def test_silence_is_not_waited_for_without_an_end():
     """A server that promises more and says nothing is left at the timeout."""
-    error = await failing(_never, "get", timeouts=Timeouts(total=5.0))
+    error = await run_failing(_never, "get", timeouts=Timeouts(total=5.0))
     assert isinstance(error, TransportError)
 
 
@@ -235,7 +239,11 @@ JSON_BOMBS: dict[str, bytes] = {
 @pytest.mark.parametrize("bomb", JSON_BOMBS)
 async def test_json_that_means_harm(bomb: str, operation: str):
     """Depth, digits and nonsense end in a typed error or are read as what they are; never in another exception."""
-    async with RawServer(saying(answer(JSON_BOMBS[bomb]))) as server, asyncio.timeout(10), victim(server) as client:
+    async with (
+        RawServer(respond_with(http_response(JSON_BOMBS[bomb]))) as server,
+        asyncio.timeout(10),
+        open_client(server) as client,
+    ):
         (came,) = await asyncio.gather(OPERATIONS[operation](client), return_exceptions=True)
     assert isinstance(came, BackupsError) or not isinstance(came, BaseException), repr(came)
     assert len(str(came)) < 5000
@@ -246,8 +254,8 @@ async def test_json_that_means_harm(bomb: str, operation: str):
 
 async def test_an_answer_that_was_not_asked_for_is_not_taken():
     """A second answer behind the first does not become the answer to the next question."""
-    both = answer(BACKUP % 1) + answer(BACKUP % 2 + b" " * 10)
-    async with RawServer(saying(both, answer(BACKUP % 2))) as server, victim(server) as client:
+    both = http_response(BACKUP % 1) + http_response(BACKUP % 2 + b" " * 10)
+    async with RawServer(respond_with(both, http_response(BACKUP % 2))) as server, open_client(server) as client:
         assert (await client.get("solar", 1)).id == 1
         await asyncio.sleep(0)
         second = await client.get("solar", 2)
@@ -257,7 +265,7 @@ async def test_an_answer_that_was_not_asked_for_is_not_taken():
 
 async def test_an_answer_about_another_backup_is_refused():
     """A get for 1 that shows 2 is a protocol error."""
-    assert isinstance(await failing(saying(answer(BACKUP % 2)), "get"), ProtocolError)
+    assert isinstance(await run_failing(respond_with(http_response(BACKUP % 2)), "get"), ProtocolError)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +281,10 @@ async def test_an_answer_about_another_backup_is_refused():
 )
 async def test_headers_that_mean_harm(headers: str):
     """Cookies are not kept, tags and dates that make no sense are not sent back, nothing is visited."""
-    async with RawServer(saying(answer(BACKUP % 1, headers=headers))) as server, victim(server) as client:
+    async with (
+        RawServer(respond_with(http_response(BACKUP % 1, headers=headers))) as server,
+        open_client(server) as client,
+    ):
         assert (await client.get("solar", 1)).id == 1
         assert (await client.wait("solar", 1, deadline=60)).id == 1
         assert not any(b"cookie" in request.lower() for request in server.requests)
@@ -308,13 +319,13 @@ async def test_what_is_not_http_ends_in_a_typed_error(broken: bytes, operation: 
         await writer.drain()
         writer.close()
 
-    await failing(handler, operation)
+    await run_failing(handler, operation)
 
 
 async def test_names_cannot_inject(trap: RawServer):
     """A planet, a star system or a key with line ends and dots stays in its place."""
     name = "x\r\nHost: evil\r\n\r\n../../y?z#"
-    async with RawServer(saying(answer(BACKUP % 1))) as server, victim(server) as client:
+    async with RawServer(respond_with(http_response(BACKUP % 1))) as server, open_client(server) as client:
         await client.create(name, name, BackupSpec(retention_period_in_days=1), key=name)
         line = server.requests[0].split(b"\r\n", 1)[0]
     assert b"Host: evil" not in server.requests[0]

@@ -24,8 +24,8 @@ from asyncbackups import (
 )
 from asyncbackups.policies import Timeouts
 from asyncbackups.simulator import Access, ApiShape, Fault, Gate, Lognormal, Order, PlanetProfile, Simulator, Workload
-from tests.faults.hurried_clock import HurriedClock
-from tests.raw_server import RawServer, answer, saying
+from tests.faults.fast_clock import FastClock
+from tests.raw_server import RawServer, http_response, respond_with
 
 ACCESS = Access(
     token="fixed/token+with=odd~characters",
@@ -43,7 +43,7 @@ _CREATING = CreatePolicy(settle=60.0, patience=240.0)
 FAULTED = ("create", "get", "list", "list_planet", "delete")
 
 
-class Even(random.Random):
+class MeanJitter(random.Random):
     """Jitter that is always the middle."""
 
     def random(self) -> float:
@@ -51,7 +51,7 @@ class Even(random.Random):
 
 
 @attrs.frozen(kw_only=True)
-class Trouble:
+class FaultCase:
     """One row of the matrix: what goes wrong.
 
     Attributes:
@@ -73,85 +73,85 @@ class Trouble:
     """
 
     name: str
-    fault: Callable[[Stage], list[Fault]] = lambda _: []
-    strike: Callable[[Stage], Awaitable[None]] | None = None
-    after: bool = False
-    before: Callable[[Stage], Awaitable[None]] | None = None
+    faults: Callable[[Harness], list[Fault]] = lambda _: []
+    disrupt: Callable[[Harness], Awaitable[None]] | None = None
+    disrupt_after_effect: bool = False
+    prepare: Callable[[Harness], Awaitable[None]] | None = None
     shape: ApiShape = attrs.field(factory=ApiShape)
     token_life: float = 3600.0
-    warm: bool = True
-    tls: bool = False
+    has_token: bool = True
+    untrusted_tls: bool = False
     retry: RetryPolicy = _RETRY
     creating: CreatePolicy = _CREATING
     deadline: float = DEADLINE
-    lies: bool = False
+    server_lies: bool = False
     expected: dict[str, str] = attrs.field(factory=dict)
-    otherwise: str = "ok"
+    default_outcome: str = "ok"
 
 
 @attrs.define(eq=False, kw_only=True)
-class Stage:
+class Harness:
     """Attributes: what a cell works with."""
 
-    trouble: Trouble
-    clock: HurriedClock
+    case: FaultCase
+    clock: FastClock
     sim: Simulator
     client: BackupClient
     trap: RawServer
-    trusted: ssl.SSLContext | None = None
-    striking: asyncio.Task[None] | None = None
-    before: Counter[tuple[str, str]] = attrs.field(factory=Counter)
+    trusting_context: ssl.SSLContext | None = None
+    disruption: asyncio.Task[None] | None = None
+    creates_before: Counter[tuple[str, str]] = attrs.field(factory=Counter)
 
     def __repr__(self) -> str:
-        return f"<Stage: {self.trouble.name}>"
+        return f"<Stage: {self.case.name}>"
 
     @property
     def creates(self) -> Counter[tuple[str, str]]:
         """Creates that took effect since the operation began."""
-        return self.sim.creates - self.before
+        return self.sim.creates - self.creates_before
 
     @property
     def secrets(self) -> set[str]:
         """Everything that must not be shown."""
         return {ACCESS.token, ACCESS.client_secret, *self.sim.tokens._grants}
 
-    def backup_of(self, planet: str, *, star_system: str = STAR_SYSTEM) -> BackupRef:
+    def create_backup(self, planet: str, *, star_system: str = STAR_SYSTEM) -> BackupRef:
         """Begin a backup behind the client's back."""
         order = Order(type="temporary", temporary=True, retention_days=3)
         return BackupRef(star_system, self.sim.world.create(star_system, planet, order).id)
 
-    async def begin(self) -> None:
+    async def arm_faults(self) -> None:
         """Let the trouble begin."""
-        if self.trouble.warm:
+        if self.case.has_token:
             await self.client.health()
-        self.before = self.sim.creates.copy()
-        self.sim.faults.extend(self.trouble.fault(self))
-        if self.trouble.strike is not None:
+        self.creates_before = self.sim.creates.copy()
+        self.sim.faults.extend(self.case.faults(self))
+        if self.case.disrupt is not None:
             gate = Gate()
-            where = {"gate_after": gate} if self.trouble.after else {"gate": gate}
+            where = {"gate_after": gate} if self.case.disrupt_after_effect else {"gate": gate}
             # Last: with an action before it, the answer is what the action says, at the time that the gate says.
             self.sim.faults.append(Fault(**where))
-            self.striking = asyncio.create_task(self._strike(gate, self.trouble.strike))
-        if self.trouble.before is not None:
-            await self.trouble.before(self)
+            self.disruption = asyncio.create_task(self._disrupt(gate, self.case.disrupt))
+        if self.case.prepare is not None:
+            await self.case.prepare(self)
 
-    async def _strike(self, gate: Gate, strike: Callable[[Stage], Awaitable[None]]) -> None:
+    async def _disrupt(self, gate: Gate, strike: Callable[[Harness], Awaitable[None]]) -> None:
         await gate.arrived()
         try:
             await strike(self)
         finally:
             gate.open()
 
-    async def calm(self) -> None:
+    async def clear_faults(self) -> None:
         """End the trouble."""
-        if self.striking is not None:
-            self.striking.cancel()
-            await asyncio.wait({self.striking})
+        if self.disruption is not None:
+            self.disruption.cancel()
+            await asyncio.wait({self.disruption})
         self.sim.faults.clear()
         with contextlib.suppress(RuntimeError):  # it is serving already
             await self.sim.start()
 
-    def later(self, seconds: float) -> asyncio.Task[None]:
+    def restart_later(self, seconds: float) -> asyncio.Task[None]:
         """Bring the service up again in a while."""
 
         async def up() -> None:
@@ -167,12 +167,12 @@ class Stage:
         await self.sim.start()
 
 
-def another_client(stage: Stage, **changes: Any) -> BackupClient:
+def new_client(stage: Harness, **changes: Any) -> BackupClient:
     """Make one more client of the same service, as a process that is started anew does."""
-    return _client(stage.sim, stage.clock, stage.trouble, **{"ssl": stage.trusted, **changes})
+    return _build_client(stage.sim, stage.clock, stage.case, **{"ssl": stage.trusting_context, **changes})
 
 
-def _client(sim: Simulator, clock: HurriedClock, trouble: Trouble, **changes: Any) -> BackupClient:
+def _build_client(sim: Simulator, clock: FastClock, trouble: FaultCase, **changes: Any) -> BackupClient:
     auth = ClientCredentials(sim.token_url, sim.client_id, sim.client_secret, scopes=sim.scopes)
     settings: dict[str, Any] = {
         "auth": auth,
@@ -182,12 +182,12 @@ def _client(sim: Simulator, clock: HurriedClock, trouble: Trouble, **changes: An
         "timeouts": Timeouts(total=30.0),
         "max_answer_bytes": 128 * 1024,
         "clock": clock,
-        "random": Even(),
+        "random": MeanJitter(),
     }
     return BackupClient(sim.base_url, sim.tenant, **{**settings, **changes})
 
 
-def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def _tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Return a server's context that nobody knows, and that of a client which does."""
     authority, server = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(server)
@@ -197,10 +197,10 @@ def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 
 @contextlib.asynccontextmanager
-async def staged(trouble: Trouble) -> AsyncIterator[Stage]:
+async def open_harness(trouble: FaultCase) -> AsyncIterator[Harness]:
     """Build the stage of one cell, and take it down again."""
-    clock = HurriedClock()
-    unknown, trusting = _contexts() if trouble.tls else (None, None)
+    clock = FastClock()
+    unknown, trusting = _tls_contexts() if trouble.untrusted_tls else (None, None)
     sim = Simulator(
         clock=clock,
         seed=7,
@@ -209,10 +209,10 @@ async def staged(trouble: Trouble) -> AsyncIterator[Stage]:
         access=attrs.evolve(ACCESS, token_life=trouble.token_life),
         ssl_context=unknown,
     )
-    async with RawServer(saying(answer())) as trap, sim:
-        client = _client(sim, clock, trouble)
-        stage = Stage(trouble=trouble, clock=clock, sim=sim, client=client, trap=trap, trusted=trusting)
+    async with RawServer(respond_with(http_response())) as trap, sim:
+        client = _build_client(sim, clock, trouble)
+        stage = Harness(case=trouble, clock=clock, sim=sim, client=client, trap=trap, trusting_context=trusting)
         try:
             yield stage
         finally:
-            await stage.calm()
+            await stage.clear_faults()

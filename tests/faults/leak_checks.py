@@ -24,13 +24,13 @@ def open_files() -> dict[int, str]:
     return found
 
 
-def _threads() -> frozenset[threading.Thread]:
+def _open_threads() -> frozenset[threading.Thread]:
     """Return the threads, but for those that the event loop keeps for `asyncio.to_thread`."""
     return frozenset(thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_"))
 
 
 @attrs.frozen
-class Holdings:
+class OpenResources:
     """What the process holds at one moment."""
 
     tasks: frozenset[asyncio.Task[Any]]
@@ -38,21 +38,21 @@ class Holdings:
     files: dict[int, str]
 
     @classmethod
-    def now(cls) -> Holdings:
-        return cls(frozenset(asyncio.all_tasks()), _threads(), open_files())
+    def current(cls) -> OpenResources:
+        return cls(frozenset(asyncio.all_tasks()), _open_threads(), open_files())
 
-    async def left_behind(self) -> list[str]:
+    async def find_leaks(self) -> list[str]:
         """Return what there is now that was not there then; connections get a moment to say goodbye."""
         for _ in range(_PATIENCE):
-            more = self._more()
+            more = self.leaks()
             if not more:
                 return []
             gc.collect()
             await asyncio.sleep(_PAUSE)
         return more
 
-    def _more(self) -> list[str]:
-        now = Holdings.now()
+    def leaks(self) -> list[str]:
+        now = OpenResources.current()
         tasks = [f"a task is left: {task!r}" for task in now.tasks - self.tasks]
         threads = [f"a thread is left: {thread!r}" for thread in now.threads - self.threads]
         files = [

@@ -18,7 +18,7 @@ _SHOWN = 4000
 _TESTS = Path(__file__).parents[1]
 
 
-def forms_of(secret: str) -> set[bytes]:
+def encoded_forms(secret: str) -> set[bytes]:
     """Return how a secret may look in a text: as it is, encoded for URLs, JSON, HTML and base64 at any offset."""
     raw = secret.encode()
     forms = {raw, quote(raw, safe="").encode(), quote_plus(raw).encode(), repr(secret)[1:-1].encode()}
@@ -32,7 +32,7 @@ def forms_of(secret: str) -> set[bytes]:
     return {form for form in forms if len(form) >= 8}
 
 
-class Listening(logging.Handler):
+class LogCapture(logging.Handler):
     """Collects every log record of the process, formatted with its traceback, while entered.
 
     Attributes:
@@ -45,18 +45,18 @@ class Listening(logging.Handler):
         super().__init__(logging.DEBUG)
         self.setFormatter(logging.Formatter("%(levelname)s %(name)s %(threadName)s %(message)s"))
         self.texts: list[str] = []
-        self.alarms: list[str] = []
+        self.logged_errors: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith("aiohttp.server"):
             return  # the simulator's own log: a service may know its callers' tokens
         text = f"{self.format(record)} {record.args!r}"
         if record.exc_info and record.exc_info[1] is not None:
-            text += "".join(everything_of(record.exc_info[1]))
+            text += "".join(error_texts(record.exc_info[1]))
         self.texts.append(text)
         ours = record.name.split(".")[0] in {"asyncio", "asyncbackups"} and "incoming connection" not in text
         if record.levelno >= logging.ERROR and ours:
-            self.alarms.append(text)
+            self.logged_errors.append(text)
 
     def __enter__(self) -> Self:
         root = logging.getLogger()
@@ -73,13 +73,13 @@ class Listening(logging.Handler):
         root.setLevel(self._level)
 
 
-def everything_of(error: BaseException) -> list[str]:
+def error_texts(error: BaseException) -> list[str]:
     """Return every text by which an error may be shown, its causes and the locals of its frames included.
 
     Frames of the tests are left out: they know the secrets, and pytest keeps parts of their assertions as locals.
     """
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
-    _leave_tests_out(shown)
+    _drop_test_frames(shown)
     texts = [str(error), repr(error), *shown.format()]
     link: BaseException | None = error
     while link is not None:
@@ -89,18 +89,18 @@ def everything_of(error: BaseException) -> list[str]:
     return texts
 
 
-def _leave_tests_out(shown: traceback.TracebackException | None) -> None:
+def _drop_test_frames(shown: traceback.TracebackException | None) -> None:
     if shown is None:
         return
     kept = [frame for frame in shown.stack if _TESTS not in Path(frame.filename).parents]
     shown.stack = traceback.StackSummary.from_list(kept)
     for other in (shown.__cause__, shown.__context__, *(shown.exceptions or ())):
-        _leave_tests_out(other)
+        _drop_test_frames(other)
 
 
-def found(secrets: Iterable[str], texts: Iterable[str | bytes]) -> list[str]:
+def find_secrets(secrets: Iterable[str], texts: Iterable[str | bytes]) -> list[str]:
     """Return where secrets were found; the texts are shortened, and shown because they are tests' secrets."""
-    forms = {form for secret in secrets for form in forms_of(secret)}
+    forms = {form for secret in secrets for form in encoded_forms(secret)}
     hits = []
     for text in texts:
         raw = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
@@ -112,7 +112,7 @@ def found(secrets: Iterable[str], texts: Iterable[str | bytes]) -> list[str]:
     return hits
 
 
-def in_debug_mode() -> None:
+def enable_debug_mode() -> None:
     """Let asyncio tell everything it can."""
     loop = asyncio.get_running_loop()
     loop.set_debug(True)
