@@ -1,7 +1,7 @@
-"""The rows of the matrix, as data: what goes wrong, and what is to come of it.
+"""The rows of the matrix as data: each fault, and the expected outcome of each operation.
 
-An outcome is "ok", the name of an error or event, or "2 ThatError" where only some of several backups got it. Whatever
-the outcome, each cell asserts that it is true, that nothing was created twice, and the rest of `cells.py`.
+An outcome is "ok", the name of an error or event, or "2 SomeError" if only some of several backups ended that way.
+Every cell also checks that the outcome is true and that nothing was created twice, and runs the checks of `cells.py`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.faults.outcomes import OR, format_counts
 LOST_RESPONSE = Drop(When.AFTER)
 LISTS = ("list", "list_planet")
 PERSISTENT = {
-    # Chance may strike a poll many times in a row: that must not be taken for the end.
+    # A random fault may affect many polls in a row. That must not end a wait.
     "deadline": 1800.0,
     "retry": RetryPolicy(attempts=40, initial=2.0, maximum=20.0),
     "creating": CreatePolicy(settle=60.0, patience=240.0, resends=12),
@@ -51,69 +51,69 @@ Faults = Callable[[Harness], list[Fault]]
 
 
 def fault_once(action: Action | None = None, **settings: Any) -> Faults:
-    """Strike the first request of each kind."""
+    """Affect the first request of each kind."""
     return lambda _: [Fault(action, kind=kind, count=1, **settings) for kind in FAULTED]
 
 
 def fault_always(action: Action | None = None, **settings: Any) -> Faults:
-    """Strike every request."""
+    """Affect every request."""
     return lambda _: [Fault(action, kind=kind, **settings) for kind in FAULTED]
 
 
 def fault_often(action: Action | None = None, **settings: Any) -> Faults:
-    """Strike one request in three."""
+    """Affect one request in three."""
     return fault_always(action, probability=0.33, **settings)
 
 
 def fault_lists(action: Action) -> Faults:
-    """Strike every list, and hide the answers of creates, which lists then have to find."""
+    """Affect every list, and lose the response of one create, which must then be reconciled with lists."""
     return lambda _: [*(Fault(action, kind=kind) for kind in LISTS), Fault(LOST_RESPONSE, kind="create", count=1)]
 
 
 def fault_tokens(action: Action, count: int | None) -> Faults:
-    """Strike the token endpoint."""
+    """Affect the token endpoint."""
     return lambda _: [Fault(action, kind="token", count=count)]
 
 
 def expect_everywhere(outcome: str, **others: str) -> dict[str, str]:
-    """Expect one outcome of every operation, but for some."""
+    """Expect the same outcome of every operation except those given."""
     names = ("create", "create again", "get", "list", "delete", "wait", "watch", "bulk", "resume")
     return {name: others.get(name.replace(" ", "_"), outcome) for name in names}
 
 
 def expect_deadline(outcome: str, **others: str) -> dict[str, str]:
-    """Expect what comes of a fault that may heal and never does: waits go on until their deadline."""
+    """Expect the outcomes of a fault that may be temporary and never ends: waits continue until their deadline."""
     resumed = format_counts(**{AMBIGUOUS: 1, outcome: 3, "WatchExpired": 2})
     waits = {"wait": "WatchExpiredError", "watch": "WatchExpired", "resume": resumed}
     return expect_everywhere(outcome, **{"create_again": AMBIGUOUS, **waits, **others})
 
 
 def expect_ambiguous(outcome: str, **others: str) -> dict[str, str]:
-    """Expect what comes of a fault that hides whether a create happened, and hides it from all who look for it."""
+    """Expect the outcomes of a fault that also hides whether a create took effect, even from reconciliation."""
     resumed = format_counts(**{AMBIGUOUS: 4, "WatchExpired": 2})
     return expect_deadline(outcome, **{"create": AMBIGUOUS, "bulk": AMBIGUOUS, "resume": resumed, **others})
 
 
 def expect_refused(outcome: str, **others: str) -> dict[str, str]:
-    """Expect what comes of an answer that says no, and that no answer after it heals."""
+    """Expect the outcomes of a permanent refusal."""
     return expect_everywhere(
         outcome, **{"create_again": AMBIGUOUS, "resume": format_counts(**{AMBIGUOUS: 1, outcome: 5}), **others}
     )
 
 
 def expect_refused_once(outcome: str, **others: str) -> dict[str, str]:
-    """Expect what comes of a no that is said once: polls ask again, a bulk run loses one create."""
+    """Expect the outcomes of one refusal: polls are repeated, and one create of a bulk run fails."""
     lost = {"bulk": f"1 {outcome}", "resume": format_counts(**{AMBIGUOUS: 1, outcome: 1})}
     return expect_everywhere(outcome, **{"create_again": AMBIGUOUS, "wait": "ok", "watch": "ok", **lost, **others})
 
 
 def expect_unreadable_once(outcome: str, **others: str) -> dict[str, str]:
-    """Expect what comes of one answer that makes no sense: creates are looked for, polls ask again."""
+    """Expect the outcomes of one unreadable response: creates are reconciled, polls are repeated."""
     return {"get": outcome, "list": outcome, **others}
 
 
 def expect_lists_fail(outcome: str) -> dict[str, str]:
-    """Expect what comes of lists that are of no use, where the answer of one create is lost."""
+    """Expect the outcomes of failing lists if the response of one create is lost."""
     return {
         "create": AMBIGUOUS,
         "create again": AMBIGUOUS,
@@ -123,45 +123,45 @@ def expect_lists_fail(outcome: str) -> dict[str, str]:
     }
 
 
-async def _stop_service(stage: Harness) -> None:
-    await stage.sim.stop()
+async def _stop_service(harness: Harness) -> None:
+    await harness.sim.stop()
 
 
-async def _stop_for_a_second(stage: Harness) -> None:
-    await stage.sim.stop()
-    stage.disruption = stage.restart_later(1.0)
+async def _stop_for_a_second(harness: Harness) -> None:
+    await harness.sim.stop()
+    harness.disruption = harness.restart_later(1.0)
 
 
-async def _stop_for_minutes(stage: Harness) -> None:
-    await stage.outage(180.0)
+async def _stop_for_minutes(harness: Harness) -> None:
+    await harness.outage(180.0)
 
 
-async def _revoke_tokens(stage: Harness) -> None:
-    stage.sim.tokens.revoke_all()
+async def _revoke_tokens(harness: Harness) -> None:
+    harness.sim.tokens.revoke_all()
 
 
 def _jump_client_clock(seconds: float) -> Callable[[Harness], Any]:
-    async def jump(stage: Harness) -> None:
-        stage.clock.jump(seconds)
+    async def jump(harness: Harness) -> None:
+        harness.clock.jump(seconds)
 
     return jump
 
 
 def _jump_server_clock(seconds: float) -> Callable[[Harness], Any]:
-    async def jump(stage: Harness) -> None:
-        stage.sim.world._offset += dt.timedelta(seconds=seconds)
+    async def jump(harness: Harness) -> None:
+        harness.server_clock.jump(seconds)
 
     return jump
 
 
-def _redirect(stage: Harness) -> Action:
-    return Redirect(f"{stage.trap.url}/elsewhere")
+def _redirect(harness: Harness) -> Action:
+    return Redirect(f"{harness.trap.url}/elsewhere")
 
 
 def _retry_after_date(seconds: float) -> Faults:
-    def faults(stage: Harness) -> list[Fault]:
-        when = format_datetime(stage.clock.utcnow() + dt.timedelta(seconds=seconds), usegmt=True)
-        return fault_once(Respond(429, {"Retry-After": when}))(stage)
+    def faults(harness: Harness) -> list[Fault]:
+        when = format_datetime(harness.clock.utcnow() + dt.timedelta(seconds=seconds), usegmt=True)
+        return fault_once(Respond(429, {"Retry-After": when}))(harness)
 
     return faults
 
@@ -175,10 +175,10 @@ def _refusal_cases() -> Iterator[FaultCase]:
         yield FaultCase(name=f"{status} once", faults=fault_once(Respond(status)), expected=expect_refused_once(name))
         resumed = format_counts(**{AMBIGUOUS: 1, name: 3, "WatchExpired": 2})
         ends = expect_refused(name, wait="WatchExpiredError", watch="WatchExpired", resume=resumed)
-        yield FaultCase(name=f"{status} for good", faults=fault_always(Respond(status)), expected=ends)
+        yield FaultCase(name=f"{status} always", faults=fault_always(Respond(status)), expected=ends)
 
 
-# A connection that is kept alive may break with the create on it, or be known to be closed before it is sent.
+# A kept-alive connection may break after the create was sent, or be known to be closed before that.
 _REFUSED_OR_AMBIGUOUS = f"ConnectError{OR}{AMBIGUOUS}"
 _SOME_AMBIGUOUS = OR.join(format_counts(**{AMBIGUOUS: n, "ConnectError": 6 - n}) for n in range(1, 6))
 DOWN = expect_deadline(
@@ -187,13 +187,11 @@ DOWN = expect_deadline(
 
 
 FAULT_CASES: list[FaultCase] = [
-    FaultCase(name="nothing"),
+    FaultCase(name="no fault"),
     # Connections
     FaultCase(name="refused for a second", prepare=_stop_for_a_second),
-    FaultCase(
-        name="refused for good", prepare=_stop_service, has_token=False, expected=expect_deadline("ConnectError")
-    ),
-    FaultCase(name="down for good, a connection was open", prepare=_stop_service, expected=DOWN),
+    FaultCase(name="refused always", prepare=_stop_service, has_token=False, expected=expect_deadline("ConnectError")),
+    FaultCase(name="down always, with an open connection", prepare=_stop_service, expected=DOWN),
     FaultCase(name="reset before the effect, once", faults=fault_once(Drop())),
     FaultCase(name="reset before the effect, often", faults=fault_often(Drop()), **PERSISTENT),
     FaultCase(
@@ -206,9 +204,9 @@ FAULT_CASES: list[FaultCase] = [
         faults=fault_always(LOST_RESPONSE),
         expected=expect_ambiguous("TransportError"),
     ),
-    FaultCase(name="reset mid-answer, once", faults=fault_once(Truncate())),
+    FaultCase(name="reset mid-response, once", faults=fault_once(Truncate())),
     FaultCase(
-        name="reset mid-answer, always", faults=fault_always(Truncate()), expected=expect_ambiguous("TransportError")
+        name="reset mid-response, always", faults=fault_always(Truncate()), expected=expect_ambiguous("TransportError")
     ),
     FaultCase(name="truncated to nothing, once", faults=fault_once(Truncate(0.0))),
     FaultCase(name="timeout before the effect, once", faults=fault_once(delay=0.5)),
@@ -241,12 +239,12 @@ FAULT_CASES: list[FaultCase] = [
     ),
     FaultCase(name="HTML page with 502, once", faults=fault_once(Html(502))),
     FaultCase(
-        name="oversized answer, once",
+        name="oversized response, once",
         faults=fault_once(Oversized(300_000)),
         expected=expect_unreadable_once(TOO_LARGE, delete=TOO_LARGE),
     ),
     FaultCase(
-        name="oversized answer, always", faults=fault_always(Oversized(300_000)), expected=expect_ambiguous(TOO_LARGE)
+        name="oversized response, always", faults=fault_always(Oversized(300_000)), expected=expect_ambiguous(TOO_LARGE)
     ),
     FaultCase(
         name="gzip bomb, once",
@@ -255,20 +253,20 @@ FAULT_CASES: list[FaultCase] = [
     ),
     FaultCase(
         name="redirect, once",
-        faults=lambda stage: fault_once(_redirect(stage))(stage),
+        faults=lambda harness: fault_once(_redirect(harness))(harness),
         expected=expect_unreadable_once(REDIRECT, delete=REDIRECT),
     ),
     FaultCase(
         name="redirect, always",
-        faults=lambda stage: fault_always(_redirect(stage))(stage),
+        faults=lambda harness: fault_always(_redirect(harness))(harness),
         expected=expect_ambiguous(REDIRECT),
     ),
     # Statuses
     FaultCase(name="401 once", faults=fault_once(Respond(401))),
-    FaultCase(name="401 for good", faults=fault_always(Respond(401)), expected=expect_refused("AuthenticationError")),
+    FaultCase(name="401 always", faults=fault_always(Respond(401)), expected=expect_refused("AuthenticationError")),
     FaultCase(name="404 once", faults=fault_once(Respond(404)), expected=expect_refused_once("NotFoundError")),
     FaultCase(
-        name="404 for good",
+        name="404 always",
         faults=fault_always(Respond(404)),
         server_lies=True,
         expected=expect_refused(
@@ -289,7 +287,7 @@ FAULT_CASES: list[FaultCase] = [
             resume=format_counts(**{AMBIGUOUS: 1, DENIED: 2}),
         ),
     ),
-    FaultCase(name="403 for good", faults=fault_always(Respond(403)), expected=expect_refused(DENIED)),
+    FaultCase(name="403 always", faults=fault_always(Respond(403)), expected=expect_refused(DENIED)),
     *_refusal_cases(),
     FaultCase(name="408 once", faults=fault_once(Respond(408))),
     FaultCase(name="408 after the effect, once", faults=fault_once(Respond(408, when=When.AFTER))),
@@ -298,7 +296,7 @@ FAULT_CASES: list[FaultCase] = [
         faults=fault_once(Respond(424)),
         expected={"create": DEPENDED, "bulk": f"1 {DEPENDED}", "resume": f"1 {DEPENDED}"},
     ),
-    FaultCase(name="424 for good", faults=fault_always(Respond(424)), expected=expect_deadline(DEPENDED)),
+    FaultCase(name="424 always", faults=fault_always(Respond(424)), expected=expect_deadline(DEPENDED)),
     FaultCase(
         name="500 once", faults=fault_once(Respond(500)), expected=expect_unreadable_once(INTERNAL, delete=INTERNAL)
     ),
@@ -307,22 +305,22 @@ FAULT_CASES: list[FaultCase] = [
         faults=fault_once(Respond(500, when=When.AFTER)),
         expected=expect_unreadable_once(INTERNAL, delete=INTERNAL),
     ),
-    FaultCase(name="500 for good", faults=fault_always(Respond(500)), expected=expect_ambiguous("InternalServerError")),
+    FaultCase(name="500 always", faults=fault_always(Respond(500)), expected=expect_ambiguous("InternalServerError")),
     FaultCase(name="502 once", faults=fault_once(Respond(502))),
     FaultCase(name="502 after the effect, once", faults=fault_once(Respond(502, when=When.AFTER))),
     FaultCase(name="503 once", faults=fault_once(Respond(503))),
     FaultCase(name="503 often", faults=fault_often(Respond(503)), **PERSISTENT),
     FaultCase(name="503 after the effect, often", faults=fault_often(Respond(503, when=When.AFTER)), **PERSISTENT),
     FaultCase(
-        name="503 for good", faults=fault_always(Respond(503)), expected=expect_ambiguous("ServiceUnavailableError")
+        name="503 always", faults=fault_always(Respond(503)), expected=expect_ambiguous("ServiceUnavailableError")
     ),
     FaultCase(name="503 with Retry-After: 5, once", faults=fault_once(Respond(503, {"Retry-After": "5"}))),
     FaultCase(name="504 once", faults=fault_once(Respond(504))),
     FaultCase(name="504 after the effect, once", faults=fault_once(Respond(504, when=When.AFTER))),
-    FaultCase(name="504 for good", faults=fault_always(Respond(504)), expected=expect_ambiguous("GatewayTimeoutError")),
+    FaultCase(name="504 always", faults=fault_always(Respond(504)), expected=expect_ambiguous("GatewayTimeoutError")),
     FaultCase(name="429 without Retry-After, once", faults=fault_once(Respond(429))),
     FaultCase(
-        name="429 without Retry-After, for good",
+        name="429 without Retry-After, always",
         faults=fault_always(Respond(429)),
         expected=expect_deadline("RateLimitedError"),
     ),
@@ -352,7 +350,7 @@ FAULT_CASES: list[FaultCase] = [
         expected=expect_deadline("TransportError"),
     ),
     FaultCase(
-        name="token endpoint says HTML",
+        name="token endpoint returns HTML",
         faults=fault_tokens(Html(200, When.AFTER), None),
         has_token=False,
         expected=expect_refused("AuthenticationError"),
@@ -364,36 +362,38 @@ FAULT_CASES: list[FaultCase] = [
         expected=expect_refused("AuthenticationError"),
     ),
     FaultCase(name="tokens expire every few seconds", token_life=7.0),
-    FaultCase(name="tokens revoked in mid-wait", disrupt=_revoke_tokens),
+    FaultCase(name="tokens revoked during a wait", disrupt=_revoke_tokens),
     # The service
-    FaultCase(name="down for minutes, answer lost", disrupt=_stop_for_minutes, disrupt_after_effect=True, **PERSISTENT),
+    FaultCase(
+        name="down for minutes, response lost", disrupt=_stop_for_minutes, disrupt_after_effect=True, **PERSISTENT
+    ),
     FaultCase(name="down for minutes, request lost", disrupt=_stop_for_minutes, **PERSISTENT),
     # Lists
     FaultCase(
-        name="lists lag and are stale, creates' answers lost",
+        name="lists lag and are stale, lost create responses",
         shape=ApiShape(list_lag=30.0, list_stale=20.0),
         faults=lambda _: [Fault(LOST_RESPONSE, kind="create")],
-        expected={"list": "behind"},
+        expected={"list": "stale"},
     ),
     FaultCase(
-        name="no metadata echoed, creates' answers lost",
+        name="no metadata echoed, lost create responses",
         shape=ApiShape(echo_metadata="none"),
         faults=lambda _: [Fault(LOST_RESPONSE, kind="create")],
-        # Nobody knows when the earlier attempt was made: its only candidate is shown, not adopted.
+        # The time of the earlier attempt is unknown, so its only candidate is reported and not adopted.
         expected={"create again": "AmbiguousCreateError"},
     ),
     FaultCase(
-        name="lists refused, creates' answers lost",
+        name="lists refused, lost create responses",
         faults=fault_lists(Respond(403)),
         expected=expect_lists_fail(DENIED),
     ),
     FaultCase(
-        name="lists reset, creates' answers lost",
+        name="lists reset, lost create responses",
         faults=fault_lists(Drop()),
         expected=expect_lists_fail("TransportError"),
     ),
     FaultCase(
-        name="lists malformed, creates' answers lost",
+        name="lists malformed, lost create responses",
         faults=fault_lists(Malformed()),
         expected=expect_lists_fail("ProtocolError"),
     ),

@@ -1,4 +1,4 @@
-"""What a client may not leave behind: tasks, threads, sockets, files."""
+"""Detect resources that a client leaves behind: tasks, threads, sockets and files."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any
 
 import attrs
 
-_PATIENCE = 100
+_ATTEMPTS = 100
 _PAUSE = 0.01
 
 
 def open_files() -> dict[int, str]:
-    """Return the open file descriptors of this process and what they are; nothing where the system does not say."""
+    """Return the open file descriptors of this process with their targets; empty on systems without /proc."""
     found: dict[int, str] = {}
     for link in Path("/proc/self/fd").glob("*"):
-        with contextlib.suppress(OSError):  # the one that lists the directory is gone by now
+        with contextlib.suppress(OSError):  # the descriptor that lists the directory is closed by now
             found[int(link.name)] = str(link.readlink())
     return found
 
 
 def _open_threads() -> frozenset[threading.Thread]:
-    """Return the threads, but for those that the event loop keeps for `asyncio.to_thread`."""
+    """Return the threads, without those that the event loop keeps for `asyncio.to_thread`."""
     return frozenset(thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_"))
 
 
 @attrs.frozen
 class OpenResources:
-    """What the process holds at one moment."""
+    """The tasks, threads and files of this process at one moment."""
 
     tasks: frozenset[asyncio.Task[Any]]
     threads: frozenset[threading.Thread]
@@ -42,16 +42,17 @@ class OpenResources:
         return cls(frozenset(asyncio.all_tasks()), _open_threads(), open_files())
 
     async def find_leaks(self) -> list[str]:
-        """Return what there is now that was not there then; connections get a moment to say goodbye."""
-        for _ in range(_PATIENCE):
-            more = self.leaks()
-            if not more:
+        """Return descriptions of leaked resources; connections get up to a second to close."""
+        for _ in range(_ATTEMPTS):
+            leaks = self.new_since()
+            if not leaks:
                 return []
             gc.collect()
             await asyncio.sleep(_PAUSE)
-        return more
+        return leaks
 
-    def leaks(self) -> list[str]:
+    def new_since(self) -> list[str]:
+        """Return descriptions of the resources that are open now and were not open then."""
         now = OpenResources.current()
         tasks = [f"a task is left: {task!r}" for task in now.tasks - self.tasks]
         threads = [f"a thread is left: {thread!r}" for thread in now.threads - self.threads]

@@ -1,4 +1,4 @@
-"""Listens to everything that is logged, takes everything that can be shown, and looks for secrets in it."""
+"""Capture all log output, collect all texts by which an error can be shown, and search them for secrets."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote, quote_plus
 
-_SHOWN = 4000
+_MAXIMUM_LENGTH = 4000
 _TESTS = Path(__file__).parents[1]
 
 
 def encoded_forms(secret: str) -> set[bytes]:
-    """Return how a secret may look in a text: as it is, encoded for URLs, JSON, HTML and base64 at any offset."""
+    """Return the forms of a secret: plain, encoded for URLs, JSON and HTML, hexadecimal, and base64 at any offset."""
     raw = secret.encode()
     forms = {raw, quote(raw, safe="").encode(), quote_plus(raw).encode(), repr(secret)[1:-1].encode()}
     forms.add(html.escape(secret).encode())
     for offset in range(3):
-        # Of base64, what lies before and after is unknown: only the part that the secret alone decides is looked for.
+        # The bytes before and after the secret are unknown: search only for the characters that do not depend on them.
         encoded = base64.b64encode(b"\0" * offset + raw)
         certain = encoded[4 if offset else 0 : len(encoded) // 4 * 4 - 4]
         forms |= {certain, certain.translate(bytes.maketrans(b"+/", b"-_"))}
@@ -33,12 +33,12 @@ def encoded_forms(secret: str) -> set[bytes]:
 
 
 class LogCapture(logging.Handler):
-    """Collects every log record of the process, formatted with its traceback, while entered.
+    """Collect every log record of the process, formatted with its traceback, while entered.
 
     Attributes:
-        texts: What was logged.
-        alarms: What was logged as an error by asyncio or by the library: nothing may be, whatever the network does. (Of
-            incoming connections asyncio's debug mode tells the simulator.)
+        texts: All log records.
+        logged_errors: The errors logged by asyncio or by the library. No network fault may cause one. Errors about
+            incoming connections concern the simulator and are left out.
     """
 
     def __init__(self) -> None:
@@ -49,13 +49,13 @@ class LogCapture(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith("aiohttp.server"):
-            return  # the simulator's own log: a service may know its callers' tokens
+            return  # the simulator's own log: a service may know the tokens of its clients
         text = f"{self.format(record)} {record.args!r}"
         if record.exc_info and record.exc_info[1] is not None:
             text += "".join(error_texts(record.exc_info[1]))
         self.texts.append(text)
-        ours = record.name.split(".")[0] in {"asyncio", "asyncbackups"} and "incoming connection" not in text
-        if record.levelno >= logging.ERROR and ours:
+        from_client = record.name.split(".")[0] in {"asyncio", "asyncbackups"} and "incoming connection" not in text
+        if record.levelno >= logging.ERROR and from_client:
             self.logged_errors.append(text)
 
     def __enter__(self) -> Self:
@@ -74,13 +74,13 @@ class LogCapture(logging.Handler):
 
 
 def error_texts(error: BaseException) -> list[str]:
-    """Return every text by which an error may be shown, its causes and the locals of its frames included.
+    """Return every text by which an error can be shown, including its causes and the locals of its frames.
 
-    Frames of the tests are left out: they know the secrets, and pytest keeps parts of their assertions as locals.
+    Frames of tests are left out: they know the secrets, and pytest keeps parts of their assertions as locals.
     """
-    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
-    _drop_test_frames(shown)
-    texts = [str(error), repr(error), *shown.format()]
+    report = traceback.TracebackException.from_exception(error, capture_locals=True)
+    _drop_test_frames(report)
+    texts = [str(error), repr(error), *report.format()]
     link: BaseException | None = error
     while link is not None:
         texts += [repr(link.args), repr(vars(link))]
@@ -89,31 +89,31 @@ def error_texts(error: BaseException) -> list[str]:
     return texts
 
 
-def _drop_test_frames(shown: traceback.TracebackException | None) -> None:
-    if shown is None:
+def _drop_test_frames(report: traceback.TracebackException | None) -> None:
+    if report is None:
         return
-    kept = [frame for frame in shown.stack if _TESTS not in Path(frame.filename).parents]
-    shown.stack = traceback.StackSummary.from_list(kept)
-    for other in (shown.__cause__, shown.__context__, *(shown.exceptions or ())):
+    kept = [frame for frame in report.stack if _TESTS not in Path(frame.filename).parents]
+    report.stack = traceback.StackSummary.from_list(kept)
+    for other in (report.__cause__, report.__context__, *(report.exceptions or ())):
         _drop_test_frames(other)
 
 
 def find_secrets(secrets: Iterable[str], texts: Iterable[str | bytes]) -> list[str]:
-    """Return where secrets were found; the texts are shortened, and shown because they are tests' secrets."""
+    """Return a description of each secret found, with a part of the text around it."""
     forms = {form for secret in secrets for form in encoded_forms(secret)}
-    hits = []
+    findings = []
     for text in texts:
         raw = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
         for form in forms:
-            if (place := raw.find(form)) >= 0:
-                context = raw[max(0, place - 200) : place + 200]
-                hits.append(f"a secret is shown: {raw[:150]!r} ... {context!r}"[:_SHOWN])
+            if (position := raw.find(form)) >= 0:
+                context = raw[max(0, position - 200) : position + 200]
+                findings.append(f"secret found: {raw[:150]!r} ... {context!r}"[:_MAXIMUM_LENGTH])
                 break
-    return hits
+    return findings
 
 
 def enable_debug_mode() -> None:
-    """Let asyncio tell everything it can."""
+    """Turn on asyncio's debug mode, and let it log every slow callback."""
     loop = asyncio.get_running_loop()
     loop.set_debug(True)
     loop.slow_callback_duration = 0.001

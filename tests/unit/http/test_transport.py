@@ -57,7 +57,7 @@ HEALTH = Request(kind=RequestKind.HEALTH, method="GET", path="/management/health
 
 
 def transport(base: str = BASE, *, auth: Any = TOKEN, **settings: Any) -> Transport:
-    settings.setdefault("clock", FakeClock(hurried=True))
+    settings.setdefault("clock", FakeClock(auto_advance=True))
     settings.setdefault("retry", RetryPolicy())
     settings.setdefault("limits", Limits())
     return Transport(base, auth=auth, **settings)
@@ -359,7 +359,7 @@ async def test_not_modified_is_an_answer(network: aioresponses) -> None:
 @pytest.mark.parametrize("status", [408, 424, 429, 502, 503, 504])
 async def test_what_may_heal_is_sent_again(status: int, network: aioresponses) -> None:
     """An idempotent request gets its attempts; each one is counted and the last error says which it was."""
-    clock = FakeClock(hurried=True)
+    clock = FakeClock(auto_advance=True)
     async with opened(retry=RetryPolicy(attempts=3), clock=clock) as subject:
         network.get(f"{BASE}/x", status=status, repeat=True)
         error = await failure(subject)
