@@ -59,7 +59,9 @@ def test_the_terminal_is_safe_from_the_service(run: Program, monkeypatch: pytest
 
 def test_a_create_without_an_id(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """A create whose answer names no backup, where no list can settle it, says that its outcome is unknown."""
-    with hosted(lambda: RawServer(respond_with(http_response(b"[]"), http_response(b"{}", status="403 Forbidden")))) as (server, _):
+    with hosted(
+        lambda: RawServer(respond_with(http_response(b"[]"), http_response(b"{}", status="403 Forbidden")))
+    ) as (server, _):
         against(monkeypatch, server.url)
         ended = run("create", "alpha/prod")
     assert (ended.status, ended.out) == (4, "")

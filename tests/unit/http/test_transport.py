@@ -844,7 +844,10 @@ async def test_what_a_caller_s_session_brings() -> None:
         trace_configs=[traces],
     )
     cookie = "Set-Cookie: a=b\r\n"
-    async with session, RawServer(respond_with(http_response(headers=cookie), http_response(status="404 No"))) as server:
+    async with (
+        session,
+        RawServer(respond_with(http_response(headers=cookie), http_response(status="404 No"))) as server,
+    ):
         async with opened(server.url, session=session) as subject:
             await subject.send(GET)
             assert isinstance(await failure(subject), NotFoundError)
@@ -871,7 +874,10 @@ def server_context(authority: trustme.CA) -> ssl.SSLContext:
 
 async def test_a_certificate_that_does_not_verify(server_context: ssl.SSLContext) -> None:
     """That lasts: it is told at once, and nothing was sent."""
-    async with RawServer(respond_with(http_response()), context=server_context) as server, opened(server.url) as subject:
+    async with (
+        RawServer(respond_with(http_response()), context=server_context) as server,
+        opened(server.url) as subject,
+    ):
         error = await failure(subject)
         assert type(error) is CertificateError
         assert not error.sent
@@ -979,7 +985,10 @@ async def test_no_proxy_in_the_environment(proxied: pytest.MonkeyPatch, network:
 
 async def test_a_caller_s_session_keeps_its_proxy() -> None:
     """A proxy that was set where the session was made is not silently left out."""
-    async with RawServer(respond_with(http_response(b"[]"))) as proxy, aiohttp.ClientSession(proxy=proxy.url) as session:
+    async with (
+        RawServer(respond_with(http_response(b"[]"))) as proxy,
+        aiohttp.ClientSession(proxy=proxy.url) as session,
+    ):
         async with opened("http://db.example", insecure_http=True, session=session) as subject:
             await subject.send(GET)
         assert len(proxy.requests) == 1
@@ -1034,7 +1043,10 @@ async def test_cancelled_on_the_wire(stage: str) -> None:
 
 async def test_cancelled_while_connecting() -> None:
     """Cancelling during the connection leaves no slot taken."""
-    async with RawServer(respond_with(http_response())) as server, opened(server.url, limits=Limits(concurrency=1)) as subject:
+    async with (
+        RawServer(respond_with(http_response())) as server,
+        opened(server.url, limits=Limits(concurrency=1)) as subject,
+    ):
         task = asyncio.create_task(subject.send(GET))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -1111,7 +1123,9 @@ async def test_no_log_line_holds_a_secret(caplog: pytest.LogCaptureFixture) -> N
         if request.startswith(b"POST /token"):
             writer.write(http_response(body))
         elif request.startswith(b"GET /x"):
-            writer.write(http_response(TOKEN.encode(), status="503 Busy", headers=f"X-Echo: {TOKEN}\r\nRetry-After: 1\r\n"))
+            writer.write(
+                http_response(TOKEN.encode(), status="503 Busy", headers=f"X-Echo: {TOKEN}\r\nRetry-After: 1\r\n")
+            )
         else:
             reset_connection(writer)
 
