@@ -103,7 +103,7 @@ def test_refs_sort_and_serve_as_keys() -> None:
     assert len({PlanetRef("a", "b"), PlanetRef("a", "b"), BackupRef("a", 1)}) == 2
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(written=st.text(alphabet="a/. 19\n"))
 def test_parsing_a_ref_yields_a_ref_or_a_clear_error(written: str) -> None:
     """Whatever is written, reading ends in a reference that reads the same again, or in one typed error."""

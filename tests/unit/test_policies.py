@@ -35,7 +35,7 @@ def test_retry_after_is_cut_to_its_maximum(retry_after: float) -> None:
     assert RetryPolicy(initial=1, retry_after_maximum=60).delay(1, draw=0.0, retry_after=retry_after) == 60.0
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     attempt=st.integers(1, 10**6),
     draw=st.floats(0, 1, exclude_max=True),

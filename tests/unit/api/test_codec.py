@@ -46,7 +46,7 @@ MEMBERS = st.dictionaries(
     JSON | INSTANTS | st.sampled_from(list(DOCUMENTED.values())),
     max_size=12,
 )
-prop = settings(max_examples=150, deadline=None, derandomize=True)
+prop = settings(max_examples=150)
 
 
 def text_of(value: Any) -> str:

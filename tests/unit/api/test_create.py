@@ -108,7 +108,7 @@ class Service:
 @pytest.fixture
 def fast() -> FakeClock:
     """Return a clock that a sleep moves."""
-    return FakeClock(hurried=True)
+    return FakeClock(auto_advance=True)
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def test_odd_names_stay_one_segment(name: str) -> None:
     assert not asked.fragment
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(tenant=NAMES, star_system=NAMES, planet=NAMES)
 def test_any_names_make_a_path_of_the_same_shape(tenant: str, star_system: str, planet: str) -> None:
     """Whatever the names, the path has nine segments of unreserved characters, and each name is found again."""

@@ -21,7 +21,7 @@ from asyncbackups.models import Backup, Health
 NOW = datetime(2024, 1, 29, 9, 55, 20, tzinfo=UTC)
 URL = "https://host.example/api/v1/tenants/acme/starsystems/alpha/backups/362"
 FULL = {"id": 362, "mechanism": "logical", "status": "running", "displayStatus": "creating"}
-prop = settings(max_examples=150, deadline=None, derandomize=True)
+prop = settings(max_examples=150)
 
 
 def response(body: Any = b"", status: int = 200, **headers: str) -> Response:

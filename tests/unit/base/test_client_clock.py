@@ -32,7 +32,7 @@ async def test_leaving_wakes_who_sleeps(clock: FakeClock) -> None:
     for task in (*sleeping, asyncio.create_task(one.sleep(300))):
         with pytest.raises(ClientClosedError):
             await task
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
 
 
 async def test_cancelled_it_ends(clock: FakeClock) -> None:

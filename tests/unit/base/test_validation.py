@@ -258,7 +258,7 @@ def test_quote_value_is_bounded_and_never_fails() -> None:
         lambda value: Fields(part=value),
     ],
 )
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(value=ANYTHING)
 def test_checks_raise_no_other_error(check: Callable[[Any], object], value: Any) -> None:
     """Any value is either accepted or rejected with a `ConfigurationError` of bounded length."""

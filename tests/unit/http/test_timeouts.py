@@ -24,7 +24,7 @@ async def test_what_is_quick_enough_is_left_alone(clock: FakeClock) -> None:
     hold.set()
     assert await task == "done"
     await clock.run(60)
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
 
 
 async def test_each_gets_its_own_time(clock: FakeClock) -> None:
@@ -34,7 +34,7 @@ async def test_each_gets_its_own_time(clock: FakeClock) -> None:
     for _ in range(3):
         tasks.append(asyncio.create_task(limited(limit, clock, hold)))
         await clock.run(1)
-    assert clock.sleepers == 1
+    assert clock.pending_timers == 1
     await clock.run(7)
     assert [task.done() for task in tasks] == [True, False, False]
     with pytest.raises(TimeoutError):
@@ -50,7 +50,7 @@ async def test_all_that_are_due_end_together(clock: FakeClock) -> None:
     tasks = [asyncio.create_task(limited(limit, clock, hold)) for _ in range(3)]
     await clock.run(10)
     assert [type(task.exception()) for task in tasks] == [TimeoutError] * 3
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
 
 
 async def test_a_cancellation_stays_one(clock: FakeClock) -> None:
@@ -92,9 +92,9 @@ async def test_closing_takes_the_timer_away(clock: FakeClock) -> None:
     limit.close()
     with limit.scope_from(clock.monotonic()):
         pass
-    assert clock.sleepers == 1
+    assert clock.pending_timers == 1
     limit.close()
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
     task = asyncio.create_task(limited(limit, clock, hold))
     await settle()
     limit.close()

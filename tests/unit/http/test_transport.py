@@ -43,7 +43,7 @@ from asyncbackups.errors import (
 )
 from asyncbackups.policies import Limits, RetryPolicy, Timeouts
 from tests.fake_clock import FakeClock, settle
-from tests.raw_server import RawServer, answer, reset, saying
+from tests.raw_server import RawServer, http_response, reset_connection, respond_with
 
 BASE = "https://db.example"
 HUB = "https://hub.example/token"
@@ -57,7 +57,7 @@ HEALTH = Request(kind=RequestKind.HEALTH, method="GET", path="/management/health
 
 
 def transport(base: str = BASE, *, auth: Any = TOKEN, **settings: Any) -> Transport:
-    settings.setdefault("clock", FakeClock(hurried=True))
+    settings.setdefault("clock", FakeClock(auto_advance=True))
     settings.setdefault("retry", RetryPolicy())
     settings.setdefault("limits", Limits())
     return Transport(base, auth=auth, **settings)
@@ -359,7 +359,7 @@ async def test_not_modified_is_an_answer(network: aioresponses) -> None:
 @pytest.mark.parametrize("status", [408, 424, 429, 502, 503, 504])
 async def test_what_may_heal_is_sent_again(status: int, network: aioresponses) -> None:
     """An idempotent request gets its attempts; each one is counted and the last error says which it was."""
-    clock = FakeClock(hurried=True)
+    clock = FakeClock(auto_advance=True)
     async with opened(retry=RetryPolicy(attempts=3), clock=clock) as subject:
         network.get(f"{BASE}/x", status=status, repeat=True)
         error = await failure(subject)
@@ -670,7 +670,7 @@ async def test_closing_stops_a_renewal() -> None:
 
 async def test_a_refused_connection() -> None:
     """Nothing was sent; the cause is chained."""
-    async with RawServer(saying(b"")) as server:
+    async with RawServer(respond_with(b"")) as server:
         url = server.url
     async with opened(url, retry=RetryPolicy(attempts=2)) as subject:
         error = await failure(subject)
@@ -693,7 +693,7 @@ async def test_an_unknown_host(network: aioresponses) -> None:
 @pytest.mark.parametrize("request_", [GET, DELETE, CREATE], ids=["get", "delete", "create"])
 async def test_a_connection_that_is_reset(request_: Request) -> None:
     """What became of the request is unknown, and aiohttp does not send it again behind our back."""
-    async with RawServer(saying(answer(), None)) as server, opened(server.url) as subject:
+    async with RawServer(respond_with(http_response(), None)) as server, opened(server.url) as subject:
         await subject.send(GET)
         error = await failure(subject, request_, attempts=1)
         assert type(error) is TransportError
@@ -758,7 +758,7 @@ async def test_an_answer_that_takes_too_long(handler: Any, own: bool, clock: Fak
         assert type(error) is AnswerTimeoutError
         assert isinstance(error, TimeoutError)
         assert error.sent
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
     if session is not None:
         await session.close()
 
@@ -790,17 +790,17 @@ async def test_a_connection_that_is_not_made_in_time(network: aioresponses) -> N
 @pytest.mark.parametrize(
     "raw",
     [
-        answer(b"x" * 2000),
+        http_response(b"x" * 2000),
         b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2000,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"7d0\r\n" + b"x" * 2000 + b"\r\n0\r\n\r\n",
-        answer(gzip.compress(b"x" * 10_000_000), headers="Content-Encoding: gzip\r\n"),
-        answer(b"x" * 2000, status="500 Oops"),
+        http_response(gzip.compress(b"x" * 10_000_000), headers="Content-Encoding: gzip\r\n"),
+        http_response(b"x" * 2000, status="500 Oops"),
     ],
     ids=["announced", "until closed", "chunked", "gzip bomb", "error"],
 )
 async def test_an_answer_larger_than_the_limit(raw: bytes) -> None:
     """It is refused as soon as that is known, counted after decompression, and the connection is closed."""
-    async with RawServer(saying(raw)) as server, opened(server.url, max_answer_bytes=1000) as subject:
+    async with RawServer(respond_with(raw)) as server, opened(server.url, max_answer_bytes=1000) as subject:
         error = await failure(subject)
         assert isinstance(error, AnswerTooLargeError)
         assert "larger than the limit of 1000 bytes" in str(error)
@@ -810,15 +810,15 @@ async def test_an_answer_larger_than_the_limit(raw: bytes) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        answer(b"x" * 1000),
+        http_response(b"x" * 1000),
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n" + b"x" * 1000 + b"\r\n0\r\n\r\n",
-        answer(gzip.compress(b"x" * 1000), headers="Content-Encoding: gzip\r\n"),
+        http_response(gzip.compress(b"x" * 1000), headers="Content-Encoding: gzip\r\n"),
     ],
     ids=["announced", "chunked", "gzip"],
 )
 async def test_an_answer_as_large_as_the_limit(raw: bytes) -> None:
     """It is read whole, and the connection is used again."""
-    async with RawServer(saying(raw)) as server, opened(server.url, max_answer_bytes=1000) as subject:
+    async with RawServer(respond_with(raw)) as server, opened(server.url, max_answer_bytes=1000) as subject:
         for _ in range(2):
             assert (await subject.send(GET)).body == b"x" * 1000
         assert server.connections == 1
@@ -844,7 +844,10 @@ async def test_what_a_caller_s_session_brings() -> None:
         trace_configs=[traces],
     )
     cookie = "Set-Cookie: a=b\r\n"
-    async with session, RawServer(saying(answer(headers=cookie), answer(status="404 No"))) as server:
+    async with (
+        session,
+        RawServer(respond_with(http_response(headers=cookie), http_response(status="404 No"))) as server,
+    ):
         async with opened(server.url, session=session) as subject:
             await subject.send(GET)
             assert isinstance(await failure(subject), NotFoundError)
@@ -871,7 +874,10 @@ def server_context(authority: trustme.CA) -> ssl.SSLContext:
 
 async def test_a_certificate_that_does_not_verify(server_context: ssl.SSLContext) -> None:
     """That lasts: it is told at once, and nothing was sent."""
-    async with RawServer(saying(answer()), context=server_context) as server, opened(server.url) as subject:
+    async with (
+        RawServer(respond_with(http_response()), context=server_context) as server,
+        opened(server.url) as subject,
+    ):
         error = await failure(subject)
         assert type(error) is CertificateError
         assert not error.sent
@@ -883,7 +889,7 @@ async def test_an_own_authority(authority: trustme.CA, server_context: ssl.SSLCo
     """A TLS context with another CA bundle is taken."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    server = RawServer(saying(answer()), context=server_context)
+    server = RawServer(respond_with(http_response()), context=server_context)
     async with server, opened(server.url, ssl=context) as subject:
         assert (await subject.send(GET)).status == 200
 
@@ -906,7 +912,7 @@ async def test_tls_to_what_does_not_speak_it() -> None:
 
 async def test_a_proxy_is_used() -> None:
     """Plain http to another machine through a given proxy, with its credentials, when that was asked for."""
-    async with RawServer(saying(answer(b"[]"))) as proxy:
+    async with RawServer(respond_with(http_response(b"[]"))) as proxy:
         address = proxy.url.replace("http://", "http://user:pr0xy-pass@")
         async with opened("http://db.example", insecure_http=True, proxy=address) as subject:
             assert (await subject.send(GET)).body == b"[]"
@@ -916,7 +922,7 @@ async def test_a_proxy_is_used() -> None:
 
 async def test_a_proxy_that_refuses() -> None:
     """A tunnel that is refused is a connection that was never made; the proxy's password is not shown."""
-    async with RawServer(saying(answer(status="407 Who are you"))) as proxy:
+    async with RawServer(respond_with(http_response(status="407 Who are you"))) as proxy:
         address = proxy.url.replace("http://", "http://user:pr0xy-pass@")
         async with opened(proxy=address) as subject:
             error = await failure(subject, CREATE)
@@ -928,7 +934,7 @@ async def test_a_proxy_that_refuses() -> None:
 
 async def test_a_proxy_that_is_not_there() -> None:
     """Nor is it when the proxy cannot be reached."""
-    async with RawServer(saying(b"")) as proxy:
+    async with RawServer(respond_with(b"")) as proxy:
         address = proxy.url.replace("http://", "http://user:pr0xy-pass@")
     async with opened(proxy=address) as subject:
         error = await failure(subject, attempts=1)
@@ -979,7 +985,10 @@ async def test_no_proxy_in_the_environment(proxied: pytest.MonkeyPatch, network:
 
 async def test_a_caller_s_session_keeps_its_proxy() -> None:
     """A proxy that was set where the session was made is not silently left out."""
-    async with RawServer(saying(answer(b"[]"))) as proxy, aiohttp.ClientSession(proxy=proxy.url) as session:
+    async with (
+        RawServer(respond_with(http_response(b"[]"))) as proxy,
+        aiohttp.ClientSession(proxy=proxy.url) as session,
+    ):
         async with opened("http://db.example", insecure_http=True, session=session) as subject:
             await subject.send(GET)
         assert len(proxy.requests) == 1
@@ -987,7 +996,7 @@ async def test_a_caller_s_session_keeps_its_proxy() -> None:
 
 async def test_a_caller_s_session_keeps_its_proxy_s_credentials() -> None:
     """Also when they were given apart, as aiohttp's older form has it."""
-    async with RawServer(saying(answer(b"[]"))) as proxy:
+    async with RawServer(respond_with(http_response(b"[]"))) as proxy:
         with warnings.catch_warnings(action="ignore"):  # newer versions of aiohttp deprecate it
             session = aiohttp.ClientSession(proxy=proxy.url, proxy_auth=aiohttp.BasicAuth("user", "pr0xy-pass"))
         async with session, opened("http://db.example", insecure_http=True, session=session) as subject:
@@ -1016,7 +1025,7 @@ async def test_cancelled_on_the_wire(stage: str) -> None:
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
         if request.startswith(b"GET /list"):
-            writer.write(answer())
+            writer.write(http_response())
             return
         writer.write(head.get(stage, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"))
         await writer.drain()
@@ -1034,7 +1043,10 @@ async def test_cancelled_on_the_wire(stage: str) -> None:
 
 async def test_cancelled_while_connecting() -> None:
     """Cancelling during the connection leaves no slot taken."""
-    async with RawServer(saying(answer())) as server, opened(server.url, limits=Limits(concurrency=1)) as subject:
+    async with (
+        RawServer(respond_with(http_response())) as server,
+        opened(server.url, limits=Limits(concurrency=1)) as subject,
+    ):
         task = asyncio.create_task(subject.send(GET))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -1092,9 +1104,9 @@ async def test_cancelled_between_two_attempts(network: aioresponses, clock: Fake
         task = asyncio.create_task(subject.send(GET))
         await settle(50)
         assert len(clock.slept) == 1
-        before = clock.sleepers
+        before = clock.pending_timers
         await cancelled_and_usable(subject, task, LIST)
-        assert clock.sleepers == before - 1
+        assert clock.pending_timers == before - 1
 
 
 # --- nothing secret is logged ---------------------------------------------------------------------------------------
@@ -1109,11 +1121,13 @@ async def test_no_log_line_holds_a_secret(caplog: pytest.LogCaptureFixture) -> N
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
         if request.startswith(b"POST /token"):
-            writer.write(answer(body))
+            writer.write(http_response(body))
         elif request.startswith(b"GET /x"):
-            writer.write(answer(TOKEN.encode(), status="503 Busy", headers=f"X-Echo: {TOKEN}\r\nRetry-After: 1\r\n"))
+            writer.write(
+                http_response(TOKEN.encode(), status="503 Busy", headers=f"X-Echo: {TOKEN}\r\nRetry-After: 1\r\n")
+            )
         else:
-            reset(writer)
+            reset_connection(writer)
 
     with caplog.at_level(logging.DEBUG):
         async with RawServer(handler) as server:
