@@ -13,7 +13,7 @@ import msgspec
 from multidict import CIMultiDict
 
 from asyncbackups._api.operations import Operations
-from asyncbackups._api.requests import Requests
+from asyncbackups._api.requests import RequestBuilder
 from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._polling.engine import Engine
 from asyncbackups._polling.scheduler import Scheduler
@@ -98,7 +98,7 @@ class Service:
         )
 
     def operations(self) -> Operations:
-        return Operations(self, Requests("example"), utcnow=self.clock.utcnow)
+        return Operations(self, RequestBuilder("example"), utcnow=self.clock.utcnow)
 
     def engine(self, *, concurrency: int = 32, status_rule: Any = progress_of, **policy: Any) -> Engine:
         chance = random.Random(1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from asyncbackups._inputs import checked_ref, checked_target, planets_of, refs_of
+from asyncbackups._inputs import parse_planets, parse_ref, parse_refs, parse_target
 from asyncbackups.errors import ConfigurationError
 from asyncbackups.models import BackupRef, PlanetRef
 
@@ -28,18 +28,18 @@ def test_one_is_not_several(given: Any, why: str) -> None:
     said = f"must be several %s: give a list, {why}"
     for whole in (False, True):
         with pytest.raises(ConfigurationError, match=re.escape(f"targets {said % 'planets'}")):
-            planets_of(given, whole=whole)
+            parse_planets(given, whole=whole)
     with pytest.raises(ConfigurationError, match=re.escape(f"refs {said % 'backups'}")):
-        refs_of(given)
+        parse_refs(given)
 
 
 @pytest.mark.parametrize("collection", [list, tuple, set, dict.fromkeys])
 def test_collection_is_checked_whole_before_the_first_is_used(collection: Callable[[list[str]], Any]) -> None:
     """A wrong one at its end is found before anything can be begun."""
     with pytest.raises(ConfigurationError, match="not 'bad'"):
-        planets_of(collection(["ss/p1", "ss/p2", "bad"]), whole=False)
+        parse_planets(collection(["ss/p1", "ss/p2", "bad"]), whole=False)
     with pytest.raises(ConfigurationError, match="not 'bad'"):
-        refs_of(collection(["ss/1", "ss/2", "bad"]))
+        parse_refs(collection(["ss/1", "ss/2", "bad"]))
 
 
 async def test_what_has_no_end_is_read_as_it_is_needed() -> None:
@@ -57,7 +57,7 @@ async def test_what_has_no_end_is_read_as_it_is_needed() -> None:
 
     for given in (coming(), later()):
         taken.clear()
-        refs = refs_of(given)
+        refs = parse_refs(given)
         assert (await anext(refs), taken) == (BackupRef("ss", 1), ["ss/1"])
         assert await anext(refs) == BackupRef("ss", 2)
         with pytest.raises(ConfigurationError, match="not 'bad'"):
@@ -67,8 +67,8 @@ async def test_what_has_no_end_is_read_as_it_is_needed() -> None:
 async def test_planets_of_a_collection_are_kept_for_a_journal_only() -> None:
     """Otherwise they are read again, one by one; a set is put in order for the journal."""
     both = [PlanetRef("a", "b"), PlanetRef("c", "d")]
-    assert planets_of({"c/d", "a/b"}, whole=True) == both
-    read = planets_of(["a/b", ("c", "d")], whole=False)
+    assert parse_planets({"c/d", "a/b"}, whole=True) == both
+    read = parse_planets(["a/b", ("c", "d")], whole=False)
     assert isinstance(read, AsyncIterable)
     assert [planet async for planet in read] == both
 
@@ -76,19 +76,19 @@ async def test_planets_of_a_collection_are_kept_for_a_journal_only() -> None:
 @pytest.mark.parametrize("given", [PlanetRef("a", "b"), ("a", "b"), "a/b"])
 def test_a_planet_may_be_written_in_three_ways(given: object) -> None:
     """All mean the same."""
-    assert checked_target(given) == PlanetRef("a", "b")
+    assert parse_target(given) == PlanetRef("a", "b")
 
 
 @pytest.mark.parametrize("given", [BackupRef("a", 1), ("a", 1), "a/1"])
 def test_a_backup_may_be_written_in_three_ways(given: object) -> None:
     """All mean the same."""
-    assert checked_ref(given) == BackupRef("a", 1)
+    assert parse_ref(given) == BackupRef("a", 1)
 
 
 @pytest.mark.parametrize("given", [None, 7, ("a",), ("a", "b", "c"), object])
 def test_anything_else_is_refused_by_name(given: object) -> None:
     """The message says what is allowed."""
     with pytest.raises(ConfigurationError, match="a target must be a PlanetRef"):
-        checked_target(given)
+        parse_target(given)
     with pytest.raises(ConfigurationError, match="a backup must be a BackupRef"):
-        checked_ref(given)
+        parse_ref(given)
