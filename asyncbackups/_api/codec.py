@@ -18,7 +18,7 @@ from asyncbackups._http.text import excerpt_of
 from asyncbackups.errors import ConfigurationError, ProtocolError
 from asyncbackups.models import Backup, BackupMetadata, BackupSpec, Environment, Health
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # cattrs is imported on first use, to keep the start-up light
     from cattrs.preconf.msgspec import MsgspecJsonConverter
 
 

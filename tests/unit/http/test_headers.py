@@ -39,10 +39,8 @@ prop = settings(max_examples=150, deadline=None, derandomize=True)
 )
 def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], expected: float | None) -> None:
     """Seconds are used as they are, a date relative to the server's clock; an invalid value counts as none."""
-    assert (
-        retry_after_of(CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()}), now=NOW)
-        == expected
-    )
+    named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+    assert retry_after_of(named, now=NOW) == expected
 
 
 @prop
