@@ -63,13 +63,8 @@ def is_loopback(url: URL) -> bool:
         return False
 
 
-def same_origin(one: str | URL, other: str | URL) -> bool:
-    """Return True if two URLs have the same scheme, host and port, and the first contains no credentials.
-
-    Raises:
-        ValueError: If one of them is not a URL.
-    """
-    one, other = URL(one), URL(other)
+def same_origin(one: URL, other: URL) -> bool:
+    """Return True if two URLs have the same scheme, host and port, and the first contains no credentials."""
     return (
         (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
         and one.raw_user is None

@@ -16,7 +16,7 @@ import attrs
 import msgspec
 
 from asyncbackups import errors
-from asyncbackups._api.codec import plain, spec_from
+from asyncbackups._api.codec import plain, spec_from_json
 from asyncbackups._http.text import replace_surrogates
 from asyncbackups.errors import BackupsError
 from asyncbackups.events import (
@@ -140,7 +140,7 @@ class Header:
             ValueError: If it is none.
         """
         raw = msgspec.json.decode(text)
-        return cls(tenant=raw["tenant"], base_url=raw["base_url"], spec=spec_from(raw["spec"]))
+        return cls(tenant=raw["tenant"], base_url=raw["base_url"], spec=spec_from_json(raw["spec"]))
 
 
 def kind_of(event: Event) -> EntryKind:

@@ -265,14 +265,14 @@ async def test_entry_that_cannot_be_read_keeps_no_other_waiting(
     """What the list told before is told; the rest is asked by get, and the list is left alone for a time."""
     engine, waiter = service.engine(), Waiter()
     refs = service.begin(*range(600))
-    decode = lists.backup_from
+    decode = lists.backup_from_json
 
     def choosy(raw: Any) -> Backup:
         if raw["id"] == 500:
             raise ProtocolError("unreadable")
         return decode(raw)
 
-    monkeypatch.setattr(lists, "backup_from", choosy)
+    monkeypatch.setattr(lists, "backup_from_json", choosy)
     for ref in refs:
         engine.track(ref, waiter, deadline=1e4)
     service.end(*refs)
