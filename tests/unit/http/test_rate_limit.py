@@ -271,7 +271,6 @@ async def test_cancelled_while_waiting_for_its_turn(clock: FakeClock) -> None:
     subject.release_slot()
     await clock.run(60)
     assert clock.pending_timers == 0
-    subject._throttle.time_to_start(clock.monotonic())
     assert await free_slots(subject, 3)
 
 
@@ -302,7 +301,6 @@ def test_new_event_loop_starts_with_free_slots(clock: FakeClock) -> None:
         subject.bind_loop()
         assert subject.remaining_pause(clock.monotonic()) == 5.0
         clock.advance(60)
-        subject._throttle.time_to_start(clock.monotonic())
         assert await free_slots(subject, 1)
 
     asyncio.run(first())
