@@ -29,7 +29,7 @@ class EnvironmentSettings:
     auth: str | TokenSource = attrs.field(repr=False)
 
 
-def read_environment(
+def load_environment(
     variables: Mapping[str, str],
     *,
     base_url: str | None = None,
@@ -58,7 +58,7 @@ def read_environment(
             # A script passes "" for an unset variable of its own; the environment may name another tenant.
             check_not_blank(own, name)
     reader = _VariableReader(variables)
-    named = reader.read_region()
+    named = reader.find_region()
     if base_url is None:
         base_url = reader.get_value("BASE_URL") or (named.base_url if named else "")
     # The region of the base URL has precedence over the named one: each region accepts only its own tokens.
@@ -68,7 +68,7 @@ def read_environment(
     if tenant is None:
         tenant = reader.require_value("TENANT")
     if auth is None:
-        auth = reader.get_value("TOKEN") or reader.read_credentials(where, tenant, insecure_http=insecure_http)
+        auth = reader.get_value("TOKEN") or reader.build_credentials(where, tenant, insecure_http=insecure_http)
     if reader.missing or auth is None:
         raise ConfigurationError(f"missing environment variables: {', '.join(reader.missing)}")
     return EnvironmentSettings(base_url=base_url, tenant=tenant, auth=auth)
@@ -91,7 +91,7 @@ class _VariableReader:
             self.missing.append(PREFIX + name)
         return value
 
-    def read_region(self) -> Region | None:
+    def find_region(self) -> Region | None:
         name = self.get_value("REGION")
         if not name:
             return None
@@ -100,7 +100,7 @@ class _VariableReader:
         except ConfigurationError as exc:
             raise ConfigurationError(exc.reason, field=f"{PREFIX}REGION") from None
 
-    def read_credentials(self, where: Region | None, tenant: str, *, insecure_http: bool) -> ClientCredentials | None:
+    def build_credentials(self, where: Region | None, tenant: str, *, insecure_http: bool) -> ClientCredentials | None:
         if not (self.get_value("CLIENT_ID") or self.get_value("CLIENT_SECRET")):
             self.missing.append(f"{PREFIX}TOKEN (or {PREFIX}CLIENT_ID and {PREFIX}CLIENT_SECRET)")
             return None

@@ -154,10 +154,10 @@ class BackupClient:
         Raises:
             ConfigurationError: If variables are missing (the message lists all) or invalid.
         """
-        from asyncbackups._env import read_environment  # noqa: PLC0415 - on first use, see the module's docstring
+        from asyncbackups._env import load_environment  # noqa: PLC0415 - on first use, see the module's docstring
 
         known = {name: overrides.pop(name, None) for name in ("base_url", "tenant", "auth")}
-        found = read_environment(os.environ, **known, insecure_http=overrides.get("insecure_http", False))
+        found = load_environment(os.environ, **known, insecure_http=overrides.get("insecure_http", False))
         return cls(found.base_url, found.tenant, auth=found.auth, **overrides)
 
     def __repr__(self) -> str:

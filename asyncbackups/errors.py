@@ -422,13 +422,13 @@ def _truncate_text(text: str) -> str:
 
 
 class _Meaning(enum.Flag):
-    """What a status says about the request and the service."""
+    """The meanings of a status, about the request and about the service."""
 
     TRANSIENT = enum.auto()  # sending the request again may help
     MAYBE_PROCESSED = enum.auto()  # the request may have been processed all the same
     NOT_PROCESSED = enum.auto()  # rejected before it was processed: even a create may be sent again
     SERVICE_FAULT = enum.auto()  # about the state of the service or the way to it, not about the request
-    OVERLOAD = enum.auto()  # the service asks for fewer requests
+    OVERLOAD = enum.auto()  # the service requests a lower rate
     REFUSAL = enum.auto()  # the service understood the request and refused it for good
     INFORMATIVE = enum.auto()  # reported to the subscriber of a wait, hence not counted as trouble with polling
     ENDS_WAIT = enum.auto()  # a wait cannot succeed any more
@@ -499,7 +499,7 @@ def may_resend_create(error: BackupsError) -> bool:
 
 
 def surely_created(error: BaseException | None) -> bool:
-    """Return True if the service responded that it created the backup, but the response does not say which one."""
+    """Return True if the service responded that it created a backup, but the response has no usable id."""
     return isinstance(error, ProtocolError) and error.status is not None and 200 <= error.status < 300
 
 
@@ -521,7 +521,7 @@ def is_service_fault(error: BackupsError) -> bool:
 
 
 def is_overload(status: int) -> bool:
-    """Return True if a response with this status asks the client to send fewer requests."""
+    """Return True if a response with this status requests a lower rate."""
     return _Meaning.OVERLOAD in _MEANINGS.get(status, _Meaning(0))
 
 

@@ -1,4 +1,4 @@
-"""Tell a task's own cancellation from the cancellation of work that it shares with other tasks."""
+"""Distinguish a task's own cancellation from the cancellation of work that it shares with other tasks."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def quote_value(value: object) -> str:
     return quoted if len(quoted) <= _QUOTED_CHARACTERS else f"{quoted[: _QUOTED_CHARACTERS - 1]}…"
 
 
-def _error(name: str, valid: str, value: object) -> ConfigurationError:
+def _argument_error(name: str, valid: str, value: object) -> ConfigurationError:
     return ConfigurationError(f"must be {valid}, not {quote_value(value)}", field=name)
 
 
@@ -67,7 +67,7 @@ def check_seconds(value: Seconds, name: str = "duration") -> float:
         return value.total_seconds()
     finite = _finite_number(value)
     if finite is None:
-        raise _error(name, "a finite number of seconds or a timedelta", value)
+        raise _argument_error(name, "a finite number of seconds or a timedelta", value)
     return finite
 
 
@@ -79,7 +79,7 @@ def check_number(value: object, name: str) -> float:
     """
     finite = _finite_number(value)
     if finite is None:
-        raise _error(name, "a finite number", value)
+        raise _argument_error(name, "a finite number", value)
     return finite
 
 
@@ -90,11 +90,11 @@ def check_text(value: object, name: str) -> str:
         ConfigurationError: If it is not a string, or contains a lone surrogate, which UTF-8 cannot encode.
     """
     if not isinstance(value, str):
-        raise _error(name, "a string", value)
+        raise _argument_error(name, "a string", value)
     try:
         value.encode()
     except UnicodeEncodeError as exc:
-        raise _error(name, "valid Unicode without lone surrogates", value) from exc
+        raise _argument_error(name, "valid Unicode without lone surrogates", value) from exc
     return value
 
 
@@ -139,9 +139,9 @@ def check_integer(value: object, name: str, *, minimum: int) -> int:
         ConfigurationError: If it is anything else.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise _error(name, f"an integer of at least {minimum}", value)
+        raise _argument_error(name, f"an integer of at least {minimum}", value)
     if value > _MAXIMUM_INTEGER:
-        raise _error(name, f"an integer of at most {_MAXIMUM_INTEGER}", value)
+        raise _argument_error(name, f"an integer of at most {_MAXIMUM_INTEGER}", value)
     return value
 
 
@@ -152,7 +152,7 @@ def check_flag(value: object, name: str) -> bool:
         ConfigurationError: If it is anything else: a string such as "no" is true in Python.
     """
     if not isinstance(value, bool):
-        raise _error(name, "True or False", value)
+        raise _argument_error(name, "True or False", value)
     return value
 
 
@@ -163,7 +163,7 @@ def check_instance(value: object, cls: type[_T], name: str) -> _T:
         ConfigurationError: If it is anything else.
     """
     if not isinstance(value, cls):
-        raise _error(name, f"a {cls.__name__}", value)
+        raise _argument_error(name, f"a {cls.__name__}", value)
     return value
 
 
@@ -175,7 +175,7 @@ def check_protocol(value: _T, protocol: type, name: str) -> _T:
     """
     methods = [method for method in vars(protocol) if not method.startswith("_")]
     if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in methods):
-        raise _error(name, f"an object with the methods {', '.join(methods)}", value)
+        raise _argument_error(name, f"an object with the methods {', '.join(methods)}", value)
     return value
 
 
@@ -187,7 +187,7 @@ def check_file_path(value: object, name: str) -> Path:
     """
     given = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(given, str) or not Path(given).name or "\0" in given:
-        raise _error(name, "the path of a file", value)
+        raise _argument_error(name, "the path of a file", value)
     return Path(given)
 
 
@@ -212,7 +212,7 @@ def validate_minimum(minimum: float, *, exclusive: bool = False, what: str = "a 
     def validate_value(_: object, attribute: Any, value: object) -> None:
         finite = _finite_number(value)
         if finite is None or finite < minimum or (exclusive and finite == minimum):
-            raise _error(attribute.name, valid, value)
+            raise _argument_error(attribute.name, valid, value)
 
     return validate_value
 
@@ -228,6 +228,6 @@ def validate_range(minimum: float, maximum: float) -> Validator:
     def validate_value(_: object, attribute: Any, value: object) -> None:
         finite = _finite_number(value)
         if finite is None or not minimum <= finite <= maximum:
-            raise _error(attribute.name, f"a number from {minimum} to {maximum}", value)
+            raise _argument_error(attribute.name, f"a number from {minimum} to {maximum}", value)
 
     return validate_value

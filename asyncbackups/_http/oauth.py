@@ -112,7 +112,7 @@ def parse_token_response(response: Response, *, sent_at: float) -> TokenLease:
         AuthenticationError: If it contains no bearer token that can be sent in a header. The response is not quoted,
             because it may contain a token.
     """
-    token, lifetime, flaw = _read_token(response.body)
+    token, lifetime, flaw = _parse_token(response.body)
     if flaw:
         raise AuthenticationError(
             status=response.status,
@@ -124,7 +124,7 @@ def parse_token_response(response: Response, *, sent_at: float) -> TokenLease:
     return TokenLease(token, sent_at + lifetime - margin, sent_at + lifetime, margin / _ATTEMPTS_IN_MARGIN)
 
 
-def _read_token(body: bytes) -> tuple[str, float, str]:
+def _parse_token(body: bytes) -> tuple[str, float, str]:
     """Return token, lifetime, and what is wrong with them. It does not raise: tracebacks may show local variables."""
     try:
         raw = decode_json(body)
@@ -312,7 +312,7 @@ class ClientCredentials:
 
     @staticmethod
     def _translate_error(error: ApiError | ProtocolError) -> BackupsError:
-        """Tell a faulty token endpoint from one that refuses the credentials (400, 401: RFC 6749 section 5.2)."""
+        """Distinguish a faulty token endpoint from refused credentials (400, 401: RFC 6749 section 5.2)."""
         excerpt = error.excerpt  # the transport has redacted it
         if isinstance(error, ApiError) and is_transient_for_token(error):
             return TransportError(

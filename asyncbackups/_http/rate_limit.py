@@ -100,7 +100,7 @@ class Throttle:
             self._next = max(self._next, now - late) + interval
 
     def record_throttling(self, now: float, *, started: float, retry_after: float | None) -> float | None:
-        """Record a response by which the server asks for fewer requests.
+        """Record a response by which the server requests a lower rate.
 
         Args:
             now: When the response arrived.

@@ -269,7 +269,7 @@ class Transport:
         started = self._clock.monotonic()
         try:
             # aiohttp shares some work between requests, such as a DNS lookup.
-            answer, body = await await_shared_work(
+            raw, body = await await_shared_work(
                 lambda: self._request_and_read(session, attempt, credential, started),
                 lambda: self._cancellation_error(session, attempt),
             )
@@ -281,8 +281,8 @@ class Transport:
         except (aiohttp.ClientError, OSError) as exc:
             raise self._translate_error(exc, attempt) from exc
         response = Response(
-            status=answer.status,
-            headers=answer.headers,
+            status=raw.status,
+            headers=raw.headers,
             body=body,
             method=request.method,
             url=attempt.address.text,
@@ -291,7 +291,7 @@ class Transport:
             seconds=self._clock.monotonic() - started,
         )
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s %s: %d, %d bytes in %.3f s", request.method, url, answer.status, len(body), response.seconds)
+            _log.debug("%s %s: %d, %d bytes in %.3f s", request.method, url, raw.status, len(body), response.seconds)
         return self._credentials.redact_response(response, request, credential)
 
     async def _request_and_read(
@@ -299,7 +299,7 @@ class Transport:
     ) -> tuple[aiohttp.ClientResponse, bytes]:
         request, url = attempt.request, attempt.address.url
         with self._time_limit.scope_from(started):
-            answer = await session.request(
+            raw = await session.request(
                 request.method,
                 url,
                 headers=credential.headers_for(request),
@@ -307,42 +307,42 @@ class Transport:
                 allow_redirects=False,
                 proxy=self._base_proxy if request.kind is not RequestKind.TOKEN else self._proxy_for(url),
             )
-            return answer, await self._read_body(answer, attempt)
+            return raw, await self._receive_body(raw, attempt)
 
     def _cancellation_error(self, session: aiohttp.ClientSession, attempt: _SendAttempt) -> BackupsError:
         if self._session is not session:
             return ClientClosedError("the client was closed")
         return attempt.build_error(TransportError, "another request cancelled work that is shared with this one")
 
-    async def _read_body(self, answer: aiohttp.ClientResponse, attempt: _SendAttempt) -> bytes:
-        headers = answer.headers
+    async def _receive_body(self, raw: aiohttp.ClientResponse, attempt: _SendAttempt) -> bytes:
+        headers = raw.headers
         length = headers.get(hdrs.CONTENT_LENGTH)
         if length is None or hdrs.CONTENT_ENCODING in headers or hdrs.TRANSFER_ENCODING in headers:
-            return await self._read_unsized_body(answer, attempt)
+            return await self._receive_unsized_body(raw, attempt)
         if int(length) > self._max_bytes:
-            answer.close()
-            raise self._too_large_error(answer, attempt)
-        return await answer.read()
+            raw.close()
+            raise self._too_large_error(raw, attempt)
+        return await raw.read()
 
-    async def _read_unsized_body(self, answer: aiohttp.ClientResponse, attempt: _SendAttempt) -> bytes:
+    async def _receive_unsized_body(self, raw: aiohttp.ClientResponse, attempt: _SendAttempt) -> bytes:
         """Read a body of unknown size; decompressed bytes count, so that a decompression bomb is stopped."""
         chunks, size = [], 0
         try:
-            while size <= self._max_bytes and (chunk := await answer.content.readany()):
+            while size <= self._max_bytes and (chunk := await raw.content.readany()):
                 size += len(chunk)
                 chunks.append(chunk)
         except BaseException:
-            answer.close()
+            raw.close()
             raise
         if size > self._max_bytes:
-            answer.close()
-            raise self._too_large_error(answer, attempt)
-        answer.release()
+            raw.close()
+            raise self._too_large_error(raw, attempt)
+        raw.release()
         return b"".join(chunks)
 
-    def _too_large_error(self, answer: aiohttp.ClientResponse, attempt: _SendAttempt) -> AnswerTooLargeError:
+    def _too_large_error(self, raw: aiohttp.ClientResponse, attempt: _SendAttempt) -> AnswerTooLargeError:
         reason = f"the response is larger than the limit of {self._max_bytes} bytes"
-        return attempt.build_error(AnswerTooLargeError, reason, status=answer.status)
+        return attempt.build_error(AnswerTooLargeError, reason, status=raw.status)
 
     def _translate_error(self, exc: Exception, attempt: _SendAttempt) -> TransportError:
         """Translate one of aiohttp's exceptions by the table."""

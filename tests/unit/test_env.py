@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncbackups._env import read_environment
+from asyncbackups._env import load_environment
 from asyncbackups._http.oauth import ClientCredentials
 from asyncbackups.errors import ConfigurationError
 from asyncbackups.regions import region
@@ -14,14 +14,14 @@ CREDENTIALS = {"ASYNCBACKUPS_CLIENT_ID": "app", "ASYNCBACKUPS_CLIENT_SECRET": "s
 
 
 def credentials(variables: dict[str, str]) -> ClientCredentials:
-    auth = read_environment(variables).auth
+    auth = load_environment(variables).auth
     assert isinstance(auth, ClientCredentials)
     return auth
 
 
 def test_base_url_tenant_and_token_suffice() -> None:
     """Nothing else is required; a newline at the end is not part of the token."""
-    found = read_environment({**BASE, "ASYNCBACKUPS_TOKEN": "abc.def\n"})
+    found = load_environment({**BASE, "ASYNCBACKUPS_TOKEN": "abc.def\n"})
     assert (found.base_url, found.tenant, found.auth) == ("https://db.example/", "acme", "abc.def")
     assert "abc.def" not in repr(found)
 
@@ -29,7 +29,7 @@ def test_base_url_tenant_and_token_suffice() -> None:
 def test_region_provides_both_urls() -> None:
     """A region implies base URL and token URL; the scopes are those of the tenant."""
     variables = {"ASYNCBACKUPS_REGION": "apac", "ASYNCBACKUPS_TENANT": "acme", **CREDENTIALS}
-    assert read_environment(variables).base_url == region("APAC").base_url
+    assert load_environment(variables).base_url == region("APAC").base_url
     auth = credentials(variables)
     assert auth.token_url == region("APAC").token_url
     assert auth.scopes == ("tenant.acme", "gcc.deployments.read", "gcc.deployments.write")
@@ -44,16 +44,16 @@ def test_specific_variables_have_precedence() -> None:
         "ASYNCBACKUPS_TOKEN_URL": "https://hub.example/token",
         "ASYNCBACKUPS_SCOPES": "one two",
     }
-    assert read_environment(variables).base_url == "https://db.example/"
+    assert load_environment(variables).base_url == "https://db.example/"
     auth = credentials(variables)
     assert (auth.token_url, auth.scopes) == ("https://hub.example/token", ("one", "two"))
-    assert read_environment({**variables, "ASYNCBACKUPS_TOKEN": "abcd"}).auth == "abcd"
+    assert load_environment({**variables, "ASYNCBACKUPS_TOKEN": "abcd"}).auth == "abcd"
 
 
 def test_token_url_is_of_the_callers_base_url() -> None:
     """If the caller passes a region's base URL, the token URL is that region's and not the environment's."""
     variables = {"ASYNCBACKUPS_REGION": "AMER", "ASYNCBACKUPS_TENANT": "acme", **CREDENTIALS}
-    auth = read_environment(variables, base_url=region("EMEA").base_url).auth
+    auth = load_environment(variables, base_url=region("EMEA").base_url).auth
     assert isinstance(auth, ClientCredentials)
     assert auth.token_url == region("EMEA").token_url
 
@@ -80,13 +80,13 @@ def test_known_base_url_provides_the_token_url() -> None:
 def test_all_missing_variables_are_named(variables: dict[str, str], names: str) -> None:
     """One message names every missing variable and its alternatives."""
     with pytest.raises(ConfigurationError) as caught:
-        read_environment(variables)
+        load_environment(variables)
     assert str(caught.value).replace("ASYNCBACKUPS_", "") == f"missing environment variables: {names}"
 
 
 def test_callers_values_replace_variables() -> None:
     """If the caller passes all values, no variable is required."""
-    found = read_environment({}, base_url="https://own.example", tenant="own", auth="token")
+    found = load_environment({}, base_url="https://own.example", tenant="own", auth="token")
     assert (found.base_url, found.tenant, found.auth) == ("https://own.example", "own", "token")
 
 
@@ -96,13 +96,13 @@ def test_callers_blank_value_is_rejected(own: dict[str, str], credentials: dict[
     """A script's unset variable must not silently fall back to the environment."""
     (name,) = own
     with pytest.raises(ConfigurationError, match=f"{name} must not be blank"):
-        read_environment({**BASE, **credentials}, **own)  # type: ignore[arg-type]
+        load_environment({**BASE, **credentials}, **own)  # type: ignore[arg-type]
 
 
 def test_invalid_value_names_its_variable() -> None:
     """The error for an unknown region names the variable."""
     with pytest.raises(ConfigurationError, match=r"^ASYNCBACKUPS_REGION must be one of") as caught:
-        read_environment({"ASYNCBACKUPS_REGION": "MARS"})
+        load_environment({"ASYNCBACKUPS_REGION": "MARS"})
     assert caught.value.field == "ASYNCBACKUPS_REGION"
 
 
@@ -110,5 +110,5 @@ def test_plain_http_token_url_needs_insecure_http() -> None:
     """A token URL over plain http is rejected unless `insecure_http` is set."""
     variables = {**BASE, **CREDENTIALS, "ASYNCBACKUPS_TOKEN_URL": "http://hub.example/token"}
     with pytest.raises(ConfigurationError, match="token_url must start with https"):
-        read_environment(variables)
-    assert isinstance(read_environment(variables, insecure_http=True).auth, ClientCredentials)
+        load_environment(variables)
+    assert isinstance(load_environment(variables, insecure_http=True).auth, ClientCredentials)

@@ -216,7 +216,7 @@ def test_ambiguous_create_lists_the_candidates() -> None:
 
 
 def test_ambiguous_create_has_reason_and_hint_as_data() -> None:
-    """The message is planet, reason and hint, so that nobody has to take it apart."""
+    """The message is planet, reason and hint, and each of them is an attribute."""
     error = build_error(AmbiguousCreateError)
     assert isinstance(error, AmbiguousCreateError)
     assert error.reason == "whether the backup was created is unknown: no response (candidates: 362)"
@@ -288,13 +288,13 @@ OTHERS = (
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_meaning_of_every_error(meaning: Any, statuses: set[int], others: set[BackupsError]) -> None:
-    """Each question has one answer for each status and each class of error."""
+    """Every meaning is checked for every status and every class of error."""
     assert {number for number in EVERY_STATUS if meaning(status(number))} == statuses
     assert {error for error in OTHERS if meaning(error)} == others
 
 
-def test_no_error_is_surely_no_created_backup() -> None:
-    """A create without an error to judge proves nothing."""
+def test_surely_created_without_an_error() -> None:
+    """Without an error there is no proof."""
     assert not errors.surely_created(None)
 
 

@@ -131,7 +131,7 @@ def test_invalid_arguments_are_rejected(settings: dict[str, Any], why: str) -> N
 
 
 async def test_session_cannot_be_combined_with_its_own_settings() -> None:
-    """What a caller's session decides cannot be set for the transport."""
+    """The settings of a caller's session cannot be set for the transport."""
     async with aiohttp.ClientSession() as session:
         for settings in ({"ssl": ssl.create_default_context()}, {"trust_env": True}):
             with pytest.raises(ConfigurationError, match=r"^(ssl|trust_env) cannot be combined with session"):
@@ -527,10 +527,10 @@ async def test_token_is_requested_with_the_first_request(network: aioresponses) 
         assert [response.status for response in await asyncio.gather(*(subject.send(GET) for _ in range(5)))] == [
             200
         ] * 5
-    [asked] = calls(network, "POST", HUB)
-    assert asked["headers"]["Content-Type"] == "application/x-www-form-urlencoded"
-    assert "Authorization" not in asked["headers"]
-    assert b"grant_type=client_credentials" in asked["data"]
+    [token_call] = calls(network, "POST", HUB)
+    assert token_call["headers"]["Content-Type"] == "application/x-www-form-urlencoded"
+    assert "Authorization" not in token_call["headers"]
+    assert b"grant_type=client_credentials" in token_call["data"]
     assert subject.requests == {RequestKind.GET: 5, RequestKind.TOKEN: 1}
 
 
@@ -578,11 +578,11 @@ async def test_custom_token_source(network: aioresponses) -> None:
     """Any object with `token()` is called, and called again after a 401."""
 
     class Vault:
-        asked = 0
+        calls = 0
 
         async def token(self) -> str:
-            self.asked += 1
-            return f"token-{self.asked}"
+            self.calls += 1
+            return f"token-{self.calls}"
 
     mock_service(network, "token-2")
     async with opened(auth=Vault()) as subject:
