@@ -20,7 +20,7 @@ from asyncbackups._base.clock import ClientClock, Clock, SystemClock
 from asyncbackups._base.validation import Seconds, file_path, flag, instance, integer, not_blank, offering, shown
 from asyncbackups._http.oauth import TokenSource
 from asyncbackups._http.transport import Transport
-from asyncbackups._polling.watch import DEFAULT_DEADLINE, Watch, checked_deadline, wait_for
+from asyncbackups._polling.watch import DEFAULT_DEADLINE, Watch, validate_deadline, wait_for
 from asyncbackups.errors import ClientClosedError, ConfigurationError
 from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef, StatusRule, progress_of
 from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
@@ -181,7 +181,7 @@ class BackupClient:
 
         return Engine(
             self._operations,
-            scheduler=lambda: Scheduler(self._polling, draw=self._random.random),
+            scheduler=lambda: Scheduler(self._polling, draw=self._random.random, retry=self._retry),
             clock=self._clock,
             concurrency=self._limits.concurrency,
             status_rule=self._status_rule,
@@ -325,7 +325,7 @@ class BackupClient:
             EngineError: If the polling engine broke.
         """
         ref = BackupRef(star_system, backup_id)
-        return await wait_for(self._opened_engine(), ref, deadline=checked_deadline(deadline))
+        return await wait_for(self._opened_engine(), ref, deadline=validate_deadline(deadline))
 
     def watch(self, refs: Iterable[BackupRef] | None = None, *, deadline: Seconds = DEFAULT_DEADLINE) -> Watch:
         """Watch any number of backups: an async iterator of final events, in the order in which they come.
@@ -339,7 +339,7 @@ class BackupClient:
             ConfigurationError: If an argument is wrong.
             ClientClosedError: If the client is not open.
         """
-        return Watch(self._opened_engine(), refs, deadline=checked_deadline(deadline))
+        return Watch(self._opened_engine(), refs, deadline=validate_deadline(deadline))
 
     def bulk_create(
         self,
@@ -453,7 +453,7 @@ class BackupClient:
             ledger=ledger,
             planets=planets,
             concurrency=integer(concurrency, "concurrency", lowest=1),
-            deadline=checked_deadline(deadline),
+            deadline=validate_deadline(deadline),
             clock=self._clock,
             requests=self._transport.requests,
         )

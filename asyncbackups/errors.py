@@ -440,3 +440,24 @@ def may_have_acted(error: BackupsError) -> bool:
 def token_may_heal(error: BackupsError) -> bool:
     """Whether asking the token endpoint again may help: also on any 5xx, for a token too many does no harm."""
     return may_heal(error) or (isinstance(error, ApiError) and error.status is not None and error.status >= 500)
+
+
+# Statuses that a service, or a gateway in front of it, sends because of its own state.
+_SERVICE_FAULTS = frozenset({408, 424, 429, 500, 502, 503, 504})
+
+
+def is_service_fault(error: BackupsError) -> bool:
+    """Return True if an error is about the state of the service or the network, not about what was requested."""
+    if isinstance(error, ApiError):
+        return error.status in _SERVICE_FAULTS
+    return isinstance(error, TransportError)
+
+
+def ends_wait(error: BackupsError) -> bool:
+    """Return True if a wait cannot continue after this error: access is denied, or the client is closed."""
+    return isinstance(error, PermissionDeniedError | AuthenticationError | ClientClosedError)
+
+
+def is_informative(error: BackupsError) -> bool:
+    """Return True if an error tells the subscriber something about the backup: 401, 403 and 404 do."""
+    return isinstance(error, AuthenticationError | NotFoundError | PermissionDeniedError)

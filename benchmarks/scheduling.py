@@ -107,12 +107,12 @@ class Course:
             for backup_id, seconds in shown.items()
         }
         entries = [ListEntry(backup_id, "succeeded", "2026") for backup_id in shown]
-        self.scheduler.listed(poll, entries, finished, ResponseCost(size=10_000, seconds=0.05), self.now)
+        self.scheduler.record_list(poll, entries, finished, ResponseCost(size=10_000, seconds=0.05), self.now)
 
     def advance(self) -> None:
         """Go on to when something is due, unless more was due than had room."""
-        if not self.scheduler.held_back:
-            due = self.scheduler.next_deadline()
+        if not self.scheduler.has_backlog:
+            due = self.scheduler.next_wakeup()
             assert due is not None
             self.now = max(self.now, due)
 
@@ -122,8 +122,8 @@ class Course:
         began = time.process_time()
         while self.decided < until:
             self.advance()
-            scheduler.expire(self.now)
-            for poll in scheduler.due(self.now, room=32):
+            scheduler.expire_waits(self.now)
+            for poll in scheduler.take_due(self.now, room=32):
                 self.decided += 1
                 self.record(poll)
         return time.process_time() - began
@@ -132,13 +132,13 @@ class Course:
         """Give the scheduler the answer to a request: all are still in progress."""
         if isinstance(poll, GetPoll):
             self.told += 1
-            self.scheduler.got(poll, RUNNING, ResponseCost(size=500, seconds=0.01), self.now)
+            self.scheduler.record_get(poll, RUNNING, ResponseCost(size=500, seconds=0.01), self.now)
             return
         glances = self.glances[poll.star_system]
         self.told += len(glances)
-        self.scheduler.wanted(poll, glances)
+        self.scheduler.select_entries(poll, glances)
         cost = ResponseCost(size=400 * len(glances), seconds=0.05)
-        self.scheduler.listed(poll, glances, {}, cost, self.now)
+        self.scheduler.record_list(poll, glances, {}, cost, self.now)
 
 
 def costs(mode: str, sizes: Sequence[int], rounds: int) -> dict[int, dict[str, float]]:
@@ -199,7 +199,7 @@ async def list_cost(kept: int, rounds: int) -> float:
     while done < lists + 200:  # the first two of each star system are not counted: in them everything is news
         course.advance()
         began = time.process_time()
-        for poll in course.scheduler.due(course.now, room=32):
+        for poll in course.scheduler.take_due(course.now, room=32):
             if isinstance(poll, GetPoll):
                 course.record(poll)
                 continue
@@ -208,11 +208,11 @@ async def list_cost(kept: int, rounds: int) -> float:
                 poll.star_system,
                 None,
                 etag=None,
-                wanted=lambda entries, poll=poll: course.scheduler.wanted(poll, entries),
+                wanted=lambda entries, poll=poll: course.scheduler.select_entries(poll, entries),
             )
             sightings = {backup.id: _sighting(backup) for backup in listing.backups.values()}
             cost = ResponseCost(size=listing.info.size, seconds=listing.info.seconds)
-            course.scheduler.listed(poll, listing.entries or [], sightings, cost, course.now)
+            course.scheduler.record_list(poll, listing.entries or [], sightings, cost, course.now)
             done += 1
         seconds += time.process_time() - began if done > 200 else 0.0
     return seconds / (done - 200)

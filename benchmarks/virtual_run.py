@@ -63,13 +63,13 @@ class VirtualRun:
         scheduler = Scheduler(self.policy, draw=self.rng.random)
         for number, seconds in enumerate(history, len(self.took)):
             self._add(scheduler, number, born=None)
-            (poll,) = scheduler.due(self._now, room=len(self.took) + 1)
-            scheduler.got(poll, self._sighting(number, age=LONG_AGO, took=seconds), self.get, self._now)
+            (poll,) = scheduler.take_due(self._now, room=len(self.took) + 1)
+            scheduler.record_get(poll, self._sighting(number, age=LONG_AGO, took=seconds), self.get, self._now)
         for number in range(len(self.took)):
             self._add(scheduler, number, born=0.0)
-        while (due := scheduler.next_deadline()) is not None:
+        while (due := scheduler.next_wakeup()) is not None:
             self._now = max(self._now, due)
-            for poll in scheduler.due(self._now, room=len(self.took) + 1):
+            for poll in scheduler.take_due(self._now, room=len(self.took) + 1):
                 self.requests += 1
                 for subscriber, event in self._answer(scheduler, poll):
                     subscriber.deliver(event)
@@ -84,14 +84,14 @@ class VirtualRun:
 
     def _answer(self, scheduler: Scheduler, poll: Poll) -> list[Notification]:
         if isinstance(poll, GetPoll):
-            return scheduler.got(poll, self._seen(poll.ref.backup_id), self.get, self._now)
+            return scheduler.record_get(poll, self._seen(poll.ref.backup_id), self.get, self._now)
         return self._list(scheduler, poll)
 
     def _list(self, scheduler: Scheduler, poll: ListPoll) -> list[Notification]:
         self.lists += 1
         entries = [_Entry(number, *self._shown(number)) for number in range(len(self.took))]
-        wanted = scheduler.wanted(poll, entries)
-        return scheduler.listed(poll, entries, {n: self._seen(n) for n in wanted}, self.listing, self._now)
+        wanted = scheduler.select_entries(poll, entries)
+        return scheduler.record_list(poll, entries, {n: self._seen(n) for n in wanted}, self.listing, self._now)
 
     def _shown(self, number: int) -> tuple[str, str | None]:
         if self._now < self.took[number]:

@@ -20,7 +20,7 @@ from scipy import stats
 from asyncbackups._polling.cost_model import RequestCosts
 from asyncbackups._polling.estimation.durations import DurationEstimates
 from asyncbackups._polling.estimation.survival import SurvivalEstimate
-from asyncbackups._polling.poll_interval import gap
+from asyncbackups._polling.poll_interval import next_interval
 from asyncbackups._polling.tracked import ResponseCost
 from asyncbackups.policies import PollingPolicy
 from benchmarks.virtual_run import VirtualRun
@@ -145,15 +145,15 @@ def ours(belief: SurvivalEstimate, policy: PollingPolicy, rng: random.Random, ah
     """Ask as the package does; it takes a backup to be older than it is by `ahead`."""
     age = 0.0
     while True:
-        age += gap([(belief, max(age + ahead, 0.0))], policy=policy, draw=rng.random())
+        age += next_interval([(belief, max(age + ahead, 0.0))], policy=policy, draw=rng.random())
         yield age
 
 
 def believed(policy: PollingPolicy, history: np.ndarray) -> SurvivalEstimate:
     durations = DurationEstimates(policy)
     for seconds in history:
-        durations.observe(*Where, float(seconds))
-    return durations.belief(*Where)
+        durations.record_duration(*Where, float(seconds))
+    return durations.estimate_for(*Where)
 
 
 # --- evaluation ---
@@ -263,9 +263,9 @@ def list_cost(count: int) -> ResponseCost:
 def in_gets(count: int) -> float:
     """Return what a list costs there in gets, once both were measured."""
     costs, cost = RequestCosts(), list_cost(count)
-    costs.got("s", size=GET_BYTES, seconds=GET_SECONDS)
-    costs.listed(("s", None), size=cost.size, seconds=cost.seconds)
-    return costs.of_list(("s", None))
+    costs.record_get("s", size=GET_BYTES, seconds=GET_SECONDS)
+    costs.record_list(("s", None), size=cost.size, seconds=cost.seconds)
+    return costs.list_cost(("s", None))
 
 
 def changed(policy: PollingPolicy, world: World, draws: int, new: int = 30) -> Outcome:
@@ -275,9 +275,9 @@ def changed(policy: PollingPolicy, world: World, draws: int, new: int = 30) -> O
     for _ in range(draws):
         durations = DurationEstimates(policy)
         for seconds in world.draw(30, draw, past=True):
-            durations.observe(*Where, float(seconds))
+            durations.record_duration(*Where, float(seconds))
         for seconds in world.draw(new, draw):
-            schedule = until(ours(durations.belief(*Where), policy, rng), world.end)
+            schedule = until(ours(durations.estimate_for(*Where), policy, rng), world.end)
             points.append(outcome([schedule], world.truth.ppf(QUANTILES[::10])))
-            durations.observe(*Where, float(seconds))
+            durations.record_duration(*Where, float(seconds))
     return Outcome(float(np.mean([p.requests for p in points])), float(np.mean([p.delay for p in points])))
