@@ -30,7 +30,7 @@ from asyncbackups._base.validation import (
 from asyncbackups._http.oauth import TokenSource
 from asyncbackups._http.transport import Transport
 from asyncbackups._inputs import Planets, Refs, Targets, parse_planets
-from asyncbackups._polling.watch import DEFAULT_DEADLINE, Watch, checked_deadline, wait_for
+from asyncbackups._polling.watch import DEFAULT_DEADLINE, Watch, validate_deadline, wait_for
 from asyncbackups.errors import ClientClosedError, ConfigurationError
 from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef, StatusRule, progress_of
 from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
@@ -292,7 +292,7 @@ class BackupClient:
             EngineError: If the polling engine failed.
         """
         ref = BackupRef(star_system, backup_id)
-        return await wait_for(self._require_engine(), ref, deadline=checked_deadline(deadline))
+        return await wait_for(self._require_engine(), ref, deadline=validate_deadline(deadline))
 
     def watch(self, refs: Iterable[BackupRef] | None = None, *, deadline: Seconds = DEFAULT_DEADLINE) -> Watch:
         """Watch any number of backups: an async iterator over their final events, in order of completion.
@@ -302,7 +302,7 @@ class BackupClient:
                 (`Watch.add`) until `Watch.finish`.
             deadline: Maximum duration for each backup, in seconds, unless given to `Watch.add`.
         """
-        return Watch(self._require_engine(), refs, deadline=checked_deadline(deadline))
+        return Watch(self._require_engine(), refs, deadline=validate_deadline(deadline))
 
     def bulk_create(
         self,
@@ -405,7 +405,7 @@ class BackupClient:
 
         return Engine(
             self._operations,
-            scheduler=lambda: Scheduler(self._polling, draw=self._random.random),
+            scheduler=lambda: Scheduler(self._polling, draw=self._random.random, retry=self._retry),
             clock=self._clock,
             concurrency=self._limits.concurrency,
             status_rule=self._status_rule,
@@ -434,7 +434,7 @@ class BackupClient:
             ledger=ledger,
             planets=planets,
             concurrency=check_integer(concurrency, "concurrency", minimum=1),
-            deadline=checked_deadline(deadline),
+            deadline=validate_deadline(deadline),
             clock=self._clock,
             requests=self._transport.requests,
         )

@@ -385,7 +385,7 @@ class BulkRun:
                 deadline=self._deadline,
                 planet=target.planet.planet,
                 mechanism=self._ledger.spec.mechanism,
-                born=born,
+                started_at=born,
             )
         except ClientClosedError as exc:
             self.ended(watched, WatchFailed(ref=ref, error=exc))
