@@ -76,10 +76,14 @@ def _check_path_name(_: object, attribute: attrs.Attribute[str], value: object) 
     path_name(value, attribute.name)
 
 
-def _split_ref(text: object) -> tuple[str, str]:
+def _split_ref(written: object) -> tuple[str, str]:
     """Return the two parts around the only slash; two empty strings if there are not exactly two parts."""
-    parts = [part.strip() for part in text.split("/")] if isinstance(text, str) else []
+    parts = [part.strip() for part in written.split("/")] if isinstance(written, str) else []
     return (parts[0], parts[1]) if len(parts) == 2 and all(parts) else ("", "")
+
+
+def _check_flag(_: object, attribute: attrs.Attribute[bool], value: object) -> None:
+    flag(value, attribute.name)
 
 
 def _check_backup_id(_: object, attribute: attrs.Attribute[int], value: object) -> None:
@@ -166,6 +170,20 @@ def _default_retention(spec: BackupSpec) -> int | None:
     return DOCUMENTED_RETENTION_DAYS if spec.temporary else None
 
 
+def _check_retention(spec: BackupSpec, _: object, value: int | None) -> None:
+    if spec.temporary:
+        integer(value, "retention_period_in_days (of a temporary backup)", lowest=1)
+    elif value is not None:
+        raise ConfigurationError(
+            "retention_period_in_days must be None for a permanent backup (temporary=False): "
+            f"it is kept until it is deleted, not for {shown(value)} days"
+        )
+
+
+def _check_metadata(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    instance(value, BackupMetadata, attribute.name)
+
+
 @attrs.frozen
 class BackupSpec:
     """The spec of a backup to create.
@@ -182,27 +200,11 @@ class BackupSpec:
 
     mechanism: str = attrs.field(default=Mechanism.LOGICAL, validator=_check_name)
     planet_class: str = attrs.field(default=PlanetClass.DEV, validator=_check_name)
-    temporary: bool = attrs.field(default=True)
-    retention_period_in_days: int | None = attrs.field(default=attrs.Factory(_default_retention, takes_self=True))
-    metadata: BackupMetadata = attrs.field(factory=lambda: BackupMetadata("asyncbackups"))
-
-    @temporary.validator
-    def _check_temporary(self, _: object, value: object) -> None:
-        flag(value, "temporary")
-
-    @retention_period_in_days.validator
-    def _check_retention(self, _: object, value: object) -> None:
-        if self.temporary:
-            integer(value, "retention_period_in_days (of a temporary backup)", lowest=1)
-        elif value is not None:
-            raise ConfigurationError(
-                "retention_period_in_days must be None for a permanent backup (temporary=False): "
-                f"it is kept until it is deleted, not for {shown(value)} days"
-            )
-
-    @metadata.validator
-    def _check_metadata(self, _: object, value: object) -> None:
-        instance(value, BackupMetadata, "metadata")
+    temporary: bool = attrs.field(default=True, validator=_check_flag)
+    retention_period_in_days: int | None = attrs.field(
+        default=attrs.Factory(_default_retention, takes_self=True), validator=_check_retention
+    )
+    metadata: BackupMetadata = attrs.field(factory=lambda: BackupMetadata("asyncbackups"), validator=_check_metadata)
 
 
 @attrs.frozen(kw_only=True)

@@ -285,12 +285,11 @@ def _find_next_url(response: Response, members: Mapping[str, Any]) -> str | None
     try:
         # Characters that are invalid in a URL are encoded first, so that every parser reads the same URL.
         url = quote(urldefrag(urljoin(response.url, target)).url, safe="%/:?#[]@!$&'()*+,;=~")
-        is_same = same_origin(URL(url, encoded=True), URL(response.url, encoded=True))
+        if same_origin(URL(url, encoded=True), URL(response.url, encoded=True)):
+            return url
     except ValueError:
-        is_same = False
-    if not is_same:
-        raise as_protocol_error(f"the next page is at another origin ({shown(target)}): not followed", response)
-    return url
+        pass  # not a URL
+    raise as_protocol_error(f"the next page is at another origin ({shown(target)}): not followed", response)
 
 
 def _parse_link_header(text: str) -> str | None:
