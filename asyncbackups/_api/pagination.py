@@ -227,14 +227,9 @@ def _continuation_headers(headers: Mapping[str, str], pages: int, entries: int) 
         yield "the header X-Next-Page"
     if _parse_count(headers.get("X-Total-Pages")) > pages:
         yield "the header X-Total-Pages"
-    # RFC 9110 section 14.4: "items 0-49/319".
-    if (
-        max(
-            _parse_count(headers.get("X-Total-Count")),
-            _parse_count(headers.get("Content-Range", "").rpartition("/")[2]),
-        )
-        > entries
-    ):
+    total = _parse_count(headers.get("X-Total-Count"))
+    range_total = _parse_count(headers.get("Content-Range", "").rpartition("/")[2])  # RFC 9110, 14.4: "items 0-49/319"
+    if max(total, range_total) > entries:
         yield "the header X-Total-Count or Content-Range"
 
 

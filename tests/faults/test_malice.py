@@ -150,7 +150,7 @@ async def test_pages_without_an_end_end():
         await writer.drain()
 
     async with RawServer(handler) as server, victim(server) as client:
-        with pytest.raises(ProtocolError, match="no end"):
+        with pytest.raises(ProtocolError, match="never end"):
             await client.list("solar")
 
 
