@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Sequence, Set
 from typing import TypeAlias, TypeVar
 
-from asyncbackups._base.validation import shown
+from asyncbackups._base.validation import quote_value
 from asyncbackups.errors import ConfigurationError
 from asyncbackups.models import BackupRef, PlanetRef
 
@@ -54,8 +54,8 @@ def require_many(given: _Many, name: str, items: str, *kinds: type) -> _Many:
     """
     is_single = isinstance(given, str | PlanetRef | BackupRef)
     if is_single or not isinstance(given, (Iterable, *kinds)):
-        hint = f"for instance [{shown(given)}]" if is_single else f"not {shown(given)}"
-        raise ConfigurationError(f"{name} must be a list or another iterable of {items}, {hint}")
+        example = f"for instance [{quote_value(given)}]" if is_single else f"not {quote_value(given)}"
+        raise ConfigurationError(f"must be a list or another iterable of {items}, {example}", field=name)
     return given
 
 
@@ -94,7 +94,7 @@ def parse_target(target: object) -> PlanetRef:
         case _:
             raise ConfigurationError(
                 "a target must be a PlanetRef, a (star_system, planet) pair or a string star_system/planet, "
-                f"not {shown(target)}"
+                f"not {quote_value(target)}"
             )
 
 
@@ -124,5 +124,5 @@ def parse_ref(ref: object) -> BackupRef:
         case _:
             raise ConfigurationError(
                 "a backup must be a BackupRef, a (star_system, backup_id) pair or a string star_system/backup_id, "
-                f"not {shown(ref)}"
+                f"not {quote_value(ref)}"
             )

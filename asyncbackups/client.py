@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any, Self
 from asyncbackups._api.operations import Operations
 from asyncbackups._api.requests import RequestBuilder
 from asyncbackups._base.clock import ClientClock, Clock, SystemClock
-from asyncbackups._base.validation import Seconds, file_path, flag, instance, integer, not_blank, offering, shown
+from asyncbackups._base.validation import (
+    Seconds,
+    check_file_path,
+    check_flag,
+    check_instance,
+    check_integer,
+    check_not_blank,
+    check_protocol,
+    quote_value,
+)
 from asyncbackups._http.oauth import TokenSource
 from asyncbackups._http.transport import Transport
 from asyncbackups._inputs import Planets, Refs, Targets, parse_planets
@@ -95,18 +104,20 @@ class BackupClient:
         clock: Clock | None = None,
         random: random_numbers.Random | None = None,
     ) -> None:
-        instance(retry, RetryPolicy, "retry")
-        instance(timeouts, Timeouts, "timeouts")
-        flag(insecure_http, "insecure_http")
-        flag(trust_env, "trust_env")
+        check_instance(retry, RetryPolicy, "retry")
+        check_instance(timeouts, Timeouts, "timeouts")
+        check_flag(insecure_http, "insecure_http")
+        check_flag(trust_env, "trust_env")
         if not callable(status_rule):
-            raise ConfigurationError(f"status_rule must be a function of a Backup, not {shown(status_rule)}")
-        self._clock = ClientClock(SystemClock() if clock is None else offering(clock, Clock, "clock"))
+            raise ConfigurationError(
+                f"must be a function of a Backup, not {quote_value(status_rule)}", field="status_rule"
+            )
+        self._clock = ClientClock(SystemClock() if clock is None else check_protocol(clock, Clock, "clock"))
         generator = random_numbers.Random() if random is None else random  # noqa: S311 - jitter, no cryptography
-        self._random = instance(generator, random_numbers.Random, "random")
-        self._polling = instance(polling, PollingPolicy, "polling")
-        self._limits = instance(limits, Limits, "limits")
-        self._creating = instance(creating, CreatePolicy, "creating")
+        self._random = check_instance(generator, random_numbers.Random, "random")
+        self._polling = check_instance(polling, PollingPolicy, "polling")
+        self._limits = check_instance(limits, Limits, "limits")
+        self._creating = check_instance(creating, CreatePolicy, "creating")
         self._retry, self._status_rule = retry, status_rule
         requests = RequestBuilder(tenant, star_system_list)
         self._transport = Transport(
@@ -143,10 +154,10 @@ class BackupClient:
         Raises:
             ConfigurationError: If variables are missing (the message lists all) or invalid.
         """
-        from asyncbackups._env import read_environment  # noqa: PLC0415 - on first use, see the module's docstring
+        from asyncbackups._env import load_environment  # noqa: PLC0415 - on first use, see the module's docstring
 
         known = {name: overrides.pop(name, None) for name in ("base_url", "tenant", "auth")}
-        found = read_environment(os.environ, **known, insecure_http=overrides.get("insecure_http", False))
+        found = load_environment(os.environ, **known, insecure_http=overrides.get("insecure_http", False))
         return cls(found.base_url, found.tenant, auth=found.auth, **overrides)
 
     def __repr__(self) -> str:
@@ -178,7 +189,7 @@ class BackupClient:
             if self._engine is not None:
                 await self._engine.close()
         finally:
-            self._clock.leave()
+            self._clock.close()
             await self._transport.close()
 
     @property
@@ -210,11 +221,11 @@ class BackupClient:
             AmbiguousCreateError: If the backup may have been created, but was not identified.
         """
         self._require_operations()
-        if flag(may_exist, "may_exist") and key is None:
-            raise ConfigurationError("may_exist needs a key: the key of the earlier attempt")
+        if check_flag(may_exist, "may_exist") and key is None:
+            raise ConfigurationError("needs a key: the key of the earlier attempt", field="may_exist")
         ref = PlanetRef(star_system, planet)
-        checked_key = None if key is None else not_blank(key, "key")
-        checked_spec = instance(spec, BackupSpec, "spec")
+        checked_key = None if key is None else check_not_blank(key, "key")
+        checked_spec = check_instance(spec, BackupSpec, "spec")
         return (await self._creator.create(ref, checked_spec, key=checked_key, may_exist=may_exist)).backup
 
     async def get(self, star_system: str, backup_id: int) -> Backup:
@@ -253,7 +264,7 @@ class BackupClient:
             NotFoundError: If the backup does not exist, unless `missing_ok`.
         """
         ref = BackupRef(star_system, backup_id)
-        await self._require_operations().delete(ref, missing_ok=flag(missing_ok, "missing_ok"))
+        await self._require_operations().delete(ref, missing_ok=check_flag(missing_ok, "missing_ok"))
 
     async def health(self) -> Health:
         """Check the health of the service."""
@@ -321,10 +332,10 @@ class BackupClient:
         """
         from asyncbackups._bulk.run_store import MemoryRunStore  # noqa: PLC0415 - on first use
 
-        checked_spec = instance(spec, BackupSpec, "spec")
+        checked_spec = check_instance(spec, BackupSpec, "spec")
         self._require_engine()
         if journal is None and since is not None:
-            raise ConfigurationError("since needs a journal: without one, events have no numbers")
+            raise ConfigurationError("needs a journal: without one, events have no numbers", field="since")
         ledger = MemoryRunStore(checked_spec) if journal is None else self._open_journal(journal, checked_spec, since)
         planets = parse_planets(targets, whole=journal is not None)
         return self._new_bulk_run(ledger, planets, concurrency=concurrency, deadline=deadline)
@@ -371,8 +382,8 @@ class BackupClient:
         return BulkDeletion(
             self._require_operations(),
             refs=refs,
-            concurrency=integer(concurrency, "concurrency", lowest=1),
-            missing_ok=flag(missing_ok, "missing_ok"),
+            concurrency=check_integer(concurrency, "concurrency", minimum=1),
+            missing_ok=check_flag(missing_ok, "missing_ok"),
             clock=self._clock,
         )
 
@@ -405,11 +416,11 @@ class BackupClient:
         from asyncbackups._bulk.journal.journal import Journal  # noqa: PLC0415 - on first use
 
         return Journal(
-            file_path(path, "journal"),
+            check_file_path(path, "journal"),
             tenant=self._tenant,
             base_url=self._base_url,
             spec=spec,
-            since=None if since is None else integer(since, "since", lowest=0),
+            since=None if since is None else check_integer(since, "since", minimum=0),
             own=self._creator.claim,
             clock=self._clock,
         )
@@ -422,7 +433,7 @@ class BackupClient:
             create=self._creator.create,
             ledger=ledger,
             planets=planets,
-            concurrency=integer(concurrency, "concurrency", lowest=1),
+            concurrency=check_integer(concurrency, "concurrency", minimum=1),
             deadline=checked_deadline(deadline),
             clock=self._clock,
             requests=self._transport.requests,

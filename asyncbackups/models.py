@@ -14,7 +14,15 @@ from typing import Any, Self
 import attrs
 
 from asyncbackups._base.errors import ConfigurationError
-from asyncbackups._base.validation import flag, instance, integer, not_blank, path_name, shown, text
+from asyncbackups._base.validation import (
+    check_flag,
+    check_instance,
+    check_integer,
+    check_not_blank,
+    check_path_name,
+    check_text,
+    quote_value,
+)
 
 __all__ = [
     "Backup",
@@ -65,15 +73,15 @@ class Status(enum.StrEnum):
 
 
 def _check_name(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    not_blank(value, attribute.name)
+    check_not_blank(value, attribute.name)
 
 
 def _check_text(_: object, attribute: attrs.Attribute[str], value: object) -> None:
-    text(value, attribute.name)
+    check_text(value, attribute.name)
 
 
 def _check_path_name(_: object, attribute: attrs.Attribute[str], value: object) -> None:
-    path_name(value, attribute.name)
+    check_path_name(value, attribute.name)
 
 
 def _split_ref(written: object) -> tuple[str, str]:
@@ -83,11 +91,11 @@ def _split_ref(written: object) -> tuple[str, str]:
 
 
 def _check_flag(_: object, attribute: attrs.Attribute[bool], value: object) -> None:
-    flag(value, attribute.name)
+    check_flag(value, attribute.name)
 
 
 def _check_backup_id(_: object, attribute: attrs.Attribute[int], value: object) -> None:
-    integer(value, attribute.name, lowest=0)
+    check_integer(value, attribute.name, minimum=0)
 
 
 @attrs.frozen(order=True)
@@ -111,7 +119,7 @@ class PlanetRef:
         """
         star_system, planet = _split_ref(written)
         if not planet:
-            raise ConfigurationError(f"a planet is written star_system/planet, not {shown(written)}")
+            raise ConfigurationError(f"a planet is written star_system/planet, not {quote_value(written)}")
         return cls(star_system, planet)
 
     def __str__(self) -> str:
@@ -141,7 +149,7 @@ class BackupRef:
         # 19 digits hold every 64-bit id; int() raises a plain ValueError for thousands of digits.
         if not (number.isascii() and number.isdecimal() and len(number) <= 19):
             raise ConfigurationError(
-                f"a backup is written star_system/backup_id, with a whole number, not {shown(written)}"
+                f"a backup is written star_system/backup_id, with a whole number, not {quote_value(written)}"
             )
         return cls(star_system, int(number))
 
@@ -162,26 +170,27 @@ class BackupMetadata:
     description: str = attrs.field(default="", validator=_check_text)
 
 
-DOCUMENTED_RETENTION_DAYS = 10
+_DOCUMENTED_RETENTION_DAYS = 10
 """Retention of the guide's example, in days. The documented maximum is 14 days by default; the server checks it."""
 
 
 def _default_retention(spec: BackupSpec) -> int | None:
-    return DOCUMENTED_RETENTION_DAYS if spec.temporary else None
+    return _DOCUMENTED_RETENTION_DAYS if spec.temporary else None
 
 
 def _check_retention(spec: BackupSpec, _: object, value: int | None) -> None:
     if spec.temporary:
-        integer(value, "retention_period_in_days (of a temporary backup)", lowest=1)
+        check_integer(value, "retention_period_in_days", minimum=1)
     elif value is not None:
         raise ConfigurationError(
-            "retention_period_in_days must be None for a permanent backup (temporary=False): "
-            f"it is kept until it is deleted, not for {shown(value)} days"
+            "applies to temporary backups only; a permanent one is kept until it is deleted",
+            field="retention_period_in_days",
+            hint="Pass None together with temporary=False.",
         )
 
 
 def _check_metadata(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    instance(value, BackupMetadata, attribute.name)
+    check_instance(value, BackupMetadata, attribute.name)
 
 
 @attrs.frozen

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import msgspec
 
-from asyncbackups._base.validation import shown
-from asyncbackups._http.text import excerpt_of
+from asyncbackups._base.validation import quote_value
+from asyncbackups._http.text import make_excerpt
 from asyncbackups.errors import ConfigurationError, ProtocolError
 from asyncbackups.models import Backup, BackupMetadata, BackupSpec, Environment, Health
 
@@ -86,12 +86,12 @@ def spec_from_json(raw: Any) -> BackupSpec:
     try:
         return _json_converter().structure(raw, BackupSpec)
     except (KeyError, TypeError) as exc:
-        raise ConfigurationError(f"not a valid backup spec: {shown(raw)}") from exc
+        raise ConfigurationError(f"not a valid backup spec: {quote_value(raw)}") from exc
 
 
 def _quote_json(raw: object) -> str:
     try:
-        return excerpt_of(msgspec.json.encode(raw))
+        return make_excerpt(msgspec.json.encode(raw))
     except RecursionError:  # decoded at the limit of depth; encoding starts further down the stack
         return f"a deeply nested {type(raw).__name__}"
 

@@ -28,14 +28,13 @@ from asyncbackups._base.clock import Clock
 from asyncbackups.errors import (
     AmbiguousCreateError,
     ApiError,
-    BackupsError,
     ClientClosedError,
-    ConnectError,
     NotFoundError,
     ProtocolError,
-    RateLimitedError,
     TransportError,
-    may_heal,
+    ends_reconcile,
+    may_resend_create,
+    surely_created,
 )
 from asyncbackups.events import Adoption
 from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef, StatusRule
@@ -51,8 +50,6 @@ _MAX_REMEMBERED = 10_000
 of the planet adopts them."""
 _LOOKBACK = 3600.0
 """Maximum age of a backup made by an earlier attempt whose time is unknown, in seconds."""
-_MAX_PROTOCOL_ERRORS = 3
-"""After this many unreadable lists in a row, reading another one will not help."""
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
 
@@ -261,7 +258,7 @@ class Creator:
                 found = await self._reconcile(attempt, cause=exc.__cause__)
                 if found is not None:
                     return found
-                if sends > self._policy.resends or _is_known_created(exc.__cause__):
+                if sends > self._policy.resends or surely_created(exc.__cause__):
                     reason = f"{exc.__cause__}; sent {sends} time(s), and no listed backup matched"
                     raise AmbiguousCreateError(reason, planet=attempt.planet) from exc.__cause__
                 _log.warning("%s: no listed backup matches the create: sending it again", attempt.planet)
@@ -286,8 +283,8 @@ class Creator:
             attempt.earlier_duration = None  # from now on this process sends, too
             try:
                 backup = await self._operations.create(attempt.planet, attempt.expected.spec_with_marker)
-            except (RateLimitedError, ConnectError) as exc:
-                if number >= self._retry.attempts or not may_heal(exc):
+            except (ApiError, TransportError) as exc:
+                if number >= self._retry.attempts or not may_resend_create(exc):
                     raise
                 retry_after = exc.retry_after if isinstance(exc, ApiError) else None
                 await self._clock.sleep(self._retry.delay(number, draw=self._draw(), retry_after=retry_after))
@@ -311,7 +308,7 @@ class Creator:
                 verdict, failures = await self._list_and_match(attempt), 0
             except (TransportError, ApiError, ProtocolError) as exc:
                 failures += 1
-                if elapsed >= self._policy.patience or _is_final(exc, failures):
+                if elapsed >= self._policy.patience or ends_reconcile(exc, failures=failures):
                     self._handle_unresolved(attempt, f"reconciling it failed: {exc}", (), cause or exc)
                     return None
                 verdict = NotListed()
@@ -378,18 +375,6 @@ class Creator:
             claimed=self._claimed,
             fetched=fetched,
         )
-
-
-def _is_known_created(cause: BaseException | None) -> bool:
-    """Return True if a 2xx response without an id proves that a backup exists: then the create is never resent."""
-    return isinstance(cause, ProtocolError) and cause.status is not None and 200 <= cause.status < 300
-
-
-def _is_final(error: BackupsError, failures: int) -> bool:
-    """Return True if another list will fail in the same way."""
-    if isinstance(error, ApiError):
-        return not may_heal(error) and (error.status is None or error.status < 500)
-    return isinstance(error, ProtocolError) and failures >= _MAX_PROTOCOL_ERRORS
 
 
 def _store_bounded(cache: OrderedDict[_Name, _Value], name: _Name, value: _Value) -> None:

@@ -22,10 +22,10 @@ from asyncbackups._api.pagination import (
 )
 from asyncbackups._api.requests import RequestBuilder
 from asyncbackups._api.responses import parse_backup, parse_create_response, parse_health
-from asyncbackups._http.headers import retry_after_of, server_time_of
+from asyncbackups._http.headers import parse_retry_after, parse_server_time
 from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._http.status import as_protocol_error
-from asyncbackups.errors import AmbiguousCreateError, BackupsError, NotFoundError, may_have_acted
+from asyncbackups.errors import AmbiguousCreateError, BackupsError, NotFoundError, may_have_been_processed
 from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef
 
 _MAX_PAGES = 10_000
@@ -75,9 +75,9 @@ class ResponseInfo:
         return cls(
             size=sum(len(response.body) for response in pages),
             seconds=sum(response.seconds for response in pages),
-            retry_after=retry_after_of(headers, now=now),
+            retry_after=parse_retry_after(headers, now=now),
             etag=headers.get("ETag") if len(pages) == 1 else None,
-            date=server_time_of(headers),
+            date=parse_server_time(headers),
         )
 
 
@@ -153,7 +153,7 @@ class Operations:
         try:
             response = await self._sender.send(request)
         except BackupsError as exc:
-            if may_have_acted(exc):
+            if may_have_been_processed(exc):
                 raise AmbiguousCreateError(str(exc), planet=planet) from exc
             raise
         created = parse_create_response(response)

@@ -15,7 +15,7 @@ import msgspec
 from yarl import URL
 
 from asyncbackups._api.codec import backup_from_json
-from asyncbackups._base.validation import shown
+from asyncbackups._base.validation import quote_value
 from asyncbackups._http.messages import Response
 from asyncbackups._http.status import as_protocol_error
 from asyncbackups._http.text import JSON_FAULTS
@@ -216,7 +216,7 @@ def _continuation_signals(page: ListPage, pages: int, entries: int) -> Iterator[
     for paging in _paging_objects(page.members):
         for name, value in paging.items():
             if _is_continuation(_normalize_name(name), value, pages, entries):
-                yield f"{shown(name)} is {shown(value)}"
+                yield f"{quote_value(name)} is {quote_value(value)}"
         if any(map(_has_value, _next_links(paging))):
             yield "a next link without a URL"
     yield from _continuation_headers(page.response.headers, pages, entries)
@@ -284,7 +284,7 @@ def _find_next_url(response: Response, members: Mapping[str, Any]) -> str | None
             return url
     except ValueError:
         pass  # not a URL
-    raise as_protocol_error(f"the next page is at another origin ({shown(target)}): not followed", response)
+    raise as_protocol_error(f"the next page is at another origin ({quote_value(target)}): not followed", response)
 
 
 def _parse_link_header(text: str) -> str | None:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import attrs
 
 from asyncbackups._api.codec import encode_spec
-from asyncbackups._base.validation import path_name, shown
+from asyncbackups._base.validation import check_path_name, quote_value
 from asyncbackups._http.messages import Request, RequestKind
 from asyncbackups.errors import ConfigurationError
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
@@ -30,12 +30,12 @@ def encode_segment(text: str, name: str = "a path segment") -> str:
     Raises:
         ConfigurationError: If it is blank, "." or "..", or not encodable (a lone surrogate).
     """
-    return _percent_encode(path_name(text, name))
+    return _percent_encode(check_path_name(text, name))
 
 
 def _check_list_segment(_: object, attribute: attrs.Attribute[str], value: object) -> None:
     if value not in ("backup", "backups"):
-        raise ConfigurationError(f"{attribute.name} must be 'backup' or 'backups', not {shown(value)}")
+        raise ConfigurationError(f"must be 'backup' or 'backups', not {quote_value(value)}", field=attribute.name)
 
 
 def _build_root_path(builder: RequestBuilder) -> str:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from asyncbackups._base.event_stream import EventStream
-from asyncbackups._base.validation import Seconds, seconds, shown
+from asyncbackups._base.validation import Seconds, check_seconds, quote_value
 from asyncbackups._inputs import parse_ref, require_many
 from asyncbackups.errors import (
     BackupFailedError,
@@ -46,9 +46,11 @@ def checked_deadline(deadline: Seconds) -> float:
     Raises:
         ConfigurationError: If it is not one.
     """
-    value = seconds(deadline, "deadline")
+    value = check_seconds(deadline, "deadline")
     if value <= 0:
-        raise ConfigurationError(f"deadline must be a positive number of seconds from now, not {shown(deadline)}")
+        raise ConfigurationError(
+            f"must be a positive number of seconds from now, not {quote_value(deadline)}", field="deadline"
+        )
     return value
 
 

@@ -91,7 +91,7 @@ def test_backup_id_beyond_64_bits_is_refused(written: str) -> None:
 @pytest.mark.parametrize("backup_id", [-1, 2**63, "362", 362.0, None, True])
 def test_backup_id_is_a_whole_number(backup_id: Any) -> None:
     """The message has the field, the value and what is allowed."""
-    with pytest.raises(ConfigurationError, match=r"^backup_id must be a whole number of at (least|most) [0-9]+, not "):
+    with pytest.raises(ConfigurationError, match=r"^backup_id must be an integer of at (least|most) [0-9]+, not "):
         BackupRef("alpha", backup_id)
 
 
@@ -102,7 +102,7 @@ def test_refs_are_ordered_and_hashable() -> None:
     assert len({PlanetRef("a", "b"), PlanetRef("a", "b"), BackupRef("a", 1)}) == 2
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(written=st.text(alphabet="a/. 19\n"))
 def test_parsing_a_ref_returns_a_ref_or_raises_one_error(written: str) -> None:
     """Any text is parsed to a reference that formats to an equal one, or raises `ConfigurationError`."""
@@ -132,24 +132,24 @@ def test_spec_accepts_unknown_values() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"mechanism": " "}, "mechanism must not be blank: give a non-empty text, not ' '"),
-        ({"mechanism": 5}, "mechanism must be a text, not 5"),
-        ({"planet_class": ""}, "planet_class must not be blank: give a non-empty text, not ''"),
+        ({"mechanism": " "}, "mechanism must not be blank, but is ' '"),
+        ({"mechanism": 5}, "mechanism must be a string, not 5"),
+        ({"planet_class": ""}, "planet_class must not be blank, but is ''"),
         ({"temporary": "yes"}, "temporary must be True or False, not 'yes'"),
         ({"temporary": 1}, "temporary must be True or False, not 1"),
         (
             {"retention_period_in_days": 0},
-            "retention_period_in_days (of a temporary backup) must be a whole number of at least 1, not 0",
+            "retention_period_in_days must be an integer of at least 1, not 0",
         ),
         (
             {"retention_period_in_days": None},
-            "retention_period_in_days (of a temporary backup) must be a whole number of at least 1, not None",
+            "retention_period_in_days must be an integer of at least 1, not None",
         ),
         (
             {"temporary": False, "retention_period_in_days": 5},
             (
-                "retention_period_in_days must be None for a permanent backup (temporary=False): "
-                "it is kept until it is deleted, not for 5 days"
+                "retention_period_in_days applies to temporary backups only; a permanent one is kept until it is "
+                "deleted. Pass None together with temporary=False."
             ),
         ),
         ({"metadata": {"name": "x"}}, "metadata must be a BackupMetadata, not {'name': 'x'}"),
@@ -165,7 +165,7 @@ def test_invalid_spec_is_refused(values: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize("days", [2.5, True, "10", 10**30])
 def test_spec_retention_is_a_whole_number(days: Any) -> None:
     """Fractions, strings and numbers beyond 64 bits are refused."""
-    with pytest.raises(ConfigurationError, match=r"^retention_period_in_days .*must be a whole number of at "):
+    with pytest.raises(ConfigurationError, match=r"^retention_period_in_days must be an integer of at "):
         BackupSpec(retention_period_in_days=days)
 
 
@@ -173,8 +173,8 @@ def test_spec_retention_is_a_whole_number(days: Any) -> None:
     ("values", "message"),
     [
         ({"name": ""}, "name must not be blank"),
-        ({"name": None}, "name must be a text, not None"),
-        ({"name": "x", "description": None}, "description must be a text, not None"),
+        ({"name": None}, "name must be a string, not None"),
+        ({"name": "x", "description": None}, "description must be a string, not None"),
         ({"name": "x", "description": "\ud800"}, "description must be valid Unicode"),
         ({"name": "x\ud800"}, "name must be valid Unicode"),
     ],

@@ -17,7 +17,7 @@ import msgspec
 
 from asyncbackups import errors
 from asyncbackups._api.codec import plain, spec_from_json
-from asyncbackups._http.text import whole_text
+from asyncbackups._http.text import replace_surrogates
 from asyncbackups.errors import BackupsError
 from asyncbackups.events import (
     BackupCreated,
@@ -205,7 +205,7 @@ def _tagged(value: object, shown: Callable[[Backup], Backup]) -> Any:
             return {str(key): _tagged(member, shown) for key, member in value.items()}
         case list() | tuple():
             return [_tagged(member, shown) for member in value]
-    return value if isinstance(value, bool | int | float | None) else whole_text(str(value))
+    return value if isinstance(value, bool | int | float | None) else replace_surrogates(str(value))
 
 
 def _untagged(value: Any) -> Any:

@@ -178,7 +178,7 @@ def test_ids_may_be_strings_or_floats(value: Any) -> None:
 def test_other_values_are_no_id(value: Any) -> None:
     """Signs, fractions, bools, other digits and numbers beyond 64 bits are a `ProtocolError`."""
     assert parse_id(value) is None
-    with pytest.raises(ProtocolError, match=r"a backup must be an object with an integer id; it began with: "):
+    with pytest.raises(ProtocolError, match=r"a backup must be an object with an integer id; it starts with: "):
         backup_from_json({"id": value})
 
 
@@ -199,7 +199,7 @@ def nested(depth: int) -> Any:
 
 def test_value_too_deep_to_quote_is_a_protocol_error() -> None:
     """A value decoded at the limit of depth may be too deep to encode for the message."""
-    with pytest.raises(ProtocolError, match=r"began with: a deeply nested list"):
+    with pytest.raises(ProtocolError, match=r"starts with: a deeply nested list"):
         backup_from_json(nested(100_000))
 
 

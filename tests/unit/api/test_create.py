@@ -118,7 +118,7 @@ class PlanetService:
 @pytest.fixture
 def clock() -> FakeClock:
     """Return a clock that sleeping advances."""
-    return FakeClock(hurried=True)
+    return FakeClock(auto_advance=True)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from asyncbackups.errors import ProtocolError
 URL = "https://host.example/api/v1/tenants/acme/starsystems/alpha/backup"
 ONE = {"id": 362, "status": "succeeded", "completedAt": "2024-01-29T09:55:20Z"}
 TWO = {"id": 363, "status": "running"}
-prop = settings(max_examples=100, deadline=None, derandomize=True)
+prop = settings(max_examples=100)
 
 
 def response(body: Any, **headers: str) -> Response:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from asyncbackups._http.headers import retry_after_of, server_time_of
+from asyncbackups._http.headers import parse_retry_after, parse_server_time
 
 NOW = datetime(2024, 1, 29, 9, 55, 20, tzinfo=UTC)
 prop = settings(max_examples=150, deadline=None, derandomize=True)
@@ -40,7 +40,7 @@ prop = settings(max_examples=150, deadline=None, derandomize=True)
 def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], expected: float | None) -> None:
     """Seconds are used as they are, a date relative to the server's clock; an invalid value counts as none."""
     named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
-    assert retry_after_of(named, now=NOW) == expected
+    assert parse_retry_after(named, now=NOW) == expected
 
 
 @prop
@@ -49,14 +49,14 @@ def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], expected: flo
 )
 def test_retry_after_of_any_text_is_finite_or_none(text: str) -> None:
     """No header causes an exception, a negative or an infinite delay."""
-    seconds = retry_after_of({"Retry-After": text, "Date": text}, now=NOW)
+    seconds = parse_retry_after({"Retry-After": text, "Date": text}, now=NOW)
     assert seconds is None or 0 <= seconds < float("inf")
 
 
 @pytest.mark.parametrize("digits", [400, 8000])
 def test_retry_after_of_thousands_of_digits_is_finite(digits: int) -> None:
     """It is a very long delay, which the policy limits."""
-    seconds = retry_after_of({"Retry-After": "9" * digits}, now=NOW)
+    seconds = parse_retry_after({"Retry-After": "9" * digits}, now=NOW)
     assert seconds is not None
     assert 1e300 < seconds < float("inf")
 
@@ -74,9 +74,9 @@ def test_retry_after_of_thousands_of_digits_is_finite(digits: int) -> None:
 )
 def test_server_time_is_the_date_header(text: str, expected: datetime | None) -> None:
     """The `Date` header in UTC; None if missing or invalid."""
-    assert server_time_of({"Date": text} if text else {}) == expected
+    assert parse_server_time({"Date": text} if text else {}) == expected
 
 
 def test_server_time_without_headers_is_none() -> None:
     """Without `Date` the time is unknown."""
-    assert server_time_of({}) is None
+    assert parse_server_time({}) is None

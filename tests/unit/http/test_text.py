@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncbackups._http.text import decode_json, excerpt_of
+from asyncbackups._http.text import decode_json, make_excerpt
 from asyncbackups.errors import ProtocolError
 
 JSON = st.recursive(
@@ -49,7 +49,7 @@ def text_of(value: Any) -> str:
 )
 def test_invalid_json_is_a_protocol_error(body: bytes) -> None:
     """Truncated, malformed, not UTF-8, too deep or too large a number: one typed error with a bounded message."""
-    with pytest.raises(ProtocolError, match=r"^the answer is not JSON") as caught:
+    with pytest.raises(ProtocolError, match=r"^the response is not JSON") as caught:
         decode_json(body)
     assert len(str(caught.value)) < 1000
 
@@ -67,18 +67,18 @@ def test_any_body_is_a_value_or_a_protocol_error(body: bytes) -> None:
 
 def test_excerpt_is_one_bounded_line() -> None:
     """White space is folded, and at most 500 characters are kept; an ellipsis marks truncation."""
-    assert excerpt_of(b" a\r\n\t b ") == "a b"
-    assert excerpt_of(b"") == ""
-    assert excerpt_of(b"x" * 500) == "x" * 500
-    assert excerpt_of(b"x" * 501) == "x" * 499 + "…"
-    assert excerpt_of(b" " * 3000 + b"x") == "…"
+    assert make_excerpt(b" a\r\n\t b ") == "a b"
+    assert make_excerpt(b"") == ""
+    assert make_excerpt(b"x" * 500) == "x" * 500
+    assert make_excerpt(b"x" * 501) == "x" * 499 + "…"
+    assert make_excerpt(b" " * 3000 + b"x") == "…"
 
 
 @prop
 @given(body=st.binary(max_size=3000))
 def test_excerpt_of_any_bytes_is_printable(body: bytes) -> None:
     """No control character is kept, and the limit holds."""
-    excerpt = excerpt_of(body * 2)
+    excerpt = make_excerpt(body * 2)
     assert len(excerpt) <= 500
     assert excerpt.isprintable()
 
@@ -94,9 +94,9 @@ def test_excerpt_of_any_bytes_is_printable(body: bytes) -> None:
 )
 def test_excerpt_hides_secrets(body: bytes, excerpt: str) -> None:
     """A token response, a form or an echoed header is quoted without its secret."""
-    assert excerpt_of(body) == excerpt
+    assert make_excerpt(body) == excerpt
 
 
 def test_control_characters_are_replaced() -> None:
     """A server cannot control the terminal through an error message."""
-    assert excerpt_of(b"\x1b[31mred\x00") == "\ufffd[31mred\ufffd"
+    assert make_excerpt(b"\x1b[31mred\x00") == "\ufffd[31mred\ufffd"
