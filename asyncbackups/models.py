@@ -84,10 +84,14 @@ def _check_path_name(_: object, attribute: attrs.Attribute[str], value: object) 
     check_path_name(value, attribute.name)
 
 
-def _split_ref(text: object) -> tuple[str, str]:
+def _split_ref(written: object) -> tuple[str, str]:
     """Return the two parts around the only slash; two empty strings if there are not exactly two parts."""
-    parts = [part.strip() for part in text.split("/")] if isinstance(text, str) else []
+    parts = [part.strip() for part in written.split("/")] if isinstance(written, str) else []
     return (parts[0], parts[1]) if len(parts) == 2 and all(parts) else ("", "")
+
+
+def _check_flag(_: object, attribute: attrs.Attribute[bool], value: object) -> None:
+    check_flag(value, attribute.name)
 
 
 def _check_backup_id(_: object, attribute: attrs.Attribute[int], value: object) -> None:
@@ -166,12 +170,27 @@ class BackupMetadata:
     description: str = attrs.field(default="", validator=_check_text)
 
 
-DOCUMENTED_RETENTION_DAYS = 10
+_DOCUMENTED_RETENTION_DAYS = 10
 """Retention of the guide's example, in days. The documented maximum is 14 days by default; the server checks it."""
 
 
 def _default_retention(spec: BackupSpec) -> int | None:
-    return DOCUMENTED_RETENTION_DAYS if spec.temporary else None
+    return _DOCUMENTED_RETENTION_DAYS if spec.temporary else None
+
+
+def _check_retention(spec: BackupSpec, _: object, value: int | None) -> None:
+    if spec.temporary:
+        check_integer(value, "retention_period_in_days", minimum=1)
+    elif value is not None:
+        raise ConfigurationError(
+            "applies to temporary backups only; a permanent one is kept until it is deleted",
+            field="retention_period_in_days",
+            hint="Pass None together with temporary=False.",
+        )
+
+
+def _check_metadata(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    check_instance(value, BackupMetadata, attribute.name)
 
 
 @attrs.frozen
@@ -190,28 +209,11 @@ class BackupSpec:
 
     mechanism: str = attrs.field(default=Mechanism.LOGICAL, validator=_check_name)
     planet_class: str = attrs.field(default=PlanetClass.DEV, validator=_check_name)
-    temporary: bool = attrs.field(default=True)
-    retention_period_in_days: int | None = attrs.field(default=attrs.Factory(_default_retention, takes_self=True))
-    metadata: BackupMetadata = attrs.field(factory=lambda: BackupMetadata("asyncbackups"))
-
-    @temporary.validator
-    def _check_temporary(self, _: object, value: object) -> None:
-        check_flag(value, "temporary")
-
-    @retention_period_in_days.validator
-    def _check_retention(self, _: object, value: object) -> None:
-        if self.temporary:
-            check_integer(value, "retention_period_in_days", minimum=1)
-        elif value is not None:
-            raise ConfigurationError(
-                "applies to temporary backups only; a permanent one is kept until it is deleted",
-                field="retention_period_in_days",
-                hint="Pass None together with temporary=False.",
-            )
-
-    @metadata.validator
-    def _check_metadata(self, _: object, value: object) -> None:
-        check_instance(value, BackupMetadata, "metadata")
+    temporary: bool = attrs.field(default=True, validator=_check_flag)
+    retention_period_in_days: int | None = attrs.field(
+        default=attrs.Factory(_default_retention, takes_self=True), validator=_check_retention
+    )
+    metadata: BackupMetadata = attrs.field(factory=lambda: BackupMetadata("asyncbackups"), validator=_check_metadata)
 
 
 @attrs.frozen(kw_only=True)

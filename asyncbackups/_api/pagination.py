@@ -227,14 +227,9 @@ def _continuation_headers(headers: Mapping[str, str], pages: int, entries: int) 
         yield "the header X-Next-Page"
     if _parse_count(headers.get("X-Total-Pages")) > pages:
         yield "the header X-Total-Pages"
-    # RFC 9110 section 14.4: "items 0-49/319".
-    if (
-        max(
-            _parse_count(headers.get("X-Total-Count")),
-            _parse_count(headers.get("Content-Range", "").rpartition("/")[2]),
-        )
-        > entries
-    ):
+    total = _parse_count(headers.get("X-Total-Count"))
+    range_total = _parse_count(headers.get("Content-Range", "").rpartition("/")[2])  # RFC 9110, 14.4: "items 0-49/319"
+    if max(total, range_total) > entries:
         yield "the header X-Total-Count or Content-Range"
 
 
@@ -285,12 +280,11 @@ def _find_next_url(response: Response, members: Mapping[str, Any]) -> str | None
     try:
         # Characters that are invalid in a URL are encoded first, so that every parser reads the same URL.
         url = quote(urldefrag(urljoin(response.url, target)).url, safe="%/:?#[]@!$&'()*+,;=~")
-        is_same = same_origin(URL(url, encoded=True), URL(response.url, encoded=True))
+        if same_origin(URL(url, encoded=True), URL(response.url, encoded=True)):
+            return url
     except ValueError:
-        is_same = False
-    if not is_same:
-        raise as_protocol_error(f"the next page is at another origin ({quote_value(target)}): not followed", response)
-    return url
+        pass  # not a URL
+    raise as_protocol_error(f"the next page is at another origin ({quote_value(target)}): not followed", response)
 
 
 def _parse_link_header(text: str) -> str | None:

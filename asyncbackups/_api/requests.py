@@ -38,6 +38,10 @@ def _check_list_segment(_: object, attribute: attrs.Attribute[str], value: objec
         raise ConfigurationError(f"must be 'backup' or 'backups', not {quote_value(value)}", field=attribute.name)
 
 
+def _build_root_path(builder: RequestBuilder) -> str:
+    return f"/api/v1/tenants/{encode_segment(builder.tenant, 'tenant')}/starsystems/"
+
+
 @attrs.frozen
 class RequestBuilder:
     """Builds the requests of one tenant.
@@ -49,11 +53,7 @@ class RequestBuilder:
 
     tenant: str
     star_system_list: str = attrs.field(default="backup", validator=_check_list_segment)
-    _root_path: str = attrs.field(init=False, repr=False)
-
-    @_root_path.default
-    def _build_root_path(self) -> str:
-        return f"/api/v1/tenants/{encode_segment(self.tenant, 'tenant')}/starsystems/"
+    _root_path: str = attrs.field(init=False, repr=False, default=attrs.Factory(_build_root_path, takes_self=True))
 
     def create(self, planet: PlanetRef, spec: BackupSpec) -> Request:
         """Build the request that creates a backup."""

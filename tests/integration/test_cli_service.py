@@ -30,7 +30,7 @@ def against(monkeypatch: pytest.MonkeyPatch, base_url: str) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"<html>Welcome</html>", "the answer is not a JSON"),
+        (b"<html>Welcome</html>", "the response is not a JSON"),
         (b'{"message": "hello"}', "list"),
         (b'{"backups": [{"name": "no id"}]}', "id"),
         (b"", "JSON"),

@@ -137,7 +137,7 @@ def test_too_many_candidates_are_not_fetched():
         {"type": "permanent"},
         {"type": "scheduled"},
         {"started_at": NOW - timedelta(seconds=10)},
-        {"description": "somebody else's"},
+        {"description": "another client's"},
     ],
 )
 def test_backup_that_differs_is_no_candidate(changes):
