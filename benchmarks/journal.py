@@ -86,15 +86,15 @@ async def changes(path: Path, planets: int) -> float:
     def tell(event: Any) -> None:
         nonlocal told
         told += 1
-        journal.acknowledge(event.id)
+        journal.acknowledge_up_to(event.id)
 
     async def work(first: int) -> None:
         for number in range(first, planets, WORKERS):
             target, ref = Planned(number, PlanetRef("a", f"p{number}")), BackupRef("a", number)
             backup = Backup(id=number, status="in_progress", mechanism="logical")
-            await journal.intend(target)
-            journal.record(target, BackupCreated(ref=ref, planet=target.planet, backup=backup), tell)
-            journal.record(target, BackupSucceeded(ref=ref, planet=target.planet, backup=backup), tell)
+            await journal.record_intent(target)
+            journal.record_event(target, BackupCreated(ref=ref, planet=target.planet, backup=backup), tell)
+            journal.record_event(target, BackupSucceeded(ref=ref, planet=target.planet, backup=backup), tell)
 
     began = time.perf_counter()
     await asyncio.gather(*(work(number) for number in range(WORKERS)))

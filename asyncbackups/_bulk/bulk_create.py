@@ -15,7 +15,7 @@ import attrs
 from asyncbackups._base.clock import Clock
 from asyncbackups._base.event_stream import EventStream
 from asyncbackups._bulk.report import BulkReport
-from asyncbackups._bulk.run_store import Intent, ResumePoint, RunningBackup, RunStore, Target, numbered
+from asyncbackups._bulk.run_store import Intent, ResumePoint, RunningBackup, RunStore, Target, number_targets
 from asyncbackups._bulk.worker_pool import WorkerPool
 from asyncbackups._http.messages import RequestKind
 from asyncbackups._inputs import Planets
@@ -105,7 +105,7 @@ class BulkRun:
         self._clock = clock
         self._requests = requests
         self._stream: EventStream[Event] = EventStream()
-        self._intake: WorkerPool[Target] = self._taking(numbered(()))
+        self._intake: WorkerPool[Target] = self._taking(number_targets(()))
         self._report = BulkReport()
         self._watched: dict[_Watched, BackupRef] = {}
         self._untold = 0
@@ -165,12 +165,12 @@ class BulkRun:
 
     def _go_on(self, earlier: ResumePoint) -> None:
         """Take up what earlier processes have done; without any, that is nothing."""
-        self._began = self._clock.monotonic() if earlier.started is None else self._since(earlier.started)
-        self._ended = None if earlier.ended is None else self._since(earlier.ended)
+        self._began = self._clock.monotonic() if earlier.started_at is None else self._since(earlier.started_at)
+        self._ended = None if earlier.ended_at is None else self._since(earlier.ended_at)
         self._intake = self._taking(earlier.targets)
-        self._taken.update(earlier.planets)
-        self._report.planets = earlier.taken
-        for event in earlier.told:
+        self._taken.update(earlier.created_planets)
+        self._report.planets = earlier.started_targets
+        for event in earlier.events:
             self._report.count(event)
         for event in earlier.undelivered:
             self._stream.put(event)
@@ -195,7 +195,7 @@ class BulkRun:
     @property
     def under_way(self) -> int:
         """How many creates were begun whose outcome is not known yet."""
-        return self._intake.under_way
+        return self._intake.in_progress
 
     async def stop(self) -> None:
         """Begin no more creates; returns when the outcome of those under way is known. Backups are watched on.
@@ -208,7 +208,7 @@ class BulkRun:
         if self._task is None:
             raise ClientClosedError("enter the run before stopping it: `async with client.bulk_create(...) as run`")
         self._intake.stop()
-        await self._intake.settled()
+        await self._intake.wait_until_idle()
 
     def __aiter__(self) -> Self:
         return self
@@ -233,7 +233,7 @@ class BulkRun:
             if self._failed is None:
                 raise
         else:
-            self._intake.consumed()
+            self._intake.notify_consumed()
             self._deliver(event)
             return event
         raise self._failed
@@ -250,7 +250,7 @@ class BulkRun:
             event_id = self._held.pop(holder)
             if holder is not None and holder is not task and not _ended_well(holder):
                 self._broken_off.append(event_id)
-        self._ledger.acknowledge(min([*self._held.values(), *self._broken_off, self._delivered + 1]) - 1)
+        self._ledger.acknowledge_up_to(min([*self._held.values(), *self._broken_off, self._delivered + 1]) - 1)
 
     @property
     def _failed(self) -> Exception | None:
@@ -275,7 +275,7 @@ class BulkRun:
     def _note(self, target: Target, event: Event) -> None:
         self._untold += 1
         try:
-            self._ledger.record(target, event, self._noted)
+            self._ledger.record_event(target, event, self._noted)
         except Exception as exc:  # noqa: BLE001 - a bug, told at the end; the run must not wait for what nobody tells
             self._intake.failure = exc
             self._noted(event)
@@ -291,7 +291,7 @@ class BulkRun:
 
     async def _run(self) -> None:
         try:
-            await self._intake.work_off(self._create_one, workers=self._concurrency)
+            await self._intake.process_items(self._create_one, workers=self._concurrency)
         finally:
             self._creating = False
             self._close_if_over()
@@ -303,7 +303,7 @@ class BulkRun:
         began = self._clock.monotonic()
         try:
             self._claim(target.planet)
-            intent = await self._ledger.intend(target)
+            intent = await self._ledger.record_intent(target)
         except JournalError:
             # What cannot be written is not sent; `__anext__` says why.
             self._intake.stop()
@@ -372,7 +372,7 @@ class BulkRun:
         self._watch(target, ref, began=began, born=now if creation.adopted is None else None)
 
     def _watch_again(self, running: RunningBackup) -> None:
-        began, born = self._since(running.intended), self._since(running.created)
+        began, born = self._since(running.intended_at), self._since(running.created_at)
         self._watch(running.target, running.ref, began=began, born=born)
 
     def _watch(self, target: Target, ref: BackupRef, *, began: float, born: float | None) -> None:

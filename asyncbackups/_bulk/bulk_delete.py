@@ -64,12 +64,12 @@ class BulkDeletion:
     @property
     def under_way(self) -> int:
         """How many deletes were begun whose outcome is not known yet."""
-        return self._intake.under_way
+        return self._intake.in_progress
 
     async def stop(self) -> None:
         """Begin no more deletes; returns when the outcome of those under way is known."""
         self._intake.stop()
-        await self._intake.settled()
+        await self._intake.wait_until_idle()
 
     def __aiter__(self) -> Self:
         return self
@@ -90,13 +90,13 @@ class BulkDeletion:
             if self._intake.failure is None:
                 raise
         else:
-            self._intake.consumed()
+            self._intake.notify_consumed()
             return event
         raise self._intake.failure
 
     async def _run(self) -> None:
         try:
-            await self._intake.work_off(self._delete, workers=self._concurrency)
+            await self._intake.process_items(self._delete, workers=self._concurrency)
         finally:
             self._stream.close()
 

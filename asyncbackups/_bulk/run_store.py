@@ -57,8 +57,8 @@ class RunningBackup:
 
     target: Target
     ref: BackupRef
-    intended: datetime
-    created: datetime
+    intended_at: datetime
+    created_at: datetime
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -77,13 +77,13 @@ class ResumePoint:
     """
 
     targets: AsyncIterator[Target]
-    taken: int = 0
-    planets: frozenset[PlanetRef] = frozenset()
-    told: Sequence[Event] = ()
+    started_targets: int = 0
+    created_planets: frozenset[PlanetRef] = frozenset()
+    events: Sequence[Event] = ()
     undelivered: Sequence[Event] = ()
     running: Sequence[RunningBackup] = ()
-    started: datetime | None = None
-    ended: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
 
 
 class RunStore(Protocol):
@@ -107,7 +107,7 @@ class RunStore(Protocol):
         """
         ...
 
-    async def intend(self, target: Target) -> Intent:
+    async def record_intent(self, target: Target) -> Intent:
         """Write that a create is about to be sent, before it is.
 
         Raises:
@@ -115,11 +115,11 @@ class RunStore(Protocol):
         """
         ...
 
-    def record(self, target: Target, event: Event, tell: Callable[[Event], None]) -> None:
+    def record_event(self, target: Target, event: Event, tell: Callable[[Event], None]) -> None:
         """Write an event, and tell it then, with its id; where it cannot be written, without."""
         ...
 
-    def acknowledge(self, event_id: int) -> None:
+    def acknowledge_up_to(self, event_id: int) -> None:
         """Take note that the consumer has dealt with all events up to one."""
         ...
 
@@ -145,17 +145,17 @@ class MemoryRunStore:
 
     async def open(self, planets: Planets) -> ResumePoint:
         """Begin."""
-        return ResumePoint(targets=numbered(planets or ()))
+        return ResumePoint(targets=number_targets(planets or ()))
 
-    async def intend(self, target: Target) -> Intent:  # noqa: ARG002 - as are the next ones: the interface
+    async def record_intent(self, target: Target) -> Intent:  # noqa: ARG002 - as are the next ones: the interface
         """Write nothing."""
         return Intent()
 
-    def record(self, target: Target, event: Event, tell: Callable[[Event], None]) -> None:  # noqa: ARG002
+    def record_event(self, target: Target, event: Event, tell: Callable[[Event], None]) -> None:  # noqa: ARG002
         """Tell the event at once."""
         tell(event)
 
-    def acknowledge(self, event_id: int) -> None:
+    def acknowledge_up_to(self, event_id: int) -> None:
         """Forget it."""
 
     async def flush(self) -> None:
@@ -165,7 +165,9 @@ class MemoryRunStore:
         """Have nothing to close."""
 
 
-async def numbered(planets: Iterable[PlanetRef] | AsyncIterable[PlanetRef], start: int = 0) -> AsyncIterator[Target]:
+async def number_targets(
+    planets: Iterable[PlanetRef] | AsyncIterable[PlanetRef], start: int = 0
+) -> AsyncIterator[Target]:
     """Give planets their numbers, as they come."""
     number = start
     if isinstance(planets, AsyncIterable):

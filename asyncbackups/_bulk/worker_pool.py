@@ -13,7 +13,7 @@ from asyncbackups._base.cancellation import own_cancellation_only
 
 _Item = TypeVar("_Item")
 
-_UNREAD = 1_000
+_MAX_UNREAD = 1_000
 """With so many events unread, work waits for the consumer: memory stays bounded by what is in flight."""
 
 
@@ -37,23 +37,23 @@ class WorkerPool(Generic[_Item]):
         self._ended = asyncio.Event()
         self._stopped = False
         self.failure: Exception | None = None
-        self.under_way: int = 0
+        self.in_progress: int = 0
 
     def stop(self) -> None:
         """Hand out nothing more."""
         self._stopped = True
 
-    async def settled(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Wait until nothing is being worked on."""
-        while self.under_way:
+        while self.in_progress:
             self._ended.clear()
             await self._ended.wait()
 
-    def consumed(self) -> None:
+    def notify_consumed(self) -> None:
         """Take note that the consumer has taken an event."""
         self._room.set()
 
-    async def work_off(self, work: Callable[[_Item], Awaitable[None]], *, workers: int) -> None:
+    async def process_items(self, work: Callable[[_Item], Awaitable[None]], *, workers: int) -> None:
         """Work on all items, on `workers` of them at once.
 
         Args:
@@ -62,36 +62,36 @@ class WorkerPool(Generic[_Item]):
         """
         async with anyio.create_task_group() as tasks:
             for _ in range(workers):
-                tasks.start_soon(self._worker, work)
+                tasks.start_soon(self._run_worker, work)
 
-    async def _worker(self, work: Callable[[_Item], Awaitable[None]]) -> None:
-        while (item := await self._take()) is not None:
+    async def _run_worker(self, work: Callable[[_Item], Awaitable[None]]) -> None:
+        while (item := await self._next_item()) is not None:
             try:
-                await own_cancellation_only(functools.partial(work, item), _cancelled)
+                await own_cancellation_only(functools.partial(work, item), _stray_cancellation)
             except Exception as exc:  # noqa: BLE001 - a bug must not cut off what is done about the other items
                 self.failure = exc
             finally:
-                self.under_way -= 1
+                self.in_progress -= 1
                 self._ended.set()
 
-    async def _take(self) -> _Item | None:
+    async def _next_item(self) -> _Item | None:
         async with self._reading:
-            while self._unread() >= _UNREAD:
+            while self._unread() >= _MAX_UNREAD:
                 self._room.clear()
                 await self._room.wait()
             if self._stopped or self.failure is not None:
                 return None
             try:
-                item = await own_cancellation_only(lambda: anext(self._items, None), _cancelled)
+                item = await own_cancellation_only(lambda: anext(self._items, None), _stray_cancellation)
             except Exception as exc:  # noqa: BLE001 - the caller's iterable may raise anything; it gets it back
                 self.failure = exc
                 return None
             # While it was waited for, the stop may have come.
             if item is None or self._stopped:
                 return None
-            self.under_way += 1
+            self.in_progress += 1
             return item
 
 
-def _cancelled() -> Exception:
+def _stray_cancellation() -> Exception:
     return RuntimeError("what this shares with another task was cancelled by that one")

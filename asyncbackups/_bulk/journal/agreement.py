@@ -10,18 +10,20 @@ from asyncbackups._base.validation import shown
 from asyncbackups._bulk.journal.entries import Header
 from asyncbackups.models import PlanetRef
 
-_NAMED = 3
+_MAX_NAMED = 3
 """So many planets are named in a message; of the others it says how many they are."""
 
 
-def header_difference(journal: Header, here: Header) -> str | None:
+def describe_header_difference(journal: Header, here: Header) -> str | None:
     """Say in what two runs differ; None where they are the same."""
-    there, now = _flat(journal), _flat(here)
+    there, now = _flatten_header(journal), _flatten_header(here)
     names = [name for name in {**there, **now} if there.get(name) != now.get(name)]
-    return _joined(f"{name} is {_shown(there, name)} in the journal and {_shown(now, name)} here" for name in names)
+    return _join_parts(
+        f"{name} is {_format_value(there, name)} in the journal and {_format_value(now, name)} here" for name in names
+    )
 
 
-def target_difference(journal: Sequence[PlanetRef], here: Sequence[PlanetRef], *, listed: bool) -> str | None:
+def describe_target_difference(journal: Sequence[PlanetRef], here: Sequence[PlanetRef], *, listed: bool) -> str | None:
     """Say in what two lists of targets differ; None where they agree.
 
     Args:
@@ -35,29 +37,29 @@ def target_difference(journal: Sequence[PlanetRef], here: Sequence[PlanetRef], *
     if place is not None:
         parts.append(f"target {place + 1} is {journal[place]} in the journal and {here[place]} here")
     if len(here) < len(journal) or (listed and len(here) != len(journal)):
-        parts.append(f"there are {len(journal)} targets in the journal and {_at_least(journal, here)} here")
+        parts.append(f"there are {len(journal)} targets in the journal and {_format_count(journal, here)} here")
     if not parts:
         return None
-    parts += _named("only in the journal", journal, here)
-    parts += _named("only here", here, journal)
-    return _joined(parts)
+    parts += _describe_missing("only in the journal", journal, here)
+    parts += _describe_missing("only here", here, journal)
+    return _join_parts(parts)
 
 
-def _at_least(journal: Sequence[PlanetRef], here: Sequence[PlanetRef]) -> str:
+def _format_count(journal: Sequence[PlanetRef], here: Sequence[PlanetRef]) -> str:
     # Of an iterable no more is read than settles it.
     return f"{len(here)}" if len(here) < len(journal) else "more"
 
 
-def _named(where: str, some: Sequence[PlanetRef], others: Sequence[PlanetRef]) -> list[str]:
+def _describe_missing(where: str, some: Sequence[PlanetRef], others: Sequence[PlanetRef]) -> list[str]:
     known = set(others)
     missing = [planet for planet in some if planet not in known]
-    names = [str(planet) for planet in missing[:_NAMED]]
-    if len(missing) > _NAMED:
-        names.append(f"{len(missing) - _NAMED} more")
+    names = [str(planet) for planet in missing[:_MAX_NAMED]]
+    if len(missing) > _MAX_NAMED:
+        names.append(f"{len(missing) - _MAX_NAMED} more")
     return [f"{where}: {', '.join(names)}"] if names else []
 
 
-def _flat(header: Header) -> dict[str, Any]:
+def _flatten_header(header: Header) -> dict[str, Any]:
     spec = dict(plain(header.spec))
     metadata = spec.pop("metadata", {})
     return {
@@ -68,9 +70,9 @@ def _flat(header: Header) -> dict[str, Any]:
     }
 
 
-def _shown(values: dict[str, Any], name: str) -> str:
+def _format_value(values: dict[str, Any], name: str) -> str:
     return shown(values[name]) if name in values else "not given"
 
 
-def _joined(parts: Iterable[str]) -> str | None:
+def _join_parts(parts: Iterable[str]) -> str | None:
     return "; ".join(parts) or None

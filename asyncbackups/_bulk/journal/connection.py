@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     import aiosqlite
 
 
-_ROWS_AT_ONCE = 199
+_MAX_STATEMENT_ROWS = 199
 """Five values each: older SQLites take 999 in a statement."""
 
 
-async def connected(path: Path) -> aiosqlite.Connection:
+async def open_connection(path: Path) -> aiosqlite.Connection:
     """Connect to a journal that `database.prepare` has prepared."""
     import aiosqlite  # noqa: PLC0415 - an extra
 
@@ -33,18 +33,18 @@ async def connected(path: Path) -> aiosqlite.Connection:
     return connection
 
 
-async def insert(connection: aiosqlite.Connection, rows: Sequence[Row]) -> None:
+async def insert_rows(connection: aiosqlite.Connection, rows: Sequence[Row]) -> None:
     """Write entries in one transaction: all of them, or none.
 
     A single statement is a transaction of its own, and one way to the thread and back instead of three: it halves what
     a small batch costs.
     """
-    if len(rows) <= _ROWS_AT_ONCE:
-        await connection.execute_fetchall(_statement(len(rows)), [value for row in rows for value in row])
+    if len(rows) <= _MAX_STATEMENT_ROWS:
+        await connection.execute_fetchall(_insert_statement(len(rows)), [value for row in rows for value in row])
         return
     await connection.execute_fetchall("BEGIN IMMEDIATE")
     try:
-        await connection.executemany(_statement(1), rows)
+        await connection.executemany(_insert_statement(1), rows)
         await connection.execute_fetchall("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -53,5 +53,5 @@ async def insert(connection: aiosqlite.Connection, rows: Sequence[Row]) -> None:
 
 
 @functools.cache
-def _statement(rows: int) -> str:
+def _insert_statement(rows: int) -> str:
     return f"INSERT INTO log (id, target, kind, at, data) VALUES {', '.join(['(?, ?, ?, ?, ?)'] * rows)}"  # noqa: S608

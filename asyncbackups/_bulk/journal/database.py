@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from asyncbackups._bulk.journal.entries import REF_MARK, Entry
-from asyncbackups._bulk.journal.run_state import ImpossibleEntryError, RunState
+from asyncbackups._bulk.journal.entries import REF_MEMBER, Entry
+from asyncbackups._bulk.journal.run_state import InconsistentEntryError, RunState
 from asyncbackups.errors import JournalError
 from asyncbackups.models import BackupRef
 
@@ -48,11 +48,11 @@ _MIGRATIONS = (
 )
 """Each leads from one version of the schema to the next; what is here is never changed, only added to."""
 
-_NAMED = re.compile(rb'\{"%s":\[("(?:[^"\\\x00-\x1f]|\\.){1,1000}"),(\d{1,19})\]' % REF_MARK.encode())
+_REF_PATTERN = re.compile(rb'\{"%s":\[("(?:[^"\\\x00-\x1f]|\\.){1,1000}"),(\d{1,19})\]' % REF_MEMBER.encode())
 """How each event about a backup begins: so it is found even where the database cannot be read."""
 
 
-def prepare(path: Path, *, create: bool) -> None:
+def prepare_database(path: Path, *, create: bool) -> None:
     """Open a journal for writing, making it where there is none, bring its schema up to date, and check it whole.
 
     Args:
@@ -62,12 +62,12 @@ def prepare(path: Path, *, create: bool) -> None:
     Raises:
         JournalError: If it is no journal, damaged, from a newer version, or cannot be written.
     """
-    with translated(path):
+    with translate_errors(path):
         if create:
-            _create(path)
-        with contextlib.closing(_connected(path, "rw")) as connection:
-            _check(connection, path, empty=True)
-            _restrict(path)
+            _create_file(path)
+        with contextlib.closing(_open_blocking(path, "rw")) as connection:
+            _check_database(connection, path, empty=True)
+            _restrict_permissions(path)
             mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             if mode != "wal":
                 raise JournalError(
@@ -75,38 +75,38 @@ def prepare(path: Path, *, create: bool) -> None:
                     f"(it offers {mode!r}): use a local disk",
                     path=str(path),
                 )
-            _migrate(connection)
+            _migrate_schema(connection)
             # A write that changes nothing: a file that cannot be written is told now, not in the middle of the run.
             connection.execute(f"PRAGMA user_version={len(_MIGRATIONS)}")
 
 
-def read(path: Path) -> list[Entry]:
+def read_entries(path: Path) -> list[Entry]:
     """Return all entries; also while another process writes.
 
     Raises:
         JournalError: If it is no journal, damaged or from a newer version.
     """
-    with translated(path), contextlib.closing(_connected(path, "ro")) as connection:
-        _check(connection, path, empty=False)
+    with translate_errors(path), contextlib.closing(_open_blocking(path, "ro")) as connection:
+        _check_database(connection, path, empty=False)
         rows = connection.execute("SELECT id, target, kind, at, data FROM log ORDER BY id")
-        return [Entry.of(row) for row in rows]
+        return [Entry.from_row(row) for row in rows]
 
 
-def state_of(entries: list[Entry], path: Path) -> RunState:
+def build_run_state(entries: list[Entry], path: Path) -> RunState:
     """Add up what was read.
 
     Raises:
         JournalError: If it does not add up.
     """
     state = RunState()
-    with translated(path):
+    with translate_errors(path):
         for entry in entries:
-            state.apply(entry)
+            state.apply_entry(entry)
     return state
 
 
 @contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite, the file system and damaged data raise into errors of the journal.
 
     Raises:
@@ -115,22 +115,22 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except FAULTS as exc:
-        raise failed(path, exc, _salvaged(path)) from exc
+        raise build_journal_error(path, exc, _find_named_backups(path)) from exc
 
 
-def failed(path: Path, cause: BaseException, created: tuple[BackupRef, ...]) -> JournalError:
+def build_journal_error(path: Path, cause: BaseException, created: tuple[BackupRef, ...]) -> JournalError:
     """Build the error that says what is wrong with a journal."""
     known = f"; it names {len(created)} backup(s) that were created" if created else ""
-    return JournalError(f"the journal {path} {_reason(cause)}{known}", path=str(path), created=created)
+    return JournalError(f"the journal {path} {_describe_cause(cause)}{known}", path=str(path), created=created)
 
 
-def _reason(cause: BaseException) -> str:
+def _describe_cause(cause: BaseException) -> str:
     text = str(cause)
     if isinstance(cause, FileNotFoundError):
         return "does not exist, or its directory does not"
     if isinstance(cause, OSError):
         return f"cannot be used: {cause.strerror or text}"
-    if isinstance(cause, ImpossibleEntryError):
+    if isinstance(cause, InconsistentEntryError):
         return f"is damaged: {text}"
     if isinstance(cause, sqlite3.OperationalError | sqlite3.IntegrityError):
         return f"cannot be used: {text}"
@@ -139,7 +139,7 @@ def _reason(cause: BaseException) -> str:
     return f"is damaged: {text}"
 
 
-def _create(path: Path) -> None:
+def _create_file(path: Path) -> None:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
     try:
         os.close(os.open(path, flags, _MODE))
@@ -153,7 +153,7 @@ def _create(path: Path) -> None:
             os.close(directory)
 
 
-def _restrict(path: Path) -> None:
+def _restrict_permissions(path: Path) -> None:
     """Take away what others may do with a journal that was copied here; new -wal and -shm get what it has."""
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
@@ -162,7 +162,7 @@ def _restrict(path: Path) -> None:
                 part.chmod(_MODE)
 
 
-def _connected(path: Path, mode: str) -> sqlite3.Connection:
+def _open_blocking(path: Path, mode: str) -> sqlite3.Connection:
     if not path.exists():
         raise FileNotFoundError(path)
     if not path.is_file():
@@ -170,7 +170,7 @@ def _connected(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode={mode}", uri=True, isolation_level=None)
 
 
-def _check(connection: sqlite3.Connection, path: Path, *, empty: bool) -> None:
+def _check_database(connection: sqlite3.Connection, path: Path, *, empty: bool) -> None:
     """Refuse what is not ours, before anything in it is changed."""
     number = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -184,14 +184,14 @@ def _check(connection: sqlite3.Connection, path: Path, *, empty: bool) -> None:
             f"the journal {path} was written by a newer version of asyncbackups (its schema is {version}, this version "
             f"knows {len(_MIGRATIONS)}): upgrade",
             path=str(path),
-            created=_salvaged(path),
+            created=_find_named_backups(path),
         )
     problems = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
     if problems != ["ok"]:
         raise sqlite3.DatabaseError("; ".join(problems))
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
+def _migrate_schema(connection: sqlite3.Connection) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     for number, script in enumerate(_MIGRATIONS[version:], version + 1):
         connection.executescript(
@@ -199,12 +199,12 @@ def _migrate(connection: sqlite3.Connection) -> None:
         )
 
 
-def _salvaged(path: Path) -> tuple[BackupRef, ...]:
+def _find_named_backups(path: Path) -> tuple[BackupRef, ...]:
     """Find the backups that a journal names, in its bytes: whatever of the database is broken."""
     found: set[BackupRef] = set()
     for part in (path, path.with_name(f"{path.name}-wal")):
         with contextlib.suppress(OSError):
-            for name, number in _NAMED.findall(part.read_bytes()):
+            for name, number in _REF_PATTERN.findall(part.read_bytes()):
                 with contextlib.suppress(ValueError):
                     found.add(BackupRef(msgspec.json.decode(name), int(number)))
     return tuple(sorted(found))

@@ -34,14 +34,14 @@ from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
 Row: TypeAlias = "tuple[int, int | None, str, str, str]"
 """An entry as the database holds it: id, number of the target, kind, time, JSON."""
 
-REF_MARK = "named"
+REF_MEMBER = "named"
 """The first member of whatever tells of a backup."""
 
 
 class EntryKind(enum.StrEnum):
     """What an entry says."""
 
-    BEGUN = "begun"
+    STARTED = "begun"
     """The run began; always the first."""
     TARGET = "target"
     """A planet is a target."""
@@ -103,7 +103,7 @@ class Entry:
         return (self.id, self.target, self.kind.value, self.at.isoformat(), self.data)
 
     @classmethod
-    def of(cls, row: Row) -> Entry:
+    def from_row(cls, row: Row) -> Entry:
         """Read an entry from the database.
 
         Raises:
@@ -128,12 +128,12 @@ class Header:
     spec: BackupSpec
 
     @property
-    def text(self) -> str:
+    def json_text(self) -> str:
         """The header as JSON."""
-        return _encode({"tenant": self.tenant, "base_url": self.base_url, "spec": plain(self.spec)})
+        return _encode_json({"tenant": self.tenant, "base_url": self.base_url, "spec": plain(self.spec)})
 
     @classmethod
-    def of(cls, text: str) -> Header:
+    def from_json(cls, text: str) -> Header:
         """Read a header.
 
         Raises:
@@ -143,57 +143,57 @@ class Header:
         return cls(tenant=raw["tenant"], base_url=raw["base_url"], spec=spec_from(raw["spec"]))
 
 
-def kind_of(event: Event) -> EntryKind:
+def entry_kind_of(event: Event) -> EntryKind:
     """Return the kind of entry that tells of an event."""
     return _KINDS[type(event)]
 
 
-def event_text(event: Event) -> str:
+def event_to_json(event: Event) -> str:
     """Return an event as JSON; its backup's name comes first, so that it is found even in a broken database."""
     try:
-        text = _ENCODER.encode(event).decode()
+        text = _EVENT_ENCODER.encode(event).decode()
     except (RecursionError, ValueError, TypeError):
         # What the service sent is nested too deep to be written: what the library reads of it is enough.
-        text = _BARE_ENCODER.encode(_bare(event)).decode()
+        text = _FALLBACK_ENCODER.encode(_without_details(event)).decode()
     if isinstance(event, CreateFailed):
         return text
-    name = _encode((event.ref.star_system, event.ref.backup_id))
-    return f'{{"{REF_MARK}":{name},{text[1:]}'
+    name = _encode_json((event.ref.star_system, event.ref.backup_id))
+    return f'{{"{REF_MEMBER}":{name},{text[1:]}'
 
 
-def event_from(entry: Entry) -> Event:
+def event_from_entry(entry: Entry) -> Event:
     """Read an event.
 
     Raises:
         ValueError: If the entry tells of none.
     """
-    event = _decoder(entry.kind).decode(entry.data)
+    event = _event_decoder(entry.kind).decode(entry.data)
     return attrs.evolve(event, id=entry.id)
 
 
 @functools.cache
-def _decoder(kind: EntryKind) -> msgspec.json.Decoder[Event]:
-    return msgspec.json.Decoder(_EVENTS[kind], dec_hook=_from_hook)
+def _event_decoder(kind: EntryKind) -> msgspec.json.Decoder[Event]:
+    return msgspec.json.Decoder(_EVENTS[kind], dec_hook=_decoding_hook)
 
 
-def _bare(event: Event) -> Event:
+def _without_details(event: Event) -> Event:
     if isinstance(event, CreateFailed) or event.backup is None:
         return event
-    return attrs.evolve(event, backup=_bare_backup(event.backup))
+    return attrs.evolve(event, backup=_without_backup_details(event.backup))
 
 
-def _bare_backup(backup: Backup) -> Backup:
+def _without_backup_details(backup: Backup) -> Backup:
     return attrs.evolve(backup, environment=None, database_to_application_builds=None, extra={})
 
 
-def _error(error: BackupsError, shown: Callable[[Backup], Backup]) -> dict[str, Any]:
+def _error_to_json(error: BackupsError, shown: Callable[[Backup], Backup]) -> dict[str, Any]:
     """Take an error apart. Never by pickle: whoever can write the file would run code."""
     name = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in errors.__all__)
     state = {key: value for key, value in vars(error).items() if not key.startswith("__")}
-    return {"type": name, "args": _tagged(error.args, shown), "state": _tagged(state, shown)}
+    return {"type": name, "args": _add_type_tags(error.args, shown), "state": _add_type_tags(state, shown)}
 
 
-def _tagged(value: object, shown: Callable[[Backup], Backup]) -> Any:
+def _add_type_tags(value: object, shown: Callable[[Backup], Backup]) -> Any:
     match value:
         case PlanetRef():
             return {"$planet": (value.star_system, value.planet)}
@@ -202,13 +202,13 @@ def _tagged(value: object, shown: Callable[[Backup], Backup]) -> Any:
         case Backup():
             return {"$backup": shown(value)}
         case Mapping():
-            return {str(key): _tagged(member, shown) for key, member in value.items()}
+            return {str(key): _add_type_tags(member, shown) for key, member in value.items()}
         case list() | tuple():
-            return [_tagged(member, shown) for member in value]
+            return [_add_type_tags(member, shown) for member in value]
     return value if isinstance(value, bool | int | float | None) else whole_text(str(value))
 
 
-def _untagged(value: Any) -> Any:
+def _resolve_type_tags(value: Any) -> Any:
     match value:
         case {"$planet": [star_system, planet]}:
             return PlanetRef(star_system, planet)
@@ -217,42 +217,42 @@ def _untagged(value: Any) -> Any:
         case {"$backup": raw}:
             return msgspec.convert(raw, Backup)
         case dict():
-            return {key: _untagged(member) for key, member in value.items()}
+            return {key: _resolve_type_tags(member) for key, member in value.items()}
         case list():
-            return tuple(_untagged(member) for member in value)
+            return tuple(_resolve_type_tags(member) for member in value)
         case _:
             return value
 
 
-def _error_from(raw: Mapping[str, Any]) -> BackupsError:
+def _error_from_json(raw: Mapping[str, Any]) -> BackupsError:
     name = raw["type"]
     cls: type[BackupsError] = getattr(errors, name) if name in errors.__all__ else BackupsError
-    args = _untagged(raw["args"])
+    args = _resolve_type_tags(raw["args"])
     error = cls.__new__(cls, *args)
     error.args = args
-    vars(error).update(_untagged(raw["state"]))
+    vars(error).update(_resolve_type_tags(raw["state"]))
     return error
 
 
-def _hook(shown: Callable[[Backup], Backup]) -> Callable[[Any], Any]:
+def _encoding_hook(shown: Callable[[Backup], Backup]) -> Callable[[Any], Any]:
     def hook(value: Any) -> Any:
         if isinstance(value, BackupsError):
-            return _error(value, shown)
+            return _error_to_json(value, shown)
         raise TypeError(f"an event holds {type(value).__name__}, which cannot be written")
 
     return hook
 
 
-def _from_hook(wanted: type[Any], raw: Any) -> Any:
+def _decoding_hook(wanted: type[Any], raw: Any) -> Any:
     if wanted is BackupsError:
-        return _error_from(raw)
+        return _error_from_json(raw)
     raise TypeError(f"an event holds {wanted.__name__}, which cannot be read")
 
 
 # msgspec knows attrs classes: this costs a twentieth of what the API's own form does, for each event of a run.
-_ENCODER = msgspec.json.Encoder(enc_hook=_hook(lambda backup: backup))
-_BARE_ENCODER = msgspec.json.Encoder(enc_hook=_hook(_bare_backup))
+_EVENT_ENCODER = msgspec.json.Encoder(enc_hook=_encoding_hook(lambda backup: backup))
+_FALLBACK_ENCODER = msgspec.json.Encoder(enc_hook=_encoding_hook(_without_backup_details))
 
 
-def _encode(value: object) -> str:
+def _encode_json(value: object) -> str:
     return msgspec.json.encode(value).decode()

@@ -12,7 +12,7 @@ from asyncbackups._base.clock import Clock, Timer
 _Row = TypeVar("_Row")
 _Value = TypeVar("_Value")
 
-_MOST_ROWS = 10_000
+_MAX_BATCH_ROWS = 10_000
 """A batch is cut here: nobody waits for a transaction without end."""
 
 
@@ -41,7 +41,7 @@ class GroupCommit(Generic[_Row]):
         self._task: asyncio.Task[None] | None = None
         self.failure: Exception | None = None
 
-    def add(self, rows: Sequence[_Row], then: Callable[[], None] | None = None, *, within: float = 0.0) -> None:
+    def add_rows(self, rows: Sequence[_Row], then: Callable[[], None] | None = None, *, within: float = 0.0) -> None:
         """Let rows be written.
 
         Args:
@@ -54,7 +54,7 @@ class GroupCommit(Generic[_Row]):
         if due < self._due:
             self._due = due
             if self._task is None:
-                self._start(within)
+                self._schedule_drain(within)
 
     async def flush(self) -> None:
         """Wait until all that was added is written, or has turned out not to be."""
@@ -62,23 +62,23 @@ class GroupCommit(Generic[_Row]):
             if self._waiting:
                 self._due = -math.inf
             if self._task is None:
-                self._begin()
+                self._start_drain()
             if self._task is not None:
                 await asyncio.wait({self._task})
 
-    def _start(self, wait: float) -> None:
+    def _schedule_drain(self, wait: float) -> None:
         """Begin to write once the first of what waits has waited long enough."""
-        self._stop_timer()
+        self._cancel_timer()
         if wait > 0:
-            self._timer = self._clock.call_at(self._due, self._begin)
+            self._timer = self._clock.call_at(self._due, self._start_drain)
         else:
-            self._begin()
+            self._start_drain()
 
-    def _begin(self) -> None:
-        self._stop_timer()
+    def _start_drain(self) -> None:
+        self._cancel_timer()
         self._task = asyncio.get_running_loop().create_task(self._drain(), name="asyncbackups-journal")
 
-    def _stop_timer(self) -> None:
+    def _cancel_timer(self) -> None:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
@@ -91,7 +91,7 @@ class GroupCommit(Generic[_Row]):
         finally:
             self._task = None
         if self._waiting:
-            self._start(self._due - self._clock.monotonic())
+            self._schedule_drain(self._due - self._clock.monotonic())
 
     async def _write_batch(self) -> None:
         batch: list[_Row] = []
@@ -99,7 +99,7 @@ class GroupCommit(Generic[_Row]):
         for rows, _ in self._waiting:
             taken += 1
             batch.extend(rows)
-            if len(batch) >= _MOST_ROWS:
+            if len(batch) >= _MAX_BATCH_ROWS:
                 break
         told, self._waiting = self._waiting[:taken], self._waiting[taken:]
         self._due = self._clock.monotonic() if self._waiting else math.inf  # what was cut off goes next
@@ -113,7 +113,7 @@ class GroupCommit(Generic[_Row]):
                 then()
 
 
-async def completed(work: Coroutine[Any, Any, _Value]) -> _Value:
+async def run_to_completion(work: Coroutine[Any, Any, _Value]) -> _Value:
     """Do something short to its end, and only then let a cancellation that came meanwhile through.
 
     A thread cannot be cancelled: left alone, it would take a lock that nobody gives back.

@@ -51,7 +51,7 @@ class Lock:
     """
 
     def __init__(self, journal: Path) -> None:
-        self._path = _beside(journal)
+        self._path = _lock_path(journal)
         self._journal = journal
         self._file: int | None = None
 
@@ -62,15 +62,15 @@ class Lock:
             JournalError: If another run has it; the message says who.
         """
         for _ in range(_ATTEMPTS):
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | _NO_LINK, _MODE)
-            if _taken(file) and _same(file, self._path):
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | _OPEN_FLAGS, _MODE)
+            if _taken(file) and _is_same_file(file, self._path):
                 self._file = file
                 os.truncate(file, 0)
-                os.write(file, _described())
+                os.write(file, _encode_holder())
                 return
             os.close(file)
             time.sleep(_PAUSE)
-        holder = _read(self._path)
+        holder = _read_holder(self._path)
         who = str(holder) if holder else "another process"
         raise JournalError(
             f"the journal {self._journal} is being run by {who}: two at once would create backups twice",
@@ -88,24 +88,24 @@ class Lock:
         os.close(file)
 
 
-def holder_of(journal: Path) -> Holder | None:
+def find_holder(journal: Path) -> Holder | None:
     """Return who runs a journal now; None where nobody does."""
-    path = _beside(journal)
+    path = _lock_path(journal)
     try:
-        file = os.open(path, os.O_RDWR | _NO_LINK)
+        file = os.open(path, os.O_RDWR | _OPEN_FLAGS)
     except OSError:
         return None
     try:
-        return None if _taken(file) else _read(path)
+        return None if _taken(file) else _read_holder(path)
     finally:
         os.close(file)
 
 
-def _beside(journal: Path) -> Path:
+def _lock_path(journal: Path) -> Path:
     return journal.with_name(f"{journal.name}-lock")
 
 
-def _same(file: int, path: Path) -> bool:
+def _is_same_file(file: int, path: Path) -> bool:
     """Whether a name still means an open file."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
@@ -113,12 +113,12 @@ def _same(file: int, path: Path) -> bool:
         return False
 
 
-def _described() -> bytes:
+def _encode_holder() -> bytes:
     holder = Holder(pid=os.getpid(), host=socket.gethostname(), since=datetime.now(UTC))
     return msgspec.json.encode({"pid": holder.pid, "host": holder.host, "since": holder.since})
 
 
-def _read(path: Path) -> Holder | None:
+def _read_holder(path: Path) -> Holder | None:
     try:
         raw = msgspec.json.decode(path.read_bytes())
         return Holder(pid=raw["pid"], host=raw["host"], since=datetime.fromisoformat(raw["since"]))
@@ -126,7 +126,7 @@ def _read(path: Path) -> Holder | None:
         return None
 
 
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 if sys.platform == "win32":  # pragma: no cover - another system
     import msvcrt

@@ -38,12 +38,12 @@ class TargetState(enum.StrEnum):
     @property
     def final(self) -> bool:
         """Whether nothing more will be done for it."""
-        return self not in _OPEN
+        return self not in _OPEN_STATES
 
 
-_OPEN = frozenset({TargetState.WAITING, TargetState.CREATING, TargetState.RUNNING})
+_OPEN_STATES = frozenset({TargetState.WAITING, TargetState.CREATING, TargetState.RUNNING})
 
-_STEPS: dict[EntryKind, tuple[frozenset[TargetState], TargetState]] = {
+_TRANSITIONS: dict[EntryKind, tuple[frozenset[TargetState], TargetState]] = {
     EntryKind.INTENT: (frozenset({TargetState.WAITING}), TargetState.CREATING),
     EntryKind.CREATED: (frozenset({TargetState.CREATING}), TargetState.RUNNING),
     # A planet that is listed twice is refused before its create is intended.
@@ -56,12 +56,12 @@ _STEPS: dict[EntryKind, tuple[frozenset[TargetState], TargetState]] = {
 """What an entry makes of a target, and which states it may follow."""
 
 
-class ImpossibleEntryError(ValueError):
+class InconsistentEntryError(ValueError):
     """The entries do not add up: the journal is damaged, or another program wrote it."""
 
 
 @attrs.define
-class Place:
+class TargetProgress:
     """A target, in its place in the list.
 
     Attributes:
@@ -76,14 +76,14 @@ class Place:
     planet: PlanetRef
     state: TargetState = TargetState.WAITING
     key: str | None = None
-    intended: datetime | None = None
+    intended_at: datetime | None = None
     ref: BackupRef | None = None
-    created: datetime | None = None
+    created_at: datetime | None = None
 
     @property
-    def intent(self) -> Intent:
+    def resend_intent(self) -> Intent:
         """How to go on with a create that an earlier process may have sent."""
-        return Intent(key=self.key, may_exist=True, since=self.intended)
+        return Intent(key=self.key, may_exist=True, since=self.intended_at)
 
 
 class RunState:
@@ -102,87 +102,87 @@ class RunState:
 
     def __init__(self) -> None:
         self.header: Header | None = None
-        self.started: datetime | None = None
-        self.changed: datetime | None = None
-        self.told: datetime | None = None
-        self.places: list[Place] = []
+        self.started_at: datetime | None = None
+        self.changed_at: datetime | None = None
+        self.last_event_at: datetime | None = None
+        self.targets: list[TargetProgress] = []
         self.listed: bool = False
         self.acknowledged: int = 0
         self.last_id: int = 0
 
-    def apply(self, entry: Entry) -> None:
+    def apply_entry(self, entry: Entry) -> None:
         """Add the next entry.
 
         Raises:
             ValueError: If it cannot follow those before it.
         """
         if entry.id <= self.last_id:
-            raise ImpossibleEntryError(f"entry {entry.id} follows entry {self.last_id}")
-        if (entry.kind is EntryKind.BEGUN) == (self.header is not None):
-            raise ImpossibleEntryError(f"entry {entry.id} ({entry.kind}) is out of order")
+            raise InconsistentEntryError(f"entry {entry.id} follows entry {self.last_id}")
+        if (entry.kind is EntryKind.STARTED) == (self.header is not None):
+            raise InconsistentEntryError(f"entry {entry.id} ({entry.kind}) is out of order")
         if entry.target is None:
-            self._of_run(entry)
+            self._apply_run_entry(entry)
         elif entry.kind is EntryKind.TARGET:
-            self._target(entry)
+            self._add_target(entry)
         else:
-            self._step(entry)
-        self.last_id, self.changed = entry.id, entry.at
+            self._advance_target(entry)
+        self.last_id, self.changed_at = entry.id, entry.at
         if entry.is_event:
-            self.told = entry.at
+            self.last_event_at = entry.at
 
-    def refs(self) -> tuple[BackupRef, ...]:
+    def created_refs(self) -> tuple[BackupRef, ...]:
         """Return all backups that were created."""
-        return tuple(place.ref for place in self.places if place.ref is not None)
+        return tuple(place.ref for place in self.targets if place.ref is not None)
 
-    def counts(self) -> collections.Counter[TargetState]:
+    def count_states(self) -> collections.Counter[TargetState]:
         """Return how many targets are in each state."""
-        return collections.Counter(place.state for place in self.places)
+        return collections.Counter(place.state for place in self.targets)
 
-    def in_state(self, state: TargetState) -> Iterator[tuple[int, Place]]:
+    def targets_in_state(self, state: TargetState) -> Iterator[tuple[int, TargetProgress]]:
         """Iterate over the targets in a state, with their numbers."""
-        return ((number, place) for number, place in enumerate(self.places) if place.state is state)
+        return ((number, place) for number, place in enumerate(self.targets) if place.state is state)
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether every target is known and has its outcome."""
-        return self.listed and all(place.state.final for place in self.places)
+        return self.listed and all(place.state.final for place in self.targets)
 
-    def _of_run(self, entry: Entry) -> None:
+    def _apply_run_entry(self, entry: Entry) -> None:
         match entry.kind:
-            case EntryKind.BEGUN:
-                self.header, self.started = Header.of(entry.data), entry.at
+            case EntryKind.STARTED:
+                self.header, self.started_at = Header.from_json(entry.data), entry.at
             case EntryKind.LISTED:
                 self.listed = True
             case EntryKind.ACKNOWLEDGED:
                 self.acknowledged = max(self.acknowledged, int(entry.data))
             case _:
-                raise ImpossibleEntryError(f"entry {entry.id} ({entry.kind}) names no target")
+                raise InconsistentEntryError(f"entry {entry.id} ({entry.kind}) names no target")
 
-    def _target(self, entry: Entry) -> None:
-        if self.listed or entry.target != len(self.places):
-            raise ImpossibleEntryError(f"entry {entry.id} numbers a target {entry.target}, after {len(self.places)}")
-        self.places.append(Place(PlanetRef(*msgspec.json.decode(entry.data))))
+    def _add_target(self, entry: Entry) -> None:
+        if self.listed or entry.target != len(self.targets):
+            raise InconsistentEntryError(f"entry {entry.id} numbers a target {entry.target}, after {len(self.targets)}")
+        self.targets.append(TargetProgress(PlanetRef(*msgspec.json.decode(entry.data))))
 
-    def _step(self, entry: Entry) -> None:
-        allowed, after = _STEPS.get(entry.kind, (frozenset(), TargetState.WAITING))
+    def _advance_target(self, entry: Entry) -> None:
+        allowed, after = _TRANSITIONS.get(entry.kind, (frozenset(), TargetState.WAITING))
         number = entry.target
-        if number is None or not 0 <= number < len(self.places) or self.places[number].state not in allowed:
-            raise ImpossibleEntryError(f"entry {entry.id} ({entry.kind}) cannot follow those before it")
-        place = self.places[number]
+        if number is None or not 0 <= number < len(self.targets) or self.targets[number].state not in allowed:
+            raise InconsistentEntryError(f"entry {entry.id} ({entry.kind}) cannot follow those before it")
+        place = self.targets[number]
         if entry.kind is EntryKind.INTENT:
-            place.key, place.intended = msgspec.json.decode(entry.data)["key"], entry.at
+            place.key, place.intended_at = msgspec.json.decode(entry.data)["key"], entry.at
         elif entry.kind is EntryKind.CREATED:
-            place.ref, place.created = _ref_of(entry), entry.at
+            place.ref, place.created_at = _read_ref(entry), entry.at
         place.state = after
 
 
-class _Named(msgspec.Struct):
+class _RefOnly(msgspec.Struct):
     named: tuple[str, int]
 
 
-_NAMED = msgspec.json.Decoder(_Named)
+_REF_DECODER = msgspec.json.Decoder(_RefOnly)
 
 
-def _ref_of(entry: Entry) -> BackupRef:
+def _read_ref(entry: Entry) -> BackupRef:
     """Read the backup's name without decoding the rest."""
-    return BackupRef(*_NAMED.decode(entry.data).named)
+    return BackupRef(*_REF_DECODER.decode(entry.data).named)

@@ -10,7 +10,7 @@ from datetime import datetime
 import attrs
 
 from asyncbackups._base.validation import file_path
-from asyncbackups._bulk.journal.lock import Holder, holder_of
+from asyncbackups._bulk.journal.lock import Holder, find_holder
 from asyncbackups._bulk.journal.run_state import RunState, TargetState
 from asyncbackups.errors import JournalError
 from asyncbackups.models import BackupRef, BackupSpec
@@ -68,36 +68,36 @@ def read_status(path: str | os.PathLike[str]) -> JournalStatus:
         ConfigurationError: If that is no path of a file.
         JournalError: If there is no such journal, or it cannot be read.
     """
-    from asyncbackups._bulk.journal.database import read, state_of  # noqa: PLC0415 - imports sqlite3
+    from asyncbackups._bulk.journal.database import read_entries, build_run_state  # noqa: PLC0415 - imports sqlite3
 
     file = file_path(path, "path")
-    state = state_of(read(file), file)
-    if state.header is None or state.started is None or state.changed is None:
+    state = build_run_state(read_entries(file), file)
+    if state.header is None or state.started_at is None or state.changed_at is None:
         raise JournalError(f"the journal {file} is empty: its run has not begun", path=str(file))
     return JournalStatus(
         path=str(file),
         tenant=state.header.tenant,
         base_url=state.header.base_url,
         spec=state.header.spec,
-        started=state.started,
-        changed=state.changed,
-        targets=len(state.places),
+        started=state.started_at,
+        changed=state.changed_at,
+        targets=len(state.targets),
         listed=state.listed,
-        states=_every(state.counts()),
-        star_systems=_by_star_system(state),
-        created=state.refs(),
+        states=_with_all_states(state.count_states()),
+        star_systems=_count_by_star_system(state),
+        created=state.created_refs(),
         last_event=state.last_id,
         acknowledged=state.acknowledged,
-        holder=holder_of(file),
+        holder=find_holder(file),
     )
 
 
-def _by_star_system(state: RunState) -> dict[str, dict[TargetState, int]]:
+def _count_by_star_system(state: RunState) -> dict[str, dict[TargetState, int]]:
     counts: dict[str, collections.Counter[TargetState]] = {}
-    for place in state.places:
+    for place in state.targets:
         counts.setdefault(place.planet.star_system, collections.Counter())[place.state] += 1
-    return {name: _every(counts[name]) for name in sorted(counts)}
+    return {name: _with_all_states(counts[name]) for name in sorted(counts)}
 
 
-def _every(counts: collections.Counter[TargetState]) -> dict[TargetState, int]:
+def _with_all_states(counts: collections.Counter[TargetState]) -> dict[TargetState, int]:
     return {state: counts[state] for state in TargetState}

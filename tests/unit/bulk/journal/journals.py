@@ -54,9 +54,9 @@ def succeeded(target: Target, number: int) -> BackupSucceeded:
 async def done(one: Journal, target: Target, *events: Event) -> list[Event]:
     """Intend and record, and return what is told."""
     told: list[Event] = []
-    await one.intend(target)
+    await one.record_intent(target)
     for event in events:
-        one.record(target, event, told.append)
+        one.record_event(target, event, told.append)
     await one.flush()
     return told
 

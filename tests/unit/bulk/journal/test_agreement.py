@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from asyncbackups._bulk.journal.agreement import header_difference, target_difference
+from asyncbackups._bulk.journal.agreement import describe_header_difference, describe_target_difference
 from asyncbackups._bulk.journal.entries import Header
 from asyncbackups.models import BackupMetadata, BackupSpec, PlanetRef
 
@@ -15,16 +15,16 @@ A, B, C, D, E = (PlanetRef("s", name) for name in "abcde")
 
 def test_the_same_is_no_difference() -> None:
     """The same header and the same targets agree; of an unfinished list, more targets do, too."""
-    assert header_difference(HEADER, attrs.evolve(HEADER, spec=BackupSpec())) is None
-    assert target_difference([A, B], [A, B], listed=True) is None
-    assert target_difference([A, B], [A, B, C], listed=False) is None
-    assert target_difference([], [], listed=False) is None
+    assert describe_header_difference(HEADER, attrs.evolve(HEADER, spec=BackupSpec())) is None
+    assert describe_target_difference([A, B], [A, B], listed=True) is None
+    assert describe_target_difference([A, B], [A, B, C], listed=False) is None
+    assert describe_target_difference([], [], listed=False) is None
 
 
 def test_headers_name_what_differs() -> None:
     """Only what differs is shown, as it is in the journal and here."""
     here = Header(tenant="u", base_url="https://x", spec=BackupSpec(temporary=False, metadata=BackupMetadata("n")))
-    difference = header_difference(HEADER, here)
+    difference = describe_header_difference(HEADER, here)
     assert difference is not None
     assert "tenant is 't' in the journal and 'u' here" in difference
     assert "spec.retentionPeriodInDays is 10 in the journal and not given here" in difference
@@ -50,4 +50,4 @@ def test_headers_name_what_differs() -> None:
 )
 def test_lists_name_what_differs(journal: list[PlanetRef], here: list[PlanetRef], listed: bool, said: str) -> None:
     """The first place that differs, the lengths, and who is missing where."""
-    assert target_difference(journal, here, listed=listed) == said
+    assert describe_target_difference(journal, here, listed=listed) == said

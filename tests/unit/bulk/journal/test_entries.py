@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from asyncbackups import errors
-from asyncbackups._bulk.journal.entries import Entry, EntryKind, Header, event_from, event_text, kind_of
+from asyncbackups._bulk.journal.entries import Entry, EntryKind, Header, event_from_entry, event_to_json, entry_kind_of
 from asyncbackups.errors import (
     AmbiguousCreateError,
     AnswerTimeoutError,
@@ -60,7 +60,7 @@ ERRORS: list[BackupsError] = [
 
 
 def read_back(event: Event) -> Event:
-    return event_from(Entry(7, kind_of(event), 0, NOW, event_text(event)))
+    return event_from_entry(Entry(7, entry_kind_of(event), 0, NOW, event_to_json(event)))
 
 
 @pytest.mark.parametrize("event", PLAIN, ids=lambda event: type(event).__name__)
@@ -94,7 +94,7 @@ def test_an_error_is_never_code() -> None:
     """Whatever class a journal names, only errors of this package are made."""
     data = '{"planet": {"star_system": "a", "planet": "b"}, "error": {"type": "annotations", "args": [], "state": {}}}'
     assert hasattr(errors, "annotations")
-    event = event_from(Entry(7, EntryKind.CREATE_FAILED, 0, NOW, data))
+    event = event_from_entry(Entry(7, EntryKind.CREATE_FAILED, 0, NOW, data))
     assert type(event.error) is BackupsError
 
 
@@ -113,20 +113,20 @@ def test_what_is_nested_too_deep_is_left_out() -> None:
 def test_entries_and_headers_survive_the_database() -> None:
     """A row gives back its entry, a header's text its header."""
     entry = Entry(3, EntryKind.INTENT, 1, NOW, '{"key":"k"}')
-    assert Entry.of(entry.row) == entry
+    assert Entry.from_row(entry.row) == entry
     header = Header(tenant="t", base_url="https://x", spec=BackupSpec(temporary=False))
-    assert Header.of(header.text) == header
+    assert Header.from_json(header.json_text) == header
     with pytest.raises(ValueError, match="unknown"):
-        Entry.of((1, None, "unknown", NOW.isoformat(), ""))
+        Entry.from_row((1, None, "unknown", NOW.isoformat(), ""))
 
 
 def test_only_the_header_holds_what_is_not_told() -> None:
     """A header holds tenant, address and spec, and nothing that could be a secret."""
-    text = Header(tenant="t", base_url="https://x", spec=BackupSpec()).text
+    text = Header(tenant="t", base_url="https://x", spec=BackupSpec()).json_text
     assert set(msgspec.json.decode(text)) == {"tenant", "base_url", "spec"}
 
 
 def test_half_characters_can_be_written() -> None:
     """They stand for bytes that were no UTF-8, as aiohttp hands them on in headers."""
     event = CreateFailed(planet=PlanetRef("s", "p"), error=TransportError("caf\udce9"))
-    assert "caf?" in event_text(event)
+    assert "caf?" in event_to_json(event)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from asyncbackups._bulk.journal.group_commit import GroupCommit, completed
+from asyncbackups._bulk.journal.group_commit import GroupCommit, run_to_completion
 from tests.fake_clock import FakeClock, settle
 
 
@@ -29,11 +29,11 @@ async def test_what_waits_is_written_together(clock: FakeClock) -> None:
     """While one batch is being written the next one gathers; each is told when it is written, in order."""
     disk, told = Disk(), []
     writer = GroupCommit(disk.write, clock)
-    writer.add([1], lambda: told.append(1))
+    writer.add_rows([1], lambda: told.append(1))
     await settle()
     for number in (2, 3):
-        writer.add([number], lambda number=number: told.append(number))
-    writer.add((), lambda: told.append(4))
+        writer.add_rows([number], lambda number=number: told.append(number))
+    writer.add_rows((), lambda: told.append(4))
     assert told == []
     disk.ready.set()
     await writer.flush()
@@ -46,13 +46,13 @@ async def test_what_nobody_waits_for_lingers(clock: FakeClock) -> None:
     disk = Disk()
     disk.ready.set()
     writer = GroupCommit(disk.write, clock)
-    writer.add([1], within=0.005)
+    writer.add_rows([1], within=0.005)
     await settle()
     assert disk.batches == []
-    writer.add([2])
+    writer.add_rows([2])
     await settle()
     assert disk.batches == [[1, 2]]
-    writer.add([3], within=0.005)
+    writer.add_rows([3], within=0.005)
     await clock.run(1)
     assert disk.batches == [[1, 2], [3]]
     assert clock.sleepers == 0
@@ -62,20 +62,20 @@ async def test_whoever_can_wait_least_says_when(clock: FakeClock) -> None:
     """What may wait shorter takes along what came before; what came while a batch was written waits from then on."""
     disk = Disk()
     writer = GroupCommit(disk.write, clock)
-    writer.add([1], within=5)
-    writer.add([2], within=1)
-    writer.add([3], within=5)
+    writer.add_rows([1], within=5)
+    writer.add_rows([2], within=1)
+    writer.add_rows([3], within=5)
     await clock.run(1)
-    writer.add([4], within=2)
+    writer.add_rows([4], within=2)
     await clock.run(1)
     disk.ready.set()
     await settle()
     assert disk.batches == [[1, 2, 3]]
     await clock.run(1)
     assert disk.batches == [[1, 2, 3], [4]]
-    writer.add([5], within=1)
+    writer.add_rows([5], within=1)
     await writer.flush()
-    writer.add([6], within=1)
+    writer.add_rows([6], within=1)
     await clock.run(1)
     assert disk.batches[2:] == [[5], [6]]
     assert clock.sleepers == 0
@@ -87,10 +87,10 @@ async def test_after_a_failure_nothing_is_written(clock: FakeClock) -> None:
     disk.ready.set()
     disk.fault = OSError("no space")
     writer = GroupCommit(disk.write, clock)
-    writer.add([1], lambda: told.append(writer.failure))
+    writer.add_rows([1], lambda: told.append(writer.failure))
     await writer.flush()
     disk.fault = None
-    writer.add([2], lambda: told.append(writer.failure))
+    writer.add_rows([2], lambda: told.append(writer.failure))
     await writer.flush()
     assert disk.batches == []
     assert [str(failure) for failure in told] == ["no space", "no space"]
@@ -104,7 +104,7 @@ async def test_completed_ends_before_a_cancellation_goes_on() -> None:
         await going.wait()
         done.append(True)
 
-    task = asyncio.create_task(completed(work()))
+    task = asyncio.create_task(run_to_completion(work()))
     for _ in range(2):
         await settle()
         task.cancel()
@@ -123,5 +123,5 @@ async def test_completed_gives_what_came_of_it() -> None:
         raise ValueError("x")
 
     with pytest.raises(ValueError, match="x"):
-        await completed(fail())
-    assert await completed(asyncio.sleep(0, 3)) == 3
+        await run_to_completion(fail())
+    assert await run_to_completion(asyncio.sleep(0, 3)) == 3

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from asyncbackups._bulk.journal import database
-from asyncbackups._bulk.journal.lock import Lock, holder_of
+from asyncbackups._bulk.journal.lock import Lock, find_holder
 from asyncbackups._bulk.run_store import ResumePoint, Target
 from asyncbackups.errors import ClientClosedError, ConfigurationError, EngineError, JournalError, NotFoundError
 from asyncbackups.events import CreateFailed, Event, WatchFailed
@@ -41,8 +41,8 @@ async def some(*planets: PlanetRef) -> AsyncIterator[PlanetRef]:
 async def test_a_new_run_has_everything_before_it(path: Path) -> None:
     """All targets are left, in order; nothing was told, nothing is running."""
     async with opened(path) as (_, earlier):
-        assert (*earlier.told, *earlier.undelivered, *earlier.running, *earlier.planets) == ()
-        assert (earlier.taken, earlier.started) == (0, None)
+        assert (*earlier.events, *earlier.undelivered, *earlier.running, *earlier.created_planets) == ()
+        assert (earlier.started_targets, earlier.started_at) == (0, None)
         assert await left(earlier) == [0, 1, 2, 3, 4]
 
 
@@ -52,18 +52,18 @@ async def test_it_goes_on_where_it_was(path: Path) -> None:
         targets = [target async for target in earlier.targets]
         told = await done(one, targets[0], created(targets[0], 10), succeeded(targets[0], 10))
         told += await done(one, targets[2], created(targets[2], 12))
-        intent = await one.intend(targets[3])
+        intent = await one.record_intent(targets[3])
     owned: list[BackupRef] = []
     async with opened(path, own=owned.append) as (one, earlier):
         assert owned == [BackupRef("s0", 10), BackupRef("s0", 12)]
-        assert list(earlier.told) == told
+        assert list(earlier.events) == told
         assert [(running.target, running.ref) for running in earlier.running] == [(targets[2], owned[1])]
-        assert earlier.planets == {PLANETS[0], PLANETS[2]}
-        assert earlier.taken == 2
+        assert earlier.created_planets == {PLANETS[0], PLANETS[2]}
+        assert earlier.started_targets == 2
         assert await left(earlier) == [3, 1, 4]
-        again = await one.intend(targets[3])
+        again = await one.record_intent(targets[3])
         assert (again.key, again.since, again.may_exist) == (intent.key, intent.since, True)
-        assert not (await one.intend(targets[1])).may_exist
+        assert not (await one.record_intent(targets[1])).may_exist
 
 
 async def test_the_journal_alone_is_enough(path: Path) -> None:
@@ -95,7 +95,7 @@ async def test_an_iterable_is_written_as_it_is_taken(path: Path) -> None:
 
     async with opened(path, watched()) as (one, earlier):
         assert read == []
-        await one.intend(await anext(earlier.targets))
+        await one.record_intent(await anext(earlier.targets))
         await anext(earlier.targets)
         assert read == PLANETS[:2]
     with pytest.raises(JournalError, match="target 2 is s1/p1 in the journal and s0/p4 here"):
@@ -113,7 +113,7 @@ async def test_an_iterable_is_written_as_it_is_taken(path: Path) -> None:
 async def test_a_list_may_go_on_where_an_iterable_was_interrupted(path: Path) -> None:
     """What an iterable began, a list with the same beginning completes."""
     async with opened(path, some(*PLANETS)) as (one, earlier):
-        await one.intend(await anext(earlier.targets))
+        await one.record_intent(await anext(earlier.targets))
     async with opened(path, PLANETS[:2]) as (_, earlier):
         assert await left(earlier) == [0, 1]
     with pytest.raises(JournalError, match="more here"):
@@ -135,7 +135,7 @@ async def test_another_run_is_refused(path: Path, changed: dict[str, Any], said:
     with pytest.raises(JournalError, match=f"is of another run: {said}") as caught:
         await journal(path, **changed).open(PLANETS)
     assert caught.value.created == (BackupRef("s0", 10),)
-    assert holder_of(path) is None
+    assert find_holder(path) is None
 
 
 async def test_two_at_once_are_refused(path: Path) -> None:
@@ -143,8 +143,8 @@ async def test_two_at_once_are_refused(path: Path) -> None:
     async with opened(path) as (one, _):
         with pytest.raises(JournalError, match="is being run by process"):
             await journal(path).open(PLANETS)
-        assert holder_of(path) is not None
-        await one.intend(Target(0, PLANETS[0]))
+        assert find_holder(path) is not None
+        await one.record_intent(Target(0, PLANETS[0]))
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
@@ -159,16 +159,16 @@ async def test_an_event_is_written_before_it_is_told(path: Path) -> None:
         seen.append((event.id, execute(path, f"SELECT kind FROM log WHERE id = {event.id}")))
 
     async with opened(path) as (one, _):
-        await one.intend(target)
-        one.record(target, created(target, 10), tell)
-        one.record(target, succeeded(target, 10), tell)
+        await one.record_intent(target)
+        one.record_event(target, created(target, 10), tell)
+        one.record_event(target, succeeded(target, 10), tell)
         assert seen == []
         await one.flush()
     ids = [number for number, _ in seen]
     assert ids == sorted(set(ids))
     assert [kinds for _, kinds in seen] == [[("created",)], [("succeeded",)]]
     async with opened(path) as (_, earlier):
-        assert [event.id for event in earlier.told] == ids
+        assert [event.id for event in earlier.events] == ids
 
 
 async def test_what_was_not_acknowledged_is_delivered_again(path: Path) -> None:
@@ -177,8 +177,8 @@ async def test_what_was_not_acknowledged_is_delivered_again(path: Path) -> None:
     async with opened(path) as (one, _):
         told = await done(one, target, created(target, 10), succeeded(target, 10))
         told += await done(one, other, created(other, 11))
-        one.acknowledge(told[1].id or 0)
-        one.acknowledge(told[0].id or 0)
+        one.acknowledge_up_to(told[1].id or 0)
+        one.acknowledge_up_to(told[0].id or 0)
     async with opened(path) as (_, earlier):
         assert list(earlier.undelivered) == told[2:]
     async with opened(path, since=told[0].id) as (_, earlier):
@@ -192,7 +192,7 @@ async def test_an_acknowledgement_is_written_soon(path: Path) -> None:
     clock, target = FakeClock(), Target(0, PLANETS[0])
     async with opened(path, clock=clock) as (one, _):
         told = await done(one, target, created(target, 10))
-        one.acknowledge(told[0].id or 0)
+        one.acknowledge_up_to(told[0].id or 0)
         assert execute(path, "SELECT data FROM log WHERE kind = 'acknowledged'") == []
         clock.advance(0.2)
         await one.flush()
@@ -218,9 +218,9 @@ async def test_a_create_that_failed_stands(path: Path) -> None:
     target = Target(0, PLANETS[0])
     failed = CreateFailed(planet=target.planet, error=NotFoundError(status=404))
     async with opened(path) as (one, _):
-        one.record(target, failed, lambda _: None)
+        one.record_event(target, failed, lambda _: None)
     async with opened(path) as (_, earlier):
-        assert [type(event.error) for event in earlier.told if isinstance(event, CreateFailed)] == [NotFoundError]
+        assert [type(event.error) for event in earlier.events if isinstance(event, CreateFailed)] == [NotFoundError]
         assert await left(earlier) == [1, 2, 3, 4]
 
 
@@ -250,13 +250,13 @@ async def test_intents_wait_for_each_other_while_others_are_under_way(path: Path
     targets = [Target(number, planet) for number, planet in enumerate(PLANETS)]
     clock, told = FakeClock(), []
     async with opened(path, clock=clock) as (one, _):
-        await one.intend(targets[0])
-        waiting = [asyncio.create_task(one.intend(target)) for target in targets[1:3]]
+        await one.record_intent(targets[0])
+        waiting = [asyncio.create_task(one.record_intent(target)) for target in targets[1:3]]
         await settle()
         assert execute(path, "SELECT target FROM log WHERE kind = 'intent'") == [(0,)]
-        one.record(targets[0], created(targets[0], 10), told.append)
+        one.record_event(targets[0], created(targets[0], 10), told.append)
         # Nobody is under way any more who could come: the next one takes them all along, and no timer has to fire.
-        await one.intend(targets[3])
+        await one.record_intent(targets[3])
         await asyncio.gather(*waiting)
         assert [event.ref.backup_id for event in told] == [10]
         assert clock.sleepers == 0
@@ -328,7 +328,7 @@ async def test_damaged_entries_are_told(path: Path, damage: str) -> None:
     execute(path, damage)
     with pytest.raises(JournalError, match=r"is damaged|cannot be used"):
         await journal(path).open(PLANETS)
-    assert holder_of(path) is None
+    assert find_holder(path) is None
 
 
 async def test_a_truncated_journal_lists_what_it_still_knows(path: Path) -> None:
@@ -359,22 +359,22 @@ async def test_a_full_disk_stops_creating_and_loses_nothing(path: Path) -> None:
 
         async def create_all() -> None:
             for number, planet in enumerate(planets):
-                await one.intend(Target(number, planet))
-                one.record(Target(number, planet), created(Target(number, planet), number), told.append)
+                await one.record_intent(Target(number, planet))
+                one.record_event(Target(number, planet), created(Target(number, planet), number), told.append)
 
         with pytest.raises(JournalError, match="database or disk is full") as caught:
             await create_all()
         assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
-        one.record(Target(0, planets[0]), succeeded(Target(0, planets[0]), 0), told.append)
+        one.record_event(Target(0, planets[0]), succeeded(Target(0, planets[0]), 0), told.append)
         late = Target(399, planets[399])
-        one.record(late, created(late, 399), told.append)
+        one.record_event(late, created(late, 399), told.append)
         await one.flush()
         assert told[-2:] == [succeeded(Target(0, planets[0]), 0), created(late, 399)]
         assert one.failure is not None
         assert set(one.failure.created) == {event.ref for event in told if not isinstance(event, CreateFailed)}
         assert "backup(s) that were created" in str(one.failure)
     async with opened(path, planets) as (_, earlier):
-        assert [event for event in told if event.id is not None] == list(earlier.told)
+        assert [event for event in told if event.id is not None] == list(earlier.events)
 
 
 async def test_a_disk_that_cannot_be_written_is_told_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,7 +392,7 @@ async def test_a_disk_that_cannot_be_written_is_told_at_once(path: Path, monkeyp
 
 async def test_without_wal_it_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system on which SQLite cannot have its WAL is named as the reason."""
-    real = database._connected
+    real = database._open_blocking
 
     class Without:
         def __init__(self, connection: sqlite3.Connection) -> None:
@@ -417,7 +417,7 @@ async def test_large_batches_are_one_transaction(path: Path) -> None:
     async with opened(path.with_name("two"), []) as (one, _):
         rows: list[Any] = [(50 + number, None, "x", "y", "z") for number in range(500)]
         with pytest.raises(sqlite3.IntegrityError):
-            await one._write([*rows, rows[0]])
+            await one._write_rows([*rows, rows[0]])
         assert execute(path.with_name("two"), "SELECT count(*) FROM log WHERE kind = 'x'") == [(0,)]
         assert one.failure is not None
 
@@ -431,7 +431,7 @@ async def test_a_cancelled_beginning_leaves_no_lock(path: Path) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert holder_of(path) is None
+        assert find_holder(path) is None
         assert not path.with_name(f"{path.name}-lock").exists()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import asyncbackups
-from asyncbackups._bulk.journal.lock import Lock, holder_of
+from asyncbackups._bulk.journal.lock import Lock, find_holder
 from asyncbackups.errors import JournalError
 
 HOLD = """
@@ -33,7 +33,7 @@ def test_a_second_one_is_told_who_has_it(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match=f"being run by process {os.getpid()} on ") as caught:
         second.acquire()
     assert caught.value.path == str(path)
-    holder = holder_of(path)
+    holder = find_holder(path)
     assert holder is not None
     assert holder.pid == os.getpid()
     first.release()
@@ -56,7 +56,7 @@ def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
             lock.acquire()
         child.send_signal(signal.SIGKILL)
     assert [file.name for file in tmp_path.iterdir()] == ["journal-lock"]
-    assert holder_of(path) is None
+    assert find_holder(path) is None
     lock.acquire()
     lock.release()
 
@@ -81,5 +81,5 @@ def test_an_unreadable_holder_is_just_another_process(tmp_path: Path) -> None:
     (tmp_path / "journal-lock").write_text("?")
     with pytest.raises(JournalError, match="by another process"):
         Lock(path).acquire()
-    assert holder_of(path) is None
+    assert find_holder(path) is None
     first.release()

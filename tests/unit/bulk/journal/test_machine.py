@@ -59,7 +59,7 @@ class JournalMachine(RuleBasedStateMachine):
     def intend(self, number: int) -> None:
         if number in self.begun:
             return
-        intent = self.run(self.journal.intend(self.target(number)))
+        intent = self.run(self.journal.record_intent(self.target(number)))
         before = self.intents.setdefault(number, intent)
         assert intent.key == before.key, "a create keeps its key, whoever sends it"
         assert intent.since == before.since
@@ -81,7 +81,7 @@ class JournalMachine(RuleBasedStateMachine):
         target = self.target(PLANETS.index(event.planet))
 
         async def record() -> None:
-            self.journal.record(target, event, self.told.append)
+            self.journal.record_event(target, event, self.told.append)
             if flushed:
                 await self.journal.flush()
 
@@ -95,7 +95,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.acknowledged = max(self.acknowledged, self.told[place % len(self.told)].id or 0)
 
         async def acknowledge() -> None:
-            self.journal.acknowledge(self.acknowledged)
+            self.journal.acknowledge_up_to(self.acknowledged)
 
         self.run(acknowledge())
 
@@ -129,11 +129,11 @@ class JournalMachine(RuleBasedStateMachine):
         self.journal = journal(self.path)
         self.earlier: ResumePoint = self.run(self.journal.open(PLANETS))
         earlier = self.earlier
-        assert list(earlier.told)[: len(self.told)] == self.told, "what was told is there, under the same ids"
-        unacknowledged = [event for event in earlier.told if (event.id or 0) > self.acknowledged]
+        assert list(earlier.events)[: len(self.told)] == self.told, "what was told is there, under the same ids"
+        unacknowledged = [event for event in earlier.events if (event.id or 0) > self.acknowledged]
         assert unacknowledged == list(earlier.undelivered)[len(earlier.undelivered) - len(unacknowledged) :]
-        self.told = list(earlier.told)
-        places = self.journal._state.places
+        self.told = list(earlier.events)
+        places = self.journal._state.targets
         self.begun = {number for number, place in enumerate(places) if place.ref is not None}
         self.ended = {number for number, place in enumerate(places) if place.state.final}
         assert {running.target.number for running in earlier.running} == self.begun - self.ended

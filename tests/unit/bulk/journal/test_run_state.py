@@ -11,11 +11,11 @@ import pytest
 from asyncbackups._bulk.journal import agreement, entries
 from asyncbackups._bulk.journal import run_state as state
 from asyncbackups._bulk.journal.entries import Entry, EntryKind, Header
-from asyncbackups._bulk.journal.run_state import ImpossibleEntryError, RunState, TargetState
+from asyncbackups._bulk.journal.run_state import InconsistentEntryError, RunState, TargetState
 from asyncbackups.models import BackupRef, BackupSpec
 
 NOW = datetime(2024, 1, 29, tzinfo=UTC)
-BEGUN = (EntryKind.BEGUN, None, Header(tenant="t", base_url="https://x", spec=BackupSpec()).text)
+BEGUN = (EntryKind.STARTED, None, Header(tenant="t", base_url="https://x", spec=BackupSpec()).json_text)
 TARGET = (EntryKind.TARGET, 0, '["s","p"]')
 INTENT = (EntryKind.INTENT, 0, '{"key":"k"}')
 CREATED = (EntryKind.CREATED, 0, '{"named":["s",362],"backup":{}}')
@@ -27,19 +27,23 @@ Said = tuple[EntryKind, "int | None", str]
 def added(*said: Said) -> RunState:
     run = RunState()
     for number, (kind, target, data) in enumerate(said, 1):
-        run.apply(Entry(number, kind, target, NOW, data))
+        run.apply_entry(Entry(number, kind, target, NOW, data))
     return run
 
 
 def test_a_target_goes_its_way() -> None:
     """Waiting, creating with a key, running with a backup, ended; finished once all is listed."""
     way = (BEGUN, TARGET, INTENT, CREATED, SUCCEEDED)
-    states = [added(*way[:length]).places[0].state for length in range(2, 6)]
+    states = [added(*way[:length]).targets[0].state for length in range(2, 6)]
     assert states == [TargetState.WAITING, TargetState.CREATING, TargetState.RUNNING, TargetState.SUCCEEDED]
     run = added(*way)
-    assert (run.places[0].key, run.places[0].ref, run.refs()) == ("k", BackupRef("s", 362), (BackupRef("s", 362),))
-    assert not run.finished
-    assert added(*way, LISTED).finished
+    assert (run.targets[0].key, run.targets[0].ref, run.created_refs()) == (
+        "k",
+        BackupRef("s", 362),
+        (BackupRef("s", 362),),
+    )
+    assert not run.is_finished
+    assert added(*way, LISTED).is_finished
 
 
 def test_acknowledging_never_goes_back() -> None:
@@ -68,15 +72,15 @@ def test_acknowledging_never_goes_back() -> None:
 def test_what_does_not_add_up_is_damage(said: list[Said]) -> None:
     """An entry that cannot follow those before it is refused."""
     added(*said[:-1])
-    with pytest.raises(ImpossibleEntryError):
+    with pytest.raises(InconsistentEntryError):
         added(*said)
 
 
 def test_ids_ascend() -> None:
     """An id that was there before is refused."""
     run = added(BEGUN)
-    with pytest.raises(ImpossibleEntryError, match="entry 1 follows entry 1"):
-        run.apply(Entry(1, EntryKind.LISTED, None, NOW, ""))
+    with pytest.raises(InconsistentEntryError, match="entry 1 follows entry 1"):
+        run.apply_entry(Entry(1, EntryKind.LISTED, None, NOW, ""))
 
 
 @pytest.mark.parametrize("module", [agreement, entries, state], ids=lambda module: module.__name__)

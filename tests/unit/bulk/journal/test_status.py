@@ -25,13 +25,13 @@ async def test_it_tells_while_the_run_goes_on(path: Path) -> None:
     async with opened(path) as (one, _):
         await done(one, Target(0, PLANETS[0]), created(Target(0, PLANETS[0]), 10), succeeded(Target(0, PLANETS[0]), 10))
         told = await done(one, Target(1, PLANETS[1]), created(Target(1, PLANETS[1]), 11))
-        one.acknowledge(told[0].id or 0)
+        one.acknowledge_up_to(told[0].id or 0)
         await one.flush()
-        await one.intend(Target(2, PLANETS[2]))
+        await one.record_intent(Target(2, PLANETS[2]))
         status = read_status(path)
         assert status.holder is not None
         assert status.holder.pid == os.getpid()
-        await one.intend(Target(3, PLANETS[3]))
+        await one.record_intent(Target(3, PLANETS[3]))
     some = {TargetState.SUCCEEDED: 1, TargetState.RUNNING: 1, TargetState.CREATING: 1, TargetState.WAITING: 2}
     assert status.states == {state: some.get(state, 0) for state in TargetState}
     assert {name: sum(states.values()) for name, states in status.star_systems.items()} == {"s0": 3, "s1": 2}
