@@ -375,9 +375,9 @@ class BackupClient:
         self._opened()
         if journal is None and since is not None:
             raise ConfigurationError("since needs a journal: without one, events are not numbered")
-        ledger = MemoryRunStore(checked) if journal is None else self._journal(journal, checked, since)
+        store = MemoryRunStore(checked) if journal is None else self._journal(journal, checked, since)
         planets = planets_of(targets, whole=journal is not None)
-        return self._run(ledger, planets, concurrency=concurrency, deadline=deadline)
+        return self._run(store, planets, concurrency=concurrency, deadline=deadline)
 
     def resume(
         self,
@@ -440,17 +440,17 @@ class BackupClient:
             base_url=self._base_url,
             spec=spec,
             since=None if since is None else integer(since, "since", lowest=0),
-            own=self._creator.own,
+            claim=self._creator.own,
             clock=self._clock,
         )
 
-    def _run(self, ledger: RunStore, planets: Planets, *, concurrency: int, deadline: Seconds) -> BulkRun:
+    def _run(self, store: RunStore, planets: Planets, *, concurrency: int, deadline: Seconds) -> BulkRun:
         from asyncbackups._bulk.bulk_create import BulkRun  # noqa: PLC0415 - see the module's docstring
 
         return BulkRun(
             self._opened_engine(),
             create=self._creator.create,
-            ledger=ledger,
+            store=store,
             planets=planets,
             concurrency=integer(concurrency, "concurrency", lowest=1),
             deadline=checked_deadline(deadline),

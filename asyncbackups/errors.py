@@ -440,3 +440,14 @@ def may_have_acted(error: BackupsError) -> bool:
 def token_may_heal(error: BackupsError) -> bool:
     """Whether asking the token endpoint again may help: also on any 5xx, for a token too many does no harm."""
     return may_heal(error) or (isinstance(error, ApiError) and error.status is not None and error.status >= 500)
+
+
+def is_client_shutdown(error: BackupsError) -> bool:
+    """Return True if an error reports the end of this client or its engine: it says nothing about a backup."""
+    return isinstance(error, ClientClosedError | EngineError)
+
+
+def find_client_closed(error: BackupsError) -> ClientClosedError | None:
+    """Return the error of the closed client that kept a create from having an outcome, or None."""
+    cause = error.__cause__ if isinstance(error, AmbiguousCreateError) else error
+    return cause if isinstance(cause, ClientClosedError) else None

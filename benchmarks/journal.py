@@ -77,7 +77,7 @@ async def changes(path: Path, planets: int) -> float:
         base_url="https://example.com",
         spec=BackupSpec(),
         since=None,
-        own=lambda _: None,
+        claim=lambda _: None,
         clock=SystemClock(),
     )
     await journal.open([PlanetRef("a", f"p{number}") for number in range(planets)])

@@ -291,8 +291,8 @@ async def test_a_full_disk_in_the_middle(sim: Simulator, path: Path) -> None:
 
         async def consume() -> None:
             async with run:
-                ledger: Any = run._ledger
-                await ledger._connection.execute_fetchall("PRAGMA max_page_count=1")
+                store: Any = run._store
+                await store._connection.execute_fetchall("PRAGMA max_page_count=1")
                 async for event in run:
                     told.append(event)  # noqa: PERF401 - an error comes at the end
 

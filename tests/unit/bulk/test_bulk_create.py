@@ -67,7 +67,7 @@ class Stage:
         return BulkRun(
             self.engine,
             create=self.create,
-            ledger=MemoryRunStore(BackupSpec()),
+            store=MemoryRunStore(BackupSpec()),
             planets=planets_of(targets, whole=False),
             concurrency=concurrency,
             deadline=deadline,
@@ -439,7 +439,7 @@ async def test_event_that_cannot_be_recorded_is_told_and_the_run_ends_with_why(s
     def broken(*_: Any) -> None:
         raise LookupError("no such column")
 
-    run._ledger.record_event = broken  # type: ignore[method-assign]
+    run._store.record_event = broken  # type: ignore[method-assign]
     async with run:
         task = asyncio.create_task(all_of(run))
         await settle()

@@ -18,7 +18,7 @@ async def each(numbers: Iterable[int]) -> AsyncIterator[int]:
 
 def intake(numbers: Iterable[int], unread: list[int] | None = None) -> WorkerPool[int]:
     waiting = unread if unread is not None else [0]
-    return WorkerPool(each(numbers), unread=lambda: waiting[0])
+    return WorkerPool(each(numbers), unread_events=lambda: waiting[0])
 
 
 async def test_every_item_is_worked_on_once() -> None:
@@ -29,7 +29,7 @@ async def test_every_item_is_worked_on_once() -> None:
         await asyncio.sleep(0)
         done.append(number)
 
-    await intake(range(10)).process_items(work, workers=3)
+    await intake(range(10)).process_items(work, concurrency=3)
     assert sorted(done) == list(range(10))
 
 
@@ -45,7 +45,7 @@ async def test_nothing_is_read_ahead() -> None:
     async def work(_: int) -> None:
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(intake(numbers()).process_items(work, workers=2))
+    task = asyncio.create_task(intake(numbers()).process_items(work, concurrency=2))
     await settle()
     assert read == [0, 1]
     task.cancel()
@@ -61,7 +61,7 @@ async def test_work_waits_for_the_consumer() -> None:
         done.append(number)
 
     taking = intake([1], unread)
-    task = asyncio.create_task(taking.process_items(work, workers=1))
+    task = asyncio.create_task(taking.process_items(work, concurrency=1))
     await settle()
     assert done == []
     taking.notify_consumed()
@@ -87,8 +87,8 @@ async def test_items_that_break_end_the_handing_out_only() -> None:
         await finish.wait()
         done.append(number)
 
-    taking = WorkerPool(numbers(), unread=lambda: 0)
-    task = asyncio.create_task(taking.process_items(work, workers=2))
+    taking = WorkerPool(numbers(), unread_events=lambda: 0)
+    task = asyncio.create_task(taking.process_items(work, concurrency=2))
     await settle()
     finish.set()
     await task
@@ -108,7 +108,7 @@ async def test_a_bug_in_the_work_does_not_cut_off_the_others() -> None:
         done.append(number)
 
     taking = intake(range(5))
-    await taking.process_items(work, workers=2)
+    await taking.process_items(work, concurrency=2)
     assert done == [1]
     assert isinstance(taking.failure, ZeroDivisionError)
 
@@ -128,8 +128,8 @@ async def test_cancellation_of_something_else_does_not_end_it_in_silence(where: 
         if where == "work":
             await shared
 
-    taking = WorkerPool(items(), unread=lambda: 0)
-    await taking.process_items(work, workers=2)
+    taking = WorkerPool(items(), unread_events=lambda: 0)
+    await taking.process_items(work, concurrency=2)
     assert isinstance(taking.failure, RuntimeError)
 
 
@@ -142,7 +142,7 @@ async def test_stopped_it_hands_out_nothing_more() -> None:
         done.append(number)
         taking.stop()
 
-    await taking.process_items(work, workers=1)
+    await taking.process_items(work, concurrency=1)
     assert done == [0]
 
 
@@ -156,7 +156,7 @@ async def test_settled_waits_for_what_is_under_way() -> None:
         if number == 1:
             raise ZeroDivisionError
 
-    task = asyncio.create_task(taking.process_items(work, workers=2))
+    task = asyncio.create_task(taking.process_items(work, concurrency=2))
     await settle()
     taking.stop()
     waiting = asyncio.create_task(taking.wait_until_idle())
@@ -180,8 +180,8 @@ async def test_what_comes_after_the_stop_is_not_begun() -> None:
     async def work(number: int) -> None:
         done.append(number)
 
-    taking = WorkerPool(numbers(), unread=lambda: 0)
-    task = asyncio.create_task(taking.process_items(work, workers=2))
+    taking = WorkerPool(numbers(), unread_events=lambda: 0)
+    task = asyncio.create_task(taking.process_items(work, concurrency=2))
     await settle()
     taking.stop()
     coming.set()

@@ -25,7 +25,7 @@ def journal(path: Path, **changed: Any) -> Journal:
         "base_url": "https://example.com",
         "spec": SPEC,
         "since": None,
-        "own": lambda _: None,
+        "claim": lambda _: None,
         "clock": SystemClock(),
     }
     return Journal(path, **{**given, **changed})

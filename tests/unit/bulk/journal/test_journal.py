@@ -54,7 +54,7 @@ async def test_it_goes_on_where_it_was(path: Path) -> None:
         told += await done(one, targets[2], created(targets[2], 12))
         intent = await one.record_intent(targets[3])
     owned: list[BackupRef] = []
-    async with opened(path, own=owned.append) as (one, earlier):
+    async with opened(path, claim=owned.append) as (one, earlier):
         assert owned == [BackupRef("s0", 10), BackupRef("s0", 12)]
         assert list(earlier.events) == told
         assert [(running.target, running.ref) for running in earlier.running] == [(targets[2], owned[1])]
@@ -132,7 +132,7 @@ async def test_another_run_is_refused(path: Path, changed: dict[str, Any], said:
     """With the difference, and with what the journal's run has created; the lock is free afterwards."""
     async with opened(path) as (one, _):
         await done(one, Target(0, PLANETS[0]), created(Target(0, PLANETS[0]), 10))
-    with pytest.raises(JournalError, match=f"is of another run: {said}") as caught:
+    with pytest.raises(JournalError, match=f"belongs to another run: {said}") as caught:
         await journal(path, **changed).open(PLANETS)
     assert caught.value.created == (BackupRef("s0", 10),)
     assert find_holder(path) is None
@@ -141,7 +141,7 @@ async def test_another_run_is_refused(path: Path, changed: dict[str, Any], said:
 async def test_two_at_once_are_refused(path: Path) -> None:
     """The second one is told who has it, and leaves the first one alone."""
     async with opened(path) as (one, _):
-        with pytest.raises(JournalError, match="is being run by process"):
+        with pytest.raises(JournalError, match="is in use by process"):
             await journal(path).open(PLANETS)
         assert find_holder(path) is not None
         await one.record_intent(Target(0, PLANETS[0]))
@@ -276,7 +276,7 @@ def directory(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make", "said"),
-    [(text_file, "is not a SQLite database"), (other_database, "another program's"), (directory, "it is no file")],
+    [(text_file, "is not a SQLite database"), (other_database, "another program's"), (directory, "not a regular file")],
 )
 async def test_what_is_no_journal_is_refused_untouched(path: Path, make: Change, said: str) -> None:
     """Another file keeps its bytes and its permissions."""
@@ -404,7 +404,7 @@ async def test_without_wal_it_is_refused(path: Path, monkeypatch: pytest.MonkeyP
         def execute(self, statement: str) -> Any:
             return self._connection.execute(statement.replace("WAL", "DELETE"))
 
-    monkeypatch.setattr(database, "_connected", lambda path, mode: Without(real(path, mode)))
+    monkeypatch.setattr(database, "_open_blocking", lambda path, mode: Without(real(path, mode)))
     with pytest.raises(JournalError, match=r"WAL mode, .*'delete'.* local disk"):
         await journal(path).open(PLANETS)
 

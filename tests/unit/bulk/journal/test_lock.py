@@ -30,7 +30,7 @@ def test_a_second_one_is_told_who_has_it(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     first, second = Lock(path), Lock(path)
     first.acquire()
-    with pytest.raises(JournalError, match=f"being run by process {os.getpid()} on ") as caught:
+    with pytest.raises(JournalError, match=f"in use by process {os.getpid()} on ") as caught:
         second.acquire()
     assert caught.value.path == str(path)
     holder = find_holder(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncbackups._bulk.journal import agreement, entries
+from asyncbackups._bulk.journal import entries
 from asyncbackups._bulk.journal import run_state as state
 from asyncbackups._bulk.journal.entries import Entry, EntryKind, Header
 from asyncbackups._bulk.journal.run_state import InconsistentEntryError, RunState, TargetState
@@ -37,7 +37,7 @@ def test_a_target_goes_its_way() -> None:
     states = [added(*way[:length]).targets[0].state for length in range(2, 6)]
     assert states == [TargetState.WAITING, TargetState.CREATING, TargetState.RUNNING, TargetState.SUCCEEDED]
     run = added(*way)
-    assert (run.targets[0].key, run.targets[0].ref, run.created_refs()) == (
+    assert (run.targets[0].key, run.targets[0].ref, run.list_created_refs()) == (
         "k",
         BackupRef("s", 362),
         (BackupRef("s", 362),),
@@ -83,7 +83,7 @@ def test_ids_ascend() -> None:
         run.apply_entry(Entry(1, EntryKind.LISTED, None, NOW, ""))
 
 
-@pytest.mark.parametrize("module", [agreement, entries, state], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [entries, state], ids=lambda module: module.__name__)
 def test_decisions_know_no_database_and_no_clock(module: object) -> None:
     """What decides imports nothing that does I/O."""
     source = Path(module.__file__).read_text("utf-8")  # type: ignore[attr-defined]

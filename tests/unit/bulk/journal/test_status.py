@@ -57,7 +57,7 @@ def test_what_is_no_journal_is_told(path: Path) -> None:
     with pytest.raises(JournalError, match="does not exist"):
         read_status(path)
     path.touch()
-    with pytest.raises(JournalError, match=r"not begun|not a journal"):
+    with pytest.raises(JournalError, match=r"not started|not a journal"):
         read_status(path)
 
 
