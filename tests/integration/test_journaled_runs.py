@@ -227,7 +227,7 @@ async def test_report_of_a_finished_run_does_not_change(sim: Simulator, path: Pa
     ],
 )
 async def test_journal_of_another_run_is_refused(
-    sim: Simulator, path: Path, changed: Any, targets: Any, said: str
+    sim: Simulator, path: Path, changed: Any, targets: Any, difference: str
 ) -> None:
     """Nothing is sent; the error has the difference and the created backups."""
     async with client_of(sim) as client:
