@@ -336,9 +336,9 @@ class BackupClient:
         self._require_engine()
         if journal is None and since is not None:
             raise ConfigurationError("needs a journal: without one, events have no numbers", field="since")
-        ledger = MemoryRunStore(checked_spec) if journal is None else self._open_journal(journal, checked_spec, since)
+        store = MemoryRunStore(checked_spec) if journal is None else self._open_journal(journal, checked_spec, since)
         planets = parse_planets(targets, whole=journal is not None)
-        return self._new_bulk_run(ledger, planets, concurrency=concurrency, deadline=deadline)
+        return self._new_bulk_run(store, planets, concurrency=concurrency, deadline=deadline)
 
     def resume(
         self,
@@ -421,17 +421,17 @@ class BackupClient:
             base_url=self._base_url,
             spec=spec,
             since=None if since is None else check_integer(since, "since", minimum=0),
-            own=self._creator.claim,
+            claim=self._creator.claim,
             clock=self._clock,
         )
 
-    def _new_bulk_run(self, ledger: RunStore, planets: Planets, *, concurrency: int, deadline: Seconds) -> BulkRun:
+    def _new_bulk_run(self, store: RunStore, planets: Planets, *, concurrency: int, deadline: Seconds) -> BulkRun:
         from asyncbackups._bulk.bulk_create import BulkRun  # noqa: PLC0415 - on first use
 
         return BulkRun(
             self._require_engine(),
             create=self._creator.create,
-            ledger=ledger,
+            store=store,
             planets=planets,
             concurrency=check_integer(concurrency, "concurrency", minimum=1),
             deadline=validate_deadline(deadline),
