@@ -16,7 +16,7 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from asyncbackups.simulator import ApiShape, Lognormal, SimulatorProcess, Workload
+from asyncbackups.simulator import ApiBehavior, Lognormal, SimulatorProcess, Workload
 
 HISTORY = 2000
 STAR_SYSTEM = "test"
@@ -28,9 +28,9 @@ bounded = settings(max_examples=100, deadline=None, suppress_health_check=list(H
 @pytest.fixture(scope="module")
 def sim() -> Iterator[SimulatorProcess]:
     # What the guide does not require or list, this simulator does not either.
-    shape = ApiShape(required_members=(), mechanisms=None, max_retention_days=None, temporary_needs_retention=False)
+    shape = ApiBehavior(required_members=(), mechanisms=None, max_retention_days=None, temporary_needs_retention=False)
     workload = Workload(duration=Lognormal(1.0, 1.0), failure_share=0.3, history=HISTORY)
-    with SimulatorProcess(shape=shape, workload=workload) as process:
+    with SimulatorProcess(behavior=shape, workload=workload) as process:
         yield process
 
 

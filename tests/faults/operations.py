@@ -138,7 +138,7 @@ async def delete(stage: Stage) -> Observed:
     await stage.begin()
     observed = Observed()
     await _trying(stage.client.delete(ref.star_system, ref.backup_id), observed)
-    if not observed.errors and stage.sim.world.find(ref.star_system, ref.backup_id) is not None:
+    if not observed.errors and stage.sim.state.find(ref.star_system, ref.backup_id) is not None:
         observed.flaws.append("it is said to be deleted, and is there")
     return observed
 
@@ -252,14 +252,14 @@ def _check_creates(stage: Stage, observed: Observed, planets: Iterable[PlanetRef
         if isinstance(error, AmbiguousCreateError):
             _check_candidates(stage, planet, error, observed)
     for planet, backup_id in observed.made.items():
-        true = stage.sim.world.find(planet.star_system, backup_id)
+        true = stage.sim.state.find(planet.star_system, backup_id)
         if true is None or true.planet != planet.planet:
             observed.flaws.append(f"{planet}: told of backup {backup_id}, which is not of that planet")
 
 
 def _check_candidates(stage: Stage, planet: PlanetRef, error: AmbiguousCreateError, observed: Observed) -> None:
     for backup in error.candidates:
-        true = stage.sim.world.find(planet.star_system, backup.id)
+        true = stage.sim.state.find(planet.star_system, backup.id)
         if true is None or true.planet != planet.planet:
             observed.flaws.append(f"{planet}: {backup.id} cannot be a candidate")
 
@@ -276,7 +276,7 @@ def _check_events(stage: Stage, observed: Observed) -> None:
                 observed.errors.append(BackupFailedError.of(ref, backup))
                 outcomes.append("ok")
             case BackupGone(ref=ref):
-                if stage.sim.world.find(ref.star_system, ref.backup_id) is not None and not stage.trouble.lies:
+                if stage.sim.state.find(ref.star_system, ref.backup_id) is not None and not stage.trouble.lies:
                     observed.flaws.append(f"{ref} is said to be gone")
                 outcomes.append("BackupGone")
             case WatchExpired():
@@ -288,7 +288,7 @@ def _check_events(stage: Stage, observed: Observed) -> None:
 
 
 def _check_final(stage: Stage, ref: BackupRef, backup: Backup, said: Phase, observed: Observed) -> None:
-    true = stage.sim.world.phase(ref.backup_id)
+    true = stage.sim.state.phase(ref.backup_id)
     if true is not said or backup.id != ref.backup_id:
         observed.flaws.append(f"{ref} is said to have {said.name}, and has {true.name}")
 

@@ -98,9 +98,9 @@ class Soak:
     def _judge(self, event: object) -> None:
         self.ended[type(event).__name__] += 1
         if isinstance(event, BackupSucceeded | BackupFailed):
-            true = self.sim.world[event.ref.backup_id]
+            true = self.sim.state[event.ref.backup_id]
             said = isinstance(event, BackupSucceeded)
-            if said != true.fate.succeeds or not self.sim.world.phase(event.ref.backup_id).final:
+            if said != true.outcome.succeeds or not self.sim.state.phase(event.ref.backup_id).final:
                 self.flaws.append(f"not true: {event}")
         else:
             self.flaws.append(f"not an end: {event}")

@@ -23,7 +23,17 @@ from asyncbackups import (
     RetryPolicy,
 )
 from asyncbackups.policies import Timeouts
-from asyncbackups.simulator import Access, ApiShape, Fault, Gate, Lognormal, Order, PlanetProfile, Simulator, Workload
+from asyncbackups.simulator import (
+    Access,
+    ApiBehavior,
+    CreateBody,
+    Fault,
+    Gate,
+    Lognormal,
+    PlanetProfile,
+    Simulator,
+    Workload,
+)
 from tests.faults.hurried_clock import HurriedClock
 from tests.raw_server import RawServer, answer, saying
 
@@ -77,7 +87,7 @@ class Trouble:
     strike: Callable[[Stage], Awaitable[None]] | None = None
     after: bool = False
     before: Callable[[Stage], Awaitable[None]] | None = None
-    shape: ApiShape = attrs.field(factory=ApiShape)
+    shape: ApiBehavior = attrs.field(factory=ApiBehavior)
     token_life: float = 3600.0
     warm: bool = True
     tls: bool = False
@@ -117,8 +127,8 @@ class Stage:
 
     def backup_of(self, planet: str, *, star_system: str = STAR_SYSTEM) -> BackupRef:
         """Begin a backup behind the client's back."""
-        order = Order(type="temporary", temporary=True, retention_days=3)
-        return BackupRef(star_system, self.sim.world.create(star_system, planet, order).id)
+        order = CreateBody(type="temporary", temporary=True, retention_days=3)
+        return BackupRef(star_system, self.sim.state.create(star_system, planet, order).id)
 
     async def begin(self) -> None:
         """Let the trouble begin."""
@@ -205,7 +215,7 @@ async def staged(trouble: Trouble) -> AsyncIterator[Stage]:
         clock=clock,
         seed=7,
         workload=Workload(duration=Lognormal(20.0, 0.2), planets={FAILING: PlanetProfile(failure_share=1.0)}),
-        shape=trouble.shape,
+        behavior=trouble.shape,
         access=attrs.evolve(ACCESS, token_life=trouble.token_life),
         ssl_context=unknown,
     )

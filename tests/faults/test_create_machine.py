@@ -33,21 +33,21 @@ from asyncbackups import (
 )
 from asyncbackups.policies import Timeouts
 from asyncbackups.simulator import (
-    ApiShape,
+    ApiBehavior,
+    CreateBody,
     Drop,
-    Echo,
     Fault,
     Fixed,
     Html,
     Malformed,
-    Order,
+    MetadataEcho,
     Respond,
     Simulator,
     Truncate,
     When,
     Workload,
 )
-from asyncbackups.simulator.faults import Action
+from asyncbackups.simulator.fault_rules import Action
 from tests.faults.hurried_clock import HurriedClock
 from tests.faults.stage import Even
 
@@ -74,7 +74,7 @@ FAULTS = st.lists(
     max_size=4,
 )
 SHAPES = st.builds(
-    ApiShape,
+    ApiBehavior,
     echo_metadata=st.sampled_from(["both", "list", "get", "none"]),
     list_lag=st.sampled_from([0.0, SETTLE / 2]),
     envelope=st.sampled_from(["backups", None, "items"]),
@@ -106,7 +106,7 @@ class Creates(RuleBasedStateMachine):
     """
 
     @initialize(shape=SHAPES, by_time=st.booleans())
-    def begin(self, shape: ApiShape, by_time: bool) -> None:
+    def begin(self, shape: ApiBehavior, by_time: bool) -> None:
         self.runner = asyncio.Runner()
         self.clock = HurriedClock(1000.0)
         self.calls: list[Call] = []
@@ -114,9 +114,9 @@ class Creates(RuleBasedStateMachine):
         self.by_time = by_time
         # Without metadata nobody can tell backups of one kind apart that processes made which knew nothing of each
         # other. Adoption by time is for services where only one process creates: it is not restarted here.
-        self.may_leave = shape.echo_metadata is not Echo.NONE or not by_time
+        self.may_leave = shape.echo_metadata is not MetadataEcho.NONE or not by_time
         self.forgotten: set[tuple[str, str]] = set()
-        self.sim = Simulator(clock=self.clock, shape=shape, workload=Workload(duration=Fixed(5000.0)))
+        self.sim = Simulator(clock=self.clock, behavior=shape, workload=Workload(duration=Fixed(5000.0)))
         self.run(self.sim.start())
         self.client = self.opened()
 
@@ -165,8 +165,8 @@ class Creates(RuleBasedStateMachine):
     @rule(planet=PLANETS)
     def somebody_else_creates(self, planet: str) -> None:
         """Create a backup of another kind behind the client's back: it is never mistaken for ours."""
-        order = Order(type="permanent", mechanism="snapshot", metadata={"name": "somebody else's"})
-        self.sim.world.create(STAR_SYSTEM, planet, order)
+        order = CreateBody(type="permanent", mechanism="snapshot", metadata={"name": "somebody else's"})
+        self.sim.state.create(STAR_SYSTEM, planet, order)
         self.story.append("a stranger's")
 
     def calling(self, calls: list[Call], faults: list[Fault]) -> None:
@@ -206,7 +206,7 @@ class Creates(RuleBasedStateMachine):
         yield from (f"backup {one} belongs to several creates: {owned}" for one, number in ids.items() if number > 1)
         identities = Counter((planet, key) for planet, key, _ in owned)
         yield from (f"{one} has {number} backups: {owned}" for one, number in identities.items() if number > 1)
-        ours = {backup.id: backup.planet for backup in self.sim.world if backup.order.type == "temporary"}
+        ours = {backup.id: backup.planet for backup in self.sim.state if backup.create_body.type == "temporary"}
         yield from (f"backup {one} is not ours" for one in ids if one not in ours)
         # A doubt stands for one backup at the most: it was sent again only where it was surely not there.
         doubts = Counter(call.planet for call in self.calls if isinstance(call.answer, AmbiguousCreateError))

@@ -80,9 +80,9 @@ def hold_to_the_truth(world: World, report: BulkReport) -> None:
     assert not failed, (kinds, failed[:3])
     assert len(report.outcomes) == NUMBER
     for planet, outcome in report.outcomes.items():
-        true = world.sim.world[outcome.event.ref.backup_id]
+        true = world.sim.state[outcome.event.ref.backup_id]
         assert (true.star_system, true.planet) == (planet.star_system, planet.planet)
-        assert isinstance(outcome.event, BackupSucceeded) == true.fate.succeeds
+        assert isinstance(outcome.event, BackupSucceeded) == true.outcome.succeeds
     assert world.sim.creates == {(planet.star_system, planet.planet): 1 for planet in TARGETS}
 
 

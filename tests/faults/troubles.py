@@ -13,7 +13,7 @@ from typing import Any
 
 from asyncbackups.policies import CreatePolicy, RetryPolicy
 from asyncbackups.simulator import (
-    ApiShape,
+    ApiBehavior,
     Drop,
     Endless,
     Fault,
@@ -27,7 +27,7 @@ from asyncbackups.simulator import (
     Truncate,
     When,
 )
-from asyncbackups.simulator.faults import Action
+from asyncbackups.simulator.fault_rules import Action
 from tests.faults.outcomes import OR, several
 from tests.faults.stage import FAULTED, Stage, Trouble
 
@@ -147,7 +147,7 @@ def _client_jumps(seconds: float) -> Callable[[Stage], Any]:
 
 def _server_jumps(seconds: float) -> Callable[[Stage], Any]:
     async def jump(stage: Stage) -> None:
-        stage.sim.world._offset += dt.timedelta(seconds=seconds)
+        stage.sim.state.clock_offset += seconds
 
     return jump
 
@@ -308,13 +308,13 @@ TROUBLES: list[Trouble] = [
     # Lists
     Trouble(
         name="lists lag and are stale, creates' answers lost",
-        shape=ApiShape(list_lag=30.0, list_stale=20.0),
+        shape=ApiBehavior(list_lag=30.0, list_stale=20.0),
         fault=lambda _: [Fault(LOST, kind="create")],
         expected={"list": "behind"},
     ),
     Trouble(
         name="no metadata echoed, creates' answers lost",
-        shape=ApiShape(echo_metadata="none"),
+        shape=ApiBehavior(echo_metadata="none"),
         fault=lambda _: [Fault(LOST, kind="create")],
         # Nobody knows when the earlier attempt was made: its only candidate is shown, not adopted.
         expected={"create again": "AmbiguousCreateError"},
