@@ -281,23 +281,14 @@ class FaultMatch:
 
 
 class FaultRules(MutableSequence[Fault]):
-    """The active faults, as a list that may be changed at any time.
-
-    Args:
-        faults: The initial faults.
-        rng: Source of randomness for probabilities.
-    """
+    """The active faults, as a list that may be changed at any time; `rng` decides on probabilities."""
 
     def __init__(self, faults: Iterable[Fault], *, rng: Random) -> None:
         self._rng = rng
         self._counted = _check_faults(faults)
 
     def seed(self, seed: int) -> None:
-        """Make the faults with a probability reproducible.
-
-        Args:
-            seed: The seed; with the same seed, the same requests are affected.
-        """
+        """Seed the random source: with the same seed, the same requests are affected."""
         self._rng.seed(seed)
 
     def match_request(self, kind: OperationKind, star_system: str, planet: str) -> FaultMatch | None:
@@ -313,9 +304,6 @@ class FaultRules(MutableSequence[Fault]):
 
     def hits(self, fault: Fault) -> int:
         """Return the number of requests that a fault has affected.
-
-        Args:
-            fault: An active fault.
 
         Raises:
             ValueError: The fault is not active.

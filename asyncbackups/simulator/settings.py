@@ -84,12 +84,7 @@ def instance_of(cls: Any) -> Validator:
 
 
 def mapping_to(description: str, accepts: Callable[[Any], bool]) -> Validator:
-    """Accept a mapping whose keys are non-empty strings and whose values are all accepted.
-
-    Args:
-        description: The accepted values, for the message.
-        accepts: Returns True for an accepted value.
-    """
+    """Accept a mapping from non-empty strings to accepted values; the arguments are those of `must_be`."""
 
     def accepts_mapping(value: Any) -> bool:
         return isinstance(value, Mapping) and all(is_text(key) and accepts(item) for key, item in value.items())

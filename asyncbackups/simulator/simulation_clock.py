@@ -63,9 +63,6 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         """Move the clock forward.
 
-        Args:
-            seconds: The distance, zero or more.
-
         Raises:
             ValueError: `seconds` is negative.
         """
