@@ -10,21 +10,22 @@ serves them in a child process, `run` and `serve` until a signal arrives::
             await client.create("alpha", "prod", BackupSpec())
         assert sim.creates == {("alpha", "prod"): 1}
 
-Settings, checked when they are given (an invalid one raises a `ValueError` that names it):
-    `Workload`: durations (`Fixed`, `Lognormal`, `Bimodal`, or any callable), failures and history, by planet
-    (`PlanetProfile`) and mechanism. Durations and outcomes are reproducible for a `seed`, and divided by `speed`.
-    `ApiBehavior`: everything that the documentation leaves open, such as `StatusWords`, `CreateAnswer`, `Paging`,
-    `MetadataEcho` and `ErrorBody`.
-    `Access`: the accepted credentials. `ManualClock`: a clock that a test moves instead of waiting.
+Settings are checked when they are given; an invalid one raises a `ValueError` that names it.
 
-Faults: `Simulator.faults` is a list of `Fault` rules. Each matches requests by operation, star system, planet, number
-and probability; it delays them, holds them at a `Gate`, or applies one of these actions:
-    `Respond`, `Html`, `Redirect`: another response, before or after the request takes effect (`When`).
-    `Drop`, `Truncate`, `Slow`, `Endless`: a connection that breaks, or is slow.
-    `Malformed`, `Oversized`, `GzipBomb`: a body that cannot be used.
-    `Simulator.stop()` and `start()` simulate an outage.
+- `Workload`: durations (`Fixed`, `Lognormal`, `Bimodal` or any callable), failures and history, by mechanism and planet
+  (`PlanetProfile`). Durations and outcomes are reproducible for a `seed`, and durations are divided by `speed`.
+- `ApiBehavior`: everything that the documentation leaves open, with `StatusWords`, `CreateAnswer`, `Paging`,
+  `MetadataEcho` and `ErrorBody`.
+- `Access`: the accepted credentials. `ManualClock`: a clock that a test moves instead of waiting.
 
-Results: `Simulator.creates` counts the creates that took effect, `counts` the requests (`RequestCounts`) and
+`Simulator.faults` is a list of `Fault` rules. Each matches requests by operation, star system, planet, number and
+probability; it delays them, holds them at a `Gate`, or applies an action. `stop()` and `start()` simulate an outage.
+
+- `Respond`, `Html`, `Redirect`: another response, before or after the request takes effect (`When`).
+- `Drop`, `Truncate`, `Slow`, `Endless`: a dropped connection, or a body that is cut off, slow or endless.
+- `Malformed`, `Oversized`, `GzipBomb`: a body that is not JSON or too large.
+
+`Simulator.creates` counts the creates that took effect, `counts` the requests (`RequestCounts`) and
 `faults.hits(fault)` the requests that a fault affected; `state` has the true phase and outcome of every backup.
 `SimulatorProcess.counts()` and `.backups()` return the same across processes.
 """

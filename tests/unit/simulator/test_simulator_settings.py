@@ -35,6 +35,7 @@ LISTS = "a mapping of strings to lists of strings"
         (lambda: Simulator(faults=[5]), "Simulator.faults", "a list of Faults, not [5]"),
         (lambda: Simulator(faults=5), "Simulator.faults", "a list of Faults, not 5"),
         (lambda: Simulator(faults=Fault(Drop())), "Simulator.faults", "a list of Faults, not Fault("),
+        (lambda: Simulator(speed=10**400), "Simulator.speed", "a number greater than 0, not 10"),
         (lambda: Simulator(seed="x"), "Simulator.seed", "a whole number, not 'x'"),
         (lambda: Simulator(seed=True), "Simulator.seed", "a whole number, not True"),
         (lambda: Simulator(host=5), "Simulator.host", "a string that is not empty, not 5"),
