@@ -394,7 +394,6 @@ class BackupClient:
             self._operations,
             policy=self._creating,
             retry=self._retry,
-            status_rule=self._status_rule,
             clock=self._clock,
             draw=self._random.random,
         )
@@ -410,6 +409,7 @@ class BackupClient:
             concurrency=self._limits.concurrency,
             status_rule=self._status_rule,
             origin=self._creator.get_origin,
+            is_foreign=self._creator.is_foreign,
         )
 
     def _open_journal(self, path: str | os.PathLike[str], spec: BackupSpec | None, since: int | None) -> Journal:
@@ -431,6 +431,7 @@ class BackupClient:
         return BulkRun(
             self._require_engine(),
             create=self._creator.create,
+            take_baseline=self._creator.baselines.for_run,
             store=store,
             planets=planets,
             concurrency=check_integer(concurrency, "concurrency", minimum=1),

@@ -445,10 +445,11 @@ _MEANINGS: dict[int, _Meaning] = {
     404: _NOT_FOUND,
     405: _Meaning.REFUSAL,
     408: _GATEWAY_FAULT,  # documented as "try again", as 424 and 503 are
-    409: _Meaning.REFUSAL,
+    409: _Meaning.REFUSAL | _Meaning.MAYBE_PROCESSED,  # also the second one of a gateway that repeated the request
     410: _NOT_FOUND,
     422: _Meaning.REFUSAL,
-    424: _Meaning.TRANSIENT | _Meaning.SERVICE_FAULT,
+    424: _Meaning.TRANSIENT | _Meaning.SERVICE_FAULT | _Meaning.MAYBE_PROCESSED,
+    425: _GATEWAY_FAULT,
     429: _Meaning.TRANSIENT | _Meaning.NOT_PROCESSED | _Meaning.SERVICE_FAULT | _Meaning.OVERLOAD,
     500: _Meaning.MAYBE_PROCESSED | _Meaning.SERVICE_FAULT,  # not transient: documented as "contact support"
     501: _Meaning(0),  # the server says that it did nothing, as with 505
@@ -459,6 +460,8 @@ _MEANINGS: dict[int, _Meaning] = {
     504: _GATEWAY_FAULT,
     505: _Meaning(0),
 }
+_REFUSED_UNPROCESSED = frozenset({402, 406, 407, 411, 412, 413, 414, 415, 416, 417, 421, 426, 428, 431, 451})
+"""Other statuses with which HTTP says that a request was rejected before it was processed."""
 _OTHER_5XX = _Meaning.MAYBE_PROCESSED  # a gateway's own status does not say what the service did
 
 _PROTOCOL_ERRORS = 3
@@ -469,7 +472,10 @@ def _meaning_of(error: BaseException) -> _Meaning:
     if isinstance(error, AuthenticationError):  # its status may be the token endpoint's, or None
         return _CREDENTIALS_REFUSED
     status = (error.status if isinstance(error, ApiError) else None) or 0
-    return _MEANINGS.get(status, _OTHER_5XX if status >= 500 else _Meaning(0))
+    if status in _MEANINGS:
+        return _MEANINGS[status]
+    # Of a status that HTTP does not know (499, 520 to 527, ...) nobody says what the service did.
+    return _Meaning(0) if status < 400 or status in _REFUSED_UNPROCESSED else _OTHER_5XX
 
 
 def is_transient(error: BackupsError) -> bool:
@@ -498,6 +504,16 @@ def may_resend_create(error: BackupsError) -> bool:
     return _Meaning.NOT_PROCESSED in _meaning_of(error)
 
 
+def rejects_create(error: BaseException | None) -> bool:
+    """Return True if sending a create again after this error makes no sense: it would be rejected in the same way.
+
+    The create may have been processed all the same, for instance by a gateway that sent it twice.
+    """
+    return isinstance(error, RedirectRefusedError) or (
+        isinstance(error, ApiError) and (error.status or 0) < 500 and not is_transient(error) and error.status != 499
+    )
+
+
 def surely_created(error: BaseException | None) -> bool:
     """Return True if the service responded that it created a backup, but the response has no usable id."""
     return isinstance(error, ProtocolError) and error.status is not None and 200 <= error.status < 300
@@ -513,6 +529,11 @@ def ends_reconcile(error: BackupsError, *, failures: int) -> bool:
     if isinstance(error, ApiError):
         return (error.status or 0) < 500 and not is_transient(error)
     return isinstance(error, ProtocolError) and failures >= _PROTOCOL_ERRORS
+
+
+def is_api_response(error: ApiError) -> bool:
+    """Return True if an error comes from the API itself, as far as its body shows: JSON, and no page of a gateway."""
+    return error.excerpt.lstrip()[:1] in {"{", "["}
 
 
 def is_service_fault(error: BackupsError) -> bool:

@@ -98,6 +98,14 @@ def _check_backup_id(_: object, attribute: attrs.Attribute[int], value: object) 
     check_integer(value, attribute.name, minimum=0)
 
 
+BackupId = int | str
+
+
+def id_key(backup_id: BackupId) -> BackupId:
+    """MERGE ids."""
+    return backup_id
+
+
 @attrs.frozen(order=True)
 class PlanetRef:
     """A reference to a planet of a star system.
@@ -296,6 +304,14 @@ class Progress(enum.Enum):
 
 
 _UNSET_YEAR = 1970
+_PROGRESS_STATUSES = frozenset(
+    {
+        *("accepted", "active", "created", "creating", "executing", "initiated", "initiating", "inprogress", "new"),
+        *("notstarted", "ongoing", "pending", "processing", "provisioning", "queued", "requested", "running"),
+        *("scheduled", "started", "starting", "submitted", "waiting", "working"),
+    }
+)
+"""Words for work in progress, in lower case and without separators."""
 _FAILURE_STATUSES = frozenset({"failed", "error", "cancelled", "canceled", "aborted", "expired", "deleted"})
 
 
@@ -309,18 +325,34 @@ def progress_of(backup: Backup) -> Progress:
 
     Documented: "The database backup has been created if the value of `status` is `succeeded`". Other statuses are not
     documented: a common word for failure (failed, error, cancelled, aborted, expired, deleted), in any case, means
-    failed, and so does any other status of a completed backup. Everything else is in progress.
+    failed. A common word for work (inProgress, ONGOING, running, pending, queued, creating, ...) means in progress,
+    whatever `completedAt` says. An unknown status means failed if the backup is completed (a wait confirms that with
+    another poll, and never believes a `completedAt` in the future), and in progress otherwise.
 
     Args:
         backup: The backup, as returned by the service.
     """
-    status = (backup.status or "").casefold()
-    if status == Status.SUCCEEDED:
-        return Progress.SUCCEEDED
+    known = _known_progress(backup.status)
+    if known is not None:
+        return known
     # A `completedAt` that is not an ISO 8601 instant (an epoch number, say) is in `extra`, with the same meaning.
     at = backup.completed_at
     completed = bool(backup.extra.get("completedAt")) if at is None else real_instant(at) is not None
-    return Progress.FAILED if completed or status in _FAILURE_STATUSES else Progress.IN_PROGRESS
+    return Progress.FAILED if completed else Progress.IN_PROGRESS
+
+
+def has_known_status(backup: Backup) -> bool:
+    """Return True if `progress_of` knows the word of a backup's status, and infers nothing from other members."""
+    return _known_progress(backup.status) is not None
+
+
+def _known_progress(status: str | None) -> Progress | None:
+    word = "".join(filter(str.isalnum, (status or "").casefold()))
+    if word == Status.SUCCEEDED:
+        return Progress.SUCCEEDED
+    if word in _FAILURE_STATUSES:
+        return Progress.FAILED
+    return Progress.IN_PROGRESS if word in _PROGRESS_STATUSES else None
 
 
 StatusRule = Callable[[Backup], Progress]

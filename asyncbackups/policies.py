@@ -86,6 +86,11 @@ def _validate_unresolved(_: object, attribute: attrs.Attribute[str], value: obje
         raise ConfigurationError(f"must be 'raise' or 'duplicate', not {quote_value(value)}", field=attribute.name)
 
 
+def _validate_visibility(_: object, attribute: attrs.Attribute[str], value: object) -> None:
+    if value not in {"planet", "new", "own"}:
+        raise ConfigurationError(f"must be 'planet', 'new' or 'own', not {quote_value(value)}", field=attribute.name)
+
+
 @attrs.frozen(kw_only=True)
 class CreatePolicy:
     """How to handle a create with a lost response: it is reconciled, and never blindly sent again.
@@ -93,9 +98,14 @@ class CreatePolicy:
     Attributes:
         marker: Whether to append a short marker to the description, which identifies the backup if the service shows
             metadata: " [asyncbackups:" + 16 letters and digits + "]".
-        adopt_by_time: Whether a backup may be adopted by its kind and start time alone if the service shows no
-            metadata: the only new one of its kind once `settle` has passed. Never if the time of the create is unknown
-            (`may_exist` in another process).
+        baseline: Whether to list the backups that exist before a create is sent: one LIST per star system for a bulk
+            run, one per planet for a single create. Without a baseline, a backup with a lost response is recognized
+            by its marker only, and every other backup that may be the one blocks a resend.
+        adopt_by_time: Whether a backup that shows no marker may be adopted if it is the only one that has appeared
+            since the baseline and that this client cannot explain, once `settle` has passed.
+        visibility: The evidence that lists show new backups, without which a create is not sent again: "planet" (a list
+            shows any backup of the planet), "new" (a backup has appeared since the baseline) or "own" (a backup of another
+            create of this client has appeared).
         settle: How long the service may take to show a new backup, in seconds; a create is sent again only after that.
         resends: Maximum number of times that a create that was not found is sent again.
         patience: How long to keep trying to list the backups while that fails, in seconds.
@@ -104,7 +114,9 @@ class CreatePolicy:
     """
 
     marker: bool = attrs.field(default=True, validator=_validate_flag)
+    baseline: bool = attrs.field(default=True, validator=_validate_flag)
     adopt_by_time: bool = attrs.field(default=True, validator=_validate_flag)
+    visibility: str = attrs.field(default="planet", validator=_validate_visibility)
     settle: float = attrs.field(default=60.0, converter=to_seconds, validator=validate_duration(0))
     resends: int = attrs.field(default=2, validator=validate_with(check_integer, minimum=0))
     patience: float = attrs.field(default=900.0, converter=to_seconds, validator=validate_duration(0))

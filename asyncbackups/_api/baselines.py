@@ -12,7 +12,7 @@ from asyncbackups._api.operations import Operations
 from asyncbackups._api.reconcile import Baseline
 from asyncbackups._base.clock import Clock
 from asyncbackups._base.lru import LruDict
-from asyncbackups.errors import BackupsError, ClientClosedError, NotFoundError
+from asyncbackups.errors import BackupsError, ClientClosedError, NotFoundError, is_api_response
 from asyncbackups.models import Backup, PlanetRef
 
 _log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ _STAR_SYSTEMS = 4096
 
 @attrs.define
 class _StarSystem:
-    """The baselines of one star system, and when each was taken; a baseline of None stands for a list that is refused."""
+    """The baselines of one star system, and when each was taken; None if its list is refused."""
 
     lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     whole: tuple[float, Baseline | None] | None = None
@@ -68,7 +68,7 @@ class Baselines:
             return None
         known = self._star_systems.get(planet.star_system)
         if known is None:
-            known = self._star_systems.remember(planet.star_system, _StarSystem())
+            known = self._star_systems.store(planet.star_system, _StarSystem())
         async with known.lock:
             now = self._clock.monotonic()
             if self._is_fresh(known.whole, now) and known.whole is not None and known.whole[1] is not None:
@@ -94,10 +94,10 @@ class Baselines:
     async def _of_planet(self, planet: PlanetRef) -> Baseline | None:
         try:
             return await self._read(planet.star_system, planet.planet)
-        except NotFoundError:
-            # An empty list, on some services; the star system's list tells it from a path that does not exist.
+        except NotFoundError as exc:
+            # An empty list on some services, a path that does not exist on others, or an ingress without its service.
             whole = await self._list(planet.star_system, None)
-            return whole or Baseline("planet", frozenset())
+            return whole or (Baseline("planet", frozenset()) if is_api_response(exc) else None)
         except ClientClosedError:
             raise
         except BackupsError as exc:
@@ -114,8 +114,8 @@ class Baselines:
             return None
 
     async def _read(self, star_system: str, planet: str | None) -> Baseline:
-        listing = await self._operations.list_all(star_system, planet)
+        backups, _ = await self._operations.list_with_date(star_system, planet)
         if self.observer is not None:
-            self.observer(star_system, planet, listing.backups)
-        scope = "star_system" if planet is None else "planet"
-        return Baseline.from_ids(scope, (backup.id for backup in listing.backups))
+            self.observer(star_system, planet, backups)
+        ids = (backup.id for backup in backups)
+        return Baseline.from_ids("star_system" if planet is None else "planet", ids)

@@ -40,15 +40,14 @@ from asyncbackups.errors import (
     ApiError,
     BackupsError,
     ClientClosedError,
-    ConnectError,
     NotFoundError,
     ProtocolError,
-    RateLimitedError,
     TransportError,
     ends_reconcile,
-    is_refusal,
     is_transient,
     may_have_been_processed,
+    may_resend_create,
+    rejects_create,
     surely_created,
 )
 from asyncbackups.events import Adoption
@@ -151,12 +150,17 @@ class Creator:
 
     def claim(self, ref: BackupRef, planet: PlanetRef) -> None:
         """Record that a backup was created for a planet (by an earlier process): no other create adopts it."""
-        self._owners.remember(ref, planet)
+        self._owners.store(ref, planet)
         self.names.record_planet(planet.planet)
 
-    def origin(self, ref: BackupRef) -> CreateOrigin | None:
+    def get_origin(self, ref: BackupRef) -> CreateOrigin | None:
         """Return what is known about a backup that was created here; None for any other, and for an adopted one."""
         return self._origins.get(ref)
+
+    def is_foreign(self, star_system: str, backup: Backup) -> bool:
+        """Return True if a backup with the id of one that was created here certainly belongs to another planet."""
+        owner = self._owners.get(BackupRef(star_system, backup.id))
+        return owner is not None and self.names.is_other(owner.planet, backup)
 
     async def create(
         self,
@@ -193,24 +197,22 @@ class Creator:
                 creation = await self._settle(attempt, name, reconcile_first=may_exist or name in self._unsettled)
             except (AmbiguousCreateError, asyncio.CancelledError):
                 if key is not None:
-                    self._unsettled.remember(name, attempt.baseline)
+                    self._unsettled.store(name, attempt.baseline)
                 raise
             self._record(attempt.request, creation)
             self._unsettled.pop(name, None)
             if key is not None:
-                self._created.remember(name, creation)
+                self._created.store(name, creation)
             return creation
 
     def _record(self, request: CreateRequest, creation: Creation) -> None:
         planet, backup = request.planet, creation.backup
         ref = BackupRef(planet.star_system, backup.id)
-        self._owners.remember(ref, planet)
+        self._owners.store(ref, planet)
         for duplicate in creation.duplicates:
-            self._owners.remember(duplicate, planet)
+            self._owners.store(duplicate, planet)
         if creation.adopted is None:
-            self._origins.remember(
-                ref, CreateOrigin(planet.planet, request.spec.mechanism, self._clock.monotonic())
-            )
+            self._origins.store(ref, CreateOrigin(planet.planet, request.spec.mechanism, self._clock.monotonic()))
         proven = request.marker is not None and request.marker.is_shown_by(backup)
         self.names.record_backup(planet.planet, backup, proven=proven)
 
@@ -262,7 +264,7 @@ class Creator:
     def _check_resend(self, attempt: _Attempt, cause: BaseException | None, sends: int) -> None:
         """Raise an error unless the create may be sent again."""
         planet = attempt.request.planet
-        if isinstance(cause, BackupsError) and is_refusal(cause) and not attempt.possible_duplicate:
+        if isinstance(cause, BackupsError) and rejects_create(cause) and not attempt.possible_duplicate:
             raise cause
         if surely_created(cause) or sends > self._policy.resends:
             reason = f"{cause}; it was sent {sends} time(s) and has not appeared"
@@ -274,18 +276,14 @@ class Creator:
         request = attempt.request
         for number in itertools.count(1):
             try:
-                response = await self._operations.create(
-                    request.planet, request.marked_spec, fresh_connection=attempt.possible_duplicate
-                )
-            except (RateLimitedError, ConnectError) as exc:
-                if number >= self._retry.attempts or not is_transient(exc):
-                    raise
-                retry_after = exc.retry_after if isinstance(exc, ApiError) else None
-                await self._clock.sleep(self._retry.delay(number, draw=self._draw(), retry_after=retry_after))
+                response = await self._operations.create(request.planet, request.marked_spec)
             except BackupsError as exc:
                 if may_have_been_processed(exc):
                     raise AmbiguousCreateError(str(exc), planet=request.planet) from exc
-                raise
+                if number >= self._retry.attempts or not may_resend_create(exc):
+                    raise
+                retry_after = exc.retry_after if isinstance(exc, ApiError) else None
+                await self._clock.sleep(self._retry.delay(number, draw=self._draw(), retry_after=retry_after))
             else:
                 backup = await self._check_response(attempt, response)
                 return Creation(backup=backup, possible_duplicate=attempt.possible_duplicate)
@@ -310,7 +308,7 @@ class Creator:
                 backup = response.backup or Backup(id=response.backup_id)  # the watch will see
         if flaw is None and backup is not None:
             return backup
-        error = response.error(flaw or "the response to a create names no backup")
+        error = response.as_error(flaw or "the response to a create names no backup")
         raise AmbiguousCreateError(str(error), planet=attempt.request.planet) from error
 
     def _flaw_of(self, attempt: _Attempt, response: CreateResponse) -> str | None:
@@ -350,8 +348,9 @@ class Creator:
             except (TransportError, ApiError, ProtocolError) as exc:
                 failures += 1
                 decision = Wait()
-                if elapsed >= self._policy.patience or ends_reconcile(exc, failures):
-                    return self._give_up(attempt, Ambiguous(f"listing the planet's backups failed: {exc}"), cause or exc)
+                if elapsed >= self._policy.patience or ends_reconcile(exc, failures=failures):
+                    reason = f"listing the planet's backups failed: {exc}"
+                    return self._give_up(attempt, Ambiguous(reason), cause or exc)
             match decision:
                 case Adopt():
                     return self._adopt(attempt, decision)
@@ -382,13 +381,14 @@ class Creator:
             duplicates=duplicates,
         )
 
-    def _give_up(self, attempt: _Attempt, decision: Ambiguous, cause: BaseException | None) -> None:
+    def _give_up(self, attempt: _Attempt, decision: Ambiguous, cause: BaseException | None) -> Creation | None:
         """Raise an error where nothing can be concluded, unless the policy accepts a possible duplicate."""
         if self._policy.unresolved == "raise":
             reason = decision.reason if cause is None or decision.candidates else f"{cause}; {decision.reason}"
             planet, candidates = attempt.request.planet, decision.candidates
             raise AmbiguousCreateError(reason, planet=planet, candidates=candidates) from cause
         attempt.possible_duplicate = True
+        return None
 
     async def _look(self, attempt: _Attempt, *, settled: bool) -> Decision:
         """List the planet's backups, and whatever else the decision needs."""
@@ -417,20 +417,22 @@ class Creator:
 
     async def _view(self, planet: PlanetRef) -> ListView:
         try:
-            listing = await self._operations.list_all(planet.star_system, planet.planet)
+            backups, at_server = await self._operations.list_with_date(planet.star_system, planet.planet, attempts=1)
         except NotFoundError:  # an empty list, on some services
             return ListView(planet=())
-        return ListView(planet=tuple(listing.backups), at_server=listing.info.date)
+        return ListView(planet=tuple(backups), at_server=at_server)
 
     async def _list(self, star_system: str, planet: PlanetRef | None) -> tuple[Backup, ...]:
         """Return a list that may help; an empty one where it is refused."""
         try:
-            listing = await self._operations.list_all(star_system, None if planet is None else planet.planet)
+            backups, _ = await self._operations.list_with_date(
+                star_system, None if planet is None else planet.planet, attempts=1
+            )
         except (ApiError, ProtocolError) as exc:
             if is_transient(exc):
                 raise
             return ()
-        return tuple(listing.backups)
+        return tuple(backups)
 
     async def _details(self, view: ListView, planet: PlanetRef, needed: FetchDetails) -> Mapping[BackupId, Backup]:
         """Return what GETs show, which may be more than a list does."""

@@ -21,11 +21,11 @@ from asyncbackups._api.pagination import (
     parse_page,
 )
 from asyncbackups._api.requests import RequestBuilder
-from asyncbackups._api.responses import parse_backup, parse_create_response, parse_health
+from asyncbackups._api.responses import CreateResponse, parse_backup, parse_create_response, parse_health
 from asyncbackups._http.headers import parse_retry_after, parse_server_time
 from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._http.status import as_protocol_error
-from asyncbackups.errors import AmbiguousCreateError, BackupsError, NotFoundError, may_have_been_processed
+from asyncbackups.errors import NotFoundError
 from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef
 
 _MAX_PAGES = 10_000
@@ -121,12 +121,18 @@ class Operations:
 
     async def list(self, star_system: str, planet: str | None = None) -> builtins.list[Backup]:
         """List the backups of a star system or of one planet, following all pages."""
-        pages = await self._fetch_pages(self._requests.list(star_system, planet), attempts=None)
+        return (await self.list_with_date(star_system, planet))[0]
+
+    async def list_with_date(
+        self, star_system: str, planet: str | None = None, *, attempts: int | None = None
+    ) -> tuple[builtins.list[Backup], datetime | None]:
+        """List backups; return the server's clock (aware), too, or None if no page showed it."""
+        pages = await self._fetch_pages(self._requests.list(star_system, planet), attempts=attempts)
         backups = [
             backup async for backup in _iterate_in_batches(itertools.chain.from_iterable(map(decode_backups, pages)))
         ]
         check_complete(pages[-1], pages=len(pages), entries=len(backups))
-        return backups
+        return backups, parse_server_time(pages[-1].response.headers)
 
     async def delete(self, ref: BackupRef, *, missing_ok: bool = False) -> None:
         """Delete a backup."""
@@ -141,35 +147,9 @@ class Operations:
         """Check the health of the service."""
         return parse_health(await self._sender.send(self._requests.health()))
 
-    async def create(self, planet: PlanetRef, spec: BackupSpec) -> Backup:
-        """Send one create.
-
-        Raises:
-            AmbiguousCreateError: If the backup may have been created, but its id is unknown.
-            ApiError: If the service refused it.
-            TransportError: If it could not be sent.
-        """
-        request = self._requests.create(planet, spec)
-        try:
-            response = await self._sender.send(request)
-        except BackupsError as exc:
-            if may_have_been_processed(exc):
-                raise AmbiguousCreateError(str(exc), planet=planet) from exc
-            raise
-        created = parse_create_response(response)
-        if created.backup is not None:
-            return created.backup
-        if created.backup_id is None:
-            unnamed = as_protocol_error("the response to the create has no backup id", response)
-            raise AmbiguousCreateError(str(unnamed), planet=planet) from unnamed
-        return await self._get_new_backup(BackupRef(planet.star_system, created.backup_id))
-
-    async def _get_new_backup(self, ref: BackupRef) -> Backup:
-        """Retrieve a backup just created; if that fails, return it with nothing but its id."""
-        try:
-            return await self.get(ref)
-        except BackupsError:
-            return Backup(id=ref.backup_id)
+    async def create(self, planet: PlanetRef, spec: BackupSpec) -> CreateResponse:
+        """Send one create, on a new connection."""
+        return parse_create_response(await self._sender.send(self._requests.create(planet, spec)))
 
     async def poll_get(self, ref: BackupRef, *, etag: str | None = None) -> tuple[Backup | None, ResponseInfo]:
         """Retrieve a backup without retries: the polling schedule decides when to try again.

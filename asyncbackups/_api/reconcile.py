@@ -179,7 +179,7 @@ class FetchDetails:
 
 @attrs.frozen
 class FetchPlanetList:
-    """The list of another planet, in which this client has created a backup, may prove that such lists show new ones."""
+    """The list of another planet of this client's may prove that such lists show new backups."""
 
     planet: PlanetRef
 
@@ -304,7 +304,9 @@ class Reconciliation:
         request = self.request
         owner = self.owners.get(BackupRef(request.planet.star_system, backup.id))
         if owner is not None and not (owner != request.planet and self.names.usable and self._names_planet(backup)):
-            return False  # an id that another planet's backup had, and that now shows this planet's name, has come again
+            return (
+                False  # an id that another planet's backup had, and that now shows this planet's name, has come again
+            )
         if self.names.is_other(request.planet.planet, backup):
             return False
         if request.marker is None:
@@ -436,11 +438,10 @@ def _contains(backups: Iterable[Backup], backup: Backup) -> bool:
 
 def newest_first(backups: Collection[Backup]) -> tuple[Backup, ...]:
     """Return backups by start time and id, newest first."""
-    epoch = datetime.min.replace(tzinfo=None)
 
-    def age(backup: Backup) -> tuple[datetime, str]:
+    def age(backup: Backup) -> tuple[str, str]:
         started = backup.started_at
-        return (epoch if started is None else started.replace(tzinfo=None), str(backup.id).zfill(20))
+        return ("" if started is None else started.isoformat(), str(backup.id).zfill(20))
 
     return tuple(sorted(backups, key=age, reverse=True))
 
@@ -457,4 +458,4 @@ def _is_unrelated(shown: object, sent: str) -> bool:
 
 def _ended_long_before(backup: Backup, at_server: datetime | None) -> bool:
     ended = backup.completed_at
-    return ended is not None and at_server is not None and ended.year > 1970 and ended < at_server - _OLD  # noqa: PLR2004
+    return ended is not None and at_server is not None and ended.year > 1970 and ended < at_server - _OLD

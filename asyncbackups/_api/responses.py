@@ -13,7 +13,7 @@ from asyncbackups._http.messages import Response
 from asyncbackups._http.status import as_protocol_error
 from asyncbackups._http.text import decode_json
 from asyncbackups.errors import ProtocolError
-from asyncbackups.models import Backup, Health
+from asyncbackups.models import Backup, BackupId, Health
 
 _BACKUP_IN_LOCATION = re.compile(r"/backups?/([0-9]{1,19})/?(?:[?#].*)?$")
 
@@ -27,12 +27,20 @@ class CreateResponse:
     """The parsed response to a create.
 
     Attributes:
-        backup_id: The new backup's id; None if the response has none: the create is ambiguous.
-        backup: The new backup; None if the response has only its id.
+        response: The response.
+        backup_id: The new backup's id; None if the response has none, or two different ones.
+        backup: The object with the id; None if only `Location` has it.
+        is_certain: Whether the object has a member that only a backup has. Otherwise the id may be that of a job.
     """
 
-    backup_id: int | None
+    response: Response
+    backup_id: BackupId | None = None
     backup: Backup | None = None
+    is_certain: bool = False
+
+    def as_error(self, reason: str) -> ProtocolError:
+        """Return the error for a response that names no backup of this create."""
+        return as_protocol_error(reason, self.response)
 
 
 def parse_backup(response: Response, *, backup_id: int) -> Backup:
@@ -55,14 +63,17 @@ def parse_create_response(response: Response) -> CreateResponse:
     A response with two different ids counts as one without: watching a wrong backup is worse than reconciling.
     """
     try:
-        backup = _find_backup(decode_json(response.body))
+        raw = _find_object(decode_json(response.body))
     except ProtocolError:
-        backup = None
+        raw = None
+    backup = None if raw is None else structure_backup(raw)
     located = _BACKUP_IN_LOCATION.search(response.headers.get("Location", ""))
     located_id = parse_id(located.group(1)) if located else None
-    if backup is None:
-        return CreateResponse(located_id)
-    return CreateResponse(backup.id, backup) if located_id in {None, backup.id} else CreateResponse(None)
+    if raw is None or backup is None:
+        return CreateResponse(response, located_id)
+    if located_id not in {None, backup.id}:
+        return CreateResponse(response)
+    return CreateResponse(response, backup.id, backup, _has_backup_member(raw))
 
 
 def parse_health(response: Response) -> Health:
@@ -86,6 +97,11 @@ def _decode_body(response: Response) -> Any:
 
 
 def _find_backup(raw: Any) -> Backup | None:
+    found = _find_object(raw)
+    return None if found is None else structure_backup(found)
+
+
+def _find_object(raw: Any) -> Mapping[str, Any] | None:
     """Return the only backup in a response: the value itself, alone in an array, or wrapped in an object."""
     if isinstance(raw, list) and len(raw) == 1:
         raw = raw[0]
@@ -93,11 +109,11 @@ def _find_backup(raw: Any) -> Backup | None:
         return None
     # An object with an id and a member "backup" is a task or an operation; the backup is the member.
     if is_backup(raw) and (_has_backup_member(raw) or not is_backup(raw.get("backup"))):
-        return structure_backup(raw)
+        return raw
     wrapped = [
         value for name, value in raw.items() if is_backup(value) and (name in _WRAPPERS or _has_backup_member(value))
     ]
-    return structure_backup(wrapped[0]) if len(wrapped) == 1 else None
+    return wrapped[0] if len(wrapped) == 1 else None
 
 
 def _has_backup_member(raw: Mapping[str, Any]) -> bool:

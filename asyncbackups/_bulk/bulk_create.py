@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from asyncbackups._api.reconcile import Baseline
 from asyncbackups._base.clock import Clock
 from asyncbackups._bulk.acknowledgement import Acknowledgement, ConsumerState
 from asyncbackups._bulk.creation_pipeline import CreateFunction, CreationPipeline, monotonic_at
@@ -18,6 +20,7 @@ from asyncbackups._http.messages import RequestKind
 from asyncbackups._inputs import Planets
 from asyncbackups.errors import ClientClosedError
 from asyncbackups.events import Event
+from asyncbackups.models import PlanetRef
 
 if TYPE_CHECKING:
     from asyncbackups._polling.engine import Engine
@@ -35,6 +38,7 @@ class BulkRun:
     Args:
         engine: The client's polling engine.
         create: Creates one backup.
+        take_baseline: Returns the backups that exist in a planet's star system now, or None if that is unknown.
         store: Stores the progress of the run.
         planets: The targets, see `parse_planets`; None for those that the store has.
         concurrency: Maximum number of creates in flight.
@@ -48,6 +52,7 @@ class BulkRun:
         engine: Engine,
         *,
         create: CreateFunction,
+        take_baseline: Callable[[PlanetRef], Awaitable[Baseline | None]],
         store: RunStore,
         planets: Planets,
         concurrency: int,
@@ -63,6 +68,7 @@ class BulkRun:
         self._pipeline = CreationPipeline(
             engine,
             create=create,
+            take_baseline=take_baseline,
             store=store,
             delivery=self._delivery,
             report=self._report,

@@ -25,7 +25,10 @@ from asyncbackups.events import BackupCreated, CreateFailed, FinalEvent, WatchFa
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from asyncbackups._api.create import Creation
+    from asyncbackups._api.reconcile import Baseline
     from asyncbackups._polling.engine import Engine
 
 
@@ -39,8 +42,7 @@ class CreateFunction(Protocol):
         *,
         key: str | None,
         may_exist: bool,
-        since: datetime | None,
-        until: datetime | None,
+        baseline: Baseline | None,
     ) -> Creation:
         """Create it; the keyword arguments are those of an `Intent`."""
         ...
@@ -64,6 +66,7 @@ class CreationPipeline:
     Args:
         engine: The client's polling engine.
         create: Creates one backup.
+        take_baseline: Returns the backups that exist in a planet's star system now, or None if that is unknown.
         store: Stores intents.
         delivery: Stores and delivers events.
         report: Counts the targets that are started.
@@ -77,6 +80,7 @@ class CreationPipeline:
         engine: Engine,
         *,
         create: CreateFunction,
+        take_baseline: Callable[[PlanetRef], Awaitable[Baseline | None]],
         store: RunStore,
         delivery: EventDelivery,
         report: ReportBuilder,
@@ -86,6 +90,7 @@ class CreationPipeline:
     ) -> None:
         self._engine = engine
         self._create = create
+        self._take_baseline = take_baseline
         self._store = store
         self._delivery = delivery
         self._report = report
@@ -125,7 +130,8 @@ class CreationPipeline:
         started = self._clock.monotonic()
         try:
             self._claim_planet(target.planet)
-            intent = await self._store.record_intent(target)
+            baseline = await self._take_baseline(target.planet) if self._store.needs_baseline(target) else None
+            intent = await self._store.record_intent(target, baseline)
         except JournalError:
             # Without a stored intent, nothing may be sent. The store keeps the error.
             self.pool.stop()
@@ -151,8 +157,7 @@ class CreationPipeline:
                 self._store.spec,
                 key=intent.key,
                 may_exist=intent.may_exist,
-                since=intent.since,
-                until=intent.until,
+                baseline=intent.baseline,
             )
         except BackupsError as exc:
             closed = find_client_closed(exc)

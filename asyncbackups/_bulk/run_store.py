@@ -8,6 +8,7 @@ from typing import Protocol
 
 import attrs
 
+from asyncbackups._api.reconcile import Baseline
 from asyncbackups._inputs import Planets
 from asyncbackups.errors import JournalError
 from asyncbackups.events import Event
@@ -22,13 +23,13 @@ class Intent:
         key: The create's identity, from which its marker is made; None without a journal.
         may_exist: Whether an earlier process may have sent this create.
         since: When the create was first intended (aware, UTC); None without a journal.
-        until: When an earlier process last wrote to the journal (aware, UTC); None for a first attempt.
+        baseline: The backups that existed before the first attempt; None if unknown.
     """
 
     key: str | None = None
     may_exist: bool = False
     since: datetime | None = None
-    until: datetime | None = None
+    baseline: Baseline | None = None
 
 
 @attrs.frozen
@@ -110,8 +111,16 @@ class RunStore(Protocol):
         """
         ...
 
-    async def record_intent(self, target: Target) -> Intent:
+    def needs_baseline(self, target: Target) -> bool:
+        """Return True if no earlier process may have sent this create, so that a baseline can still be taken."""
+        ...
+
+    async def record_intent(self, target: Target, baseline: Baseline | None) -> Intent:
         """Store that a create is about to be sent; the create may be sent once this returns.
+
+        Args:
+            target: The target.
+            baseline: The backups that exist now; None if unknown.
 
         Raises:
             JournalError: If it cannot be stored: the create must not be sent.
@@ -150,9 +159,13 @@ class MemoryRunStore:
         """Start a new run."""
         return ResumePoint(targets=number_targets(planets or ()))
 
-    async def record_intent(self, target: Target) -> Intent:  # noqa: ARG002 - the interface, here and below
+    def needs_baseline(self, target: Target) -> bool:  # noqa: ARG002 - the interface, here and below
+        """Return True: there was no earlier process."""
+        return True
+
+    async def record_intent(self, target: Target, baseline: Baseline | None) -> Intent:  # noqa: ARG002
         """Return an intent without an identity."""
-        return Intent()
+        return Intent(baseline=baseline)
 
     def record_event(self, target: Target, event: Event, deliver: Callable[[Event], None]) -> None:  # noqa: ARG002
         """Deliver the event at once."""

@@ -28,7 +28,7 @@ from asyncbackups._polling.server_clock import ServerClock
 from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, Subscriber
 from asyncbackups.errors import BackupsError, ClientClosedError, EngineError, is_informative
 from asyncbackups.events import Explanation
-from asyncbackups.models import Backup, BackupRef, Progress, Status, StatusRule, progress_of
+from asyncbackups.models import Backup, BackupRef, Progress, Status, StatusRule, has_known_status, progress_of
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class Engine:
         concurrency: The maximum number of polls in flight.
         status_rule: Returns what a status means.
         origin: Returns what this client knows of a backup because it created it.
+        is_foreign: Returns True if a backup of a star system has the id of one that this client created, and is not it.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Engine:
         concurrency: int,
         status_rule: StatusRule,
         origin: Callable[[BackupRef], CreateOrigin | None],
+        is_foreign: Callable[[str, Backup], bool],
     ) -> None:
         self._operations = operations
         self._new_scheduler = scheduler
@@ -71,6 +73,7 @@ class Engine:
         self._concurrency = concurrency
         self._status_rule = status_rule
         self._origin = origin
+        self._is_foreign = is_foreign
         self._server_clock = ServerClock()
         self._wake = asyncio.Event()
         self._asleep_until = -math.inf
@@ -240,7 +243,7 @@ class Engine:
         if backup is None:
             self._scheduler.record_unchanged(poll, response, now)
         else:
-            observation = self._to_observation(backup, now)
+            observation = self._to_observation(poll.star_system, backup, now)
             self._deliver_events(self._scheduler.record_get(poll, observation, response, now))
 
     async def _poll_list(self, poll: ListPoll) -> None:
@@ -260,7 +263,11 @@ class Engine:
             self._scheduler.record_unchanged(poll, listing.info, now)
             return
         backups = listing.backups
-        observations = _LazyObservations(backups, lambda backup: self._to_observation(backup, now)) if backups else {}
+        observations = (
+            _LazyObservations(backups, lambda backup: self._to_observation(poll.star_system, backup, now))
+            if backups
+            else {}
+        )
         try:
             for part in self._scheduler.record_list_in_parts(poll, listing.entries, observations, listing.info, now):
                 self._deliver_events(part)
@@ -294,20 +301,34 @@ class Engine:
             self._server_clock.record_date(response.date, sent=sent, received=now)
         return now
 
-    def _to_observation(self, backup: Backup, now: float) -> Observation:
+    def _to_observation(self, star_system: str, backup: Backup, now: float) -> Observation:
         progress = self._status_rule(backup)
         if not isinstance(progress, Progress):
             raise TypeError(f"the status rule must return a Progress, not {quote_value(progress)}")
-        if backup.status not in self._known_statuses and len(self._known_statuses) < _STATUSES_LOGGED:
-            self._known_statuses.add(backup.status)
-            _log.info("the status %s is not documented; treated as: %s", quote_value(backup.status), progress.value)
+        self._log_status(star_system, backup, progress)
         server_time = self._server_clock.time_at(now, otherwise=self._clock.utcnow())
+        is_inferred = False
+        if progress is Progress.FAILED and self._status_rule is progress_of and not has_known_status(backup):
+            is_inferred = True
+            if backup.completed_at is not None and backup.completed_at > server_time:
+                progress = Progress.IN_PROGRESS  # the expected end: services write it early
         return Observation(
             backup=backup,
             progress=progress,
+            is_foreign=self._is_foreign(star_system, backup),
+            is_inferred=is_inferred,
             age=_seconds_between(backup.started_at, server_time),
             duration=_seconds_between(backup.started_at, backup.completed_at),
         )
+
+    def _log_status(self, star_system: str, backup: Backup, progress: Progress) -> None:
+        """Log each undocumented status once: as a warning if its meaning is a guess."""
+        if backup.status in self._known_statuses or len(self._known_statuses) >= _STATUSES_LOGGED:
+            return
+        self._known_statuses.add(backup.status)
+        level = logging.INFO if has_known_status(backup) else logging.WARNING
+        ref, status = f"{star_system}/{backup.id}", quote_value(backup.status)
+        _log.log(level, "backup %s: the status %s is not documented; treated as: %s", ref, status, progress.value)
 
     @staticmethod
     def _deliver_events(notifications: list[Notification]) -> None:

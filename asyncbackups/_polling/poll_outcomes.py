@@ -75,7 +75,9 @@ class StarSystemPolling:
         self._shared = shared
         self._queue = RequestQueue(name, self.tracked, shared)
         self._breaker = CircuitBreaker(shared)
-        self._failed: dict[int, _FailedPolls] = {}  # not attributes of the backups, because few backups have one
+        # Not attributes of the backups, because few backups have one.
+        self._failed: dict[int, _FailedPolls] = {}
+        self._inferred_since: dict[int, float] = {}
 
     def last_error_of(self, backup: TrackedBackup) -> BackupsError | None:
         """Return why the last poll of a backup failed; None if it succeeded."""
@@ -101,6 +103,7 @@ class StarSystemPolling:
         del self.tracked[backup.backup_id]
         self._shared.leave_cohort(backup)
         self._failed.pop(backup.backup_id, None)
+        self._inferred_since.pop(backup.backup_id, None)
         self._queue.remove(backup)
 
     def poll_before_deadline(self, backup: TrackedBackup, now: float, *, since: float) -> None:
@@ -164,12 +167,19 @@ class StarSystemPolling:
         backup = self._record_get_response(poll, response)
         if backup is None:
             return []
+        if observation.is_foreign:
+            failed = self._failed.setdefault(backup.backup_id, _FailedPolls())
+            reason = "the id belongs to a backup of another planet now"
+            return self._record_not_found(backup, failed, NotFoundError(status=404, reason=reason), now)
         self._queue.set_etag(backup, response.etag)
         before = backup.observed_at
         if self._observe(backup, observation, poll.sent, now):
             self._queue.check_list_lag(backup, observation, before, now)
             return [(backup, observation)]
-        self._queue.schedule_after_get(backup, now, pause=self._requested_pause(response))
+        if backup.backup_id in self._inferred_since:
+            self._queue.schedule_get(backup, now + self._shared.policy.initial)
+        else:
+            self._queue.schedule_after_get(backup, now, pause=self._requested_pause(response))
         return []
 
     def record_unchanged_get(self, poll: GetPoll, response: ResponseInfo, now: float) -> None:
@@ -307,19 +317,27 @@ class StarSystemPolling:
         """Record what a poll has shown of a backup; return True if the backup has ended."""
         self._count_poll(backup, sent)
         backup.status = _shared_text(observation.backup.status)
+        is_final = observation.progress.final and self._is_confirmed(backup, observation, now)
         cohort, mechanism = backup.cohort, _shared_text(observation.backup.mechanism) or backup.mechanism
-        if observation.progress.final or mechanism != backup.mechanism:
+        if is_final or mechanism != backup.mechanism:
             self._shared.leave_cohort(backup)
         backup.mechanism = mechanism
         if observation.age is not None:
             backup.started_at = now - observation.age
         elif backup.started_at is None:
             backup.started_at = now
-        if observation.progress.final:
+        if is_final:
             record_tracked(self._shared, backup, observation, cohort, now)
         else:
             self._shared.enter_cohort(backup)
-        return observation.progress.final
+        return is_final
+
+    def _is_confirmed(self, backup: TrackedBackup, observation: Observation, now: float) -> bool:
+        """Return True unless a failure was inferred for the first time just now: services may write an end early."""
+        if not observation.is_inferred:
+            self._inferred_since.pop(backup.backup_id, None)
+            return True
+        return now >= self._inferred_since.setdefault(backup.backup_id, now) + self._shared.policy.initial
 
     def _observe_entries(
         self, poll: ListPoll, entries: Iterable[ListEntry], observations: Mapping[int, Observation], now: float
@@ -339,8 +357,14 @@ class StarSystemPolling:
                 backup.polls += 1
                 backup.observed_at = sent
                 self._failed.pop(backup.backup_id, None)
+            elif observation.is_foreign:
+                self._queue.schedule_get(backup, now)  # a list never declares a backup gone
+                continue
             elif self._observe(backup, observation, sent, now):
                 yield backup, observation
+                continue
+            elif backup.backup_id in self._inferred_since:
+                self._queue.schedule_get(backup, now + self._shared.policy.initial)
                 continue
             self._queue.cover_by_list(backup, now)
 

@@ -17,6 +17,7 @@ import msgspec
 
 from asyncbackups import errors
 from asyncbackups._api.codec import plain, spec_from_json
+from asyncbackups._api.reconcile import Baseline, Scope
 from asyncbackups._http.text import replace_surrogates
 from asyncbackups.errors import BackupsError
 from asyncbackups.events import (
@@ -47,6 +48,8 @@ class EntryKind(enum.StrEnum):
     """A target was added."""
     LISTED = "listed"
     """All targets were added."""
+    BASELINE = "baseline"
+    """The backups of a star system or planet that existed before the creates of the following intents."""
     INTENT = "intent"
     """A create is about to be sent."""
     CREATED = "created"
@@ -141,6 +144,37 @@ class Header:
         """
         raw = msgspec.json.decode(text)
         return cls(tenant=raw["tenant"], base_url=raw["base_url"], spec=spec_from_json(raw["spec"]))
+
+
+def baseline_to_json(star_system: str, baseline: Baseline) -> str:
+    """Return a baseline as JSON."""
+    ids = sorted(baseline.keys, key=str)
+    return _encode_json({"star_system": star_system, "scope": baseline.scope, "ids": ids})
+
+
+def baseline_from_json(text: str) -> Baseline:
+    """Read a baseline.
+
+    Raises:
+        ValueError: If the text is not one.
+    """
+    raw = msgspec.json.decode(text, type=_StoredBaseline)
+    return Baseline.from_ids(raw.scope, raw.ids)
+
+
+class _StoredBaseline(msgspec.Struct):
+    scope: Scope
+    ids: list[int | str]
+
+
+def intent_to_json(key: str, baseline: int | None) -> str:
+    """Return an intent as JSON.
+
+    Args:
+        key: The create's identity.
+        baseline: The id of the entry with its baseline, or None.
+    """
+    return _encode_json({"key": key} if baseline is None else {"key": key, "baseline": baseline})
 
 
 def entry_kind_of(event: Event) -> EntryKind:

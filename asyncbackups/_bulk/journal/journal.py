@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
 import attrs
 import msgspec
 
+from asyncbackups._api.reconcile import Baseline
 from asyncbackups._base.clock import Clock
 from asyncbackups._bulk.journal import database
 from asyncbackups._bulk.journal.entries import (
     Entry,
     EntryKind,
     Header,
+    baseline_to_json,
     entry_kind_of,
     event_from_entry,
     event_to_json,
+    intent_to_json,
 )
 from asyncbackups._bulk.journal.entry_log import EntryLog
 from asyncbackups._bulk.journal.group_commit import run_to_completion
@@ -65,7 +67,7 @@ class Journal:
         base_url: str,
         spec: BackupSpec | None,
         since: int | None,
-        claim: Callable[[BackupRef], None],
+        claim: Callable[[BackupRef, PlanetRef], None],
         clock: Clock,
     ) -> None:
         _require_aiosqlite()
@@ -75,7 +77,7 @@ class Journal:
         self._claim = claim
         self._lock = Lock(path)
         self._log = EntryLog(path, clock)
-        self._last_written_at: datetime | None = None
+        self._baselines: dict[Baseline, int] = {}
         self._in_flight: set[int] = set()
 
     @property
@@ -110,20 +112,34 @@ class Journal:
             await self.close()
             raise
 
-    async def record_intent(self, target: Target) -> Intent:
-        """Write that a create is about to be sent; return how to send it.
+    def needs_baseline(self, target: Target) -> bool:
+        """Return True if no earlier process may have sent this create."""
+        return self._log.state.targets[target.number].state is not TargetState.CREATING
+
+    async def record_intent(self, target: Target, baseline: Baseline | None) -> Intent:
+        """Write that a create is about to be sent, with the backups that exist before; return how to send it.
 
         Raises:
             JournalError: If it cannot be written.
         """
         progress = self._log.state.targets[target.number]
         if progress.state is TargetState.CREATING:
-            return attrs.evolve(progress.resend_intent, until=self._last_written_at)
+            return self._log.state.resend_intent(target.number)
         key = uuid4().hex
-        entry = self._log.add_entry(EntryKind.INTENT, target.number, msgspec.json.encode({"key": key}).decode())
-        await self._log.write([entry], within=_INTENT_DELAY if self._in_flight else 0.0)
+        entries = self._baseline_entries(target.planet.star_system, baseline)
+        data = intent_to_json(key, None if baseline is None else self._baselines[baseline])
+        entry = self._log.add_entry(EntryKind.INTENT, target.number, data)
+        await self._log.write([*entries, entry], within=_INTENT_DELAY if self._in_flight else 0.0)
         self._in_flight.add(target.number)
-        return Intent(key=key, since=entry.at)
+        return Intent(key=key, since=entry.at, baseline=baseline)
+
+    def _baseline_entries(self, star_system: str, baseline: Baseline | None) -> list[Entry]:
+        """Return the entry of a baseline unless it was written before: many intents share one."""
+        if baseline is None or baseline in self._baselines:
+            return []
+        entry = self._log.add_entry(EntryKind.BASELINE, None, baseline_to_json(star_system, baseline))
+        self._baselines[baseline] = entry.id
+        return [entry]
 
     def record_event(self, target: Target, event: Event, deliver: Callable[[Event], None]) -> None:
         """Write an event, then deliver it."""
@@ -169,14 +185,14 @@ class Journal:
     async def _load_run(self, entries: list[Entry], planets: Planets) -> ResumePoint:
         await self._log.open(entries)
         state = self._log.state
-        self._last_written_at = state.changed_at
         if state.header is None:
             await self._write_header()
         else:
             self._check_header(state.header)
         new_targets = await self._match_targets(planets)
-        for ref in state.list_created_refs():
-            self._claim(ref)
+        for target in state.targets:
+            if target.ref is not None:
+                self._claim(target.ref, target.planet)
         return await self._build_resume_point(entries, new_targets)
 
     async def _write_header(self) -> None:

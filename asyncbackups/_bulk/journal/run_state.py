@@ -15,8 +15,9 @@ import attrs
 import msgspec
 
 from asyncbackups._api.codec import plain
+from asyncbackups._api.reconcile import Baseline
 from asyncbackups._base.validation import quote_value
-from asyncbackups._bulk.journal.entries import Entry, EntryKind, Header
+from asyncbackups._bulk.journal.entries import Entry, EntryKind, Header, baseline_from_json
 from asyncbackups._bulk.run_store import Intent
 from asyncbackups.models import BackupRef, PlanetRef
 
@@ -76,6 +77,7 @@ class TargetProgress:
         intended_at: When its create was intended (aware, UTC); None before that.
         ref: Its backup; None while that is unknown.
         created_at: When its backup was created (aware, UTC); None while that is unknown.
+        baseline: The id of the entry with the backups that existed before its intent; None if there is none.
     """
 
     planet: PlanetRef
@@ -84,11 +86,7 @@ class TargetProgress:
     intended_at: datetime | None = None
     ref: BackupRef | None = None
     created_at: datetime | None = None
-
-    @property
-    def resend_intent(self) -> Intent:
-        """The intent with which to reconcile a create that an earlier process may have sent."""
-        return Intent(key=self.key, may_exist=True, since=self.intended_at)
+    baseline: int | None = None
 
 
 class RunState:
@@ -114,6 +112,7 @@ class RunState:
         self.listed: bool = False
         self.acknowledged: int = 0
         self.last_id: int = 0
+        self._baselines: dict[int, Baseline] = {}
 
     def apply_entry(self, entry: Entry) -> None:
         """Add the next entry.
@@ -139,6 +138,12 @@ class RunState:
         """Return all backups that were created."""
         return tuple(target.ref for target in self.targets if target.ref is not None)
 
+    def resend_intent(self, number: int) -> Intent:
+        """Return the intent with which to reconcile a create that an earlier process may have sent."""
+        target = self.targets[number]
+        baseline = None if target.baseline is None else self._baselines.get(target.baseline)
+        return Intent(key=target.key, may_exist=True, since=target.intended_at, baseline=baseline)
+
     def count_states(self) -> collections.Counter[TargetState]:
         """Return the number of targets in each state."""
         return collections.Counter(target.state for target in self.targets)
@@ -158,6 +163,8 @@ class RunState:
                 self.header, self.started_at = Header.from_json(entry.data), entry.at
             case EntryKind.LISTED:
                 self.listed = True
+            case EntryKind.BASELINE:
+                self._baselines[entry.id] = baseline_from_json(entry.data)
             case EntryKind.ACKNOWLEDGED:
                 self.acknowledged = max(self.acknowledged, int(entry.data))
             case _:
@@ -177,7 +184,8 @@ class RunState:
             raise InconsistentEntryError(f"entry {entry.id} ({entry.kind}) cannot follow the entries before it")
         target = self.targets[number]
         if entry.kind is EntryKind.INTENT:
-            target.key, target.intended_at = msgspec.json.decode(entry.data)["key"], entry.at
+            intent = msgspec.json.decode(entry.data)
+            target.key, target.baseline, target.intended_at = intent["key"], intent.get("baseline"), entry.at
         elif entry.kind is EntryKind.CREATED:
             target.ref, target.created_at = _decode_ref(entry), entry.at
         target.state = after
