@@ -5,7 +5,6 @@ import json
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Final
-from urllib.parse import quote
 
 import attrs
 
@@ -144,8 +143,7 @@ class Gateway:
         self._sleep = sleep
         self._details = Random(f"{seed}/details")
         self._tasks: set[asyncio.Task[HttpResponse]] = set()
-        self._created: list[tuple[str, HttpResponse]] = []
-        self._origins: set[str] = set()
+        self._delivered: list[tuple[str, HttpResponse]] = []
         self._last_read: HttpResponse | None = None
         budget = variables.post_budget
         self._post_hits = self._make_hits(seed, POST_FAULTS, budget)
@@ -247,11 +245,15 @@ class Gateway:
         if "post_slow" in hits:
             self._record("post_slow", request)
             await self._sleep(self.variables.slow_delay)
+        return await self._finish_post(request, response, hits)
+
+    async def _finish_post(self, request: HttpRequest, response: HttpResponse, hits: set[str]) -> HttpResponse:
         for kind in POST_FAULTS:
-            if kind in hits:
-                changed = await self._change_response(request, response, kind)
-                if changed is not None:
-                    return changed
+            changed = await self._change_response(request, response, kind) if kind in hits else None
+            if changed is not None:
+                return changed
+        if response.backup_number >= 0:
+            self._delivered.append((request.path, response))
         return response
 
     async def _fail_before(self, request: HttpRequest, kind: str) -> HttpResponse:
@@ -276,12 +278,12 @@ class Gateway:
         if not succeeded:
             return None
         if kind == "post_other_response":
-            others = [other for path, other in self._created if path != request.path]
+            others = [other for path, other in self._delivered if path != request.path]
             if others:
                 self._record(kind, request)
                 return self._details.choice(others)
         elif kind == "post_used_id":
-            used = [backup for backup in self.service.truth if self._may_repeat(backup, request)][-8:]
+            used = self._used_backups(request)
             if used:
                 self._record(kind, request)
                 return attrs.evolve(response, body=json.dumps({"id": self._details.choice(used).id}).encode())
@@ -290,10 +292,14 @@ class Gateway:
             return attrs.evolve(response, body=response.body[: len(response.body) // 2])
         return None
 
-    def _may_repeat(self, backup: TrueBackup, request: HttpRequest) -> bool:
-        """Return whether the id of a backup was used before: in an earlier response, or by a backup of earlier days."""
-        planet = f"/planets/{quote(backup.planet, safe='')}/"
-        return backup.origin == EARLIER or (backup.origin in self._origins and planet not in request.path)
+    def _used_backups(self, request: HttpRequest) -> list[TrueBackup]:
+        """Return the backups whose ids were used before: of earlier days, or delivered for another planet."""
+        truth = self.service.truth
+        used = [backup for backup in truth if backup.origin == EARLIER]
+        # The response of a job or of an empty create did not tell the id of its backup.
+        if self.variables.create_shape not in {"job", "empty"}:
+            used += [truth[other.backup_number] for path, other in self._delivered if path != request.path]
+        return used[-8:]
 
     # GETs and LISTs
 
@@ -338,11 +344,7 @@ class Gateway:
         return {kind for kind, drawn in hits.items() if drawn.draw_next()}
 
     async def _forward(self, request: HttpRequest) -> HttpResponse:
-        response = await asyncio.shield(self._spawn(request, 0.0))
-        if request.method == "POST" and response.status < 300:
-            self._created.append((request.path, response))
-            self._origins.add(request.origin)
-        return response
+        return await asyncio.shield(self._spawn(request, 0.0))
 
     def _spawn(self, request: HttpRequest, delay: float) -> "asyncio.Task[HttpResponse]":
         async def process() -> HttpResponse:

@@ -59,11 +59,19 @@ class HttpRequest:
 
 @attrs.frozen
 class HttpResponse:
-    """A response of the service or of a gateway."""
+    """A response of the service or of a gateway.
+
+    Attributes:
+        status: The status.
+        headers: The headers.
+        body: The body.
+        backup_number: Position in `Service.truth` of what a create made, or -1. Only gateway and judge may know.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
+    backup_number: int = -1
 
 
 @attrs.define(eq=False)
@@ -326,7 +334,8 @@ class Service:
                 raise self._refusal(409, "create")
         backup = self.create_backup(star_name, planet, body, request.origin)
         await self._pause(variables.create_time - effect)
-        return self._create_response(request, backup)
+        response = self._create_response(request, backup)
+        return attrs.evolve(response, backup_number=backup.number)
 
     # Creation and deletion
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from .faults import Gateway
-from .service import PLATFORM, HttpRequest, Service, TrueBackup
+from .service import EARLIER, PLATFORM, HttpRequest, Service, TrueBackup
 from .variables import Variables
 
 STRANGER: Final = "stranger"
@@ -40,6 +40,8 @@ async def act_as_strangers(
             gateway.observers.append(strangers.notice_post)
         if variables.stranger_deletion:
             service.creation_observers.append(strangers.notice_backup)
+        if variables.earlier_deletion:
+            group.create_task(strangers.delete_earlier_backups())
         if variables.scheduled_time:
             group.create_task(strangers.back_up_everything())
         if variables.stranger_rate:
@@ -99,6 +101,14 @@ class _Strangers:
             return
         if self._deletions.random() < self._variables.stranger_deletion:
             self._group.create_task(self._delete_later(backup))
+
+    async def delete_earlier_backups(self) -> None:
+        """Delete backups of earlier days during the first minute."""
+        earlier = [backup for backup in self._service.truth if backup.origin == EARLIER]
+        for backup in earlier:
+            if self._deletions.random() < self._variables.earlier_deletion:
+                await self._sleep(60.0 / len(earlier))
+                self._service.delete_backup(backup, STRANGER)
 
     async def back_up_everything(self) -> None:
         """Create a scheduled backup of every planet, once."""

@@ -606,6 +606,13 @@ class Variables:
         group="strangers",
         needs="stranger_deletion",
     )
+    earlier_deletion: float = variable(
+        0.0,
+        "Share of the backups of earlier days that strangers delete in the first minute.",
+        0.03,
+        one_of(0.2, 1.0),
+        group="strangers",
+    )
     scheduled_time: float = variable(
         0.0,
         "Time at which the platform backs up every planet by itself; 0 for never.",
@@ -830,17 +837,34 @@ def explain_impossible(variables: Variables) -> dict[str, str]:
     )
     if shortest_lag > LONGEST_USEFUL_LAG:
         reasons["planet_list_lag"] = f"lists show new backups only after up to {shortest_lag:g} s"
-    hidden = variables.environment_name != "planet" or variables.missing_fields in {"creates", "all"}
-    if variables.post_other_response and variables.client_count > 1 and (hidden or variables.create_metadata != "all"):
-        reasons["post_other_response"] = "another client's create response, which shows neither planet nor marker"
-    if variables.post_used_id and variables.client_count > 1:
-        reasons["post_used_id"] = "the id of another client's backup, with nothing to check it against"
-    if variables.post_used_id and hidden and variables.planet_list_refusal:
-        reasons["post_used_id"] = "the id of an earlier backup, with no list and no planet to check it against"
+    reasons.update(_explain_contradictions(variables))
     if variables.id_reuse or variables.restore_time:
         reasons["id_reuse" if variables.id_reuse else "restore_time"] = (
             "an id of the baseline may be assigned to a new backup, which then looks old"
         )
+    return reasons
+
+
+def _explain_contradictions(variables: Variables) -> dict[str, str]:
+    """Return why a contradicting create response may look right."""
+    reasons: dict[str, str] = {}
+    hidden = variables.environment_name != "planet" or variables.missing_fields in {"creates", "all"}
+    # What another client or a killed process received is not known to be used.
+    unknown_ids = variables.client_count > 1 or bool(variables.kill_moments)
+    if variables.post_other_response and unknown_ids and (hidden or variables.create_shape != "object"):
+        reasons["post_other_response"] = "the response of another process's create, which shows no planet"
+    if variables.post_used_id and unknown_ids and (hidden or variables.get_metadata != "all"):
+        reasons["post_used_id"] = "the id of another process's backup, with nothing to check it against"
+    unusable_list = (
+        variables.planet_list_refusal
+        or variables.star_list_refusal
+        or variables.paging in {"totalPages", "last", "token", "cycle", "other-origin"}
+        or variables.blip_kind != "none"
+        or variables.outage_kind != "none"
+        or any(getattr(variables, name) for name in CATALOG if name.startswith("read_") and name != "read_time")
+    )
+    if variables.post_used_id and hidden and unusable_list:
+        reasons["post_used_id"] = "the id of an earlier backup, with no list and no planet to check it against"
     return reasons
 
 
