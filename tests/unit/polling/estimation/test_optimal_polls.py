@@ -1,4 +1,4 @@
-"""The optimal inspection schedule: against brute force, and against what is known of it."""
+"""The optimal inspection schedule, compared with brute force and with its known properties."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def cost(ages: list[float], totals: list[float], looks: list[int], worth: float)
 
 
 @given(tables(), st.floats(0.1, 100))
-def test_no_other_looks_are_better(table: Table, worth: float):
-    """All the ways to look at some of the ages cost at least as much as the plan's."""
+def test_no_other_schedule_is_better(table: Table, worth: float):
+    """All subsets of the ages cost at least as much as the computed schedule."""
     ages, totals = table
     last = len(ages) - 1
     plan = OptimalPolls.compute(ages, totals, worth)
@@ -53,22 +53,22 @@ def test_no_other_looks_are_better(table: Table, worth: float):
 
 
 @given(tables(), st.floats(0.1, 100), st.lists(st.floats(0, 1), min_size=2, max_size=2))
-def test_who_is_older_is_looked_at_no_earlier(table: Table, worth: float, where: list[float]):
-    """The next look is after now, and its age grows with the age."""
+def test_next_poll_grows_with_the_age(table: Table, worth: float, where: list[float]):
+    """The next poll is after now, and its age grows with the backup's age."""
     ages, totals = table
     plan = OptimalPolls.compute(ages, totals, worth)
     younger, older = sorted(share * ages[-1] for share in where)
     assert younger <= plan.next_poll(younger) <= plan.next_poll(older) * (1 + 1e-9)
 
 
-def test_what_ends_at_one_age_is_looked_at_there():
-    """Nothing is asked before, and one look does."""
+def test_certain_end_is_polled_once():
+    """If backups end at one age, nothing is polled before it."""
     plan = OptimalPolls.compute([0.0, 50.0, 99.0, 100.0, 200.0], [0.0, 0.0, 0.0, 50.0, 50.1], 1.0)
     assert plan.next_poll(0.0) == 100.0
 
 
-def test_between_two_likely_times_nothing_is_asked():
-    """Snapshots take minutes, dumps an hour: what outlives the first is left alone until the second."""
+def test_nothing_is_polled_between_two_modes():
+    """Snapshots take minutes and dumps an hour: a backup that outlives the first mode is polled next at the second."""
     ages = [0.0, 90.0, 120.0, 150.0, 1800.0, 3500.0, 3600.0, 3700.0, 9000.0]
     totals = [0.0, 0.01, 0.5, 1.0, 1.001, 1.002, 4.0, 8.0, 8.1]
     plan = OptimalPolls.compute(ages, totals, 20.0)
