@@ -16,16 +16,26 @@ from asyncbackups.errors import (
     AmbiguousCreateError,
     AnswerTimeoutError,
     ApiError,
+    AuthenticationError,
     BackupFailedError,
     BackupGoneError,
     BackupsError,
+    CertificateError,
+    ClientClosedError,
     ConfigurationError,
     ConnectError,
     JournalError,
+    NotFoundError,
+    PermissionDeniedError,
     ProtocolError,
+    RateLimitedError,
+    ServiceUnavailableError,
     TransportError,
     WatchError,
     WatchExpiredError,
+    ends_wait,
+    is_informative,
+    is_service_fault,
 )
 from asyncbackups.models import Backup, BackupRef, Environment, PlanetRef
 
@@ -207,3 +217,30 @@ def test_ambiguous_create_names_the_candidates() -> None:
     assert "List the planet's backups" in str(error)
     assert len(error.candidates) == 50
     assert "candidates" not in str(AmbiguousCreateError("no answer came", planet=planet))
+
+
+@pytest.mark.parametrize(
+    ("error", "service_fault", "ends", "informative"),
+    [
+        (ApiError(status=408), True, False, False),
+        (ApiError(status=424), True, False, False),
+        (RateLimitedError(status=429), True, False, False),
+        (ApiError(status=500), True, False, False),
+        (ServiceUnavailableError(status=503), True, False, False),
+        (AnswerTimeoutError("slow"), True, False, False),
+        (ConnectError("refused"), True, False, False),
+        (CertificateError("expired"), True, False, False),
+        (AuthenticationError(status=401), False, True, True),
+        (PermissionDeniedError(status=403), False, True, True),
+        (NotFoundError(status=404), False, False, True),
+        (ApiError(status=400), False, False, False),
+        (ApiError(status=501), False, False, False),
+        (ProtocolError("garbage"), False, False, False),
+        (ClientClosedError("the client was closed"), False, True, False),
+    ],
+)
+def test_meaning_of_an_error_for_polling(
+    error: BackupsError, service_fault: bool, ends: bool, informative: bool
+) -> None:
+    """The circuit breaker counts faults of the service; permanent errors end a wait; some report on the backup."""
+    assert (is_service_fault(error), ends_wait(error), is_informative(error)) == (service_fault, ends, informative)

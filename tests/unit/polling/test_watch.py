@@ -137,9 +137,15 @@ async def test_cancelled_entering_watches_nothing(service: Service, engine: Engi
 
 async def test_watch_does_not_keep_its_refs(service: Service, engine: Engine) -> None:
     """A million names are not kept beside the tracked backups."""
-    watch = watching(engine, service.begin(1, 2, 3))
+    service.begin(1)
+    refs = [BackupRef("sun", 1)]
+    alive = weakref.ref(refs[0])
+    watch = watching(engine, refs)
+    del refs
     async with watch:
-        assert watch._first is None
+        gc.collect()
+        assert alive() is None
+        assert watch.in_flight == 1
 
 
 # -- an open watch
