@@ -1,7 +1,7 @@
-"""Await and watch database backups of Guidewire Cloud Platform.
+"""Create, watch and delete database backups of Guidewire Cloud Platform.
 
-An async session manager creates, lists and deletes backups through the Database API; one polling engine per client
-watches any number of them, asks little and knows soon, and tells of each end through an async iterator::
+An async client of the Database API. One polling engine per client watches any number of backups with few requests, and
+an async iterator delivers each completion::
 
     async with BackupClient.from_env() as client:
         backup = await client.create("star-system", "planet", BackupSpec(retention_period_in_days=7))
@@ -81,7 +81,7 @@ from asyncbackups.models import (
 from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
 from asyncbackups.regions import REGIONS, Region
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # imported on first use by `__getattr__`, to keep the import light
     from asyncbackups._bulk.bulk_create import BulkRun
     from asyncbackups._bulk.bulk_delete import BulkDeletion
     from asyncbackups._bulk.journal import Holder, JournalStatus, TargetState, read_status
@@ -167,16 +167,16 @@ __all__ = [
     "read_status",
 ]
 
-_LATE = {
+_LAZY_MODULES = {
     "BulkRun": "asyncbackups._bulk.bulk_create",
     **dict.fromkeys(("BulkReport", "Counts", "Outcome"), "asyncbackups._bulk.report"),
     "BulkDeletion": "asyncbackups._bulk.bulk_delete",
     **dict.fromkeys(("Holder", "JournalStatus", "TargetState", "read_status"), "asyncbackups._bulk.journal"),
 }
-"""Imported when they are first asked for (PEP 562): not every program does many at once or keeps a journal."""
+"""The modules of names imported on first use (PEP 562): not every program needs bulk runs or a journal."""
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LATE:
+    if name not in _LAZY_MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LATE[name]), name)
+    return getattr(importlib.import_module(_LAZY_MODULES[name]), name)

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import attrs
 
-from asyncbackups._base.lru import Recent
+from asyncbackups._base.lru import LruDict
 from asyncbackups._polling.estimation.survival import SurvivalEstimate
 
 _Key = TypeVar("_Key")
@@ -87,12 +87,12 @@ class PollPlan:
     planets: frozenset[str] = frozenset()
 
 
-class _Average(Recent[_Key, float]):
+class _Average(LruDict[_Key, float]):
     """For each key, an exponentially weighted average."""
 
     def add_measurement(self, key: _Key, value: float) -> None:
-        old = self.recall(key)
-        self.remember(key, value if old is None else old + _NEWEST_WEIGHT * (value - old))
+        old = self.look_up(key)
+        self.store(key, value if old is None else old + _NEWEST_WEIGHT * (value - old))
 
 
 @attrs.define
@@ -113,7 +113,7 @@ class RequestCosts:
     def __init__(self, *, keys: int = 4096) -> None:
         self._gets: _Average[str] = _Average(keys)
         self._lists: _Average[ListScope] = _Average(keys)
-        self._pauses: Recent[ListScope, _ListPause] = Recent(keys)
+        self._pauses: LruDict[ListScope, _ListPause] = LruDict(keys)
 
     def record_get(self, star_system: str, *, size: int, seconds: float) -> None:
         """Record what a GET cost: the bytes of its response, and how long it took."""
@@ -129,21 +129,21 @@ class RequestCosts:
 
     def pause_list(self, scope: ListScope, *, now: float) -> float:
         """Do not use a list that did not work for a while, longer each time; return until when."""
-        last = self._pauses.recall(scope)
+        last = self._pauses.look_up(scope)
         length = _FIRST_PAUSE if last is None else min(2 * last.length, _LONGEST_PAUSE)
-        return self._pauses.remember(scope, _ListPause(now + length, length)).until
+        return self._pauses.store(scope, _ListPause(now + length, length)).until
 
     def is_usable(self, scope: ListScope, *, now: float) -> bool:
         """Return True if a list may be used now."""
-        pause = self._pauses.recall(scope)
+        pause = self._pauses.look_up(scope)
         return pause is None or now >= pause.until
 
     def list_cost(self, scope: ListScope) -> float:
         """Return the cost of a list, in GETs."""
-        weight = self._lists.recall(scope)
+        weight = self._lists.look_up(scope)
         if weight is None:
             return _UNMEASURED
-        get = self._gets.recall(scope[0])
+        get = self._gets.look_up(scope[0])
         return weight / (1.0 if get is None else get)
 
 

@@ -22,7 +22,7 @@ from asyncbackups._api.create import CreateOrigin
 from asyncbackups._api.operations import Operations, ResponseInfo
 from asyncbackups._api.pagination import ListEntry
 from asyncbackups._base.clock import Clock
-from asyncbackups._base.validation import shown
+from asyncbackups._base.validation import quote_value
 from asyncbackups._polling.scheduler import Notification, Scheduler
 from asyncbackups._polling.server_clock import ServerClock
 from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, Subscriber
@@ -297,10 +297,10 @@ class Engine:
     def _to_observation(self, backup: Backup, now: float) -> Observation:
         progress = self._status_rule(backup)
         if not isinstance(progress, Progress):
-            raise TypeError(f"the status rule must return a Progress, not {shown(progress)}")
+            raise TypeError(f"the status rule must return a Progress, not {quote_value(progress)}")
         if backup.status not in self._known_statuses and len(self._known_statuses) < _STATUSES_LOGGED:
             self._known_statuses.add(backup.status)
-            _log.info("the status %s is not documented; treated as: %s", shown(backup.status), progress.value)
+            _log.info("the status %s is not documented; treated as: %s", quote_value(backup.status), progress.value)
         server_time = self._server_clock.time_at(now, otherwise=self._clock.utcnow())
         return Observation(
             backup=backup,

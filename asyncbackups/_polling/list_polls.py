@@ -148,7 +148,7 @@ class ListPolls:
 
     def pause_until(self, state: ListPollState, until: float) -> None:
         """Do not send a list before a time, whatever needs it: the server asked for that (`Retry-After`)."""
-        self._shared.list_pauses.remember((self._star_system, state.planet), until)
+        self._shared.list_pauses.store((self._star_system, state.planet), until)
 
     def _earliest_time(self, state: ListPollState, when: float) -> float:
         return max(when, self._shared.list_pauses.get((self._star_system, state.planet), -math.inf))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
-from asyncbackups._base.lru import Recent
+from asyncbackups._base.lru import LruDict
 from asyncbackups._polling import poll_interval
 from asyncbackups._polling.cost_model import ListScope, PollingLoad, RequestCosts
 from asyncbackups._polling.estimation.censoring import Cohorts
@@ -41,9 +41,9 @@ class PollingState:
     durations: DurationEstimates
     costs: RequestCosts
     cohorts: Cohorts
-    recorded: Recent[tuple[str, int], None] = attrs.field(factory=lambda: Recent(_REMEMBERED))
-    list_pauses: Recent[ListScope, float] = attrs.field(factory=lambda: Recent(_REMEMBERED))
-    recorded_until: Recent[ListScope, str] = attrs.field(factory=lambda: Recent(_REMEMBERED))
+    recorded: LruDict[tuple[str, int], None] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
+    list_pauses: LruDict[ListScope, float] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
+    recorded_until: LruDict[ListScope, str] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
 
     def enter_cohort(self, backup: TrackedBackup) -> None:
         """Count a tracked backup in its cohort, if its age is known and it is not counted yet."""

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from asyncbackups._base.event_stream import EventStream
-from asyncbackups._base.validation import Seconds, seconds, shown
-from asyncbackups._inputs import checked_ref, several
+from asyncbackups._base.validation import Seconds, check_seconds, quote_value
+from asyncbackups._inputs import parse_ref, require_many
 from asyncbackups.errors import (
     BackupFailedError,
     BackupGoneError,
@@ -46,9 +46,11 @@ def validate_deadline(deadline: Seconds) -> float:
     Raises:
         ConfigurationError: If it is not positive and finite.
     """
-    value = seconds(deadline, "deadline")
+    value = check_seconds(deadline, "deadline")
     if value <= 0:
-        raise ConfigurationError(f"deadline must be a positive number of seconds from now, not {shown(deadline)}")
+        raise ConfigurationError(
+            f"must be a positive number of seconds from now, not {quote_value(deadline)}", field="deadline"
+        )
     return value
 
 
@@ -68,7 +70,9 @@ class Watch:
 
     def __init__(self, engine: Engine, refs: Iterable[BackupRef] | None, *, deadline: float) -> None:
         self._engine = engine
-        self._initial_refs = None if refs is None else dict.fromkeys(map(checked_ref, several(refs, "refs", "backups")))
+        self._initial_refs = (
+            None if refs is None else dict.fromkeys(map(parse_ref, require_many(refs, "refs", "backups")))
+        )
         self._deadline = deadline
         self._stream: EventStream[FinalEvent] = EventStream()
         self._in_flight: collections.Counter[str] = collections.Counter()  # by star system
@@ -157,7 +161,7 @@ class Watch:
         Raises:
             ConfigurationError: If `ref` is not a backup's name.
         """
-        ref = checked_ref(ref)
+        ref = parse_ref(ref)
         if self._engine.untrack(ref, self):
             self._count_ended(ref)
             self._close_if_over()
@@ -178,7 +182,7 @@ class Watch:
         Raises:
             ConfigurationError: If `ref` is not a backup's name.
         """
-        return self._engine.explain(checked_ref(ref))
+        return self._engine.explain(parse_ref(ref))
 
     def deliver(self, event: FinalEvent) -> None:
         """Receive an event from the engine."""

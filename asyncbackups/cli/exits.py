@@ -7,7 +7,6 @@ import enum
 from collections.abc import Iterable
 
 from asyncbackups import (
-    ApiError,
     BackupCreated,
     BackupDeleted,
     BackupFailed,
@@ -24,6 +23,7 @@ from asyncbackups import (
     WatchFailed,
 )
 from asyncbackups.cli.events import Told
+from asyncbackups.errors import is_refusal
 
 __all__ = ["ExitStatus", "exit_status"]
 
@@ -41,10 +41,6 @@ class ExitStatus(enum.IntEnum):
     UNCHECKED = 4
     """We could not check, because of the service, the network or the credentials."""
     INTERRUPTED = 130
-
-
-# The service understood the request and refused it for good: that is an answer, not a failure to get one.
-_REFUSED = frozenset({400, 404, 405, 409, 422})
 
 
 def exit_status(happened: Iterable[Told | BaseException]) -> ExitStatus:
@@ -84,7 +80,7 @@ def _raised(error: BaseException) -> ExitStatus:
             return ExitStatus.INTERRUPTED
         case ConfigurationError() | JournalError():
             return ExitStatus.USAGE
-        case ApiError() if error.status in _REFUSED:
+        case _ if is_refusal(error):
             return ExitStatus.FAILED
         case _:
             return ExitStatus.UNCHECKED

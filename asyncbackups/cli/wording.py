@@ -14,7 +14,7 @@ _SETTINGS = {
     "retention_period_in_days": "--retention-days",
     "base_url": "--base-url (or ASYNCBACKUPS_BASE_URL)",
     "tenant": "--tenant (or ASYNCBACKUPS_TENANT)",
-    "a token": "the token in ASYNCBACKUPS_TOKEN",
+    "auth": "the token in ASYNCBACKUPS_TOKEN",
     "token_url": "ASYNCBACKUPS_TOKEN_URL",
     "client_id": "ASYNCBACKUPS_CLIENT_ID",
     "proxy": "the environment's proxy (HTTPS_PROXY, ...)",
@@ -22,20 +22,12 @@ _SETTINGS = {
 """How those who run a command set what the library calls by these names."""
 # Messages begin with the name; after that they may quote what was given. Those of the simulator name the class, too.
 _BEGINNING = re.compile(rf"^(?:[A-Z]\w*\.)?({'|'.join(_SETTINGS)})\b")
-_PHRASES = {
-    "give them as `auth`": "give a token, in ASYNCBACKUPS_TOKEN or with --token-file",
-    # There is no such option: a token that can be read on the way is no command's business.
-    ", unless insecure_http is set": "",
-    "must be None for a permanent backup (temporary=False)": "is not for a backup that is --permanent",
-}
 
 
 def in_our_words(error: Exception) -> str:
     """Return an error's message, with options and environment variables instead of the library's arguments."""
-    message = str(error)
     if not isinstance(error, ConfigurationError):
-        return message
-    message = _BEGINNING.sub(lambda found: _SETTINGS[found[1]], message)
-    for theirs, ours in _PHRASES.items():
-        message = message.replace(theirs, ours)
-    return message
+        return str(error)
+    if error.field is not None:  # the hint is about arguments in a program
+        return f"{_SETTINGS.get(error.field, error.field)} {error.reason}"
+    return _BEGINNING.sub(lambda found: _SETTINGS[found[1]], str(error))

@@ -18,7 +18,7 @@ from collections import Counter
 import attrs
 import msgspec
 
-from asyncbackups._base.lru import Recent
+from asyncbackups._base.lru import LruDict
 
 _NEARLY_ALL = 0.9
 """Durations are released once this part of the backups that started no later has finished."""
@@ -169,7 +169,7 @@ class Cohorts:
         self._latest = 0
         self._count = 0
         self._scopes: dict[ScopeKey, _CensoredScope] = {}
-        self._unbiased: Recent[ScopeKey, int] = Recent(_SCOPES_KEPT)
+        self._unbiased: LruDict[ScopeKey, int] = LruDict(_SCOPES_KEPT)
 
     def cohort_at(self, started_at: float) -> int:
         """Return the cohort of a start time, in seconds of the monotonic clock."""
@@ -210,7 +210,7 @@ class Cohorts:
     def _scope_for(self, key: ScopeKey) -> _CensoredScope:
         found = self._scopes.get(key)
         if found is None:
-            found = self._scopes[key] = _CensoredScope(unbiased=self._unbiased.recall(key) or 0)
+            found = self._scopes[key] = _CensoredScope(unbiased=self._unbiased.look_up(key) or 0)
         return found
 
     def _drop_idle(self, key: ScopeKey) -> None:
@@ -218,4 +218,4 @@ class Cohorts:
         scope = self._scopes[key]
         if not scope.running and not scope.held:
             del self._scopes[key]
-            self._unbiased.remember(key, scope.unbiased)
+            self._unbiased.store(key, scope.unbiased)

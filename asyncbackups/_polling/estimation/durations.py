@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 
 import attrs
 
-from asyncbackups._base.lru import Recent
+from asyncbackups._base.lru import LruDict
 from asyncbackups._polling.estimation.survival import BackoffEstimate, HeavyTailPrior, LearnedEstimate, SurvivalEstimate
 from asyncbackups.policies import PollingPolicy
 
@@ -272,9 +272,9 @@ class _History:
         self.own, self.above_size = estimate is not above, above.sample_size
 
 
-def _history_for(table: Recent[_Key, _History], key: _Key) -> _History:
-    found = table.recall(key)
-    return table.remember(key, _History()) if found is None else found
+def _history_for(table: LruDict[_Key, _History], key: _Key) -> _History:
+    found = table.look_up(key)
+    return table.store(key, _History()) if found is None else found
 
 
 class DurationEstimates:
@@ -293,8 +293,8 @@ class DurationEstimates:
         self._learn = policy.learn
         self._shortest, self._longest = policy.initial / 10, policy.maximum * _LONGEST
         self._prior = HeavyTailPrior(math.log(_MEDIAN * policy.maximum))
-        self._planets: Recent[tuple[str, str, str | None], _History] = Recent(keys)
-        self._systems: Recent[tuple[str | None, str | None], _History] = Recent(keys)
+        self._planets: LruDict[tuple[str, str, str | None], _History] = LruDict(keys)
+        self._systems: LruDict[tuple[str | None, str | None], _History] = LruDict(keys)
         self._mechanism_known = False  # whether the mechanism of any recorded backup is known
 
     def record_duration(self, star_system: str, planet: str | None, mechanism: str | None, seconds: float) -> None:
@@ -341,9 +341,9 @@ class DurationEstimates:
         if not self._mechanism_known:
             mechanism = None
         levels = (
-            self._systems.recall((None, mechanism)),
-            self._systems.recall((star_system, mechanism)),
-            self._planets.recall((star_system, planet, mechanism)) if planet is not None else None,
+            self._systems.look_up((None, mechanism)),
+            self._systems.look_up((star_system, mechanism)),
+            self._planets.look_up((star_system, planet, mechanism)) if planet is not None else None,
         )
         estimate: SurvivalEstimate = self.unknown
         logs: Sequence[float] = ()

@@ -52,7 +52,7 @@ class FinishedSelection:
         if not self._shared.policy.learn:
             return set()
         if self._newest > self._known:
-            self._shared.recorded_until.remember(self._scope, self._newest)
+            self._shared.recorded_until.store(self._scope, self._newest)
         return {backup_id for _, backup_id in heapq.nlargest(_PER_LIST, self._found)}
 
 
@@ -68,7 +68,7 @@ def record_tracked(
         cohort: The cohort that it was in; None if it was never observed before.
         now: The time.
     """
-    shared.recorded.remember((backup.star_system, backup.backup_id), None)
+    shared.recorded.store((backup.star_system, backup.backup_id), None)
     if cohort is None:
         record_durations(shared, (backup.star_system, backup.planet), [observation], now, mechanism=backup.mechanism)
     elif (seconds := _plausible_duration(observation)) is not None:

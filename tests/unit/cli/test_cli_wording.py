@@ -13,7 +13,6 @@ from asyncbackups.cli.wording import in_our_words
     [
         ("planet_class must not be blank", "--planet-class must not be blank"),
         ("Workload.failure_share must be a number", "--failure-share must be a number"),
-        ("a token must not be blank", "the token in ASYNCBACKUPS_TOKEN must not be blank"),
         ("proxy must be a URL", "the environment's proxy (HTTPS_PROXY, ...) must be a URL"),
         ("--deadline must be positive, not 'base_url'", "--deadline must be positive, not 'base_url'"),
         ("named must be one", "named must be one"),
@@ -25,11 +24,11 @@ def test_the_name_at_the_beginning_is_ours(theirs: str, ours: str) -> None:
 
 
 def test_phrases_of_programs() -> None:
-    """What is said in Python's words is said in those of options."""
+    """The hint for programs is left out."""
     with pytest.raises(ConfigurationError) as raised:
         BackupSpec(temporary=False, retention_period_in_days=2)
     assert in_our_words(raised.value) == (
-        "--retention-days is not for a backup that is --permanent: it is kept until it is deleted, not for 2 days"
+        "--retention-days applies to temporary backups only; a permanent one is kept until it is deleted"
     )
 
 

@@ -93,12 +93,12 @@ async def test_idle_engine_has_no_timer(clock: FakeClock, service: Service) -> N
     service.end(ref)
     await clock.run(100)
     assert len(subscriber.events) == 1
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
     engine.track(BackupRef("sun", 8), subscriber, deadline=1e5)
     await settle()
     assert engine.untrack(BackupRef("sun", 8), subscriber)
     await settle()
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
     await engine.close()
 
 
@@ -305,14 +305,14 @@ async def test_invalid_entry_does_not_delay_the_others(
     """Entries before it are recorded; the others are polled by GET, and the list is paused."""
     engine, subscriber = service.engine(), RecordingSubscriber()
     refs = service.begin(*range(600))
-    decode = lists.backup_from
+    decode = lists.backup_from_json
 
     def choosy(raw: Any) -> Backup:
         if raw["id"] == 500:
             raise ProtocolError("unreadable")
         return decode(raw)
 
-    monkeypatch.setattr(lists, "backup_from", choosy)
+    monkeypatch.setattr(lists, "backup_from_json", choosy)
     for ref in refs:
         engine.track(ref, subscriber, deadline=1e4)
     service.end(*refs)
@@ -459,7 +459,7 @@ async def test_closing_ends_all_waits(clock: FakeClock, service: Service) -> Non
     assert len(subscriber.events) == 5
     assert all(isinstance(event, WatchFailed) for event in subscriber.events)
     assert tasks() == []
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
     with pytest.raises(ClientClosedError, match="was closed"):
         engine.track(refs[0], subscriber, deadline=1e4)
     await engine.close()
@@ -571,7 +571,7 @@ async def test_poll_of_discarded_backups_is_not_sent(clock: FakeClock, service: 
     assert service.asked == []
     engine.untrack_all(subscriber, ["sun"])
     await clock.run(500)
-    assert (service.asked, clock.sleepers) == ([], 0)
+    assert (service.asked, clock.pending_timers) == ([], 0)
     # The capacity of one request is free again.
     (ref,) = service.begin(99)
     service.end(ref)
@@ -676,5 +676,5 @@ async def test_untracking_discards_all_waits_of_a_subscriber(clock: FakeClock, s
     assert engine.in_flight == 0
     asked = len(service.asked)
     await clock.run(500)
-    assert (len(service.asked), subscriber.events, clock.sleepers) == (asked, [], 0)
+    assert (len(service.asked), subscriber.events, clock.pending_timers) == (asked, [], 0)
     await engine.close()

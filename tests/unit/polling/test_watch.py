@@ -92,7 +92,7 @@ async def _none() -> AsyncIterator[BackupRef]:
 @pytest.mark.parametrize("wrong", [5, "sun/1", BackupRef("sun", 1), _none()])
 def test_refs_must_be_an_iterable_of_backups(wrong: Any) -> None:
     """A single backup, a non-iterable and an async iterable (use `add`) are refused."""
-    with pytest.raises(ConfigurationError, match=r"^refs must be several backups: give a list, "):
+    with pytest.raises(ConfigurationError, match=r"^refs must be a list or another iterable of backups, "):
         Watch(None, wrong, deadline=1.0)  # type: ignore[arg-type]
 
 
