@@ -119,7 +119,7 @@ def test_pauses_of_a_list_that_does_not_work_grow():
     assert pauses[:3] == [300, 600, 1200]
     assert pauses[-1] == 6 * 3600
     costs.record_list(where, size=1000, seconds=0.1)
-    assert costs.pause_list(where, now=now) == now + 6 * 3600, "an answer that is of no use forgives nothing"
+    assert costs.pause_list(where, now=now) == now + 6 * 3600, "a useless response does not reset the pause"
     costs.clear_pause(where)
     assert costs.is_usable(where, now=now)
     assert costs.pause_list(where, now=now) == now + 300

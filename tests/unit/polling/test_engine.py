@@ -184,7 +184,7 @@ async def test_entity_tags_are_used(clock: FakeClock, service: Service) -> None:
 
 
 async def test_retry_after_is_honored(clock: FakeClock, service: Service) -> None:
-    """The next poll is sent when the server asks for it."""
+    """The next poll is sent after the time that the header gives."""
     service.headers["Retry-After"] = "40"
     engine = service.engine()
     (ref,) = service.begin(7)
@@ -202,7 +202,7 @@ async def test_age_is_measured_by_the_clock_of_the_server(clock: FakeClock, serv
     engine = service.engine()
     (ref,) = service.begin(7)
     engine.track(ref, RecordingSubscriber(), deadline=1e4)
-    clock._utc = clock._utc.replace(hour=3)  # ours goes wrong; the answers' dates go with the server's
+    clock._utc = clock._utc.replace(hour=3)  # ours becomes wrong; the dates of the responses follow the server's
     service.clock = FakeClock(clock.monotonic())
     await settle()
     explain = engine.explain(ref)
@@ -269,7 +269,7 @@ async def test_faults_do_not_end_waits_but_deadlines_do(clock: FakeClock, servic
 async def test_failing_polls_are_logged_once_per_outage(
     clock: FakeClock, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A user who waits for a day learns of an outage in its first minute, but not again at every poll."""
+    """During a wait of a day the user learns of an outage in its first minute, but not again at every poll."""
     caplog.set_level(logging.WARNING, "asyncbackups._polling.engine")
     engine, subscriber = service.engine(), RecordingSubscriber()
     (ref,) = service.begin(7)

@@ -47,7 +47,7 @@ def scenario(**policy: Any) -> Scenario:
 
 
 def listing(*ids: int, **policy: Any) -> tuple[Scenario, ListPoll]:
-    """Put backups in flight that one list stands for, and let it be asked for."""
+    """Track backups that one list covers, and take its poll."""
     run = scenario(**policy)
     run.add(*(ids or MANY))
     (poll,) = run.take_due()
@@ -60,7 +60,7 @@ def running(*ids: int) -> dict[int, str]:
 
 
 def gets(run: Scenario) -> list[GetPoll]:
-    """Let new backups of unknown age have waited for each other; return what is asked by get then."""
+    """Wait until new backups of unknown age were gathered; return the GETs that are due then."""
     run.now += 3
     return [poll for poll in run.take_due() if isinstance(poll, GetPoll)]
 
@@ -96,12 +96,12 @@ def test_gets_follow_the_backoff_if_nothing_is_known() -> None:
     """Plain exponential backoff up to the maximum, by age."""
     run = scenario(jitter=0.0, initial=4.0, factor=2.0, maximum=30.0)
     run.add(7, started_at=START)
-    asked = []
+    polled = []
     for _ in range(6):
         (poll,) = run.wait_until_due()
-        asked.append(run.now - START)
+        polled.append(run.now - START)
         run.record_get(poll)
-    assert asked == [4.0, 12.0, 28.0, 58.0, 88.0, 118.0]
+    assert polled == [4.0, 12.0, 28.0, 58.0, 88.0, 118.0]
 
 
 @pytest.mark.parametrize(("status", "kind"), [("succeeded", BackupSucceeded), ("failed", BackupFailed)])
@@ -150,7 +150,7 @@ def test_entity_tags_of_gets_are_used() -> None:
     assert poll.etag == '"a"', "a 304 may leave out the tag"
     run.record_get(poll)
     (poll,) = run.wait_until_due()
-    assert poll.etag is None, "the last answer had none"
+    assert poll.etag is None, "the last response had none"
 
 
 def test_entity_tag_of_a_discarded_backup_is_not_used() -> None:
@@ -187,7 +187,7 @@ def test_fault_of_the_service_slows_the_star_system_down() -> None:
     assert run.now == START + 5.0
     (trial,) = run.wait_until_due()
     assert run.now == START + 10.0
-    assert run.take_due() == [], "one request at a time tries whether things are well again"
+    assert run.take_due() == [], "one request at a time tests whether the service has recovered"
     run.record_get(trial)
     assert len(run.wait_until_due()) == 1
 
@@ -405,10 +405,10 @@ def test_backups_that_start_together_are_listed_when_it_is_worth_it_for_all() ->
 def test_backups_of_unknown_age_added_one_by_one_are_gathered() -> None:
     """The first is polled at once; those added within half of a request's worth share a list."""
     run = scenario(request_worth=10.0)
-    asked: list[Poll] = []
+    polled: list[Poll] = []
     for number in range(60):
         run.add(number, patient=True)
-        asked += (polls := run.take_due())
+        polled += (polls := run.take_due())
         for poll in polls:
             if isinstance(poll, GetPoll):
                 run.record_get(poll, "running")
@@ -416,8 +416,8 @@ def test_backups_of_unknown_age_added_one_by_one_are_gathered() -> None:
                 run.record_list(poll, running(*range(number + 1)))
         run.now += 0.25
     assert run.explain(0).polls >= 1
-    assert sum(isinstance(poll, GetPoll) for poll in asked) <= 3
-    assert len(asked) <= 12
+    assert sum(isinstance(poll, GetPoll) for poll in polled) <= 3
+    assert len(polled) <= 12
 
 
 def test_many_new_backups_of_unknown_age_are_listed() -> None:
@@ -425,7 +425,7 @@ def test_many_new_backups_of_unknown_age_are_listed() -> None:
     run, poll = listing()
     run.add(*range(31, 51))
     run.now += 3
-    assert all(isinstance(poll, GetPoll) for poll in run.take_due(capacity=2)), "the list is under way"
+    assert all(isinstance(poll, GetPoll) for poll in run.take_due(capacity=2)), "the list is in flight"
     run.record_list(poll, running())
     again = run.take_due()
     assert [type(poll) for poll in again] == [ListPoll]
@@ -487,7 +487,7 @@ def test_list_that_does_not_work_is_paused_for_minutes(error: BackupsError) -> N
         for poll in polls:
             run.record_get(poll)
     else:
-        pytest.fail("the list was never tried again")
+        pytest.fail("the list was never sent again")
 
 
 def test_list_is_retried_after_a_transient_fault() -> None:
@@ -547,7 +547,7 @@ def test_list_that_lags_far_behind_is_detected() -> None:
         run.record_list(poll, shown, response_info(size=10, seconds=0.01))
         (poll,) = run.wait_until_due(capacity=1)
     run.record_get(gets[0], "running")
-    assert run.explain(gets[0].ref.backup_id).by == "list", "it was slow, but honest"
+    assert run.explain(gets[0].ref.backup_id).by == "list", "the backup was slow, but the list was right"
     run.now += 60.0
     while isinstance(poll := run.wait_until_due(capacity=1)[0], ListPoll):
         run.record_list(poll, shown, response_info(size=10, seconds=0.01))
@@ -574,7 +574,7 @@ def test_list_with_recent_completions_is_trusted() -> None:
         }
         deliver_all(run.scheduler.record_list(poll, entries, seen, CHEAP, run.now))
         (poll,) = run.wait_until_due(capacity=1)
-        assert isinstance(poll, ListPoll), "the last one should have ended long ago, but so it is with all"
+        assert isinstance(poll, ListPoll), "the list is trusted"
     news = run.now
     while isinstance(poll, ListPoll):
         run.record_list(poll, shown, response_info(size=10, seconds=0.01))
@@ -608,7 +608,7 @@ def test_lists_of_planets_are_used_if_they_are_cheaper() -> None:
     earth = next(poll for poll in polls if isinstance(poll, ListPoll) and poll.planet == "earth")
     run.discard(1)
     run.record_list(earth, running(*range(2, 10)))
-    assert [poll.ref.backup_id for poll in run.take_due()] == [10], "the list of a planet is asked only for its own"
+    assert [poll.ref.backup_id for poll in run.take_due()] == [10], "the list of a planet covers only its own backups"
 
 
 def test_replanning_while_a_list_is_in_flight_loses_nothing() -> None:
@@ -658,20 +658,20 @@ def test_planning_examines_a_bounded_number_of_backups() -> None:
     run = scenario()
     for number in range(3_000):
         run.add(number, planet=f"planet-{number // 2}")
-    looked = 0
+    examined = 0
     real = run.shared.durations.estimate_for
 
     def counted(*where: Any) -> Any:
-        nonlocal looked
-        looked += 1
+        nonlocal examined
+        examined += 1
         return real(*where)
 
     run.shared.durations.estimate_for = counted  # type: ignore[method-assign]
     run.take_due(capacity=1)
-    assert looked < 4_000
+    assert examined < 4_000
 
 
-# -- what is said about it
+# -- explanations
 
 
 def test_explanation_shows_the_next_poll() -> None:

@@ -36,7 +36,7 @@ def scenario(**policy: Any) -> Scenario:
     return Scenario(scheduler(**policy))
 
 
-# -- who waits for what
+# -- subscriptions
 
 
 def test_adding_is_idempotent() -> None:
@@ -136,16 +136,16 @@ def test_scheduler_wakes_up_for_a_deadline() -> None:
     assert run.scheduler.next_wakeup() == pytest.approx(START + 0.5, abs=0.01)
 
 
-@pytest.mark.parametrize(("deadline_in", "looked"), [(3.0, 2.7), (30.0, 27.0), (4_000.0, 3_995.0)])
-def test_wait_is_polled_a_last_time_before_its_deadline(deadline_in: float, looked: float) -> None:
+@pytest.mark.parametrize(("deadline_in", "polled_at"), [(3.0, 2.7), (30.0, 27.0), (4_000.0, 3_995.0)])
+def test_wait_is_polled_a_last_time_before_its_deadline(deadline_in: float, polled_at: float) -> None:
     """A backup that has succeeded must not be reported as unfinished because its next poll was scheduled for later."""
     run = scenario(initial=5.0, maximum=3_600.0, jitter=0.0)
     run.add(7, started_at=START, deadline_in=deadline_in)
-    while run.now < START + looked - 1e-9:
+    while run.now < START + polled_at - 1e-9:
         for poll in run.wait_until_due():
             last = run.now
-            events = run.record_get(poll, "running" if run.now < START + looked - 1e-9 else "succeeded")
-    assert last == pytest.approx(START + looked, abs=1.0)
+            events = run.record_get(poll, "running" if run.now < START + polled_at - 1e-9 else "succeeded")
+    assert last == pytest.approx(START + polled_at, abs=1.0)
     assert [type(event) for event in events] == [BackupSucceeded]
 
 
@@ -153,17 +153,17 @@ def test_final_poll_of_many_waits_is_one_list() -> None:
     """If a list covers them, it is sent once."""
     run = scenario(initial=5.0, maximum=3_600.0, jitter=0.0)
     run.add(*range(50), started_at=START, deadline_in=400.0)
-    asked = []
+    polled = []
     while run.scheduler.in_flight:
         for poll in run.take_due():
             if isinstance(poll, GetPoll):  # one that should have ended: lists may be behind
                 run.record_get(poll)
                 continue
-            asked.append(run.now - START)
+            polled.append(run.now - START)
             run.record_list(poll, dict.fromkeys(range(50), "running"))
         run.now = run.scheduler.next_wakeup()
         run.expire_waits()
-    assert [when for when in asked if when > 390.0] == [pytest.approx(395.0, abs=1.6)]
+    assert [when for when in polled if when > 390.0] == [pytest.approx(395.0, abs=1.6)]
     assert [type(event) for event in run.subscriber.events] == [WatchExpired] * 50
 
 
@@ -181,20 +181,20 @@ def test_final_poll_honors_retry_after() -> None:
 
 def test_final_poll_does_not_hurry_the_confirmation_of_a_404() -> None:
     """Two GETs that find nothing are some seconds apart, also before a deadline."""
-    run, asked = scenario(initial=5.0, jitter=0.0), []
+    run, polled = scenario(initial=5.0, jitter=0.0), []
     run.add(7, deadline_in=25.0)
     run.add(7, deadline_in=25.3, subscriber=RecordingSubscriber())
     run.record_get(run.take_due()[0], age=0.0)
     while run.scheduler.in_flight:
         for poll in run.take_due():
-            asked.append(run.now)
+            polled.append(run.now)
             if run.now < START + 19.0:
                 run.record_get(poll, age=run.now - START)
             else:
                 deliver_all(run.scheduler.record_failure(poll, NotFoundError(status=404), run.now))
         run.now = run.scheduler.next_wakeup() or run.now
         run.expire_waits()
-    missing = [when for when in asked if when >= START + 19.0]
+    missing = [when for when in polled if when >= START + 19.0]
     assert all(later - earlier >= 5.0 for earlier, later in pairwise(missing))
 
 
@@ -232,7 +232,7 @@ def test_wait_may_expire_while_a_request_is_in_flight() -> None:
     assert is_idle(run.scheduler)
 
 
-# -- when there is something to do
+# -- wake-ups
 
 
 def test_idle_scheduler_has_no_wakeup() -> None:
@@ -252,12 +252,12 @@ def test_no_poll_is_sent_before_it_is_due() -> None:
     for number in range(1_000):
         run.add(number, star_system=f"s{number % 7}", started_at=START - chance.uniform(0, 100))
     expected = {number: run.explain(number, f"s{number % 7}").due_in for number in range(1_000)}
-    asked = 0
-    while asked < 1_000:
+    polled = 0
+    while polled < 1_000:
         for poll in run.wait_until_due(capacity=50):
             assert run.now - START >= expected[poll.ref.backup_id] - 1e-6
             deliver_all(run.scheduler.record_get(poll, observation(poll.ref.backup_id, "succeeded"), CHEAP, run.now))
-            asked += 1
+            polled += 1
     assert run.scheduler.in_flight == 0
 
 
@@ -297,11 +297,11 @@ def test_overdue_list_is_spread_out_too() -> None:
     assert START + 500.0 < run.now < START + 560.0
 
 
-# -- what goes along
+# -- lists sent along
 
 
 def _polled_by_list(run: Scenario, *star_systems: str, response: ResponseInfo = CHEAP) -> None:
-    """Let each star system's twenty backups be told of by a list, now."""
+    """Poll twenty backups of each star system by a list, now."""
     for name in star_systems:
         run.add(*range(20), star_system=name)
     for poll in run.take_due(capacity=100):
@@ -352,13 +352,13 @@ def test_large_star_system_does_not_starve_a_small_one() -> None:
     run = scenario(coalesce=False)
     run.add(*range(100_000), star_system="giant")
     run.add(*range(10), star_system="dwarf")
-    asked: Counter[str] = Counter()
+    polled: Counter[str] = Counter()
     for _ in range(3):
         polls = run.take_due(capacity=10)
-        asked.update(poll.star_system for poll in polls)
+        polled.update(poll.star_system for poll in polls)
         for poll in polls:
             run.record_get(poll)
-    assert asked["dwarf"] == 10
+    assert polled["dwarf"] == 10
 
 
 def test_slow_star_system_does_not_starve_another_one() -> None:
@@ -384,7 +384,7 @@ def test_star_systems_take_turns() -> None:
     assert Counter(poll.star_system for poll in run.take_due(capacity=9)) == {"a": 3, "b": 3, "c": 3}
 
 
-# -- the end
+# -- the end of waits
 
 
 def test_fail_all_ends_every_wait() -> None:
@@ -445,7 +445,7 @@ def test_memory_is_proportional_to_tracked_backups() -> None:
         tracemalloc.stop()
 
 
-# -- what is said about it
+# -- explanations and estimates
 
 
 def test_explanation_shows_the_next_poll_and_its_grounds() -> None:

@@ -28,15 +28,15 @@ def test_our_clock_is_used_while_the_offset_is_unknown() -> None:
 
 @given(
     ahead=st.floats(-86400, 86400),
-    answers=st.lists(st.tuples(st.floats(0, 100), st.floats(0.001, 2), st.floats(0, 1)), min_size=1, max_size=30),
+    responses=st.lists(st.tuples(st.floats(0, 100), st.floats(0.001, 2), st.floats(0, 1)), min_size=1, max_size=30),
 )
-def test_error_is_bounded_and_never_grows(ahead: float, answers: list[tuple[float, float, float]]) -> None:
+def test_error_is_bounded_and_never_grows(ahead: float, responses: list[tuple[float, float, float]]) -> None:
     """The error stays within its bound, whatever the latencies and the moment at which the server reads its clock."""
     server_time = ServerClock()
-    shortest = min(took for _, took, _ in answers)
-    for asked, took, share in answers:
-        stamp = header(true_time(asked + took * share, ahead))
-        server_time.record_date(stamp, sent=asked, received=asked + took)
+    shortest = min(latency for _, latency, _ in responses)
+    for sent, latency, share in responses:
+        stamp = header(true_time(sent + latency * share, ahead))
+        server_time.record_date(stamp, sent=sent, received=sent + latency)
     error = (server_time.time_at(200.0, otherwise=HERE) - true_time(200.0, ahead)).total_seconds()
     assert abs(error) <= (1 + shortest) / 2 + 0.001
 
@@ -45,8 +45,8 @@ def test_many_responses_give_fractions_of_a_second() -> None:
     """Dates of whole seconds at many moments give the time far more precisely than a second."""
     server_time = ServerClock()
     for number in range(50):
-        asked = number * 1.017
-        server_time.record_date(header(true_time(asked + 0.01, 3600.4)), sent=asked, received=asked + 0.02)
+        sent = number * 1.017
+        server_time.record_date(header(true_time(sent + 0.01, 3600.4)), sent=sent, received=sent + 0.02)
     at_server = server_time.time_at(100.0, otherwise=HERE)
     assert abs((at_server - true_time(100.0, 3600.4)).total_seconds()) < 0.05
 

@@ -23,7 +23,7 @@ def end(cohorts: Cohorts, cohort: int, seconds: float = 1.0) -> dict[str | None,
 
 
 def experienced() -> Cohorts:
-    """Return cohorts that have learned without bias before."""
+    """Return cohorts in which unbiased durations were recorded before."""
     cohorts = Cohorts(WIDTH)
     for _ in range(8):
         finish(cohorts, -1_000)

@@ -19,10 +19,10 @@ WHERE = ("sun", None)
 
 
 def chosen(shared: Any, entries: list[list_entry], tracked: frozenset[int] = frozenset()) -> set[int]:
-    lesson = FinishedSelection(shared, WHERE)
+    selection = FinishedSelection(shared, WHERE)
     for entry in entries:
-        lesson.consider(entry, tracked=entry.id in tracked)
-    return lesson.choose_ids()
+        selection.consider(entry, tracked=entry.id in tracked)
+    return selection.choose_ids()
 
 
 def test_each_finished_backup_is_selected_once() -> None:
@@ -45,7 +45,7 @@ def test_newest_of_very_many_are_selected() -> None:
 
 
 @pytest.mark.parametrize("stamp", [None, 1706522120, ""])
-def test_timestamp_that_is_no_text_is_ignored(stamp: Any) -> None:
+def test_timestamp_of_another_type_is_ignored(stamp: Any) -> None:
     """Timestamps that cannot be ordered are left out."""
     assert chosen(shared_state(), [list_entry(5, "succeeded", stamp)]) == set()
 
@@ -54,9 +54,9 @@ def test_timestamp_that_is_no_text_is_ignored(stamp: Any) -> None:
 def test_impossible_timestamp_does_not_stop_the_recording(stamp: str) -> None:
     """A text that is no timestamp, or one in the future, does not mark what was recorded."""
     shared = shared_state()
-    lesson = FinishedSelection(shared, WHERE, "2024-01-04")
-    lesson.consider(list_entry(5, "succeeded", stamp), tracked=False)
-    assert lesson.choose_ids() == set()
+    selection = FinishedSelection(shared, WHERE, "2024-01-04")
+    selection.consider(list_entry(5, "succeeded", stamp), tracked=False)
+    assert selection.choose_ids() == set()
     assert chosen(shared, [list_entry(6, "succeeded", "2024-01-03")]) == {6}
 
 
@@ -100,7 +100,7 @@ def test_duration_from_a_get_is_not_recorded_again_from_a_list() -> None:
 
 
 def learned(shared: Any, observations: list[Observation], now: float = 0.0) -> list[float]:
-    """Return what is learned for all star systems, in order."""
+    """Return the durations recorded for all star systems, in order."""
     seen: list[tuple[float, float]] = []
 
     def record_at_level(star_system: str | None, *what: Any, place: float) -> None:
