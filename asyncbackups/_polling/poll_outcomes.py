@@ -1,4 +1,4 @@
-"""The meaning of each response for the tracked backups of one star system. When they are polled: see `request_queue`."""
+"""The meaning of each response for the tracked backups of one star system. When they are polled: `request_queue`."""
 
 from __future__ import annotations
 
