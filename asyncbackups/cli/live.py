@@ -82,7 +82,7 @@ class LiveTable:
         has_others = _count_others(total) > 0
         rows = sorted(self._report.by_star_system.items())
         visible = max(_MIN_ROWS, self._console.height - _OTHER_LINES)
-        table = self._create_table(has_others=has_others)
+        table = self._create_table(is_ascii=is_ascii, has_others=has_others)
         for star_system, counts in rows[:visible]:
             table.add_row(_first_cell(strip_controls(star_system), is_ascii), *_number_cells(counts, has_others))
         if len(rows) > visible:
@@ -93,11 +93,11 @@ class LiveTable:
         footer = f"{format_duration(time.monotonic() - self._started)}{', ' if is_ascii else ' · '}{requests}"
         return Group(Text(self._title, style="bold"), table, Text(footer, style="dim"))
 
-    def _create_table(self, *, has_others: bool) -> Table:
+    def _create_table(self, *, is_ascii: bool, has_others: bool) -> Table:
         is_narrow = self._console.width < _FRAMED_WIDTH
         table = Table(box=None, padding=(0, 1, 0, 0)) if is_narrow else Table()
         # The only column that may be narrowed: numbers are never cut off.
-        table.add_column("star system", overflow="ellipsis")
+        table.add_column(_first_cell("star system", is_ascii))
         first_column = "watched" if self._report.targets is None else "created"
         for name in (first_column, "in flight", "succeeded", "failed", *(["other"] if has_others else [])):
             heading = _SHORT_HEADINGS.get(name, name) if is_narrow else name
