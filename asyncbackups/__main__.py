@@ -13,7 +13,7 @@ def main() -> int:
     """Run the command line and return its exit status; without the extra `cli`, print what to install."""
     exit_on_signals()
     try:
-        import click  # noqa: F401, PLC0415 - after the signal handlers are installed
+        import rich  # noqa: F401, PLC0415 - the command line imports it late
 
         from asyncbackups.cli.main import run_program  # noqa: PLC0415
     except ModuleNotFoundError as exc:

@@ -48,9 +48,7 @@ class PollingLoad:
     roots: float = 0.0
 
     @classmethod
-    def of(
-        cls, members: Iterable[tuple[SurvivalEstimate, float]], *, horizon: float, scale: float = 1.0
-    ) -> PollingLoad:
+    def of(cls, members: Iterable[tuple[SurvivalEstimate, float]], *, horizon: float, scale: float = 1.0) -> PollingLoad:
         """Weigh backups in flight, or a sample of them.
 
         Args:

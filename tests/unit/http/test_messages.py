@@ -18,9 +18,7 @@ def test_bodies_are_never_shown() -> None:
     """A form with the client's secret and an answer with a token leave no trace in a repr, nor in rich's."""
     request = Request(kind=RequestKind.TOKEN, method="POST", path="/token", body=b"client_secret=s3cret")
     response = Response(status=200, headers={}, body=b'{"access_token": "s3cret"}', method="POST", url="https://h/")
-    assert repr(request).startswith(
-        "Request(kind=<RequestKind.TOKEN: 'token'>, method='POST', path='/token', etag=None, "
-    )
+    assert repr(request).startswith("Request(kind=<RequestKind.TOKEN: 'token'>, method='POST', path='/token', etag=None, ")
     for shown in (repr(request), repr(response), pretty_repr(request), pretty_repr(response)):
         assert "s3cret" not in shown
 
