@@ -66,7 +66,7 @@ def test_every_designed_name_is_there(name: str) -> None:
 
 def test_importing_stays_light() -> None:
     """Neither the command line, nor the simulator, nor the journal, nor cattrs is imported before it is needed."""
-    heavy = ("typer", "rich", "aiosqlite", "sqlite3", "cattrs", "asyncbackups.simulator", "asyncbackups.cli")
+    heavy = ("click", "rich", "aiosqlite", "sqlite3", "cattrs", "asyncbackups.simulator", "asyncbackups.cli")
     program = f"import sys, asyncbackups; print(*[name for name in {heavy!r} if name in sys.modules])"
     # Coverage, where it measures child processes too, would import sqlite3 for itself.
     bare = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
