@@ -1,7 +1,7 @@
-"""Await and watch database backups of Guidewire Cloud Platform.
+"""Create, watch and delete database backups of Guidewire Cloud Platform.
 
-An async session manager creates, lists and deletes backups through the Database API; one polling engine per client
-watches any number of them, asks little and knows soon, and tells of each end through an async iterator::
+An async client of the Database API. One polling engine per client watches any number of backups with few requests, and
+an async iterator delivers each completion::
 
     async with BackupClient.from_env() as client:
         backup = await client.create("star-system", "planet", BackupSpec(retention_period_in_days=7))
@@ -168,7 +168,7 @@ __all__ = [
     "read_status",
 ]
 
-_ORIGINS = {
+_LAZY_MODULES = {
     **{name: "errors" for name in __all__ if name.endswith("Error")},
     **{
         name: module
@@ -199,9 +199,9 @@ if not TYPE_CHECKING:
         """Import a public name or module on first use (PEP 562): the command line starts without aiohttp and attrs."""
         if name in _PUBLIC_MODULES:
             return importlib.import_module(f"{__name__}.{name}")
-        if name not in _ORIGINS:
+        if name not in _LAZY_MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_ORIGINS[name]}"), name)
+        value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_LAZY_MODULES[name]}"), name)
         return value
 
 

@@ -1,4 +1,4 @@
-"""A client's settings, read from environment variables: pure, the variables are passed in."""
+"""Read a client's settings from environment variables, which are passed in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from asyncbackups._base.validation import not_blank
+from asyncbackups._base.validation import check_not_blank
 from asyncbackups._http.oauth import ClientCredentials, TokenSource
 from asyncbackups.errors import ConfigurationError
 from asyncbackups.regions import Region, region, region_of, scopes_for
@@ -16,12 +16,12 @@ PREFIX = "ASYNCBACKUPS_"
 
 @attrs.frozen(kw_only=True)
 class EnvironmentSettings:
-    """What a client needs to know, from the environment or from the caller.
+    """The settings that a client requires, from the environment or from the caller.
 
     Attributes:
-        base_url: Of the Database API.
+        base_url: URL of the Database API.
         tenant: The tenant's id.
-        auth: A token, or a source of tokens.
+        auth: A token, or a token source.
     """
 
     base_url: str
@@ -29,7 +29,7 @@ class EnvironmentSettings:
     auth: str | TokenSource = attrs.field(repr=False)
 
 
-def read_environment(
+def load_environment(
     variables: Mapping[str, str],
     *,
     base_url: str | None = None,
@@ -40,75 +40,75 @@ def read_environment(
     """Read `ASYNCBACKUPS_BASE_URL` or `_REGION`, `_TENANT`, and `_TOKEN` or `_CLIENT_ID` with `_CLIENT_SECRET`.
 
     With client credentials, `_TOKEN_URL` defaults to the region's and `_SCOPES` to those that the tenant needs.
-    A base URL goes before a region's, and a token before client credentials. A blank variable counts as missing.
+    A base URL has precedence over a region, and a token over client credentials. A blank variable counts as missing.
 
     Args:
         variables: The environment, as `os.environ`.
-        base_url: The caller's own, instead of the variable; None to read it.
-        tenant: The caller's own; None to read it.
-        auth: The caller's own; None to read it.
+        base_url: The caller's own; None to read the variable.
+        tenant: The caller's own; None to read the variable.
+        auth: The caller's own; None to read the variables.
         insecure_http: Whether the token URL may be plain http to another machine.
 
     Raises:
-        ConfigurationError: If something is missing: all that is missing is named at once. Also if a value is wrong,
-            or one of the caller's own is blank.
+        ConfigurationError: If variables are missing (the message names all of them), if a value is invalid, or if one
+            of the caller's own is blank.
     """
     for name, own in (("base_url", base_url), ("tenant", tenant)):
         if own is not None:
-            # That is what a script makes of a variable that is not set; the environment's may be another tenant's.
-            not_blank(own, name)
-    reader = _Reader(variables)
-    named = reader.region()
+            # A script passes "" for an unset variable of its own; the environment may name another tenant.
+            check_not_blank(own, name)
+    reader = _VariableReader(variables)
+    named = reader.find_region()
     if base_url is None:
-        base_url = reader.value("BASE_URL") or (named.base_url if named else "")
-    # The region that the base URL belongs to goes before the one that is named: tokens of one fit no other.
+        base_url = reader.get_value("BASE_URL") or (named.base_url if named else "")
+    # The region of the base URL has precedence over the named one: each region accepts only its own tokens.
     where = region_of(base_url) or named
     if not base_url:
         reader.missing.append(f"{PREFIX}BASE_URL (or {PREFIX}REGION)")
     if tenant is None:
-        tenant = reader.required("TENANT")
+        tenant = reader.require_value("TENANT")
     if auth is None:
-        auth = reader.value("TOKEN") or reader.client_credentials(where, tenant, insecure_http=insecure_http)
+        auth = reader.get_value("TOKEN") or reader.build_credentials(where, tenant, insecure_http=insecure_http)
     if reader.missing or auth is None:
-        raise ConfigurationError(f"missing in the environment: {', '.join(reader.missing)}")
+        raise ConfigurationError(f"missing environment variables: {', '.join(reader.missing)}")
     return EnvironmentSettings(base_url=base_url, tenant=tenant, auth=auth)
 
 
-class _Reader:
-    """Reads variables and collects the names of those that are missing."""
+class _VariableReader:
+    """Reads variables and collects the names of missing ones."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
         self.missing: list[str] = []
 
-    def value(self, name: str) -> str:
-        # Blanks around it are never meant: a newline at the end comes from a file.
+    def get_value(self, name: str) -> str:
+        # Surrounding white space is never intended: a newline at the end comes from a file.
         return self._variables.get(PREFIX + name, "").strip()
 
-    def required(self, name: str) -> str:
-        value = self.value(name)
+    def require_value(self, name: str) -> str:
+        value = self.get_value(name)
         if not value:
             self.missing.append(PREFIX + name)
         return value
 
-    def region(self) -> Region | None:
-        name = self.value("REGION")
+    def find_region(self) -> Region | None:
+        name = self.get_value("REGION")
         if not name:
             return None
         try:
             return region(name)
         except ConfigurationError as exc:
-            raise ConfigurationError(f"{PREFIX}REGION: {exc}") from None
+            raise ConfigurationError(exc.reason, field=f"{PREFIX}REGION") from None
 
-    def client_credentials(self, where: Region | None, tenant: str, *, insecure_http: bool) -> ClientCredentials | None:
-        if not (self.value("CLIENT_ID") or self.value("CLIENT_SECRET")):
+    def build_credentials(self, where: Region | None, tenant: str, *, insecure_http: bool) -> ClientCredentials | None:
+        if not (self.get_value("CLIENT_ID") or self.get_value("CLIENT_SECRET")):
             self.missing.append(f"{PREFIX}TOKEN (or {PREFIX}CLIENT_ID and {PREFIX}CLIENT_SECRET)")
             return None
-        client_id, client_secret = self.required("CLIENT_ID"), self.required("CLIENT_SECRET")
-        token_url = self.value("TOKEN_URL") or (where.token_url if where else "")
+        client_id, client_secret = self.require_value("CLIENT_ID"), self.require_value("CLIENT_SECRET")
+        token_url = self.get_value("TOKEN_URL") or (where.token_url if where else "")
         if not token_url:
             self.missing.append(f"{PREFIX}TOKEN_URL (or {PREFIX}REGION)")
         if self.missing:
             return None
-        scopes = self.value("SCOPES") or scopes_for(tenant)
+        scopes = self.get_value("SCOPES") or scopes_for(tenant)
         return ClientCredentials(token_url, client_id, client_secret, scopes=scopes, insecure_http=insecure_http)

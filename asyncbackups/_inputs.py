@@ -1,11 +1,11 @@
-"""Planets and backups, many of them, as callers give them."""
+"""Parse the targets and refs that callers give to a bulk run, a bulk deletion or a watch."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Sequence, Set
 from typing import TypeAlias, TypeVar
 
-from asyncbackups._base.validation import shown
+from asyncbackups._base.validation import quote_value
 from asyncbackups.errors import ConfigurationError
 from asyncbackups.models import BackupRef, PlanetRef
 
@@ -13,76 +13,76 @@ _T = TypeVar("_T")
 _Many = TypeVar("_Many")
 
 Planets: TypeAlias = "Sequence[PlanetRef] | AsyncIterable[PlanetRef] | None"
-"""All targets, where they are known at the start; else as they come; None for those that the journal has."""
+"""A sequence of all targets, or an iterator that reads them one by one; None for the targets of the journal."""
 
 Targets = Iterable[PlanetRef | tuple[str, str] | str] | AsyncIterable[PlanetRef | tuple[str, str] | str]
-"""Planets: `PlanetRef`s, pairs, or texts ``star_system/planet``."""
+"""Planets, each a `PlanetRef`, a pair, or a string ``star_system/planet``."""
 
 Refs = Iterable[BackupRef | tuple[str, int] | str] | AsyncIterable[BackupRef | tuple[str, int] | str]
-"""Backups: `BackupRef`s, pairs, or texts ``star_system/backup_id``."""
+"""Backups, each a `BackupRef`, a pair, or a string ``star_system/backup_id``."""
 
 
-def planets_of(targets: Targets, *, whole: bool) -> Planets:
-    """Return targets as planets. Those of a collection (which has an end) are all checked now.
+def parse_planets(targets: Targets, *, whole: bool) -> Planets:
+    """Return targets as planets. The targets of a collection are all checked now, others when they are read.
 
     Args:
-        targets: As the caller gave them.
-        whole: Whether to keep those of a collection: for a journal, which writes them down.
+        targets: The targets.
+        whole: Whether to return a collection as a sequence, for a journal that stores it.
 
     Raises:
-        ConfigurationError: If they are not several, or one that is checked now is none.
+        ConfigurationError: If `targets` is not iterable, is a single target, or one checked now is invalid.
     """
-    several(targets, "targets", "planets", AsyncIterable)
+    require_many(targets, "targets", "planets", AsyncIterable)
     if whole and isinstance(targets, Collection):
-        planets = [checked_target(target) for target in targets]
-        # A set has another order in each process; the journal tells targets by their place.
+        planets = [parse_target(target) for target in targets]
+        # The order of a set differs between processes, and the journal numbers targets by their order.
         return sorted(planets) if isinstance(targets, Set) else planets
-    return _each(targets, checked_target)
+    return _parse_each(targets, parse_target)
 
 
-def several(given: _Many, name: str, what: str, *kinds: type) -> _Many:
-    """Return what can be iterated over.
+def require_many(given: _Many, name: str, items: str, *kinds: type) -> _Many:
+    """Return an iterable of planets or backups.
 
     Args:
-        given: As the caller gave it.
-        name: What the argument is called.
-        what: What it is to hold.
-        kinds: What may be given beside an iterable.
+        given: The argument's value.
+        name: The argument's name, for the error message.
+        items: What it should contain, for the error message.
+        kinds: Types allowed besides `Iterable`.
 
     Raises:
-        ConfigurationError: If it cannot, or is only one planet or backup: a text's letters are none.
+        ConfigurationError: If it is not iterable, or is a single planet or backup (a string is iterable, too).
     """
-    one = isinstance(given, str | PlanetRef | BackupRef)
-    if one or not isinstance(given, (Iterable, *kinds)):
-        example = f"[{shown(given)}]" if one else f"not {shown(given)}"
-        raise ConfigurationError(f"{name} must be several {what}: give a list, {example}")
+    is_single = isinstance(given, str | PlanetRef | BackupRef)
+    if is_single or not isinstance(given, (Iterable, *kinds)):
+        example = f"for instance [{quote_value(given)}]" if is_single else f"not {quote_value(given)}"
+        raise ConfigurationError(f"must be a list or another iterable of {items}, {example}", field=name)
     return given
 
 
-def _each(given: Iterable[object] | AsyncIterable[object], checked: Callable[[object], _T]) -> AsyncIterator[_T]:
-    """Check what was given: at once where it has an end, so that nothing is begun if a later one is wrong."""
+def _parse_each(given: Iterable[object] | AsyncIterable[object], parse: Callable[[object], _T]) -> AsyncIterator[_T]:
+    """Parse items as they are read; check those of a collection now, so that nothing starts if one is invalid."""
     if isinstance(given, Collection):
-        for one in given:
-            checked(one)  # and again in its turn: there may be very many, and none is kept until then
-    return _as_they_come(given, checked)
+        for item in given:
+            parse(item)  # and again when it is read: keeping the results would take memory for each
+    return _parse_lazily(given, parse)
 
 
-async def _as_they_come(
-    given: Iterable[object] | AsyncIterable[object], checked: Callable[[object], _T]
+async def _parse_lazily(
+    given: Iterable[object] | AsyncIterable[object], parse: Callable[[object], _T]
 ) -> AsyncIterator[_T]:
     if isinstance(given, AsyncIterable):
-        async for one in given:
-            yield checked(one)
+        async for item in given:
+            yield parse(item)
     else:
-        for one in given:
-            yield checked(one)
+        for item in given:
+            yield parse(item)
 
 
-def checked_target(target: object) -> PlanetRef:
-    """Return a target as a planet.
+def parse_target(target: object) -> PlanetRef:
+    """Parse a target.
 
     Raises:
-        ConfigurationError: If it is none.
+        ConfigurationError: If it is not a planet.
     """
     match target:
         case PlanetRef():
@@ -92,24 +92,27 @@ def checked_target(target: object) -> PlanetRef:
         case (str(star_system), str(planet)):
             return PlanetRef(star_system, planet)
         case _:
-            raise ConfigurationError(f"a target must be a PlanetRef, or star_system/planet, not {shown(target)}")
+            raise ConfigurationError(
+                "a target must be a PlanetRef, a (star_system, planet) pair or a string star_system/planet, "
+                f"not {quote_value(target)}"
+            )
 
 
-def refs_of(refs: Refs) -> AsyncIterator[BackupRef]:
-    """Return backups as they come, each checked when it is read. Those of a collection are all checked now, too.
+def parse_refs(refs: Refs) -> AsyncIterator[BackupRef]:
+    """Return refs as an iterator that parses each when it is read. Refs of a collection are all checked now, too.
 
     Raises:
-        ConfigurationError: If they are not several, or one that is checked now is none.
+        ConfigurationError: If `refs` is not iterable, is a single ref, or one checked now is invalid.
     """
-    several(refs, "refs", "backups", AsyncIterable)
-    return _each(refs, checked_ref)
+    require_many(refs, "refs", "backups", AsyncIterable)
+    return _parse_each(refs, parse_ref)
 
 
-def checked_ref(ref: object) -> BackupRef:
-    """Return what stands for a backup as its `BackupRef`.
+def parse_ref(ref: object) -> BackupRef:
+    """Parse a reference to a backup.
 
     Raises:
-        ConfigurationError: If it stands for none.
+        ConfigurationError: If it is not one.
     """
     match ref:
         case BackupRef():
@@ -120,5 +123,6 @@ def checked_ref(ref: object) -> BackupRef:
             return BackupRef(star_system, backup_id)
         case _:
             raise ConfigurationError(
-                f"a backup must be a BackupRef or a (star_system, backup_id) pair, not {shown(ref)}"
+                "a backup must be a BackupRef, a (star_system, backup_id) pair or a string star_system/backup_id, "
+                f"not {quote_value(ref)}"
             )

@@ -1,12 +1,13 @@
-"""The face: a client owns the session and the engine, and offers everything as methods.
+"""The client: it owns the HTTP session and the polling engine, and offers all operations as methods.
 
-What creates, polls, does many at once, keeps a journal or reads the environment is imported when it is first needed:
-`import asyncbackups` is to cost little more than `import aiohttp`.
+Modules that not every program needs (creating, polling, bulk runs, the journal, the environment) are imported on first
+use, so that `import asyncbackups` costs little more than `import aiohttp`.
 """
 
 from __future__ import annotations
 
 import builtins
+import functools
 import os
 import random as random_numbers
 import ssl as tls
@@ -15,17 +16,27 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from asyncbackups._api.operations import Operations
-from asyncbackups._api.requests import Requests
+from asyncbackups._api.requests import RequestBuilder
 from asyncbackups._base.clock import ClientClock, Clock, SystemClock
-from asyncbackups._base.validation import Seconds, file_path, flag, instance, integer, not_blank, offering, shown
+from asyncbackups._base.validation import (
+    Seconds,
+    check_file_path,
+    check_flag,
+    check_instance,
+    check_integer,
+    check_not_blank,
+    check_protocol,
+    quote_value,
+)
 from asyncbackups._http.oauth import TokenSource
 from asyncbackups._http.transport import Transport
-from asyncbackups._polling.watch import DEFAULT_DEADLINE, Watch, checked_deadline, wait_for
+from asyncbackups._inputs import Planets, Refs, Targets, parse_planets
 from asyncbackups.errors import ClientClosedError, ConfigurationError
 from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef, StatusRule, progress_of
 from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
 
 if TYPE_CHECKING:
+    # aiohttp is imported only by the transport; the others are imported on first use (see the module's docstring).
     import aiohttp
 
     from asyncbackups._api.create import Creator
@@ -33,39 +44,45 @@ if TYPE_CHECKING:
     from asyncbackups._bulk.bulk_delete import BulkDeletion
     from asyncbackups._bulk.journal.journal import Journal
     from asyncbackups._bulk.run_store import RunStore
-    from asyncbackups._inputs import Planets, Refs, Targets
     from asyncbackups._polling.engine import Engine
+    from asyncbackups._polling.watch import Watch
 
 __all__ = ["BackupClient"]
 
 _BULK_CONCURRENCY = 8
+_DEFAULT_DEADLINE = 24 * 3600.0
+"""Seconds for which a backup is watched by default: a logical backup may take hours."""
 
 
 class BackupClient:
-    """A client of the Database API for one tenant. Use it with ``async with``; it may be left in another task.
+    """A client of the Database API for one tenant, to be used with ``async with``; it can be entered once.
+
+    Each method raises `ConfigurationError` for an invalid argument before anything is sent, and `ClientClosedError` if
+    the client is not open. Each request may raise `ApiError` (error status), `TransportError` (no complete response) or
+    `ProtocolError` (unreadable response). ``Raises`` below lists only what a method adds.
 
     Args:
-        base_url: The service's address, for instance that of a region; https, or http to loopback.
+        base_url: The service's URL, for instance a region's; https, or http to loopback.
         tenant: The tenant's id.
-        auth: A token; or an object with ``async def token(self) -> str``, for instance `ClientCredentials`.
-        retry: When idempotent requests are sent again.
-        polling: When backups in flight are asked about.
-        creating: What is done about a create whose answer was lost.
-        limits: How fast all calls of this client may go together.
-        timeouts: How long one request may take; not to be confused with the deadline of a watch.
-        session: An aiohttp session to use and not to close; None for an own one.
-        star_system_list: The end of the path of a star system's list: "backup" as the guide prints it, or "backups".
-        status_rule: Says what a backup's status means.
-        insecure_http: Whether plain http is allowed to other machines than this.
-        max_answer_bytes: The largest answer that is read, in bytes.
-        ssl: The TLS context of the own session; None for Python's default one.
-        proxy: A proxy's URL, or None.
-        trust_env: Whether the own session takes proxies from the environment.
-        clock: The time; tests pass their own.
-        random: Where jitter comes from; None for a fresh generator.
+        auth: A token, or an object with ``async def token(self) -> str``, for instance `ClientCredentials`.
+        retry: When to resend idempotent requests.
+        polling: When to poll backups in progress.
+        creating: How to handle a create with a lost response.
+        limits: Limits on the requests of this client.
+        timeouts: Timeouts of one request; a wait has a deadline of its own.
+        session: An aiohttp session to use, which the caller closes; None to open and close one.
+        star_system_list: The last segment of the path of a star system's list: "backup" as documented, or "backups".
+        status_rule: Returns what a backup's status means.
+        insecure_http: Whether plain http is allowed to other hosts than loopback.
+        max_answer_bytes: Maximum size of a response, in bytes.
+        ssl: The TLS context of the client's own session; None for Python's default.
+        proxy: A proxy's URL; None for no proxy.
+        trust_env: Whether the client's own session reads the proxy from the environment.
+        clock: The clock, for tests; None for the system's.
+        random: The random numbers for jitter, for tests; None for a new generator.
 
     Raises:
-        ConfigurationError: If an argument is wrong; nothing is opened or sent.
+        ConfigurationError: If an argument is invalid.
     """
 
     def __init__(
@@ -90,20 +107,22 @@ class BackupClient:
         clock: Clock | None = None,
         random: random_numbers.Random | None = None,
     ) -> None:
-        instance(retry, RetryPolicy, "retry")
-        instance(timeouts, Timeouts, "timeouts")
-        flag(insecure_http, "insecure_http")
-        flag(trust_env, "trust_env")
+        check_instance(retry, RetryPolicy, "retry")
+        check_instance(timeouts, Timeouts, "timeouts")
+        check_flag(insecure_http, "insecure_http")
+        check_flag(trust_env, "trust_env")
         if not callable(status_rule):
-            raise ConfigurationError(f"status_rule must be a function of a Backup, not {shown(status_rule)}")
-        self._clock = ClientClock(SystemClock() if clock is None else offering(clock, Clock, "clock"))
-        fresh = random_numbers.Random() if random is None else random  # noqa: S311 - jitter, no cryptography
-        self._random = instance(fresh, random_numbers.Random, "random")
-        self._polling = instance(polling, PollingPolicy, "polling")
-        self._limits = instance(limits, Limits, "limits")
-        self._creating = instance(creating, CreatePolicy, "creating")
+            raise ConfigurationError(
+                f"must be a function of a Backup, not {quote_value(status_rule)}", field="status_rule"
+            )
+        self._clock = ClientClock(SystemClock() if clock is None else check_protocol(clock, Clock, "clock"))
+        generator = random_numbers.Random() if random is None else random  # noqa: S311 - jitter, no cryptography
+        self._random = check_instance(generator, random_numbers.Random, "random")
+        self._polling = check_instance(polling, PollingPolicy, "polling")
+        self._limits = check_instance(limits, Limits, "limits")
+        self._creating = check_instance(creating, CreatePolicy, "creating")
         self._retry, self._status_rule = retry, status_rule
-        requests = Requests(tenant, star_system_list)
+        requests = RequestBuilder(tenant, star_system_list)
         self._transport = Transport(
             base_url,
             auth=auth,
@@ -122,26 +141,27 @@ class BackupClient:
         self._operations = Operations(self._transport, requests, utcnow=self._clock.utcnow)
         self._tenant, self._base_url = tenant, base_url
         self._engine: Engine | None = None
+        self._entered = False
         self._left = False
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:
-        """Make a client from environment variables.
+        """Create a client from environment variables.
 
         ``ASYNCBACKUPS_BASE_URL`` or ``ASYNCBACKUPS_REGION``; ``ASYNCBACKUPS_TENANT``; ``ASYNCBACKUPS_TOKEN``, or
-        ``ASYNCBACKUPS_CLIENT_ID`` and ``ASYNCBACKUPS_CLIENT_SECRET`` (with ``ASYNCBACKUPS_TOKEN_URL`` where no region
-        says it, and ``ASYNCBACKUPS_SCOPES`` for other scopes than the tenant's read and write).
+        ``ASYNCBACKUPS_CLIENT_ID`` and ``ASYNCBACKUPS_CLIENT_SECRET`` (with ``ASYNCBACKUPS_TOKEN_URL`` unless the region
+        implies it, and ``ASYNCBACKUPS_SCOPES`` instead of the tenant's read and write scopes).
 
         Args:
-            overrides: Arguments of the client; they win over the environment.
+            overrides: Arguments of the client, which take precedence over the environment.
 
         Raises:
-            ConfigurationError: If variables are missing (all are named at once) or wrong.
+            ConfigurationError: If variables are missing (the message lists all) or invalid.
         """
-        from asyncbackups._env import read_environment  # noqa: PLC0415 - see the module's docstring
+        from asyncbackups._env import load_environment  # noqa: PLC0415 - on first use, see the module's docstring
 
         known = {name: overrides.pop(name, None) for name in ("base_url", "tenant", "auth")}
-        found = read_environment(os.environ, **known, insecure_http=overrides.get("insecure_http", False))
+        found = load_environment(os.environ, **known, insecure_http=overrides.get("insecure_http", False))
         return cls(found.base_url, found.tenant, auth=found.auth, **overrides)
 
     def __repr__(self) -> str:
@@ -151,58 +171,33 @@ class BackupClient:
         """Open the client.
 
         Raises:
-            ClientClosedError: If it was entered before: a client is used once.
+            ClientClosedError: If it was entered before.
         """
-        if self._engine is not None or self._left:
-            raise ClientClosedError("a client can be entered only once: make another one")
+        if self._entered or self._left:
+            raise ClientClosedError("a client can be entered only once: create another one")
         try:
             await self._transport.open()
-            self._creator = self._new_creator()
-            self._engine = self._new_engine()
         except BaseException:
             await self._transport.close()
             raise
+        self._entered = True
         return self
-
-    def _new_creator(self) -> Creator:
-        from asyncbackups._api.create import Creator  # noqa: PLC0415 - see the module's docstring
-
-        return Creator(
-            self._operations,
-            policy=self._creating,
-            retry=self._retry,
-            clock=self._clock,
-            draw=self._random.random,
-        )
-
-    def _new_engine(self) -> Engine:
-        from asyncbackups._polling.engine import Engine  # noqa: PLC0415 - see the module's docstring
-        from asyncbackups._polling.scheduler import Scheduler  # noqa: PLC0415
-
-        return Engine(
-            self._operations,
-            scheduler=lambda: Scheduler(self._polling, draw=self._random.random),
-            clock=self._clock,
-            concurrency=self._limits.concurrency,
-            status_rule=self._status_rule,
-            origin=self._creator.origin,
-        )
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close what was opened; whoever still waits gets a `ClientClosedError`."""
+        """Close the client, also from another task; waits in progress end with a `ClientClosedError`."""
         self._left = True
         try:
             if self._engine is not None:
                 await self._engine.close()
         finally:
-            self._clock.leave()
+            self._clock.close()
             await self._transport.close()
 
     @property
     def requests(self) -> dict[str, int]:
-        """How many requests were sent so far, by kind ("create", "get", "list", "delete", "health", "token")."""
+        """Number of requests sent, by kind ("create", "get", "list", "delete", "health", "token")."""
         return {str(kind): number for kind, number in self._transport.requests.items()}
 
     async def create(
@@ -210,35 +205,31 @@ class BackupClient:
     ) -> Backup:
         """Create a backup of a planet, exactly once as far as that can be known.
 
-        It is sent once. Where its answer is lost, the planet's backups are listed and it is looked for; see
-        `CreatePolicy`. Creates of one planet take turns.
+        After a lost response the planet's backups are listed to find the new one, before anything is sent again; see
+        `CreatePolicy`. Creates of one planet run one at a time.
 
         Args:
             star_system: The star system's id.
             planet: The planet's id.
-            spec: What to create.
-            key: The caller's own identity for this create: the same key in the same planet gives this client the same
-                backup (another one needs `may_exist` for that). None for a create of its own.
-            may_exist: Whether an earlier attempt with this key, of this process or another, may have got through: then
-                it is looked for, for `CreatePolicy.settle`, before anything is sent.
+            spec: The spec of the backup.
+            key: An idempotency key: the same key in the same planet returns the same backup, while this client lives
+                (another client needs `may_exist` for that). None for a create without one.
+            may_exist: Whether an earlier attempt with this key, in this process or another, may have created the
+                backup: then it is searched for, up to `CreatePolicy.settle`, before anything is sent.
 
         Returns:
-            The new backup, as the service shows it; in progress, as a rule.
+            The new backup, usually in progress.
 
         Raises:
-            ConfigurationError: If an argument is wrong; nothing was sent.
-            AmbiguousCreateError: If the backup may have been created, and looking did not settle it.
-            ApiError: If the service refused it.
-            TransportError: If the request could not be sent.
-            ClientClosedError: If the client is not open.
+            AmbiguousCreateError: If the backup may have been created, but was not identified.
         """
-        self._opened()
-        if flag(may_exist, "may_exist") and key is None:
-            raise ConfigurationError("may_exist needs a key: the one that the earlier attempt was given")
-        where = PlanetRef(star_system, planet)
-        wanted = None if key is None else not_blank(key, "key")
-        checked = instance(spec, BackupSpec, "spec")
-        return (await self._creator.create(where, checked, key=wanted, may_exist=may_exist)).backup
+        self._require_operations()
+        if check_flag(may_exist, "may_exist") and key is None:
+            raise ConfigurationError("needs a key: the key of the earlier attempt", field="may_exist")
+        ref = PlanetRef(star_system, planet)
+        checked_key = None if key is None else check_not_blank(key, "key")
+        checked_spec = check_instance(spec, BackupSpec, "spec")
+        return (await self._creator.create(ref, checked_spec, key=checked_key, may_exist=may_exist)).backup
 
     async def get(self, star_system: str, backup_id: int) -> Backup:
         """Retrieve a backup.
@@ -248,30 +239,21 @@ class BackupClient:
             backup_id: The backup's id.
 
         Raises:
-            ConfigurationError: If an argument is wrong; nothing was sent.
-            NotFoundError: If there is no such backup.
-            ApiError: If the service answered with another error.
-            TransportError: If no complete answer came.
-            ProtocolError: If the answer cannot be understood.
-            ClientClosedError: If the client is not open.
+            NotFoundError: If the backup does not exist.
         """
-        return await self._opened().get(BackupRef(star_system, backup_id))
+        return await self._require_operations().get(BackupRef(star_system, backup_id))
 
     async def list(self, star_system: str, planet: str | None = None) -> builtins.list[Backup]:
-        """List the backups of a star system, or of one planet.
+        """List the backups of a star system or of one planet, over all pages.
 
         Args:
             star_system: The star system's id.
             planet: The planet's id; None for all planets.
 
         Raises:
-            ConfigurationError: If an argument is wrong; nothing was sent.
-            ApiError: If the service answered with an error.
-            TransportError: If no complete answer came.
-            ProtocolError: If the answer cannot be understood, or may be only a part of the list.
-            ClientClosedError: If the client is not open.
+            ProtocolError: Also if the list may be incomplete.
         """
-        return await self._opened().list(star_system, planet)
+        return await self._require_operations().list(star_system, planet)
 
     async def delete(self, star_system: str, backup_id: int, *, missing_ok: bool = False) -> None:
         """Delete a backup.
@@ -279,67 +261,55 @@ class BackupClient:
         Args:
             star_system: The star system's id.
             backup_id: The backup's id.
-            missing_ok: Whether it is fine that there is no such backup.
+            missing_ok: Whether a backup that does not exist counts as deleted.
 
         Raises:
-            ConfigurationError: If an argument is wrong; nothing was sent.
-            NotFoundError: If there is no such backup.
-            ApiError: If the service answered with another error.
-            TransportError: If no complete answer came.
-            ProtocolError: If the answer cannot be understood.
-            ClientClosedError: If the client is not open.
+            NotFoundError: If the backup does not exist, unless `missing_ok`.
         """
         ref = BackupRef(star_system, backup_id)
-        await self._opened().delete(ref, missing_ok=flag(missing_ok, "missing_ok"))
+        await self._require_operations().delete(ref, missing_ok=check_flag(missing_ok, "missing_ok"))
 
     async def health(self) -> Health:
-        """Ask how the service is.
+        """Check the health of the service."""
+        return await self._require_operations().health()
 
-        Raises:
-            ApiError: If the service answered with an error.
-            TransportError: If no complete answer came.
-            ProtocolError: If the answer cannot be understood.
-            ClientClosedError: If the client is not open.
-        """
-        return await self._opened().health()
+    async def wait(self, star_system: str, backup_id: int, *, deadline: Seconds = _DEFAULT_DEADLINE) -> Backup:
+        """Wait until a backup has succeeded. Several waits for one backup share its polls.
 
-    async def wait(self, star_system: str, backup_id: int, *, deadline: Seconds = DEFAULT_DEADLINE) -> Backup:
-        """Wait until a backup has succeeded. Waits for the same backup share their polls.
+        Polls that fail temporarily do not end the wait.
 
         Args:
             star_system: The star system's id.
             backup_id: The backup's id.
-            deadline: For how long, in seconds; it bounds the wait, not a request.
+            deadline: Maximum duration of the wait, in seconds.
 
         Returns:
-            The backup, succeeded.
+            The succeeded backup.
 
         Raises:
-            ConfigurationError: If an argument is wrong; nothing was sent.
-            BackupFailedError: If it ran and failed.
-            BackupGoneError: If it does not exist, or was deleted meanwhile.
+            BackupFailedError: If the backup failed.
+            BackupGoneError: If the backup does not exist or was deleted.
             WatchExpiredError: If the deadline passed.
-            PermissionDeniedError: If it may not be read.
+            PermissionDeniedError: If reading it is not permitted.
             AuthenticationError: If the credentials are refused.
-            ClientClosedError: If the client is not open, or was left meanwhile.
-            EngineError: If the polling engine broke.
+            EngineError: If the polling engine failed.
         """
         ref = BackupRef(star_system, backup_id)
-        return await wait_for(self._opened_engine(), ref, deadline=checked_deadline(deadline))
+        from asyncbackups._polling.watch import checked_deadline, wait_for  # noqa: PLC0415 - on first use
 
-    def watch(self, refs: Iterable[BackupRef] | None = None, *, deadline: Seconds = DEFAULT_DEADLINE) -> Watch:
-        """Watch any number of backups: an async iterator of final events, in the order in which they come.
+        return await wait_for(self._require_engine(), ref, deadline=checked_deadline(deadline))
+
+    def watch(self, refs: Iterable[BackupRef] | None = None, *, deadline: Seconds = _DEFAULT_DEADLINE) -> Watch:
+        """Watch any number of backups: an async iterator over their final events, in order of completion.
 
         Args:
-            refs: The backups; the iteration ends with the last of them. None for a watch that is open until its
-                `finish`, to which backups are added as it runs.
-            deadline: For how long each backup is watched, in seconds, unless `Watch.add` says otherwise.
-
-        Raises:
-            ConfigurationError: If an argument is wrong.
-            ClientClosedError: If the client is not open.
+            refs: The backups; the iteration ends after the last one. None for a watch that takes more backups
+                (`Watch.add`) until `Watch.finish`.
+            deadline: Maximum duration for each backup, in seconds, unless given to `Watch.add`.
         """
-        return Watch(self._opened_engine(), refs, deadline=checked_deadline(deadline))
+        from asyncbackups._polling.watch import Watch, checked_deadline  # noqa: PLC0415 - on first use
+
+        return Watch(self._require_engine(), refs, deadline=checked_deadline(deadline))
 
     def bulk_create(
         self,
@@ -347,64 +317,61 @@ class BackupClient:
         spec: BackupSpec,
         *,
         concurrency: int = _BULK_CONCURRENCY,
-        deadline: Seconds = DEFAULT_DEADLINE,
+        deadline: Seconds = _DEFAULT_DEADLINE,
         journal: str | os.PathLike[str] | None = None,
         since: int | None = None,
     ) -> BulkRun:
         """Create a backup of each of many planets and watch them all: one stream of events, and a report.
 
         Args:
-            targets: Planets, as any iterable or async iterable; it is read as creates begin, never ahead. Those of a
-                collection (which has an end) are all checked at once, and written down at once with a journal.
-            spec: What to create.
-            concurrency: The most creates in flight at once.
-            deadline: For how long each backup is watched, in seconds.
-            journal: A file that remembers the run (see `resume`); the same call with the same file goes on with it.
-                None for no memory. Needs the extra ``journal``.
-            since: With a journal: deliver again the events after this one. None for those that were not acknowledged:
-                an event is, once the next one is asked for.
+            targets: The planets, as any iterable or async iterable, read as creates start. A collection (list, set,
+                ...) is checked as a whole before the first create, and stored in the journal.
+            spec: The spec of each backup.
+            concurrency: Maximum number of creates in flight.
+            deadline: Maximum duration for each backup, in seconds.
+            journal: A file that stores the run; the same call with the same file resumes it, as does `resume`. None for
+                a run that cannot be resumed. Needs the extra ``journal``.
+            since: With a journal: deliver again the events after this number. None for all unacknowledged events; an
+                event is acknowledged when the next one is requested.
 
         Raises:
-            ConfigurationError: If an argument is wrong, or aiosqlite is not installed.
-            ClientClosedError: If the client is not open.
+            ConfigurationError: Also if a journal is given, but aiosqlite is not installed.
         """
-        from asyncbackups._bulk.run_store import MemoryRunStore  # noqa: PLC0415 - see the module's docstring
-        from asyncbackups._inputs import planets_of  # noqa: PLC0415
+        from asyncbackups._bulk.run_store import MemoryRunStore  # noqa: PLC0415 - on first use
 
-        checked = instance(spec, BackupSpec, "spec")
-        self._opened()
+        checked_spec = check_instance(spec, BackupSpec, "spec")
+        self._require_open()
         if journal is None and since is not None:
-            raise ConfigurationError("since needs a journal: without one, events are not numbered")
-        ledger = MemoryRunStore(checked) if journal is None else self._journal(journal, checked, since)
-        planets = planets_of(targets, whole=journal is not None)
-        return self._run(ledger, planets, concurrency=concurrency, deadline=deadline)
+            raise ConfigurationError("needs a journal: without one, events have no numbers", field="since")
+        ledger = MemoryRunStore(checked_spec) if journal is None else self._open_journal(journal, checked_spec, since)
+        planets = parse_planets(targets, whole=journal is not None)
+        return self._new_bulk_run(ledger, planets, concurrency=concurrency, deadline=deadline)
 
     def resume(
         self,
         journal: str | os.PathLike[str],
         *,
         concurrency: int = _BULK_CONCURRENCY,
-        deadline: Seconds = DEFAULT_DEADLINE,
+        deadline: Seconds = _DEFAULT_DEADLINE,
         since: int | None = None,
     ) -> BulkRun:
-        """Go on with a bulk run from its journal alone, however its process ended.
+        """Resume a bulk run from its journal, however its process ended.
 
-        Creates that may have been sent are looked for first; backups without an outcome are watched; the remaining
-        targets that the journal has are created. Outcomes stand: a create that failed is not tried again. The report
-        covers the whole run.
+        Creates that may have been sent are reconciled, backups in progress are watched, and the remaining targets of
+        the journal are created. A create that failed is not repeated. The report covers the whole run.
 
         Args:
-            journal: The run's file.
-            concurrency: The most creates in flight at once.
-            deadline: For how long each backup is watched from now on, in seconds.
-            since: Deliver again the events after this one; None for those that were not acknowledged.
+            journal: The run's journal file.
+            concurrency: Maximum number of creates in flight.
+            deadline: Maximum duration for each backup from now on, in seconds.
+            since: Deliver again the events after this number; None for all unacknowledged events.
 
         Raises:
-            ConfigurationError: If an argument is wrong, or aiosqlite is not installed.
-            ClientClosedError: If the client is not open.
+            ConfigurationError: Also if aiosqlite is not installed.
         """
-        self._opened()
-        return self._run(self._journal(journal, None, since), None, concurrency=concurrency, deadline=deadline)
+        self._require_open()
+        store = self._open_journal(journal, None, since)
+        return self._new_bulk_run(store, None, concurrency=concurrency, deadline=deadline)
 
     def bulk_delete(
         self, refs: Refs, *, concurrency: int = _BULK_CONCURRENCY, missing_ok: bool = False
@@ -412,58 +379,86 @@ class BackupClient:
         """Delete many backups: an async iterator with one event for each, `BackupDeleted` or `DeleteFailed`.
 
         Args:
-            refs: The backups, as any iterable or async iterable; it is read as deletes begin, never ahead. Those of a
-                collection (which has an end) are all checked at once.
-            concurrency: The most deletes in flight at once.
+            refs: The backups, as any iterable or async iterable, read as deletes start. A collection (list, set, ...)
+                is checked as a whole before the first delete.
+            concurrency: Maximum number of deletes in flight.
             missing_ok: Whether a backup that does not exist counts as deleted.
-
-        Raises:
-            ConfigurationError: If an argument is wrong.
-            ClientClosedError: If the client is not open.
         """
-        from asyncbackups._bulk.bulk_delete import BulkDeletion  # noqa: PLC0415 - see the module's docstring
+        from asyncbackups._bulk.bulk_delete import BulkDeletion  # noqa: PLC0415 - on first use
 
         return BulkDeletion(
-            self._opened(),
+            self._require_operations(),
             refs=refs,
-            concurrency=integer(concurrency, "concurrency", lowest=1),
-            missing_ok=flag(missing_ok, "missing_ok"),
+            concurrency=check_integer(concurrency, "concurrency", minimum=1),
+            missing_ok=check_flag(missing_ok, "missing_ok"),
             clock=self._clock,
         )
 
-    def _journal(self, path: str | os.PathLike[str], spec: BackupSpec | None, since: int | None) -> Journal:
-        from asyncbackups._bulk.journal.journal import Journal  # noqa: PLC0415 - see the module's docstring
+    @functools.cached_property
+    def _creator(self) -> Creator:
+        from asyncbackups._api.create import Creator  # noqa: PLC0415 - on first use
+
+        return Creator(
+            self._operations,
+            policy=self._creating,
+            retry=self._retry,
+            status_rule=self._status_rule,
+            clock=self._clock,
+            draw=self._random.random,
+        )
+
+    def _new_engine(self) -> Engine:
+        from asyncbackups._polling.engine import Engine  # noqa: PLC0415 - on first use
+        from asyncbackups._polling.scheduler import Scheduler  # noqa: PLC0415 - on first use
+
+        return Engine(
+            self._operations,
+            scheduler=lambda: Scheduler(self._polling, draw=self._random.random),
+            clock=self._clock,
+            concurrency=self._limits.concurrency,
+            status_rule=self._status_rule,
+            origin=self._creator.get_origin,
+        )
+
+    def _open_journal(self, path: str | os.PathLike[str], spec: BackupSpec | None, since: int | None) -> Journal:
+        from asyncbackups._bulk.journal.journal import Journal  # noqa: PLC0415 - on first use
 
         return Journal(
-            file_path(path, "journal"),
+            check_file_path(path, "journal"),
             tenant=self._tenant,
             base_url=self._base_url,
             spec=spec,
-            since=None if since is None else integer(since, "since", lowest=0),
-            own=self._creator.own,
+            since=None if since is None else check_integer(since, "since", minimum=0),
+            own=self._creator.claim,
             clock=self._clock,
         )
 
-    def _run(self, ledger: RunStore, planets: Planets, *, concurrency: int, deadline: Seconds) -> BulkRun:
-        from asyncbackups._bulk.bulk_create import BulkRun  # noqa: PLC0415 - see the module's docstring
+    def _new_bulk_run(self, ledger: RunStore, planets: Planets, *, concurrency: int, deadline: Seconds) -> BulkRun:
+        from asyncbackups._bulk.bulk_create import BulkRun  # noqa: PLC0415 - on first use
+        from asyncbackups._polling.watch import checked_deadline  # noqa: PLC0415 - on first use
 
         return BulkRun(
-            self._opened_engine(),
+            self._require_engine(),
             create=self._creator.create,
             ledger=ledger,
             planets=planets,
-            concurrency=integer(concurrency, "concurrency", lowest=1),
+            concurrency=check_integer(concurrency, "concurrency", minimum=1),
             deadline=checked_deadline(deadline),
             clock=self._clock,
             requests=self._transport.requests,
         )
 
-    def _opened_engine(self) -> Engine:
-        if self._engine is None or self._left:
+    def _require_open(self) -> None:
+        if not self._entered or self._left:
             state = "was left" if self._left else "is not open"
             raise ClientClosedError(f"the client {state}: use it within `async with BackupClient(...) as client`")
+
+    def _require_engine(self) -> Engine:
+        self._require_open()
+        if self._engine is None:
+            self._engine = self._new_engine()
         return self._engine
 
-    def _opened(self) -> Operations:
-        self._opened_engine()
+    def _require_operations(self) -> Operations:
+        self._require_open()
         return self._operations

@@ -1,20 +1,20 @@
-"""The error tree: everything this package raises on purpose.
+"""The error tree: every error that this package raises deliberately, and what each error means.
 
     BackupsError
-    ├── ConfigurationError            what was given is wrong; nothing was sent (also a ValueError)
-    ├── ClientClosedError             the client was not entered, or has been left
-    ├── EngineError                   the polling engine itself broke; its cause is chained
+    ├── ConfigurationError            an argument is invalid; nothing was sent (also a ValueError)
+    ├── ClientClosedError             the client is not open
+    ├── EngineError                   the polling engine failed; the cause is chained
     ├── JournalError                  the journal cannot be used
-    ├── TransportError                no complete answer came
-    │   ├── ConnectError              the connection was never made: nothing was sent
-    │   │   └── CertificateError      the server's certificate does not verify
+    ├── TransportError                no complete response arrived
+    │   ├── ConnectError              no connection was made: nothing was sent
+    │   │   └── CertificateError      the server's certificate could not be verified
     │   └── AnswerTimeoutError        (also a TimeoutError)
-    ├── ProtocolError                 an answer came that cannot be understood
+    ├── ProtocolError                 a response arrived that cannot be understood
     │   ├── RedirectRefusedError
     │   └── AnswerTooLargeError
-    ├── ApiError                      the service answered with an error status
+    ├── ApiError                      the service responded with an error status
     │   ├── BadRequestError           400
-    │   ├── AuthenticationError       401, or no token could be had
+    │   ├── AuthenticationError       401, or no token could be obtained
     │   ├── PermissionDeniedError     403
     │   ├── NotFoundError             404, 410
     │   ├── MethodNotAllowedError     405
@@ -27,17 +27,18 @@
     │   ├── BadGatewayError           502
     │   ├── ServiceUnavailableError   503
     │   └── GatewayTimeoutError       504
-    ├── AmbiguousCreateError          a create may or may not have happened
+    ├── AmbiguousCreateError          a backup may or may not have been created
     └── WatchError                    a backup that was waited for did not succeed
         ├── BackupFailedError         it ran and failed
         ├── BackupGoneError           it does not exist, or was deleted while watched
-        └── WatchExpiredError         our own deadline passed (also a TimeoutError)
+        └── WatchExpiredError         the deadline passed (also a TimeoutError)
 
-Every error pickles, and none holds a token: the transport redacts what it quotes.
+Every error can be pickled, and none contains a token: the transport redacts what it quotes.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
@@ -81,15 +82,15 @@ __all__ = [
 
 
 class EngineError(BackupsError):
-    """The polling engine broke. Every waiter gets this error; the cause is in ``__cause__``."""
+    """The polling engine failed because of a bug. Every wait and watch raises it; the cause is in ``__cause__``."""
 
 
 class JournalError(BackupsError):
     """The journal of a bulk run cannot be used, or can no longer be written.
 
     Attributes:
-        path: The journal's file, or None where no file is concerned.
-        created: Backups that were created, as far as that can still be read.
+        path: The journal's file, or None if no file is concerned.
+        created: The backups that were created, as far as the journal can still be read.
     """
 
     def __init__(self, message: str, *, path: str | None = None, created: Sequence[BackupRef] = ()) -> None:
@@ -99,12 +100,12 @@ class JournalError(BackupsError):
 
 
 class TransportError(BackupsError):
-    """No complete answer came: the network failed, or time ran out.
+    """No complete response arrived: the network failed, or the time limit passed.
 
     Attributes:
         method: HTTP method.
-        url: The URL asked, never with credentials in it.
-        attempt: Which attempt this was, counted from 1.
+        url: The request's URL, never with credentials in it.
+        attempt: The number of the attempt, counted from 1.
         sent: Whether the request may have reached the server.
     """
 
@@ -114,7 +115,7 @@ class TransportError(BackupsError):
         self, reason: str, *, method: str = "", url: str = "", attempt: int = 1, sent: bool | None = None
     ) -> None:
         where = f"{method} {url}: " if url else ""
-        super().__init__(f"{where}{reason}{_attempts(attempt)}")
+        super().__init__(f"{where}{reason}{_attempt_suffix(attempt)}")
         self.method = method
         self.url = url
         self.attempt = attempt
@@ -122,28 +123,28 @@ class TransportError(BackupsError):
 
 
 class ConnectError(TransportError):
-    """The connection was never made (refused, unknown host, TLS): the request was not sent."""
+    """No connection was made (refused, unknown host, TLS, proxy), so the request was not sent."""
 
     sent_default = False
 
 
 class CertificateError(ConnectError):
-    """The server's certificate does not verify."""
+    """The server's certificate could not be verified. Retrying does not help: check the URL, or pass `ssl`."""
 
 
 class AnswerTimeoutError(TransportError, TimeoutError):
-    """The server took longer than the client's timeouts allow; whether it acted is unknown."""
+    """No complete response arrived within the client's `Timeouts`; the request may have been processed."""
 
 
 class ProtocolError(BackupsError):
-    """An answer came that cannot be understood. It quotes what came.
+    """A response arrived that cannot be understood. The message quotes its beginning.
 
     Attributes:
-        method: HTTP method, or "" where the text came from elsewhere.
-        url: The URL asked.
-        status: The HTTP status of the answer, or None.
-        excerpt: The beginning of what came, at most 500 characters.
-        attempt: Which attempt this was, counted from 1.
+        method: HTTP method, or "" if the text is not from a response.
+        url: The request's URL.
+        status: HTTP status, or None.
+        excerpt: The first characters of the response, at most 500.
+        attempt: The number of the attempt, counted from 1.
     """
 
     def __init__(
@@ -157,8 +158,8 @@ class ProtocolError(BackupsError):
         attempt: int = 1,
     ) -> None:
         where = f"{method} {url}: " if url else ""
-        what = f"; it began with: {excerpt}" if excerpt else ""
-        super().__init__(f"{where}{reason}{what}{_attempts(attempt)}")
+        quoted = f"; it starts with: {excerpt}" if excerpt else ""
+        super().__init__(f"{where}{reason}{quoted}{_attempt_suffix(attempt)}")
         self.method = method
         self.url = url
         self.status = status
@@ -167,28 +168,28 @@ class ProtocolError(BackupsError):
 
 
 class RedirectRefusedError(ProtocolError):
-    """The server redirected; a redirect is never followed, because the token would go along."""
+    """The server redirected. Redirects are never followed, because the token would be sent along: check the URL."""
 
 
 class AnswerTooLargeError(ProtocolError):
-    """The answer is larger than the client's limit."""
+    """The response is larger than the client's `max_answer_bytes`."""
 
 
 class ApiError(BackupsError):
-    """The service answered with an error status.
+    """The service responded with an error status. Documented statuses have a subclass of their own.
 
     Attributes:
-        status: HTTP status, or None where no answer came at all (a token that could not be had).
+        status: HTTP status, or None if there was no response (no token could be obtained).
         method: HTTP method.
-        url: The URL asked.
-        headers: The answer's headers that help to understand it (``Retry-After``, request ids, ...).
-        excerpt: The beginning of the body, at most 500 characters.
-        attempt: Which attempt this was, counted from 1.
-        retry_after: Seconds that the server asks to wait, or None.
-        repeated: Whether an earlier attempt may have been acted upon, its answer lost.
+        url: The request's URL.
+        headers: Response headers that help to diagnose the error (``Retry-After``, request ids, ...).
+        excerpt: The first characters of the body, at most 500.
+        attempt: The number of the attempt, counted from 1.
+        retry_after: Seconds to wait according to the server, or None.
+        repeated: Whether an earlier attempt with a lost response may have been processed.
     """
 
-    documented: ClassVar[str] = "the service answered with an error"
+    documented: ClassVar[str] = "the service responded with an error"
 
     def __init__(
         self,
@@ -205,8 +206,8 @@ class ApiError(BackupsError):
     ) -> None:
         shown = "" if status is None else f"{status}, "
         where = f"{method} {url}: " if url else ""
-        what = f"; the answer: {excerpt}" if excerpt else ""
-        super().__init__(f"{where}{shown}{reason or self.documented}{what}{_attempts(attempt)}")
+        quoted = f"; response: {excerpt}" if excerpt else ""
+        super().__init__(f"{where}{shown}{reason or self.documented}{quoted}{_attempt_suffix(attempt)}")
         self.status = status
         self.method = method
         self.url = url
@@ -218,92 +219,92 @@ class ApiError(BackupsError):
 
     @staticmethod
     def class_for(status: int) -> type[ApiError]:
-        """Return the class that stands for an HTTP status; `ApiError` itself where none does."""
+        """Return the class for an HTTP status; `ApiError` itself if there is no subclass for it."""
         return _BY_STATUS.get(status, ApiError)
 
 
 class BadRequestError(ApiError):
-    """400: the body does not follow the schema."""
+    """400: the request body does not match the schema. Correct the request."""
 
-    documented = "the request does not follow the schema"
+    documented = "the request does not match the schema"
 
 
 class AuthenticationError(ApiError):
-    """401, or no token could be had: credentials are missing, invalid or expired."""
+    """401, or no token could be obtained: the credentials are missing, invalid or expired."""
 
-    documented = "credentials are missing, invalid or expired"
+    documented = "the credentials are missing, invalid or expired"
 
 
 class PermissionDeniedError(ApiError):
-    """403: the credentials are not in the access group."""
+    """403: the credentials are not in the access group for this operation."""
 
-    documented = "not in the access group: these credentials may not do this"
+    documented = "the credentials are not in the access group for this operation"
 
 
 class NotFoundError(ApiError):
-    """404: there is nothing under this path."""
+    """404 or 410: the backup or the path does not exist."""
 
     documented = "not found"
 
 
 class MethodNotAllowedError(ApiError):
-    """405: the method is not supported here."""
+    """405: the service does not support the method for this path."""
 
-    documented = "the method is not supported here"
+    documented = "the method is not supported for this path"
 
 
 class RequestTimeoutError(ApiError):
-    """408: the server timed out waiting; try again."""
+    """408: the server timed out waiting for the request; try again."""
 
-    documented = "the server timed out waiting; try again"
+    documented = "the server timed out waiting for the request; try again"
 
 
 class ConflictError(ApiError):
-    """409: the request conflicts with the state of the resource."""
+    """409: the request conflicts with the current state of the resource."""
 
-    documented = "conflicts with the present state"
+    documented = "the request conflicts with the current state of the resource"
 
 
 class UnprocessableError(ApiError):
-    """422: the body is well-formed, but its content is refused."""
+    """422: the request body is well-formed, but the service rejects its content. Correct the request."""
 
-    documented = "the content of the request is refused"
+    documented = "the service rejects the content of the request"
 
 
 class FailedDependencyError(ApiError):
-    """424: a request that this one depended on failed; try again or contact support."""
+    """424: a request that this one depends on failed; try again or contact support."""
 
-    documented = "a request that this one depended on failed; try again or contact support"
+    documented = "a request that this one depends on failed; try again or contact support"
 
 
 class RateLimitedError(ApiError):
-    """429: too many requests; ``retry_after`` says for how long to be silent, where the server said so."""
+    """429: too many requests; `retry_after` is how long to wait, if the server sent it."""
 
     documented = "too many requests"
 
 
 class InternalServerError(ApiError):
-    """500: an error inside the service; contact support."""
+    """500: an internal error of the service; contact support."""
 
-    documented = "an error inside the service; contact support"
+    documented = "an internal error of the service; contact support"
 
 
 class BadGatewayError(ApiError):
-    """502: a gateway in front of the service got no usable answer from it."""
+    """502: a gateway in front of the service received an invalid response from it; try again."""
 
-    documented = "a gateway got no usable answer from the service"
+    documented = "a gateway received an invalid response from the service"
 
 
 class ServiceUnavailableError(ApiError):
-    """503: temporarily unavailable; try again in a few minutes."""
+    """503: the service is temporarily unavailable; try again in a few minutes."""
 
-    documented = "temporarily unavailable; try again in a few minutes"
+    documented = "the service is temporarily unavailable; try again in a few minutes"
 
 
 class GatewayTimeoutError(ApiError):
-    """504: a gateway in front of the service waited too long for it."""
+    """504: a gateway in front of the service timed out waiting for it; try again."""
 
-    documented = "a gateway waited too long for the service"
+    documented = "a gateway timed out waiting for the service"
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {
@@ -326,22 +327,29 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 
 class AmbiguousCreateError(BackupsError):
-    """A create may or may not have happened, and looking did not settle it.
+    """A backup may or may not have been created, and the lists of backups did not settle it.
 
-    The fault that made it so is in ``__cause__``.
+    The error that caused the uncertainty is in ``__cause__``. The message is `planet`, `reason`, and `hint`.
+
+    Args:
+        why: Why it is unknown.
+        planet: See the attribute.
+        candidates: See the attribute.
 
     Attributes:
-        planet: Where the backup was to be created.
-        candidates: Backups that may be the one, newest first; empty where none was seen.
+        planet: The planet of the backup.
+        candidates: The backups that may be the created one, newest first; empty if none was seen.
+        reason: The message without the planet and the hint.
+        hint: What to do, for people.
     """
 
-    def __init__(self, reason: str, *, planet: PlanetRef, candidates: Sequence[Backup] = ()) -> None:
+    hint: ClassVar[str] = "List the planet's backups before you create it again."
+
+    def __init__(self, why: str, *, planet: PlanetRef, candidates: Sequence[Backup] = ()) -> None:
         ids = [str(backup.id) for backup in candidates[:10]] + ["…"] * (len(candidates) > 10)
         seen = f" (candidates: {', '.join(ids)})" if ids else ""
-        super().__init__(
-            f"{planet}: whether the backup was created is unknown: {reason}{seen}. "
-            "List the planet's backups before you create it again."
-        )
+        self.reason = f"whether the backup was created is unknown: {why}{seen}"
+        super().__init__(f"{planet}: {self.reason}. {self.hint}")
         self.planet = planet
         self.candidates: tuple[Backup, ...] = tuple(candidates)
 
@@ -350,8 +358,8 @@ class WatchError(BackupsError):
     """A backup that was waited for did not succeed.
 
     Attributes:
-        ref: The backup.
-        backup: What was last seen of it, or None where it was never seen.
+        ref: The backup's reference.
+        backup: The backup as last seen, or None if it was never seen.
     """
 
     def __init__(self, message: str, *, ref: BackupRef, backup: Backup | None = None) -> None:
@@ -361,82 +369,183 @@ class WatchError(BackupsError):
 
     @classmethod
     def of(cls, ref: BackupRef, backup: Backup | None = None) -> Self:
-        """Build the error with its usual message."""
-        return cls(f"{ref} {cls._what(backup)}", ref=ref, backup=backup)
+        """Build the error with the default message of its class."""
+        return cls(f"{ref} {cls._describe_outcome(backup)}", ref=ref, backup=backup)
 
     @classmethod
-    def _what(cls, backup: Backup | None) -> str:
-        return "was not seen to succeed" if backup is None else f"ended as {_shown(backup.status)}"
+    def _describe_outcome(cls, backup: Backup | None) -> str:
+        return "was not seen to succeed" if backup is None else f"ended with status {_quote_status(backup.status)}"
 
 
 class BackupFailedError(WatchError):
     """The backup ran and failed; ``backup.error_message`` may say why."""
 
     @classmethod
-    def _what(cls, backup: Backup | None) -> str:
+    def _describe_outcome(cls, backup: Backup | None) -> str:
         if backup is None:
             return "failed"
-        why = f": {_bounded(backup.error_message)}" if backup.error_message else ""
-        return f"failed, its status is {_shown(backup.status)}{why}"
+        why = f": {_truncate_text(backup.error_message)}" if backup.error_message else ""
+        return f"failed with status {_quote_status(backup.status)}{why}"
 
 
 class BackupGoneError(WatchError):
-    """The backup does not exist (any more): deleted while it was watched, or never there."""
+    """The backup does not exist: it was deleted while it was watched, or never existed."""
 
     @classmethod
-    def _what(cls, backup: Backup | None) -> str:
+    def _describe_outcome(cls, backup: Backup | None) -> str:
         return "does not exist" if backup is None else "was deleted while it was watched"
 
 
 class WatchExpiredError(WatchError, TimeoutError):
-    """Our own deadline passed while the backup was still in progress."""
+    """The deadline of the wait passed while the backup was still in progress."""
 
     @classmethod
-    def _what(cls, backup: Backup | None) -> str:
-        seen = "it was never seen" if backup is None else f"its status was {_shown(backup.status)}"
-        return f"was not finished when our deadline passed; {seen}"
+    def _describe_outcome(cls, backup: Backup | None) -> str:
+        seen = "it was never seen" if backup is None else f"its status was {_quote_status(backup.status)}"
+        return f"was not finished when the deadline passed; {seen}"
 
 
-def _attempts(attempt: int) -> str:
+def _attempt_suffix(attempt: int) -> str:
     return f" (attempt {attempt})" if attempt > 1 else ""
 
 
-def _shown(status: str | None) -> str:
-    return "not given" if status is None else repr(_bounded(status))
+def _quote_status(status: str | None) -> str:
+    return "not given" if status is None else repr(_truncate_text(status))
 
 
-def _bounded(text: str) -> str:
-    """Cut what the server wrote: a message is no place for a stack trace of megabytes; the backup has it whole."""
+def _truncate_text(text: str) -> str:
+    """Return at most 500 characters of a text from the server; the backup holds it in full."""
     return text if len(text) <= 500 else f"{text[:499]}…"
 
 
-# What an error means: decided here and nowhere else.
-
-# 408, 424 and 503 are documented as "try again"; gateways in front of the service send 429, 502 and 504.
-# Not 500, which is documented as "contact support".
-_MAY_HEAL = frozenset({408, 424, 429, 502, 503, 504})
-
-_REFUSALS = frozenset({501, 505})
-"""Of the statuses that blame the server, those that say that it did nothing."""
+# What an error means: decided here and nowhere else. Callers decide what to do about it.
 
 
-def may_heal(error: BackupsError) -> bool:
-    """Whether asking again may help; whether it may be done (a POST must not) is another question."""
-    if isinstance(error, ApiError):
-        return error.status in _MAY_HEAL
-    return isinstance(error, TransportError) and not isinstance(error, CertificateError)
+class _Meaning(enum.Flag):
+    """The meanings of a status, about the request and about the service."""
+
+    TRANSIENT = enum.auto()  # sending the request again may help
+    MAYBE_PROCESSED = enum.auto()  # the request may have been processed all the same
+    NOT_PROCESSED = enum.auto()  # rejected before it was processed: even a create may be sent again
+    SERVICE_FAULT = enum.auto()  # about the state of the service or the way to it, not about the request
+    OVERLOAD = enum.auto()  # the service requests a lower rate
+    REFUSAL = enum.auto()  # the service understood the request and refused it for good
+    INFORMATIVE = enum.auto()  # reported to the subscriber of a wait, hence not counted as trouble with polling
+    ENDS_WAIT = enum.auto()  # a wait cannot succeed any more
 
 
-def may_have_acted(error: BackupsError) -> bool:
-    """Whether the service may have done what was asked, although it failed so: a gateway's 5xx says nothing of that."""
-    if isinstance(error, ApiError):
-        status = error.status or 0
-        return (status == 408 or status >= 500) and status not in _REFUSALS
+_CREDENTIALS_REFUSED = _Meaning.INFORMATIVE | _Meaning.ENDS_WAIT
+_NOT_FOUND = _Meaning.INFORMATIVE | _Meaning.REFUSAL
+_GATEWAY_FAULT = _Meaning.TRANSIENT | _Meaning.MAYBE_PROCESSED | _Meaning.SERVICE_FAULT
+
+_MEANINGS: dict[int, _Meaning] = {
+    400: _Meaning.REFUSAL,
+    401: _CREDENTIALS_REFUSED,
+    403: _CREDENTIALS_REFUSED,
+    404: _NOT_FOUND,
+    405: _Meaning.REFUSAL,
+    408: _GATEWAY_FAULT,  # documented as "try again", as 424 and 503 are
+    409: _Meaning.REFUSAL,
+    410: _NOT_FOUND,
+    422: _Meaning.REFUSAL,
+    424: _Meaning.TRANSIENT | _Meaning.SERVICE_FAULT,
+    429: _Meaning.TRANSIENT | _Meaning.NOT_PROCESSED | _Meaning.SERVICE_FAULT | _Meaning.OVERLOAD,
+    500: _Meaning.MAYBE_PROCESSED | _Meaning.SERVICE_FAULT,  # not transient: documented as "contact support"
+    501: _Meaning(0),  # the server says that it did nothing, as with 505
+    502: _GATEWAY_FAULT,
+    # nginx's `limit_req` responds with 503 by default. A create rejected that way has to be reconciled, so sending at
+    # full speed costs more than it gains.
+    503: _GATEWAY_FAULT | _Meaning.OVERLOAD,
+    504: _GATEWAY_FAULT,
+    505: _Meaning(0),
+}
+_OTHER_5XX = _Meaning.MAYBE_PROCESSED  # a gateway's own status does not say what the service did
+
+_PROTOCOL_ERRORS = 3
+"""After this many responses in a row that cannot be understood, the next one will not be understood either."""
+
+
+def _meaning_of(error: BaseException) -> _Meaning:
+    if isinstance(error, AuthenticationError):  # its status may be the token endpoint's, or None
+        return _CREDENTIALS_REFUSED
+    status = (error.status if isinstance(error, ApiError) else None) or 0
+    return _MEANINGS.get(status, _OTHER_5XX if status >= 500 else _Meaning(0))
+
+
+def is_transient(error: BackupsError) -> bool:
+    """Return True if sending the request again may help; whether that is safe is another question (see a POST)."""
     if isinstance(error, TransportError):
-        return error.sent  # not, for instance, where no token could be had
-    return isinstance(error, ProtocolError)
+        return not isinstance(error, CertificateError)
+    return _Meaning.TRANSIENT in _meaning_of(error)
 
 
-def token_may_heal(error: BackupsError) -> bool:
-    """Whether asking the token endpoint again may help: also on any 5xx, for a token too many does no harm."""
-    return may_heal(error) or (isinstance(error, ApiError) and error.status is not None and error.status >= 500)
+def is_transient_for_token(error: BackupsError) -> bool:
+    """Return True if a token request may be sent again: also after any 5xx, since an extra token does no harm."""
+    return is_transient(error) or (isinstance(error, ApiError) and (error.status or 0) >= 500)
+
+
+def may_have_been_processed(error: BackupsError) -> bool:
+    """Return True if the service may have processed the request although it failed with this error."""
+    if isinstance(error, TransportError):
+        return error.sent  # not, for example, if no token could be obtained
+    return isinstance(error, ProtocolError) or _Meaning.MAYBE_PROCESSED in _meaning_of(error)
+
+
+def may_resend_create(error: BackupsError) -> bool:
+    """Return True if a create that failed with this error was not processed, and sending it again may help."""
+    if isinstance(error, ConnectError):
+        return is_transient(error)
+    return _Meaning.NOT_PROCESSED in _meaning_of(error)
+
+
+def surely_created(error: BaseException | None) -> bool:
+    """Return True if the service responded that it created a backup, but the response has no usable id."""
+    return isinstance(error, ProtocolError) and error.status is not None and 200 <= error.status < 300
+
+
+def ends_reconcile(error: BackupsError, *, failures: int) -> bool:
+    """Return True if listing the backups again, to find a lost create, will fail in the same way.
+
+    Args:
+        error: The error of the last list.
+        failures: The number of lists in a row that failed, this one included.
+    """
+    if isinstance(error, ApiError):
+        return (error.status or 0) < 500 and not is_transient(error)
+    return isinstance(error, ProtocolError) and failures >= _PROTOCOL_ERRORS
+
+
+def is_service_fault(error: BackupsError) -> bool:
+    """Return True if an error is about the state of the service or the way to it, not about the request."""
+    return isinstance(error, TransportError) or _Meaning.SERVICE_FAULT in _meaning_of(error)
+
+
+def is_overload(status: int) -> bool:
+    """Return True if a response with this status requests a lower rate."""
+    return _Meaning.OVERLOAD in _MEANINGS.get(status, _Meaning(0))
+
+
+def is_informative(error: BackupsError) -> bool:
+    """Return True if an error of a poll is a result for the subscriber: it is not counted as trouble with polling."""
+    return _Meaning.INFORMATIVE in _meaning_of(error)
+
+
+def ends_wait(error: BackupsError) -> bool:
+    """Return True if a backup can no longer be checked after this error, so that a wait for it ends."""
+    return isinstance(error, ClientClosedError) or _Meaning.ENDS_WAIT in _meaning_of(error)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Return True if the service understood the request and refused it for good: a result, not a failure to get one."""
+    return _Meaning.REFUSAL in _meaning_of(error)
+
+
+def is_client_shutdown(error: BackupsError) -> bool:
+    """Return True if an error reports the end of this client or its engine: it says nothing about a backup."""
+    return isinstance(error, ClientClosedError | EngineError)
+
+
+def find_client_closed(error: BackupsError) -> ClientClosedError | None:
+    """Return the error of the closed client that kept a create from having an outcome, or None."""
+    cause = error.__cause__ if isinstance(error, AmbiguousCreateError) else error
+    return cause if isinstance(cause, ClientClosedError) else None

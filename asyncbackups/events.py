@@ -1,4 +1,4 @@
-"""What a watch or a bulk run tells: one attrs class for each kind of news, made for ``match``."""
+"""The events of a watch and of a bulk run, as classes for ``match``."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ __all__ = [
 ]
 
 Adoption = Literal["marker", "time"]
-"""How a create whose answer was lost found its backup: by the marker in its metadata, or by kind and time alone."""
+"""How a create with a lost response identified its backup: by its marker, or by mechanism, type and start time."""
 
 
 @attrs.frozen(kw_only=True)
 class _BackupEvent:
-    """What every event about a backup carries.
+    """An event about one backup.
 
     Attributes:
         ref: The backup.
-        planet: The planet it is of, where that is known.
-        elapsed: Seconds since the backup was added to the watch (of a bulk run: since its create began).
-        polls: How many answers have told of this backup, lists included.
-        id: Its number in the journal, ascending and the same however often it is delivered; None without a journal.
+        planet: The backup's planet; None if unknown.
+        elapsed: Time since the backup was added to the watch, or since its create or delete started, in seconds.
+        polls: Number of responses that included this backup, lists included.
+        id: The event's number in the journal, ascending, the same each time it is delivered; None without a journal.
     """
 
     ref: BackupRef
@@ -50,10 +50,10 @@ class _BackupEvent:
 
 @attrs.frozen(kw_only=True)
 class BackupSucceeded(_BackupEvent):
-    """It ran and succeeded.
+    """The backup succeeded.
 
     Attributes:
-        backup: As last seen.
+        backup: The backup, as last returned by the service.
     """
 
     backup: Backup
@@ -61,10 +61,10 @@ class BackupSucceeded(_BackupEvent):
 
 @attrs.frozen(kw_only=True)
 class BackupFailed(_BackupEvent):
-    """It ran and failed.
+    """The backup failed.
 
     Attributes:
-        backup: As last seen; `error_message` may say why.
+        backup: The backup, as last returned by the service; `error_message` may give the reason.
     """
 
     backup: Backup
@@ -72,10 +72,10 @@ class BackupFailed(_BackupEvent):
 
 @attrs.frozen(kw_only=True)
 class BackupGone(_BackupEvent):
-    """It was deleted while it was watched, or never existed.
+    """The backup was deleted while it was watched, or never existed.
 
     Attributes:
-        backup: As last seen, or None where it was never seen.
+        backup: The backup, as last returned by the service; None if it never was.
     """
 
     backup: Backup | None = None
@@ -83,11 +83,11 @@ class BackupGone(_BackupEvent):
 
 @attrs.frozen(kw_only=True)
 class WatchExpired(_BackupEvent):
-    """Our deadline passed while it was still in progress.
+    """The deadline passed before the backup succeeded or failed.
 
     Attributes:
-        backup: As last seen, or None where it was never seen.
-        error: Why the last poll told nothing; None where polls were answered, so that it was indeed in progress.
+        backup: The backup, as last returned by the service; None if it never was.
+        error: Why the last poll failed; None if it succeeded, so that the backup is still in progress.
     """
 
     backup: Backup | None = None
@@ -96,11 +96,11 @@ class WatchExpired(_BackupEvent):
 
 @attrs.frozen(kw_only=True)
 class WatchFailed(_BackupEvent):
-    """We could no longer check: what became of the backup is unknown.
+    """The backup can no longer be polled; its outcome is unknown.
 
     Attributes:
-        error: Why: not permitted, credentials gone, the engine broke.
-        backup: As last seen, or None where it was never seen.
+        error: The reason: permission denied, credentials refused, the client closed, or an error in the engine.
+        backup: The backup, as last returned by the service; None if it never was.
     """
 
     error: BackupsError
@@ -109,13 +109,13 @@ class WatchFailed(_BackupEvent):
 
 @attrs.frozen(kw_only=True)
 class BackupCreated(_BackupEvent):
-    """A bulk run created a backup, and watches it from now on.
+    """A bulk run created a backup and now watches it.
 
     Attributes:
-        backup: As the create's answer showed it.
-        adopted: None where the create's own answer named the backup; else how it was found.
-        possible_duplicate: Whether there may be another one, because the create was sent again without certainty (only
-            with `CreatePolicy(unresolved="duplicate")`).
+        backup: The backup, as returned by the create.
+        adopted: How the backup was identified after a lost response; None if the response named it.
+        possible_duplicate: Whether a second backup may exist, because the create was sent again without proof that the
+            first one did nothing (only with `CreatePolicy(unresolved="duplicate")`).
     """
 
     backup: Backup
@@ -125,14 +125,14 @@ class BackupCreated(_BackupEvent):
 
 @attrs.frozen(kw_only=True)
 class CreateFailed:
-    """A bulk run could not create the backup of one planet.
+    """A bulk run could not create the backup of a planet.
 
     Attributes:
-        planet: Which.
-        error: Why. An `AmbiguousCreateError` means that it may have been created all the same.
-        elapsed: Seconds since the create began.
-        polls: Always 0: nothing was watched.
-        id: Its number in the journal, or None without one.
+        planet: The planet.
+        error: The reason. After an `AmbiguousCreateError` the backup may exist all the same.
+        elapsed: Time since the create started, in seconds.
+        polls: Always 0.
+        id: The event's number in the journal; None without a journal.
     """
 
     planet: PlanetRef
@@ -144,7 +144,7 @@ class CreateFailed:
 
 @attrs.frozen(kw_only=True)
 class BackupDeleted(_BackupEvent):
-    """A bulk deletion deleted a backup; `elapsed` counts from the beginning of its delete."""
+    """A bulk deletion deleted a backup."""
 
 
 @attrs.frozen(kw_only=True)
@@ -152,33 +152,33 @@ class DeleteFailed(_BackupEvent):
     """A bulk deletion could not delete a backup.
 
     Attributes:
-        error: Why. A `TransportError` means that it may have been deleted all the same.
+        error: The reason. After a `TransportError` the backup may be deleted all the same.
     """
 
     error: BackupsError
 
 
 FinalEvent = BackupSucceeded | BackupFailed | BackupGone | WatchExpired | WatchFailed
-"""What ends a watch: each backup added gets exactly one of these."""
+"""The last event of a backup: each backup added to a watch gets exactly one."""
 
 Event = FinalEvent | BackupCreated | CreateFailed
-"""Everything that a bulk run may tell."""
+"""The events of a bulk run."""
 
 
 @attrs.frozen(kw_only=True)
 class Explanation:
-    """When a backup in flight is asked about next, and why.
+    """When a backup in progress is polled next, and on what grounds.
 
     Attributes:
-        ref: Which backup.
-        by: "get", or "list" where one list stands for several gets.
-        due_in: Seconds until that request is due; 0 while it is under way or overdue. A list may go up to a fifth of
-            its pause sooner, along with another request.
-        age: Seconds since the backup began, as far as that is known; else None.
-        status: As last seen, or None.
-        polls: How many answers have told of it.
-        learned_from: How many finished backups the schedule rests on; 0 means plain backoff.
-        expires_in: Seconds until the last deadline of those who wait for it.
+        ref: The backup.
+        by: "get", or "list" if one list replaces several gets.
+        due_in: Time until that request is due, in seconds; 0 while it is in flight or overdue. A list may be sent
+            earlier, by up to a fifth of its interval, together with another request.
+        age: Time since the backup started, in seconds; None if unknown.
+        status: The last status returned; None if there was none.
+        polls: Number of responses that included this backup.
+        learned_from: Number of finished backups that the schedule is based on; 0 means exponential backoff.
+        expires_in: Time until the last deadline of the backup's subscribers, in seconds.
     """
 
     ref: BackupRef

@@ -1,7 +1,7 @@
-"""What the API speaks of: backups, what to create, where they live; in the API's own words.
+"""The API's resources: planets, backups and the spec of a new backup.
 
-Sets that the service may extend (mechanisms, types, planet classes, statuses) stay open: known values are named
-constants, unknown ones pass through.
+Mechanisms, types, planet classes and statuses are open sets: known values are constants, others pass as plain strings.
+Documented facts are those of the guide "Manage database backups".
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from typing import Any, Self
 import attrs
 
 from asyncbackups._base.errors import ConfigurationError
-from asyncbackups._base.validation import flag, instance, integer, not_blank, path_name, shown, text
+from asyncbackups._base.validation import (
+    check_flag,
+    check_instance,
+    check_integer,
+    check_not_blank,
+    check_path_name,
+    check_text,
+    quote_value,
+)
 
 __all__ = [
     "Backup",
@@ -36,16 +44,16 @@ __all__ = [
 
 
 class Mechanism(enum.StrEnum):
-    """Known mechanisms of a backup; others pass as plain text."""
+    """The documented mechanisms of a backup."""
 
     LOGICAL = "logical"
-    """A ``pg_dump``: every planet; minutes to hours, as large as the database is."""
+    """A ``pg_dump``; available for every planet. Takes minutes to hours, depending on the size of the database."""
     SNAPSHOT = "snapshot"
-    """Planets with a cluster of their own; under 10 minutes."""
+    """A snapshot of the cluster; only for planets with a dedicated cluster. Takes less than 10 minutes."""
 
 
 class BackupType(enum.StrEnum):
-    """Known types of a backup; others pass as plain text."""
+    """The documented types of a backup."""
 
     PERMANENT = "permanent"
     TEMPORARY = "temporary"
@@ -53,61 +61,65 @@ class BackupType(enum.StrEnum):
 
 
 class PlanetClass(enum.StrEnum):
-    """The planet class that the guide shows; others pass as plain text."""
+    """The planet class of the guide's example."""
 
     DEV = "dev"
 
 
 class Status(enum.StrEnum):
-    """The one status that the guide documents; others pass as plain text."""
+    """The only documented status."""
 
     SUCCEEDED = "succeeded"
 
 
-def _name(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    not_blank(value, attribute.name)
+def _check_name(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    check_not_blank(value, attribute.name)
 
 
-def _text(_: object, attribute: attrs.Attribute[str], value: object) -> None:
-    text(value, attribute.name)
+def _check_text(_: object, attribute: attrs.Attribute[str], value: object) -> None:
+    check_text(value, attribute.name)
 
 
-def _path_name(_: object, attribute: attrs.Attribute[str], value: object) -> None:
-    path_name(value, attribute.name)
+def _check_path_name(_: object, attribute: attrs.Attribute[str], value: object) -> None:
+    check_path_name(value, attribute.name)
 
 
-def _halves(written: object) -> tuple[str, str]:
-    """Return the two names that a text has around its one slash; of anything else, two empty ones."""
+def _split_ref(written: object) -> tuple[str, str]:
+    """Return the two parts around the only slash; two empty strings if there are not exactly two parts."""
     parts = [part.strip() for part in written.split("/")] if isinstance(written, str) else []
     return (parts[0], parts[1]) if len(parts) == 2 and all(parts) else ("", "")
 
 
-def _backup_id(_: object, attribute: attrs.Attribute[int], value: object) -> None:
-    integer(value, attribute.name, lowest=0)
+def _check_flag(_: object, attribute: attrs.Attribute[bool], value: object) -> None:
+    check_flag(value, attribute.name)
+
+
+def _check_backup_id(_: object, attribute: attrs.Attribute[int], value: object) -> None:
+    check_integer(value, attribute.name, minimum=0)
 
 
 @attrs.frozen(order=True)
 class PlanetRef:
-    """A planet (environment) of a star system.
+    """A reference to a planet of a star system.
 
     Attributes:
         star_system: The star system's id (`projectId`).
         planet: The planet's id.
     """
 
-    star_system: str = attrs.field(validator=_path_name)
-    planet: str = attrs.field(validator=_path_name)
+    star_system: str = attrs.field(validator=_check_path_name)
+    planet: str = attrs.field(validator=_check_path_name)
 
     @classmethod
     def parse(cls, written: str) -> Self:
-        """Read ``star_system/planet``.
+        """Parse ``star_system/planet``; white space around the names is ignored.
 
         Raises:
-            ConfigurationError: If it is not of that form.
+            ConfigurationError: If the text has another form.
         """
-        star_system, planet = _halves(written)
+        star_system, planet = _split_ref(written)
         if not planet:
-            raise ConfigurationError(f"a planet is written star_system/planet, not {shown(written)}")
+            raise ConfigurationError(f"a planet is written star_system/planet, not {quote_value(written)}")
         return cls(star_system, planet)
 
     def __str__(self) -> str:
@@ -116,28 +128,28 @@ class PlanetRef:
 
 @attrs.frozen(order=True)
 class BackupRef:
-    """A backup of a star system, by its id.
+    """A reference to a backup of a star system.
 
     Attributes:
         star_system: The star system's id (`projectId`).
         backup_id: The backup's id.
     """
 
-    star_system: str = attrs.field(validator=_path_name)
-    backup_id: int = attrs.field(validator=_backup_id)
+    star_system: str = attrs.field(validator=_check_path_name)
+    backup_id: int = attrs.field(validator=_check_backup_id)
 
     @classmethod
     def parse(cls, written: str) -> Self:
-        """Read ``star_system/backup_id``.
+        """Parse ``star_system/backup_id``; white space around the names is ignored.
 
         Raises:
-            ConfigurationError: If it is not of that form.
+            ConfigurationError: If the text has another form.
         """
-        star_system, number = _halves(written)
-        # Nineteen digits hold every id of 64 bits; of numbers of thousands of digits Python makes a bare ValueError.
+        star_system, number = _split_ref(written)
+        # 19 digits hold every 64-bit id; int() raises a plain ValueError for thousands of digits.
         if not (number.isascii() and number.isdecimal() and len(number) <= 19):
             raise ConfigurationError(
-                f"a backup is written star_system/backup_id, with a whole number, not {shown(written)}"
+                f"a backup is written star_system/backup_id, with a whole number, not {quote_value(written)}"
             )
         return cls(star_system, int(number))
 
@@ -147,73 +159,73 @@ class BackupRef:
 
 @attrs.frozen
 class BackupMetadata:
-    """A name and a description, for people.
+    """The name and description of a backup.
 
     Attributes:
-        name: Must not be blank.
-        description: May be empty.
+        name: The name; not blank.
+        description: The description; may be empty.
     """
 
-    name: str = attrs.field(validator=_name)
-    description: str = attrs.field(default="", validator=_text)
+    name: str = attrs.field(validator=_check_name)
+    description: str = attrs.field(default="", validator=_check_text)
 
 
-DOCUMENTED_RETENTION_DAYS = 10
-"""The retention of the guide's example. The longest is 14 days unless the tenant says otherwise: the server decides."""
+_DOCUMENTED_RETENTION_DAYS = 10
+"""Retention of the guide's example, in days. The documented maximum is 14 days by default; the server checks it."""
 
 
-def _retention_default(spec: BackupSpec) -> int | None:
-    return DOCUMENTED_RETENTION_DAYS if spec.temporary else None
+def _default_retention(spec: BackupSpec) -> int | None:
+    return _DOCUMENTED_RETENTION_DAYS if spec.temporary else None
+
+
+def _check_retention(spec: BackupSpec, _: object, value: int | None) -> None:
+    if spec.temporary:
+        check_integer(value, "retention_period_in_days", minimum=1)
+    elif value is not None:
+        raise ConfigurationError(
+            "applies to temporary backups only; a permanent one is kept until it is deleted",
+            field="retention_period_in_days",
+            hint="Pass None together with temporary=False.",
+        )
+
+
+def _check_metadata(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    check_instance(value, BackupMetadata, attribute.name)
 
 
 @attrs.frozen
 class BackupSpec:
-    """What to create.
+    """The spec of a backup to create.
 
     Attributes:
-        mechanism: A `Mechanism`, or another word that the service knows.
+        mechanism: A `Mechanism`, or another string that the service accepts.
         planet_class: The class of the planet, for instance "dev".
-        temporary: Whether the backup is removed after its retention period; a permanent one is kept until deleted.
-        retention_period_in_days: Days that a temporary backup is kept: positive, 10 unless given (as in the guide's
-            example). None for a permanent one.
-        metadata: Name and description.
+        temporary: Whether the service removes the backup after the retention period. A permanent backup is kept until
+            it is deleted.
+        retention_period_in_days: How long a temporary backup is kept, in days; at least 1, by default 10 (as in the
+            guide's example). None for a permanent backup.
+        metadata: The name and description.
     """
 
-    mechanism: str = attrs.field(default=Mechanism.LOGICAL, validator=_name)
-    planet_class: str = attrs.field(default=PlanetClass.DEV, validator=_name)
-    temporary: bool = attrs.field(default=True)
-    retention_period_in_days: int | None = attrs.field(default=attrs.Factory(_retention_default, takes_self=True))
-    metadata: BackupMetadata = attrs.field(factory=lambda: BackupMetadata("asyncbackups"))
-
-    @temporary.validator
-    def _check_temporary(self, _: object, value: object) -> None:
-        flag(value, "temporary")
-
-    @retention_period_in_days.validator
-    def _check_retention(self, _: object, value: object) -> None:
-        if self.temporary:
-            integer(value, "retention_period_in_days (of a temporary backup)", lowest=1)
-        elif value is not None:
-            raise ConfigurationError(
-                "retention_period_in_days must be None for a permanent backup (temporary=False): "
-                f"it is kept until it is deleted, not for {shown(value)} days"
-            )
-
-    @metadata.validator
-    def _check_metadata(self, _: object, value: object) -> None:
-        instance(value, BackupMetadata, "metadata")
+    mechanism: str = attrs.field(default=Mechanism.LOGICAL, validator=_check_name)
+    planet_class: str = attrs.field(default=PlanetClass.DEV, validator=_check_name)
+    temporary: bool = attrs.field(default=True, validator=_check_flag)
+    retention_period_in_days: int | None = attrs.field(
+        default=attrs.Factory(_default_retention, takes_self=True), validator=_check_retention
+    )
+    metadata: BackupMetadata = attrs.field(factory=lambda: BackupMetadata("asyncbackups"), validator=_check_metadata)
 
 
 @attrs.frozen(kw_only=True)
 class Environment:
-    """The environment that a backup was made of.
+    """The environment of a backup. Attributes that the response lacks are None.
 
     Attributes:
-        tenant: The tenant's id, or None where the answer does not say (so are the next three).
+        tenant: The tenant's id.
         project: The star system's id.
-        stage: For instance "dev".
-        name: As the service shows it.
-        extra: Whatever else the answer holds, in the API's own names.
+        stage: The stage, for instance "dev".
+        name: The environment's name.
+        extra: All other members of the response, by the API's names.
     """
 
     tenant: str | None = None
@@ -225,23 +237,22 @@ class Environment:
 
 @attrs.frozen(kw_only=True)
 class Backup:
-    """A backup, as an answer of the service shows it. What the answer does not say is None.
+    """A backup, as returned by the service. Attributes that the response lacks are None.
 
     Attributes:
-        id: Its number; with the star system it names the backup.
+        id: The backup's id, unique within the star system.
         mechanism: See `Mechanism`.
         type: See `BackupType`.
-        environment: What it was made of.
-        status: "succeeded" once it is created; other words are not documented and are kept as they are.
-        display_status: A status for people.
-        error_message: Why it failed, where the service says so.
-        started_at: When it began (aware, UTC).
-        completed_at: When it ended (aware, UTC).
-        expiration_date: When it will be removed (aware, UTC).
-        database_to_application_builds: As the service sends it.
-        extra: Every member of the answer that the attributes above do not reproduce exactly, in the API's own names;
-            it is written back out, and where it names a member that an attribute holds, too, it is `extra` that is
-            written.
+        environment: The environment that was backed up.
+        status: "succeeded" once the backup is created (documented); other values are not documented.
+        display_status: The status to display.
+        error_message: Why the backup failed.
+        started_at: When it started (aware, UTC).
+        completed_at: When it was completed (aware, UTC).
+        expiration_date: When the service removes it (aware, UTC).
+        database_to_application_builds: The member of the same name, unchanged.
+        extra: Every member of the response that the attributes do not reproduce exactly, by the API's names. `plain`
+            writes them back, in preference to an attribute for the same member.
     """
 
     id: int
@@ -260,11 +271,11 @@ class Backup:
 
 @attrs.frozen(kw_only=True)
 class Health:
-    """What the health endpoint says.
+    """The health of the service.
 
     Attributes:
-        status: The service's own word; it is not documented which there are.
-        extra: Whatever else the answer holds.
+        status: The reported status; the possible values are not documented.
+        extra: All other members of the response.
     """
 
     status: str
@@ -272,7 +283,7 @@ class Health:
 
 
 class Progress(enum.Enum):
-    """How far a backup is: what a status means for somebody who waits."""
+    """What a backup's status means for a wait."""
 
     IN_PROGRESS = "in progress"
     SUCCEEDED = "succeeded"
@@ -280,40 +291,37 @@ class Progress(enum.Enum):
 
     @property
     def final(self) -> bool:
-        """Whether there is nothing more to wait for."""
+        """Whether the backup has succeeded or failed."""
         return self is not Progress.IN_PROGRESS
 
 
-_NO_YEAR = 1970
-_FAILURES = frozenset({"failed", "error", "cancelled", "canceled", "aborted", "expired", "deleted"})
+_UNSET_YEAR = 1970
+_FAILURE_STATUSES = frozenset({"failed", "error", "cancelled", "canceled", "aborted", "expired", "deleted"})
 
 
 def real_instant(at: datetime | None) -> datetime | None:
-    """Return an instant that a backup shows; None for one of the year 1 or 1970, as some languages write none."""
-    return at if at is not None and at.year > _NO_YEAR else None
+    """Return an instant; None for one in a year up to 1970, which some languages write for "not set"."""
+    return at if at is not None and at.year > _UNSET_YEAR else None
 
 
 def progress_of(backup: Backup) -> Progress:
-    """Say what a backup's status means. Pass another function as the client's `status_rule` to replace it.
+    """Return what a backup's status means. Another function can be given to the client as `status_rule`.
 
-    "The database backup has been created if the value of `status` is `succeeded`" is documented. Other statuses are
-    not: words that speak of failure are taken for failure in any case, as is a backup that is completed without
-    having succeeded. Anything else is in progress, and bounded by the deadline of the watch.
+    Documented: "The database backup has been created if the value of `status` is `succeeded`". Other statuses are not
+    documented: a common word for failure (failed, error, cancelled, aborted, expired, deleted), in any case, means
+    failed, and so does any other status of a completed backup. Everything else is in progress.
 
     Args:
-        backup: What an answer showed.
-
-    Returns:
-        What that means for somebody who waits.
+        backup: The backup, as returned by the service.
     """
     status = (backup.status or "").casefold()
     if status == Status.SUCCEEDED:
         return Progress.SUCCEEDED
-    # A `completedAt` that is no ISO 8601 instant (an epoch number, say) is in `extra`, and says the same.
+    # A `completedAt` that is not an ISO 8601 instant (an epoch number, say) is in `extra`, with the same meaning.
     at = backup.completed_at
     completed = bool(backup.extra.get("completedAt")) if at is None else real_instant(at) is not None
-    return Progress.FAILED if completed or status in _FAILURES else Progress.IN_PROGRESS
+    return Progress.FAILED if completed or status in _FAILURE_STATUSES else Progress.IN_PROGRESS
 
 
 StatusRule = Callable[[Backup], Progress]
-"""Says what a backup's status means; `progress_of` unless a client is given another one."""
+"""A function that returns what a backup's status means, for instance `progress_of`."""

@@ -1,13 +1,13 @@
 """The regions of Guidewire Cloud Platform, by name.
 
-Source: the tables "Base URL" and "Token URL" of the Database API's guide, "Get started".
+Source: the tables "Base URL" and "Token URL" in "Get started" of the Database API's guide.
 """
 
 from __future__ import annotations
 
 import attrs
 
-from asyncbackups._base.validation import not_blank
+from asyncbackups._base.validation import check_not_blank, quote_value
 from asyncbackups.errors import ConfigurationError
 
 __all__ = ["REGIONS", "Region", "region", "region_of", "scopes_for"]
@@ -19,12 +19,12 @@ _HUB_APAC = "https://guidewire-hub-apac.okta.com/oauth2/ausbg05gfcTZQ7bpH3l6/v1/
 
 @attrs.frozen
 class Region:
-    """Where a region's Database API and its token endpoint are.
+    """The URLs of a region.
 
     Attributes:
-        name: In capitals.
-        base_url: Of the Database API.
-        token_url: Of the Hub, for `ClientCredentials`.
+        name: The region's name, in capitals.
+        base_url: URL of the Database API.
+        token_url: URL of the Hub's token endpoint, for `ClientCredentials`.
     """
 
     name: str
@@ -45,19 +45,19 @@ REGIONS = {
 
 
 def region(name: str) -> Region:
-    """Return a region by its name, in any case.
+    """Return a region by its name, ignoring case.
 
     Raises:
-        ConfigurationError: If there is none of that name; the message lists those there are.
+        ConfigurationError: If there is no such region; the message lists the names.
     """
     found = REGIONS.get(name.strip().upper()) if isinstance(name, str) else None
     if found is None:
-        raise ConfigurationError(f"region must be one of {', '.join(REGIONS)}, not {name!r}")
+        raise ConfigurationError(f"must be one of {', '.join(REGIONS)}, not {quote_value(name)}", field="region")
     return found
 
 
 def region_of(base_url: str) -> Region | None:
-    """Return the region whose Database API is at a base URL, or None."""
+    """Return the region with this base URL, or None."""
     for known in REGIONS.values():
         if base_url.rstrip("/").lower() == known.base_url.rstrip("/"):
             return known
@@ -65,9 +65,9 @@ def region_of(base_url: str) -> Region | None:
 
 
 def scopes_for(tenant: str) -> str:
-    """Return the scopes that a tenant's token needs to create, retrieve and delete backups, separated by spaces.
+    """Return the scopes that a token needs to create, retrieve and delete backups of a tenant, separated by spaces.
 
     Raises:
         ConfigurationError: If the tenant is blank.
     """
-    return f"tenant.{not_blank(tenant, 'tenant')} gcc.deployments.read gcc.deployments.write"
+    return f"tenant.{check_not_blank(tenant, 'tenant')} gcc.deployments.read gcc.deployments.write"

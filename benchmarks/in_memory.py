@@ -10,7 +10,7 @@ import msgspec
 
 from asyncbackups import PollingPolicy
 from asyncbackups._api.operations import Operations
-from asyncbackups._api.requests import Requests
+from asyncbackups._api.requests import RequestBuilder
 from asyncbackups._base.clock import SystemClock
 from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._polling.engine import Engine
@@ -78,7 +78,7 @@ def engine_over(sender: Memory, policy: PollingPolicy | None = None) -> Engine:
     clock, chance = SystemClock(), random.Random(1)
     chosen = PollingPolicy() if policy is None else policy
     return Engine(
-        Operations(sender, Requests("example"), utcnow=clock.utcnow),
+        Operations(sender, RequestBuilder("example"), utcnow=clock.utcnow),
         scheduler=lambda: Scheduler(chosen, draw=chance.random),
         clock=clock,
         concurrency=32,

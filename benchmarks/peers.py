@@ -12,7 +12,7 @@ of their schedule, 30 s at the most, so that nobody's polls come in one burst. O
 of a star system at once, and one by one over 30 s, nothing known of any backup's age. Times are in seconds of the
 world: measured, and multiplied by the speed.
 
-What a request costs the processor depends on how fast the world is: see `benchmarks.life`. So that is measured once
+What a request costs the processor depends on how fast the world is: see `benchmarks.real_time`. So that is measured once
 more for the two sides of that target, in a world 4 times as fast as life, beside the others.
 
 The delay of the news is from when a backup truly ended (the simulator tells, on the machine's one monotonic clock) to
@@ -44,7 +44,7 @@ from benchmarks.report import RESULTS, Target, setting, table, targets, write
 
 STAR_SYSTEMS = 10
 SPEED = 60.0
-SLOW = 4.0
+LOW_SPEED = 4.0
 APART = 60.0
 """Seconds of the world from the creation of one star system's backups to that of the next one's."""
 
@@ -78,7 +78,7 @@ PEERS = (
 
 
 @attrs.frozen(kw_only=True)
-class Result:
+class SideResult:
     """What came of a side. Delays are seconds of the world.
 
     Attributes:
@@ -90,7 +90,7 @@ class Result:
     """
 
     requests: int
-    delays: list[float]
+    latencies: list[float]
     cpu: float
     peak: int
     above: int
@@ -98,12 +98,12 @@ class Result:
     @property
     def mean(self) -> float:
         """The mean delay."""
-        return statistics.fmean(self.delays)
+        return statistics.fmean(self.latencies)
 
     @property
     def p99(self) -> float:
         """The delay that one of a hundred exceeds."""
-        return statistics.quantiles(self.delays, n=100)[98]
+        return statistics.quantiles(self.latencies, n=100)[98]
 
     @property
     def product(self) -> float:
@@ -111,43 +111,43 @@ class Result:
         return self.requests * self.mean
 
 
-def installed(side: Side) -> bool:
+def is_installed(side: Side) -> bool:
     try:
         return importlib.util.find_spec(side.needs) is not None
     except ModuleNotFoundError:
         return False
 
 
-async def created(client: BackupClient, star_system: str, number: int) -> list[tuple[str, int]]:
+async def create_backups(client: BackupClient, star_system: str, number: int) -> list[tuple[str, int]]:
     """Create backups in a star system."""
     planets = [f"planet-{n % 10 + 1}" for n in range(number)]
     backups = await asyncio.gather(*(client.create(star_system, planet, BackupSpec()) for planet in planets))
     return [(star_system, backup.id) for backup in backups]
 
 
-async def release(sim: SimulatorProcess, number: int, apart: float, tell: Callable[[object], None]) -> None:
+async def create_in_turn(sim: SimulatorProcess, number: int, apart: float, tell: Callable[[object], None]) -> None:
     """Create backups, the same number in each star system, so many seconds apart; tell of those of each."""
     began = time.monotonic()
     async with BackupClient(sim.base_url, sim.tenant, auth=sim.token) as client:
         for n in range(STAR_SYSTEMS):
             await asyncio.sleep(began + n * apart - time.monotonic())
-            tell(await created(client, f"star-system-{n}", number // STAR_SYSTEMS))
+            tell(await create_backups(client, f"star-system-{n}", number // STAR_SYSTEMS))
         tell([])
 
 
-async def warmed(sim: SimulatorProcess) -> tuple[str, int]:
+async def create_warmup_backup(sim: SimulatorProcess) -> tuple[str, int]:
     """Create a backup that everybody may get once before."""
     async with BackupClient(sim.base_url, sim.tenant, auth=sim.token) as client:
-        return (await created(client, "another", 1))[0]
+        return (await create_backups(client, "another", 1))[0]
 
 
-def polls(sim: SimulatorProcess) -> int:
+def count_polls(sim: SimulatorProcess) -> int:
     """Return how many gets and lists the simulator has counted."""
     requests = sim.counts()["requests"]
     return sum(number for kind in requests if kind.startswith(("get", "list")) for number in requests[kind].values())
 
 
-def measure(side: Side, number: int, speed: float, *, apart: float = APART) -> Result:
+def measure(side: Side, number: int, speed: float, *, apart: float = APART) -> SideResult:
     """Let a side wait, in a process of its own."""
     workload = Workload(duration=Lognormal(131, 0.4), history=30)
     with (
@@ -168,16 +168,16 @@ def measure(side: Side, number: int, speed: float, *, apart: float = APART) -> R
             stdin.flush()
 
         where = {"base_url": sim.base_url, "token": sim.token, "tenant": sim.tenant}
-        warm = asyncio.run(warmed(sim))
+        warm = asyncio.run(create_warmup_backup(sim))
         tell({**where, "warm": warm, "speed": speed, "every": side.every, "spread": side.every})
         assert child.stdout.readline() == "prepared\n"
-        before = polls(sim)
-        asyncio.run(release(sim, number, apart / speed, tell))
+        before = count_polls(sim)
+        asyncio.run(create_in_turn(sim, number, apart / speed, tell))
         told = json.loads(child.stdout.readline())
-        return result(told, sim, polls(sim) - before, speed)
+        return result(told, sim, count_polls(sim) - before, speed)
 
 
-def of_both(number: int, speed: float, every: float) -> dict[str, Result]:
+def measure_both(number: int, speed: float, every: float) -> dict[str, SideResult]:
     """Let ours and a task for each backup wait at the same time, for all backups at once."""
     sides = (OURS, Side("aiohttp, a task for each backup", "loop", every=every))
     with ThreadPoolExecutor() as both:
@@ -185,7 +185,7 @@ def of_both(number: int, speed: float, every: float) -> dict[str, Result]:
         return {side.name: result for side, result in zip(sides, results, strict=True)}
 
 
-def processor(both: Sequence[Result], speed: float) -> Target:
+def cpu_target(both: Sequence[SideResult], speed: float) -> Target:
     """Compare what ours and a task for each backup cost the processor; the rest of the difference in delay is out."""
     ours, loop = both
     # A loop that asks more often is sooner and costs more, in proportion.
@@ -199,25 +199,25 @@ def processor(both: Sequence[Result], speed: float) -> Target:
     )
 
 
-def result(told: dict[str, Any], sim: SimulatorProcess, requests: int, speed: float) -> Result:
+def result(told: dict[str, Any], sim: SimulatorProcess, requests: int, speed: float) -> SideResult:
     truth = sim.backups()
     delays = []
     for backup_id, heard in told["heard"].items():
         known_from = max(truth[int(backup_id)]["completed_at"], told["began"][backup_id])
         delays.append((heard - known_from) * speed)
     assert len(delays) == len(told["began"])
-    return Result(requests=requests, delays=delays, cpu=told["cpu"], peak=told["peak"], above=told["above"])
+    return SideResult(requests=requests, latencies=delays, cpu=told["cpu"], peak=told["peak"], above=told["above"])
 
 
-def report(found: dict[str, Result], slow: dict[str, Result], equal: str, number: int, speed: float) -> str:
+def report(found: dict[str, SideResult], slow: dict[str, SideResult], equal: str, number: int, speed: float) -> str:
     ours = found[OURS.name]
     peers = {name: one for name, one in found.items() if name not in (OURS.name, ONE_BY_ONE.name, equal)}
     best = min(peers, key=lambda name: peers[name].product)
     times = peers[best].product / ours.product
     held = [
         Target(f"requests x mean delay, against the best peer ({best})", "at most 1/50", f"1/{times:.0f}", times >= 50),
-        processor([ours, found[equal]], speed),
-        processor(list(slow.values()), min(speed, SLOW)),
+        cpu_target([ours, found[equal]], speed),
+        cpu_target(list(slow.values()), min(speed, LOW_SPEED)),
     ]
     head = ("side", "requests", "mean delay, s", "p99 delay, s", "CPU, s", "peak memory, MB", "of it for the wait, MB")
     rows = [
@@ -249,7 +249,7 @@ over 30 s. One run of each side, in its own process.
 
 {targets(held)}
 The faster the world, the cheaper a get of a peer's, which comes in a stream, while ours come one by one, each to cold
-caches; what it is at the speed of life says `benchmarks.life`.
+caches; what it is at the speed of life says `benchmarks.real_time`.
 
 {table(head, rows)}
 ## How many times ours
@@ -257,7 +257,7 @@ caches; what it is at the speed of life says `benchmarks.life`.
 {table(ratio_head, ratios)}"""
 
 
-def plot(found: dict[str, Result], path: Path) -> None:
+def plot(found: dict[str, SideResult], path: Path) -> None:
     import matplotlib as mpl  # noqa: PLC0415 - only where it is drawn
 
     mpl.use("Agg")
@@ -291,9 +291,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     every = 2 * found[OURS.name].mean
     equally = Side("aiohttp, a task for each backup, at our mean delay", "loop", every=every)
     with ThreadPoolExecutor() as beside:
-        slow = beside.submit(of_both, number, speed if options.quick else SLOW, every)
+        slow = beside.submit(measure_both, number, speed if options.quick else LOW_SPEED, every)
         for side in (ONE_BY_ONE, equally, *PEERS):
-            if installed(side):
+            if is_installed(side):
                 found[side.name] = measure(side, number, speed, apart=apart)
             else:
                 print(f"{side.needs} is not installed: left out", file=sys.stderr)

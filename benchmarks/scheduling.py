@@ -32,7 +32,7 @@ import numpy as np
 from asyncbackups import Backup, BackupRef, PollingPolicy
 from asyncbackups._api.operations import Operations
 from asyncbackups._api.pagination import ListEntry
-from asyncbackups._api.requests import Requests
+from asyncbackups._api.requests import RequestBuilder
 from asyncbackups._http.messages import Request, Response
 from asyncbackups._polling.scheduler import Scheduler
 from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, ResponseCost
@@ -194,7 +194,7 @@ async def list_cost(kept: int, rounds: int) -> float:
         bodies[name] = msgspec.json.encode(finished + [raw(name, glance.id) for glance in glances])
     lists, done = rounds * 100, 0
     sender = OneList(b"")
-    operations = Operations(sender, Requests("example"), utcnow=lambda: None)  # type: ignore[arg-type,return-value]
+    operations = Operations(sender, RequestBuilder("example"), utcnow=lambda: None)  # type: ignore[arg-type,return-value]
     seconds = 0.0
     while done < lists + 200:  # the first two of each star system are not counted: in them everything is news
         course.advance()

@@ -29,7 +29,7 @@ import aiohttp
 import msgspec
 
 from asyncbackups import BackupClient, Limits
-from asyncbackups._api.codec import backup_from
+from asyncbackups._api.codec import backup_from_json
 from benchmarks.canned_server import ID, canned_server
 from benchmarks.report import RESULTS, Target, in_child, setting, table, targets, write
 
@@ -91,7 +91,7 @@ async def rounds(base_url: str, number: int, seconds: float, backups: int) -> Ro
     ):
         sides: dict[str, Get] = {
             OURS: lambda backup_id: client.get("a-star-system", backup_id),
-            MODEL: bare(session, base_url, lambda body: backup_from(msgspec.json.decode(body))),
+            MODEL: bare(session, base_url, lambda body: backup_from_json(msgspec.json.decode(body))),
             DICT: bare(session, base_url, msgspec.json.decode),
         }
         for get in sides.values():

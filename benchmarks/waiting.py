@@ -47,10 +47,10 @@ class Job:
     speed: float
     every: float = 30.0
     spread: float = 30.0
-    began: dict[int, float] = attrs.field(factory=dict)
-    heard: dict[int, float] = attrs.field(factory=dict)
+    started: dict[int, float] = attrs.field(factory=dict)
+    detected: dict[int, float] = attrs.field(factory=dict)
 
-    def seconds(self, of_the_world: float) -> float:
+    def scaled(self, of_the_world: float) -> float:
         """Return how long something takes here."""
         return of_the_world / self.speed
 
@@ -62,19 +62,19 @@ class Job:
         """Return the URL of a backup."""
         return self.base_url + self.path(star_system, backup_id)
 
-    async def in_waves(self, wait: Callable[[Refs], Coroutine[Any, Any, None]]) -> None:
+    async def wait_in_waves(self, wait: Callable[[Refs], Coroutine[Any, Any, None]]) -> None:
         """Wait for the backups of each star system as soon as they have been created; they come by stdin."""
         async with asyncio.TaskGroup() as tasks:
             while refs := json.loads(await asyncio.to_thread(sys.stdin.readline)):
                 tasks.create_task(wait([(star_system, backup_id) for star_system, backup_id in refs]))
 
-    async def staggered(self, refs: Refs, begin: Callable[[str, int], object]) -> None:
+    async def start_staggered(self, refs: Refs, begin: Callable[[str, int], object]) -> None:
         """Begin to wait for one backup after the other: waits that begin in one instant would poll in bursts."""
         start, order = time.monotonic(), list(refs)
         random.Random(3).shuffle(order)
         for place, (star_system, backup_id) in enumerate(order):
-            await asyncio.sleep(start + self.seconds(self.spread) * place / len(order) - time.monotonic())
-            self.began[backup_id] = time.monotonic()
+            await asyncio.sleep(start + self.scaled(self.spread) * place / len(order) - time.monotonic())
+            self.started[backup_id] = time.monotonic()
             begin(star_system, backup_id)
 
     async def one_task_each(self, wait: Callable[[str, int], Awaitable[object]]) -> None:
@@ -82,44 +82,44 @@ class Job:
 
         async def run(star_system: str, backup_id: int) -> None:
             await wait(star_system, backup_id)
-            self.heard[backup_id] = time.monotonic()
+            self.detected[backup_id] = time.monotonic()
 
         async def run_all(refs: Refs) -> None:
             async with asyncio.TaskGroup() as tasks:
-                await self.staggered(refs, lambda *ref: tasks.create_task(run(*ref)))
+                await self.start_staggered(refs, lambda *ref: tasks.create_task(run(*ref)))
 
-        await self.in_waves(run_all)
+        await self.wait_in_waves(run_all)
 
 
-Go = Callable[[], None]
+Ready = Callable[[], None]
 """What a side calls between what it prepares, which is not counted, and the wait: then the backups are created."""
 
 
-async def ours(job: Job, go: Go) -> None:
+async def ours(job: Job, go: Ready) -> None:
     """A watch for each star system; the policy's defaults, every duration divided by the speed."""
     async with _client(job) as client:
         go()
 
         async def wait(refs: Refs) -> None:
-            job.began.update(dict.fromkeys((backup_id for _, backup_id in refs), time.monotonic()))
+            job.started.update(dict.fromkeys((backup_id for _, backup_id in refs), time.monotonic()))
             async with client.watch(refs) as watch:
-                await _listen(job, watch)
+                await _record_events(job, watch)
 
-        await job.in_waves(wait)
+        await job.wait_in_waves(wait)
 
 
-async def one_by_one(job: Job, go: Go) -> None:
+async def one_by_one(job: Job, go: Ready) -> None:
     """One watch, to which backups are added when the others begin to wait for them, nothing known of their age."""
     async with _client(job) as client:
         go()
         async with client.watch() as watch, asyncio.TaskGroup() as tasks:
 
             async def add() -> None:
-                await job.in_waves(lambda refs: job.staggered(refs, watch.add))
+                await job.wait_in_waves(lambda refs: job.start_staggered(refs, watch.add))
                 watch.finish()
 
             tasks.create_task(add())
-            await _listen(job, watch)
+            await _record_events(job, watch)
 
 
 @asynccontextmanager
@@ -135,10 +135,10 @@ async def _client(job: Job) -> AsyncIterator[Any]:
         yield client
 
 
-async def _listen(job: Job, watch: Any) -> None:
+async def _record_events(job: Job, watch: Any) -> None:
     async for event in watch:
         assert event.backup.status == "succeeded", event
-        job.heard[event.ref.backup_id] = time.monotonic()
+        job.detected[event.ref.backup_id] = time.monotonic()
 
 
 def _session(job: Job) -> Any:
@@ -153,7 +153,7 @@ async def _get(session: Any, url: str) -> Any:
         return await answer.json()
 
 
-async def loop(job: Job, go: Go) -> None:
+async def loop(job: Job, go: Ready) -> None:
     """The hand-written loop: a task for each backup gets it, sleeps, gets it again; at most 200 times for planet."""
     async with _session(job) as session:
         await _get(session, job.url(*job.warm))
@@ -162,12 +162,12 @@ async def loop(job: Job, go: Go) -> None:
         async def wait(star_system: str, backup_id: int) -> None:
             url = job.url(star_system, backup_id)
             while (await _get(session, url))["status"] != "succeeded":  # noqa: ASYNC110 - that is what it does
-                await asyncio.sleep(job.seconds(job.every))
+                await asyncio.sleep(job.scaled(job.every))
 
         await job.one_task_each(wait)
 
 
-async def azure(job: Job, go: Go) -> None:
+async def azure(job: Job, go: Ready) -> None:
     """azure-core: `AsyncLROPoller` with `AsyncLROBasePolling` and an own `LongRunningOperation`, as it documents.
 
     The first answer that a poller starts from would be the create's; here that to one get stands in for all of them.
@@ -205,7 +205,7 @@ async def azure(job: Job, go: Go) -> None:
         go()
 
         async def wait(star_system: str, backup_id: int) -> None:
-            method: Any = AsyncLROBasePolling(timeout=job.seconds(30), lro_algorithms=[ByStatus()])
+            method: Any = AsyncLROBasePolling(timeout=job.scaled(30), lro_algorithms=[ByStatus()])
             request = HttpRequest("GET", job.url(star_system, backup_id))
             answer = PipelineResponse(request, answered.http_response, answered.context)
             await AsyncLROPoller(client, answer, lambda response: response.http_response.json(), method).result()
@@ -213,7 +213,7 @@ async def azure(job: Job, go: Go) -> None:
         await job.one_task_each(wait)
 
 
-async def google(job: Job, go: Go) -> None:
+async def google(job: Job, go: Ready) -> None:
     """google-api-core: `operation_async.AsyncOperation.result()`; its default retry, durations over the speed."""
     from google.api_core import operation_async, retry_async  # noqa: PLC0415
     from google.api_core.future.async_future import RETRY_PREDICATE  # noqa: PLC0415
@@ -221,7 +221,7 @@ async def google(job: Job, go: Go) -> None:
     from google.protobuf import empty_pb2  # noqa: PLC0415
 
     retry = retry_async.AsyncRetry(
-        predicate=RETRY_PREDICATE, initial=job.seconds(1), maximum=job.seconds(60), multiplier=2, timeout=None
+        predicate=RETRY_PREDICATE, initial=job.scaled(1), maximum=job.scaled(60), multiplier=2, timeout=None
     )
     async with _session(job) as session:
         await _get(session, job.url(*job.warm))
@@ -247,14 +247,14 @@ async def google(job: Job, go: Go) -> None:
         await job.one_task_each(wait)
 
 
-async def botocore(job: Job, go: Go) -> None:
+async def botocore(job: Job, go: Ready) -> None:
     """aiobotocore: its own `AIOWaiter`, 15 s and at most 40 attempts; the operation is a get with aiohttp."""
     from aiobotocore.waiter import AIOWaiter  # noqa: PLC0415
     from botocore.waiter import SingleWaiterConfig  # noqa: PLC0415
 
     succeeded = {"state": "success", "matcher": "path", "argument": "status", "expected": "succeeded"}
     config = SingleWaiterConfig(
-        {"operation": "GetBackup", "delay": job.seconds(15), "maxAttempts": 40, "acceptors": [succeeded]}
+        {"operation": "GetBackup", "delay": job.scaled(15), "maxAttempts": 40, "acceptors": [succeeded]}
     )
     async with _session(job) as session:
         await _get(session, job.url(*job.warm))
@@ -269,7 +269,7 @@ async def botocore(job: Job, go: Go) -> None:
         await job.one_task_each(wait)
 
 
-SIDES: dict[str, Callable[[Job, Go], Awaitable[None]]] = {
+SIDES: dict[str, Callable[[Job, Ready], Awaitable[None]]] = {
     "ours": ours,
     "one_by_one": one_by_one,
     "loop": loop,
@@ -291,8 +291,8 @@ async def run(side: str, job: Job) -> dict[str, Any]:
         "cpu": time.process_time() - used["cpu"],
         "peak": peak_memory(),
         "above": peak_memory() - used["memory"],
-        "began": job.began,
-        "heard": job.heard,
+        "began": job.started,
+        "heard": job.detected,
     }
 
 

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a clock to move by hand, and a mocked network."""
+"""Settings and fixtures for all tests: Hypothesis profiles, a fake clock, and a mocked network."""
 
 from __future__ import annotations
 
@@ -9,18 +9,27 @@ from unittest.mock import Mock, patch
 import aiohttp
 import pytest
 from aioresponses import aioresponses
+from hypothesis import HealthCheck, settings
 
 from tests.fake_clock import FakeClock
+
+# Examples are the same in every run, and no time limit applies to them: a busy machine must not fail a test.
+settings.register_profile(
+    "suite", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+# For new examples in each run: python -m pytest --hypothesis-profile=explore
+settings.register_profile("explore", settings.get_profile("suite"), derandomize=False)
+settings.load_profile("suite")
 
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """Return a clock that stands still until the test moves it."""
+    """Return a clock that stands still until the test advances it."""
     return FakeClock()
 
 
 class _Response(aiohttp.ClientResponse):
-    """aioresponses 0.7.9 does not know what aiohttp 3.14 wants to be given."""
+    """A response with the argument `stream_writer`, which aiohttp 3.14 requires and aioresponses 0.7.9 does not pass."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
@@ -31,6 +40,6 @@ class _Response(aiohttp.ClientResponse):
 
 @pytest.fixture
 def network() -> Iterator[aioresponses]:
-    """Mock aiohttp: what was not arranged is refused."""
+    """Mock aiohttp: requests without a registered response are refused."""
     with patch("aioresponses.core.ClientResponse", _Response), aioresponses() as mock:
         yield mock

@@ -1,4 +1,4 @@
-"""A clock that stands still until it is moved by hand."""
+"""A clock that stands still until the test advances it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class FakeTimer:
-    """A callback and its time; the clock forgets it when it is cancelled."""
+    """A scheduled callback; the clock drops it when it is cancelled."""
 
     def __init__(self, callback: Callable[[], object]) -> None:
         self._callback: Callable[[], object] | None = callback
@@ -22,7 +22,7 @@ class FakeTimer:
     def cancel(self) -> None:
         self._callback = None
 
-    def fire(self) -> None:
+    def run_callback(self) -> None:
         callback, self._callback = self._callback, None
         if callback is not None:
             callback()
@@ -32,12 +32,12 @@ class FakeClock:
     """Implements `asyncbackups._base.clock.Clock`.
 
     Args:
-        start: What `monotonic` returns at first.
-        utc: What `utcnow` returns at first.
-        hurried: Whether a sleep moves the clock itself instead of waiting to be woken: for what one task runs alone.
+        start: The first value of `monotonic`.
+        utc: The first value of `utcnow`.
+        auto_advance: Whether a sleep advances the clock itself instead of waiting; for code that runs in one task.
 
     Attributes:
-        slept: Every duration that was slept for, in seconds.
+        slept: The duration of each sleep, in seconds.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class FakeClock:
         start: float = 1000.0,
         utc: datetime = datetime(2024, 1, 29, 9, 53, 9, tzinfo=UTC),
         *,
-        hurried: bool = False,
+        auto_advance: bool = False,
     ) -> None:
         self._now = start
         self._start = start
         self._utc = utc
-        self._hurried = hurried
+        self._auto_advance = auto_advance
         self._timers: list[tuple[float, int, FakeTimer]] = []
         self._order = itertools.count()
         self.slept: list[float] = []
@@ -68,43 +68,43 @@ class FakeClock:
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        if self._hurried:
+        if self._auto_advance:
             self.advance(max(0.0, seconds))
-        if seconds <= 0 or self._hurried:
+        if seconds <= 0 or self._auto_advance:
             await asyncio.sleep(0)
             return
         woken = asyncio.get_running_loop().create_future()
-        timer = self.call_at(self._now + seconds, lambda: woken.done() or woken.set_result(None))
+        timer = self.call_at(self._now + seconds, lambda: None if woken.done() else woken.set_result(None))
         try:
             await woken
         finally:
             timer.cancel()
 
     def next_timer(self) -> float | None:
-        """Return when the next callback is due, or None."""
+        """Return the time of the next callback, or None if there is none."""
         while self._timers and self._timers[0][2].cancelled:
             heapq.heappop(self._timers)
         return self._timers[0][0] if self._timers else None
 
     @property
-    def sleepers(self) -> int:
-        """How many callbacks are waiting; a sleep is one."""
+    def pending_timers(self) -> int:
+        """The number of callbacks that are scheduled; a sleep is one."""
         return sum(not timer.cancelled for _, _, timer in self._timers)
 
     def advance(self, seconds: float) -> None:
-        """Move on, calling back in order what comes due; tasks run when the caller next awaits."""
+        """Advance the clock and run the callbacks that become due, in order; tasks run at the caller's next await."""
         target = self._now + seconds
         while (due := self.next_timer()) is not None and due <= target:
             self._now = max(self._now, due)
-            heapq.heappop(self._timers)[2].fire()
+            heapq.heappop(self._timers)[2].run_callback()
         self._now = max(self._now, target)
 
     async def run(self, seconds: float, *, turns: int = 20) -> None:
-        """Move on from callback to callback, and let the tasks run in between.
+        """Advance the clock from callback to callback, and let tasks run in between.
 
         Args:
-            seconds: How far to move.
-            turns: How many turns of the event loop tasks get before and after each step.
+            seconds: The time to advance by.
+            turns: The number of event loop iterations before and after each step.
         """
         target = self._now + seconds
         await settle(turns)
@@ -116,6 +116,6 @@ class FakeClock:
 
 
 async def settle(turns: int = 20) -> None:
-    """Let every task run until it waits for something that is not another task's next step."""
+    """Give other tasks the given number of event loop iterations."""
     for _ in range(turns):
         await asyncio.sleep(0)

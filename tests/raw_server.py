@@ -1,4 +1,4 @@
-"""A server of raw bytes on loopback: for answers that no library would send."""
+"""A loopback server that sends raw bytes, for responses that no HTTP library would send."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitabl
 
 
 class RawServer:
-    """Reads a request's head and body, then lets the handler write whatever it likes, or close.
+    """Read the head and body of each request, then call a handler that writes any bytes or closes the connection.
 
     Args:
-        handler: Called with reader, writer and the request, once per request.
-        context: For TLS.
+        handler: Called once per request, with reader, writer and request.
+        context: The TLS context; None for plain HTTP.
 
     Attributes:
-        requests: The requests that came, heads and bodies.
-        connections: How many connections were made.
+        requests: The requests received, with heads and bodies.
+        connections: The number of connections accepted.
     """
 
     def __init__(self, handler: Handler, *, context: ssl.SSLContext | None = None) -> None:
@@ -57,7 +57,7 @@ class RawServer:
         try:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
-                request = head + await reader.readexactly(_length_of(head))
+                request = head + await reader.readexactly(_content_length(head))
                 self.requests.append(request)
                 await self._handler(reader, writer, request)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
@@ -67,33 +67,33 @@ class RawServer:
             writer.close()
 
 
-def _length_of(head: bytes) -> int:
+def _content_length(head: bytes) -> int:
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
             return int(line.split(b":")[1])
     return 0
 
 
-def answer(body: bytes = b"{}", *, status: str = "200 OK", headers: str = "") -> bytes:
-    """Build a complete answer; `headers` are whole lines."""
+def http_response(body: bytes = b"{}", *, status: str = "200 OK", headers: str = "") -> bytes:
+    """Build a complete response; `headers` are whole lines."""
     return (f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n").encode() + body
 
 
-def saying(*answers: bytes | None) -> Handler:
-    """Build a handler that gives the answers in order, the last one for ever; None resets the connection."""
-    left = list(answers)
+def respond_with(*responses: bytes | None) -> Handler:
+    """Build a handler that sends the responses in order and repeats the last one; None resets the connection."""
+    remaining = list(responses)
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
-        given = left.pop(0) if len(left) > 1 else left[0]
-        if given is None:
-            reset(writer)
+        response = remaining.pop(0) if len(remaining) > 1 else remaining[0]
+        if response is None:
+            reset_connection(writer)
             return
-        writer.write(given)
+        writer.write(response)
         await writer.drain()
 
     return handler
 
 
-def reset(writer: asyncio.StreamWriter) -> None:
-    """Drop a connection without goodbye."""
+def reset_connection(writer: asyncio.StreamWriter) -> None:
+    """Abort a connection without closing it properly."""
     writer.transport.abort()

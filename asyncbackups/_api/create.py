@@ -1,4 +1,4 @@
-"""Creating one backup, exactly once: sent, and where its answer is lost, looked for before it is sent again."""
+"""Create one backup exactly once: a create with a lost response is reconciled before it is sent again."""
 
 from __future__ import annotations
 
@@ -14,31 +14,30 @@ from typing import TypeVar
 
 import attrs
 
+from asyncbackups._api.marker import build_marker
 from asyncbackups._api.operations import Operations
 from asyncbackups._api.reconcile import (
     AdoptBackup,
-    ExamineCandidates,
     ExpectedBackup,
+    FetchCandidates,
     NotListed,
     SeveralCandidates,
     Verdict,
-    marker_of,
 )
 from asyncbackups._base.clock import Clock
 from asyncbackups.errors import (
     AmbiguousCreateError,
     ApiError,
-    BackupsError,
     ClientClosedError,
-    ConnectError,
     NotFoundError,
     ProtocolError,
-    RateLimitedError,
     TransportError,
-    may_heal,
+    ends_reconcile,
+    may_resend_create,
+    surely_created,
 )
 from asyncbackups.events import Adoption
-from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
+from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef, StatusRule
 from asyncbackups.policies import CreatePolicy, RetryPolicy
 
 _Name = TypeVar("_Name")
@@ -46,25 +45,23 @@ _Value = TypeVar("_Value")
 
 _log = logging.getLogger(__name__)
 
-_REMEMBERED = 10_000
-"""How many creates are remembered: with a key, so that the same key again gives the same backup; and whose backup is
-whose, which only matters while a create of the same planet is looked for."""
+_MAX_REMEMBERED = 10_000
+"""How many creates are remembered: their keys, so that a key is used once, and their backups, so that no other create
+of the planet adopts them."""
 _LOOKBACK = 3600.0
-"""How old a backup may be that an earlier attempt made, where nobody knows when that was; in seconds."""
-_PROTOCOL_FAULTS = 3
-"""A list that was not understood so many times in a row will not be understood."""
-_FIRST_LOOK = 1.0
+"""Maximum age of a backup made by an earlier attempt whose time is unknown, in seconds."""
+_FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
 
 
 @attrs.frozen
 class CreateOrigin:
-    """What is known of a backup because we created it.
+    """What is known of a backup because this client created it.
 
     Attributes:
-        planet: Its planet.
-        mechanism: How it is made.
-        born: When it was created, in seconds of the monotonic clock.
+        planet: The planet's id.
+        mechanism: The requested mechanism.
+        started_at: When the create returned, in seconds of the monotonic clock.
     """
 
     planet: str
@@ -74,12 +71,12 @@ class CreateOrigin:
 
 @attrs.frozen(kw_only=True)
 class Creation:
-    """A backup that was created.
+    """The result of a create.
 
     Attributes:
-        backup: As the service showed it.
-        adopted: None where the create's own answer named it; else how it was found.
-        possible_duplicate: Whether there may be another one, because the create was sent again without certainty.
+        backup: The backup as last returned by the service.
+        adopted: How the backup was identified after a lost response; None if the response named it.
+        possible_duplicate: Whether the create was sent again without proof that the first one did nothing.
     """
 
     backup: Backup
@@ -88,46 +85,47 @@ class Creation:
 
 
 @attrs.frozen
-class _Moment:
-    """When something was, on both clocks: the time of day may jump, the other stands still while a machine sleeps."""
+class _ClockReading:
+    """A moment on two clocks: the time of day may jump, the monotonic clock stops while the machine sleeps."""
 
     monotonic: float
     utc: datetime
 
-    def ago(self, clock: Clock) -> tuple[timedelta, timedelta]:
-        """Return how long ago that was at the least and at the most, by the one clock and the other."""
-        first, second = timedelta(seconds=clock.monotonic() - self.monotonic), clock.utcnow() - self.utc
-        # A time of day that was put back says nothing: the other clock never goes back.
-        return (first, max(first, second))
+    def elapsed_range(self, clock: Clock) -> tuple[timedelta, timedelta]:
+        """Return the minimum and the maximum time since then."""
+        monotonic, utc = timedelta(seconds=clock.monotonic() - self.monotonic), clock.utcnow() - self.utc
+        # If the time of day was set back, only the monotonic clock counts.
+        return (monotonic, max(monotonic, utc))
 
     @classmethod
-    def before(cls, clock: Clock, ago: timedelta) -> _Moment:
-        """Return the moment that was so long ago."""
-        return cls(clock.monotonic() - ago.total_seconds(), clock.utcnow() - ago)
+    def from_age(cls, clock: Clock, age: timedelta) -> _ClockReading:
+        """Return the moment that lies `age` in the past."""
+        return cls(clock.monotonic() - age.total_seconds(), clock.utcnow() - age)
 
 
 @attrs.define(eq=False)
-class _Attempt:
-    """One create, over all its sends and looks."""
+class _CreateAttempt:
+    """The state of one create over all its requests."""
 
     planet: PlanetRef
-    expectation: ExpectedBackup
-    began: _Moment | None  # when it was first sent
-    lasted: timedelta | None = None  # for how long an earlier process may have gone on with it; None: it is ours
+    expected: ExpectedBackup
+    first_sent: _ClockReading | None
+    earlier_duration: timedelta | None = None  # how long an earlier process may have continued; None: this one sends
     possible_duplicate: bool = False
 
 
 class Creator:
     """Creates backups, each exactly once as far as that can be known.
 
-    Creates of one planet take turns: while one is being looked for, no other may add to the candidates.
+    Creates of one planet run one at a time, so that a create being reconciled gets no new candidates of ours.
 
     Args:
-        operations: What it asks with.
-        policy: What is done about lost answers.
-        retry: How often and when a create that was surely not processed (429, not connected) is sent again.
-        clock: The time.
-        draw: Gives uniform numbers from [0, 1).
+        operations: The operations of the API.
+        policy: How to handle a lost response.
+        retry: How often and when to resend a create that was surely not processed (429, no connection).
+        status_rule: The client's status rule.
+        clock: The client's clock.
+        draw: Returns uniform random numbers from [0, 1).
     """
 
     def __init__(
@@ -136,26 +134,28 @@ class Creator:
         *,
         policy: CreatePolicy,
         retry: RetryPolicy,
+        status_rule: StatusRule,
         clock: Clock,
         draw: Callable[[], float],
     ) -> None:
         self._operations = operations
         self._policy = policy
         self._retry = retry
+        self._status_rule = status_rule
         self._clock = clock
         self._draw = draw
-        self._turns: dict[PlanetRef, tuple[asyncio.Lock, int]] = {}
-        self._owned: OrderedDict[BackupRef, CreateOrigin | None] = OrderedDict()
-        self._made: OrderedDict[tuple[PlanetRef, str], Creation] = OrderedDict()
-        self._unsure: OrderedDict[tuple[PlanetRef, str], _Moment] = OrderedDict()
+        self._planet_locks: dict[PlanetRef, tuple[asyncio.Lock, int]] = {}
+        self._claimed: OrderedDict[BackupRef, CreateOrigin | None] = OrderedDict()
+        self._created: OrderedDict[tuple[PlanetRef, str], Creation] = OrderedDict()
+        self._unresolved: OrderedDict[tuple[PlanetRef, str], _ClockReading] = OrderedDict()
 
-    def own(self, ref: BackupRef) -> None:
-        """Claim a backup for another create (of an earlier process): no create adopts it any more."""
-        _remember(self._owned, ref, None)
+    def claim(self, ref: BackupRef) -> None:
+        """Claim a backup for a create of an earlier process, so that no other create adopts it."""
+        _store_bounded(self._claimed, ref, None)
 
-    def origin(self, ref: BackupRef) -> CreateOrigin | None:
-        """Return what is known of a backup that was created here; None of any other, and of one that was adopted."""
-        return self._owned.get(ref)
+    def get_origin(self, ref: BackupRef) -> CreateOrigin | None:
+        """Return the origin of a backup created here; None for any other backup and for an adopted one."""
+        return self._claimed.get(ref)
 
     async def create(
         self,
@@ -170,69 +170,76 @@ class Creator:
         """Create a backup.
 
         Args:
-            planet: Of which planet.
+            planet: The planet.
             spec: What to create.
-            key: The caller's own identity for this create; None for a new one.
-            may_exist: Whether an earlier attempt with this key may have got through: then it is looked for first.
-            since: When that earlier attempt began (aware), where that is known.
-            until: The last sign of life of whoever made it (aware), where that is known.
+            key: The caller's idempotency key; None for a create without one.
+            may_exist: Whether an earlier attempt with this key may have created the backup: reconcile first.
+            since: When that earlier attempt started (aware); None if unknown.
+            until: When its process was last known to run (aware); None if unknown.
 
         Raises:
-            AmbiguousCreateError: If it may have happened, and looking did not settle it.
+            AmbiguousCreateError: If it may have been created and reconciling found no clear match.
             ApiError: If the service refused it.
             TransportError: If it could not be sent.
         """
         name = (planet, key or uuid.uuid4().hex)
-        async with self._turn(planet):
-            made = self._made.get(name)
-            if made is not None:
-                return made
-            attempt = self._attempt(name, spec, since, until)
+        async with self._planet_lock(planet):
+            created = self._created.get(name)
+            if created is not None:
+                return created
+            attempt = self._new_attempt(name, spec, since, until)
             try:
-                creation = await self._settled(attempt, look_first=may_exist or name in self._unsure)
+                creation = await self._send_and_reconcile(attempt, may_exist=may_exist or name in self._unresolved)
             except (AmbiguousCreateError, asyncio.CancelledError):
-                if key is not None and attempt.began is not None:
-                    _remember(self._unsure, name, attempt.began)
+                if key is not None and attempt.first_sent is not None:
+                    _store_bounded(self._unresolved, name, attempt.first_sent)
                 raise
-            self._unsure.pop(name, None)
-            ref = BackupRef(planet.star_system, creation.backup.id)
-            new = creation.adopted is None
-            origin = CreateOrigin(planet.planet, spec.mechanism, self._clock.monotonic()) if new else None
-            _remember(self._owned, ref, origin)
+            self._unresolved.pop(name, None)
+            self._claim_created(planet, spec, creation)
             if key is not None:
-                _remember(self._made, name, creation)
+                _store_bounded(self._created, name, creation)
             return creation
 
-    def _attempt(
+    def _claim_created(self, planet: PlanetRef, spec: BackupSpec, creation: Creation) -> None:
+        # An adopted backup may have started long ago: nothing is known of its start.
+        is_new = creation.adopted is None
+        origin = CreateOrigin(planet.planet, spec.mechanism, self._clock.monotonic()) if is_new else None
+        _store_bounded(self._claimed, BackupRef(planet.star_system, creation.backup.id), origin)
+
+    def _new_attempt(
         self, name: tuple[PlanetRef, str], spec: BackupSpec, since: datetime | None, until: datetime | None
-    ) -> _Attempt:
-        marker = marker_of(*name) if self._policy.marker else None
-        expectation = ExpectedBackup(spec=spec, marker=marker, by_time=self._policy.adopt_by_time)
+    ) -> _CreateAttempt:
+        expected = ExpectedBackup(
+            spec=spec,
+            marker=build_marker(*name) if self._policy.marker else None,
+            adopt_by_time=self._policy.adopt_by_time,
+            status_rule=self._status_rule,
+        )
         if since is None:
-            return _Attempt(name[0], expectation, self._unsure.get(name))
-        ago = self._clock.utcnow() - since
-        # One that is still to come was read from a clock that was wrong: then nobody knows when it was.
-        began = None if ago < timedelta(0) else _Moment.before(self._clock, ago)
-        lasted = None if until is None else until - since + timedelta(seconds=self._policy.patience)
-        return _Attempt(name[0], expectation, began, lasted)
+            return _CreateAttempt(name[0], expected, self._unresolved.get(name))
+        age = self._clock.utcnow() - since
+        # A time in the future was read from a wrong clock, so the real time is unknown.
+        first_sent = None if age < timedelta(0) else _ClockReading.from_age(self._clock, age)
+        duration = None if until is None else until - since + timedelta(seconds=self._policy.patience)
+        return _CreateAttempt(name[0], expected, first_sent, duration)
 
     @contextlib.asynccontextmanager
-    async def _turn(self, planet: PlanetRef) -> AsyncIterator[None]:
-        lock, waiting = self._turns.get(planet, (None, 0))
+    async def _planet_lock(self, planet: PlanetRef) -> AsyncIterator[None]:
+        lock, users = self._planet_locks.get(planet, (None, 0))
         lock = lock or asyncio.Lock()
-        self._turns[planet] = (lock, waiting + 1)
+        self._planet_locks[planet] = (lock, users + 1)
         try:
             async with lock:
                 yield
         finally:
-            lock, waiting = self._turns.pop(planet)
-            if waiting > 1:
-                self._turns[planet] = (lock, waiting - 1)
+            lock, users = self._planet_locks.pop(planet)
+            if users > 1:
+                self._planet_locks[planet] = (lock, users - 1)
 
-    async def _settled(self, attempt: _Attempt, *, look_first: bool) -> Creation:
-        if look_first:
-            earlier = self._long_ago(attempt)
-            found = await self._find(earlier, cause=None)
+    async def _send_and_reconcile(self, attempt: _CreateAttempt, *, may_exist: bool) -> Creation:
+        if may_exist:
+            earlier = self._with_lookback(attempt)
+            found = await self._reconcile(earlier, cause=None)
             if found is not None:
                 return found
             attempt.possible_duplicate = earlier.possible_duplicate
@@ -240,43 +247,44 @@ class Creator:
         while True:
             sends += 1
             try:
-                return await self._send(attempt)
+                return await self._send_with_retries(attempt)
             except (ApiError, TransportError, ClientClosedError) as exc:
                 if sends == 1:
                     raise
-                # That this time it was refused says nothing about the time before.
-                reason = f"{exc}; it was sent before, its answer was lost, and it did not show up"
+                # This refusal says nothing about the earlier send.
+                reason = f"{exc}; an earlier send lost its response, and no listed backup matched"
                 raise AmbiguousCreateError(reason, planet=attempt.planet) from exc
             except AmbiguousCreateError as exc:
-                found = await self._find(attempt, cause=exc.__cause__)
+                found = await self._reconcile(attempt, cause=exc.__cause__)
                 if found is not None:
                     return found
-                if sends > self._policy.resends or _surely_happened(exc.__cause__):
-                    reason = f"{exc.__cause__}; it was sent {sends} time(s) and did not show up"
+                if sends > self._policy.resends or surely_created(exc.__cause__):
+                    reason = f"{exc.__cause__}; sent {sends} time(s), and no listed backup matched"
                     raise AmbiguousCreateError(reason, planet=attempt.planet) from exc.__cause__
-                _log.warning("%s: the create did not show up, it is sent again", attempt.planet)
+                _log.warning("%s: no listed backup matches the create: sending it again", attempt.planet)
 
-    def _long_ago(self, attempt: _Attempt) -> _Attempt:
-        """Return what to look for of an earlier attempt of which nobody knows when it was made.
+    def _with_lookback(self, attempt: _CreateAttempt) -> _CreateAttempt:
+        """Return what to reconcile for an earlier attempt, which may have no known start.
 
-        Among all that was made in the last hour, time proves nothing: another create may have made it.
+        Without a known start the last hour is searched. Any create may have made a backup in that hour, so its time
+        proves nothing.
         """
-        if attempt.began is not None:
+        if attempt.first_sent is not None:
             return attempt
-        unproven = attrs.evolve(attempt.expectation, by_time=False)
-        began = _Moment.before(self._clock, timedelta(seconds=_LOOKBACK))
-        return attrs.evolve(attempt, expectation=unproven, began=began)
+        expected = attrs.evolve(attempt.expected, adopt_by_time=False)
+        first_sent = _ClockReading.from_age(self._clock, timedelta(seconds=_LOOKBACK))
+        return attrs.evolve(attempt, expected=expected, first_sent=first_sent)
 
-    async def _send(self, attempt: _Attempt) -> Creation:
-        """Send the create, and again as long as it was surely not processed."""
+    async def _send_with_retries(self, attempt: _CreateAttempt) -> Creation:
+        """Send the create, and send it again after errors that prove it was not processed."""
         for number in itertools.count(1):
-            if attempt.began is None:
-                attempt.began = _Moment.before(self._clock, timedelta(0))
-            attempt.lasted = None  # from now on it is ours, too, and not over
+            if attempt.first_sent is None:
+                attempt.first_sent = _ClockReading.from_age(self._clock, timedelta(0))
+            attempt.earlier_duration = None  # from now on this process sends, too
             try:
-                backup = await self._operations.create(attempt.planet, attempt.expectation.marked)
-            except (RateLimitedError, ConnectError) as exc:
-                if number >= self._retry.attempts or not may_heal(exc):
+                backup = await self._operations.create(attempt.planet, attempt.expected.spec_with_marker)
+            except (ApiError, TransportError) as exc:
+                if number >= self._retry.attempts or not may_resend_create(exc):
                     raise
                 retry_after = exc.retry_after if isinstance(exc, ApiError) else None
                 await self._clock.sleep(self._retry.delay(number, draw=self._draw(), retry_after=retry_after))
@@ -284,102 +292,92 @@ class Creator:
                 return Creation(backup=backup, possible_duplicate=attempt.possible_duplicate)
         raise AssertionError  # pragma: no cover - count has no end
 
-    async def _find(self, attempt: _Attempt, *, cause: BaseException | None) -> Creation | None:
-        """Look for the backup until it is found, or the service has had time to show it; None: it is not there."""
+    async def _reconcile(self, attempt: _CreateAttempt, *, cause: BaseException | None) -> Creation | None:
+        """Search for the backup until it is found or the service has had time to list it; None if it is not listed."""
         try:
-            return await self._found(attempt, cause)
+            return await self._search_until_settled(attempt, cause)
         except ClientClosedError as exc:
             raise AmbiguousCreateError(f"{cause or 'an earlier attempt'}; {exc}", planet=attempt.planet) from exc
 
-    async def _found(self, attempt: _Attempt, cause: BaseException | None) -> Creation | None:
-        began = self._clock.monotonic()
-        pause, failures = _FIRST_LOOK, 0
+    async def _search_until_settled(self, attempt: _CreateAttempt, cause: BaseException | None) -> Creation | None:
+        started = self._clock.monotonic()
+        pause, failures = _FIRST_PAUSE, 0
         while True:
-            elapsed = self._clock.monotonic() - began
+            elapsed = self._clock.monotonic() - started
             try:
-                verdict, failures = await self._look(attempt), 0
+                verdict, failures = await self._list_and_match(attempt), 0
             except (TransportError, ApiError, ProtocolError) as exc:
                 failures += 1
-                if elapsed >= self._policy.patience or _is_final(exc, failures):
-                    self._unresolved(attempt, f"looking for it failed: {exc}", (), cause or exc)
+                if elapsed >= self._policy.patience or ends_reconcile(exc, failures=failures):
+                    self._handle_unresolved(attempt, f"reconciling it failed: {exc}", (), cause or exc)
                     return None
                 verdict = NotListed()
-            left = self._policy.settle - elapsed
-            # By time alone the only candidate is ours only once every candidate has had time to show.
-            if isinstance(verdict, AdoptBackup) and (verdict.by == "marker" or left <= 0):
-                return self._adopted(attempt, verdict)
+            remaining = self._policy.settle - elapsed
+            # By time alone, the only candidate is adopted after `settle`: until then others may still appear.
+            if isinstance(verdict, AdoptBackup) and (verdict.by == "marker" or remaining <= 0):
+                return self._adopt_backup(attempt, verdict)
             if isinstance(verdict, SeveralCandidates):
-                reason = "several backups may be the one" if len(verdict.backups) > 1 else "a backup may be the one"
-                self._unresolved(attempt, reason, verdict.backups, cause)
+                reason = "several backups match" if len(verdict.backups) > 1 else "a backup may match"
+                self._handle_unresolved(attempt, reason, verdict.backups, cause)
                 return None
-            if left <= 0 and not failures:
+            if remaining <= 0 and not failures:
                 return None
-            # The last look is taken when the service has had its time, not earlier and not much later.
-            await self._clock.sleep(min(pause, left) if left > 0 else pause)
+            # The last list is requested exactly when `settle` has passed.
+            await self._clock.sleep(min(pause, remaining) if remaining > 0 else pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _adopted(self, attempt: _Attempt, verdict: AdoptBackup) -> Creation:
-        _log.warning("%s: adopted backup %d, found by %s", attempt.planet, verdict.backup.id, verdict.by)
+    def _adopt_backup(self, attempt: _CreateAttempt, verdict: AdoptBackup) -> Creation:
+        _log.warning("%s: adopted backup %d, identified by %s", attempt.planet, verdict.backup.id, verdict.by)
         return Creation(backup=verdict.backup, adopted=verdict.by, possible_duplicate=attempt.possible_duplicate)
 
-    def _unresolved(
-        self, attempt: _Attempt, reason: str, candidates: tuple[Backup, ...], cause: BaseException | None
+    def _handle_unresolved(
+        self, attempt: _CreateAttempt, reason: str, candidates: tuple[Backup, ...], cause: BaseException | None
     ) -> None:
-        """Do what the policy says where looking settles nothing: raise, or let it be sent again."""
+        """Apply `CreatePolicy.unresolved`: raise, or accept a possible duplicate."""
         if self._policy.unresolved == "raise":
-            because = f"{cause}; {reason}" if cause is not None and not candidates else reason
-            raise AmbiguousCreateError(because, planet=attempt.planet, candidates=candidates) from cause
+            full_reason = f"{cause}; {reason}" if cause is not None and not candidates else reason
+            raise AmbiguousCreateError(full_reason, planet=attempt.planet, candidates=candidates) from cause
         attempt.possible_duplicate = True
 
-    async def _look(self, attempt: _Attempt) -> Verdict:
+    async def _list_and_match(self, attempt: _CreateAttempt) -> Verdict:
         planet = attempt.planet
         listing = await self._operations.poll_list(
             planet.star_system, planet.planet, etag=None, wanted=lambda entries: {entry.id for entry in entries}
         )
-        at_server = listing.info.date or self._clock.utcnow()
-        verdict = self._judged(attempt, await listing.decode_all(), at_server, examined=False)
-        if isinstance(verdict, ExamineCandidates):
-            shown = [await self._shown(planet, backup) for backup in verdict.backups]
-            verdict = self._judged(attempt, shown, at_server, examined=True)
+        server_time = listing.info.date or self._clock.utcnow()
+        verdict = self._match_backups(attempt, await listing.decode_all(), server_time, fetched=False)
+        if isinstance(verdict, FetchCandidates):
+            fetched = [await self._fetch_candidate(planet, backup) for backup in verdict.backups]
+            verdict = self._match_backups(attempt, fetched, server_time, fetched=True)
         return verdict
 
-    async def _shown(self, planet: PlanetRef, listed: Backup) -> Backup:
-        """Return what a get shows of a backup, which may be more than a list does."""
+    async def _fetch_candidate(self, planet: PlanetRef, listed: Backup) -> Backup:
+        """Return a backup as a GET shows it, which may be more than a LIST does."""
         try:
             return await self._operations.get(BackupRef(planet.star_system, listed.id))
         except NotFoundError:
             return listed
 
-    def _judged(self, attempt: _Attempt, backups: Iterable[Backup], at_server: datetime, *, examined: bool) -> Verdict:
-        surely = since = until = None
-        if attempt.began is not None:
-            least, most = attempt.began.ago(self._clock)
-            surely, since = at_server - least, at_server - most
-            until = None if attempt.lasted is None else since + attempt.lasted
-        return attempt.expectation.judge(
+    def _match_backups(
+        self, attempt: _CreateAttempt, backups: Iterable[Backup], server_time: datetime, *, fetched: bool
+    ) -> Verdict:
+        latest_send = earliest_send = latest_end = None
+        if attempt.first_sent is not None:
+            minimum, maximum = attempt.first_sent.elapsed_range(self._clock)
+            latest_send, earliest_send = server_time - minimum, server_time - maximum
+            latest_end = None if attempt.earlier_duration is None else earliest_send + attempt.earlier_duration
+        return attempt.expected.match_backups(
             backups,
             star_system=attempt.planet.star_system,
-            since=since,
-            surely=surely,
-            until=until,
-            owned=self._owned,
-            examined=examined,
+            earliest_send=earliest_send,
+            latest_send=latest_send,
+            latest_end=latest_end,
+            claimed=self._claimed,
+            fetched=fetched,
         )
 
 
-def _surely_happened(cause: BaseException | None) -> bool:
-    """Whether the service said that it did create a backup, only not which one: then it is never sent again."""
-    return isinstance(cause, ProtocolError) and cause.status is not None and 200 <= cause.status < 300
-
-
-def _is_final(error: BackupsError, failures: int) -> bool:
-    """Whether looking again will fail in the same way."""
-    if isinstance(error, ApiError):
-        return not may_heal(error) and (error.status is None or error.status < 500)
-    return isinstance(error, ProtocolError) and failures >= _PROTOCOL_FAULTS
-
-
-def _remember(cache: OrderedDict[_Name, _Value], name: _Name, value: _Value) -> None:
+def _store_bounded(cache: OrderedDict[_Name, _Value], name: _Name, value: _Value) -> None:
     cache[name] = value
-    if len(cache) > _REMEMBERED:
+    if len(cache) > _MAX_REMEMBERED:
         cache.popitem(last=False)

@@ -1,4 +1,4 @@
-"""The five operations of the Database API and its health, over the transport."""
+"""The operations of the Database API: send the request, parse the response, follow the pages of a list."""
 
 from __future__ import annotations
 
@@ -11,41 +11,54 @@ from typing import Protocol
 
 import attrs
 
-from asyncbackups._api.pagination import LazyBackups, ListEntry, Page, check_complete, full_backups, glances, open_page
-from asyncbackups._api.requests import Requests
-from asyncbackups._api.responses import parse_backup, parse_created, parse_health
-from asyncbackups._http.headers import retry_after_of, server_time_of
+from asyncbackups._api.pagination import (
+    LazyBackups,
+    ListEntry,
+    ListPage,
+    check_complete,
+    decode_backups,
+    decode_entries,
+    parse_page,
+)
+from asyncbackups._api.requests import RequestBuilder
+from asyncbackups._api.responses import parse_backup, parse_create_response, parse_health
+from asyncbackups._http.headers import parse_retry_after, parse_server_time
 from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._http.status import as_protocol_error
-from asyncbackups.errors import AmbiguousCreateError, BackupsError, NotFoundError, may_have_acted
+from asyncbackups.errors import AmbiguousCreateError, BackupsError, NotFoundError, may_have_been_processed
 from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef
 
-_MOST_PAGES = 10_000
-"""A list with more pages than this is taken for one without an end."""
-_AT_ONCE = 128
-"""How many backups are decoded between two turns of the event loop: about a millisecond's work."""
-_LONG = 2_000
-"""To look at a list with more entries than this takes some milliseconds."""
+_MAX_PAGES = 10_000
+"""A list with more pages is taken for endless."""
+_BATCH_SIZE = 128
+"""Backups decoded between two yields to the event loop: about a millisecond of work."""
+_LONG_LIST = 2_000
+"""A list with more entries takes some milliseconds to process."""
 
 
 class Sender(Protocol):
-    """The one door to the network."""
+    """Sends requests: the transport, or a fake in tests."""
 
     async def send(self, request: Request, *, attempts: int | None = None) -> Response:
-        """Send a request and return its answer of 2xx or 304; raise the typed error for anything else."""
+        """Send a request and return its 2xx or 304 response; raise the matching error for anything else.
+
+        Args:
+            request: The request.
+            attempts: Maximum number of attempts; None for the retry policy's.
+        """
         ...
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class ResponseInfo:
-    """What is worth knowing of how an answer came.
+    """Size, timing and headers of a response, or of all pages of a list.
 
     Attributes:
-        size: Bytes of its bodies.
-        seconds: How long it took.
-        retry_after: Seconds after which the server wants to be asked again, or None.
-        etag: Its entity tag, or None.
-        date: The server's clock (aware, whole seconds), or None.
+        size: Size of the bodies, in bytes.
+        seconds: Duration of the requests, in seconds.
+        retry_after: `Retry-After`, in seconds from now; None if not sent.
+        etag: The entity tag; None if not sent, or if there are several pages.
+        date: The server's clock (aware, whole seconds); None if not sent.
     """
 
     size: int
@@ -55,27 +68,27 @@ class ResponseInfo:
     date: datetime | None
 
     @classmethod
-    def of(cls, responses: Iterable[Response], *, now: datetime) -> ResponseInfo:
-        """Sum up the responses that make one answer: the pages of a list."""
-        several = list(responses)
-        headers = several[-1].headers
+    def from_responses(cls, responses: Iterable[Response], *, now: datetime) -> ResponseInfo:
+        """Sum up the responses to one request and its further pages."""
+        pages = list(responses)
+        headers = pages[-1].headers
         return cls(
-            size=sum(len(response.body) for response in several),
-            seconds=sum(response.seconds for response in several),
-            retry_after=retry_after_of(headers, now=now),
-            etag=headers.get("ETag") if len(several) == 1 else None,
-            date=server_time_of(headers),
+            size=sum(len(response.body) for response in pages),
+            seconds=sum(response.seconds for response in pages),
+            retry_after=parse_retry_after(headers, now=now),
+            etag=headers.get("ETag") if len(pages) == 1 else None,
+            date=parse_server_time(headers),
         )
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class PolledList:
-    """A list as a watcher reads it.
+    """The response to one poll of a list.
 
     Attributes:
-        entries: Of every backup in it, only what tells whether there is news; None where nothing changed (304).
-        backups: Those that were wanted whole, by id; each is decoded when it is asked for.
-        answer: How it came.
+        entries: Id, status and completion of every backup listed; None if nothing changed (304).
+        backups: The wanted backups, by id; each is decoded on access.
+        info: Size, timing and headers.
     """
 
     entries: list[ListEntry] | None
@@ -83,54 +96,56 @@ class PolledList:
     info: ResponseInfo
 
     async def decode_all(self) -> builtins.list[Backup]:
-        """Decode all that were wanted, giving way to other tasks in between."""
-        return [backup async for backup in _in_turns(self.backups.values())]
+        """Decode all wanted backups, yielding to other tasks in between."""
+        return [backup async for backup in _iterate_in_batches(self.backups.values())]
 
 
 class Operations:
-    """The operations.
+    """The operations for one tenant.
 
     Args:
-        sender: The door to the network.
+        sender: Sends the requests.
         requests: Builds the requests of the tenant.
-        utcnow: The time of day, for `Retry-After` dates.
+        utcnow: Returns the time of day, for `Retry-After` dates.
     """
 
-    def __init__(self, sender: Sender, requests: Requests, *, utcnow: Callable[[], datetime]) -> None:
+    def __init__(self, sender: Sender, requests: RequestBuilder, *, utcnow: Callable[[], datetime]) -> None:
         self._sender = sender
         self._requests = requests
         self._utcnow = utcnow
 
     async def get(self, ref: BackupRef) -> Backup:
-        """Retrieve one backup."""
+        """Retrieve a backup."""
         response = await self._sender.send(self._requests.get(ref))
         return parse_backup(response, backup_id=ref.backup_id)
 
     async def list(self, star_system: str, planet: str | None = None) -> builtins.list[Backup]:
-        """List the backups of a star system or of one planet, over all pages."""
-        pages = await self._pages(self._requests.list(star_system, planet), attempts=None)
-        backups = [backup async for backup in _in_turns(itertools.chain.from_iterable(map(full_backups, pages)))]
+        """List the backups of a star system or of one planet, following all pages."""
+        pages = await self._fetch_pages(self._requests.list(star_system, planet), attempts=None)
+        backups = [
+            backup async for backup in _iterate_in_batches(itertools.chain.from_iterable(map(decode_backups, pages)))
+        ]
         check_complete(pages[-1], pages=len(pages), entries=len(backups))
         return backups
 
     async def delete(self, ref: BackupRef, *, missing_ok: bool = False) -> None:
-        """Delete one backup."""
+        """Delete a backup."""
         try:
             await self._sender.send(self._requests.delete(ref))
         except NotFoundError as exc:
-            # A delete that is sent again after its answer was lost finds nothing: it has done its work.
+            # If the first attempt lost its response and the repeated one finds nothing, the first one deleted it.
             if not (missing_ok or exc.repeated):
                 raise
 
     async def health(self) -> Health:
-        """Ask how the service is."""
+        """Check the health of the service."""
         return parse_health(await self._sender.send(self._requests.health()))
 
     async def create(self, planet: PlanetRef, spec: BackupSpec) -> Backup:
         """Send one create.
 
         Raises:
-            AmbiguousCreateError: If it may have happened without our knowing the backup's id.
+            AmbiguousCreateError: If the backup may have been created, but its id is unknown.
             ApiError: If the service refused it.
             TransportError: If it could not be sent.
         """
@@ -138,40 +153,40 @@ class Operations:
         try:
             response = await self._sender.send(request)
         except BackupsError as exc:
-            if may_have_acted(exc):
+            if may_have_been_processed(exc):
                 raise AmbiguousCreateError(str(exc), planet=planet) from exc
             raise
-        created = parse_created(response)
+        created = parse_create_response(response)
         if created.backup is not None:
             return created.backup
         if created.backup_id is None:
-            unnamed = as_protocol_error("the answer to a create names no backup", response)
+            unnamed = as_protocol_error("the response to the create has no backup id", response)
             raise AmbiguousCreateError(str(unnamed), planet=planet) from unnamed
-        return await self._created(BackupRef(planet.star_system, created.backup_id))
+        return await self._get_new_backup(BackupRef(planet.star_system, created.backup_id))
 
-    async def _created(self, ref: BackupRef) -> Backup:
-        """Retrieve a backup that was just created; where that fails, its id at least is not lost."""
+    async def _get_new_backup(self, ref: BackupRef) -> Backup:
+        """Retrieve a backup just created; if that fails, return it with nothing but its id."""
         try:
             return await self.get(ref)
         except BackupsError:
             return Backup(id=ref.backup_id)
 
     async def poll_get(self, ref: BackupRef, *, etag: str | None = None) -> tuple[Backup | None, ResponseInfo]:
-        """Retrieve one backup once: a poll that fails is not repeated, the schedule does that.
+        """Retrieve a backup without retries: the polling schedule decides when to try again.
 
         Args:
-            ref: Which backup.
-            etag: The entity tag of the last answer about it, where there was one.
+            ref: The backup.
+            etag: The entity tag of its last response; None if there was none.
 
         Returns:
-            The backup, or None where it has not changed since (304); and how the answer came.
+            The backup, None if it has not changed (304); and the response's details.
         """
         request = self._requests.get(ref, etag=etag)
         response = await self._sender.send(request, attempts=1)
-        answer = ResponseInfo.of([response], now=self._utcnow())
-        if _not_modified(response, request):
-            return None, answer
-        return parse_backup(response, backup_id=ref.backup_id), answer
+        info = ResponseInfo.from_responses([response], now=self._utcnow())
+        if _is_not_modified(response, request):
+            return None, info
+        return parse_backup(response, backup_id=ref.backup_id), info
 
     async def poll_list(
         self,
@@ -181,63 +196,67 @@ class Operations:
         etag: str | None,
         wanted: Callable[[Iterable[ListEntry]], set[int]],
     ) -> PolledList:
-        """Read a list once, as far as there is news in it.
+        """Retrieve a list without retries, and decode in full only the wanted backups.
 
         Args:
-            star_system: Whose list.
-            planet: Of which planet; None for all.
-            etag: The entity tag of the last answer, where it may be used.
-            wanted: Says which entries to decode whole.
+            star_system: The star system's id.
+            planet: The planet's id; None for all planets.
+            etag: The entity tag of the last response; None to get the list even if unchanged.
+            wanted: Returns the ids of the entries to decode in full.
         """
-        pages = await self._pages(self._requests.list(star_system, planet, etag=etag), attempts=1)
-        answer = ResponseInfo.of([page.response for page in pages], now=self._utcnow())
+        pages = await self._fetch_pages(self._requests.list(star_system, planet, etag=etag), attempts=1)
+        info = ResponseInfo.from_responses([page.response for page in pages], now=self._utcnow())
         if pages[0].response.status == 304:
-            return PolledList(entries=None, backups={}, info=answer)
-        per_page = [glances(page) for page in pages]
+            return PolledList(entries=None, backups={}, info=info)
+        per_page = [decode_entries(page) for page in pages]
         entries = [entry for of_page in per_page for entry in of_page]
         check_complete(pages[-1], pages=len(pages), entries=len(entries))
-        await _let_others(len(entries))
+        await _yield_if_long(len(entries))
         ids = wanted(entries)
-        await _let_others(len(entries))
+        await _yield_if_long(len(entries))
         backups = LazyBackups(zip(pages, per_page, strict=True), ids)
-        await _let_others(len(entries))
-        return PolledList(entries=entries, backups=backups, info=answer)
+        await _yield_if_long(len(entries))
+        return PolledList(entries=entries, backups=backups, info=info)
 
-    async def _pages(self, request: Request, *, attempts: int | None) -> builtins.list[Page]:
-        pages: list[Page] = []
+    async def _fetch_pages(self, request: Request, *, attempts: int | None) -> builtins.list[ListPage]:
+        pages: list[ListPage] = []
         seen: set[str] = set()
         while True:
             response = await self._sender.send(request, attempts=attempts)
-            page = _unchanged_page(response) if _not_modified(response, request) else open_page(response)
+            page = _empty_page(response) if _is_not_modified(response, request) else parse_page(response)
             pages.append(page)
             seen.add(response.url)
             if page.next_url is None:
                 return pages
-            if page.next_url in seen or len(pages) >= _MOST_PAGES:
-                raise as_protocol_error(f"the pages of the list have no end ({len(pages)} were read)", response)
+            if page.next_url in seen or len(pages) >= _MAX_PAGES:
+                raise as_protocol_error(f"the list's pages never end ({len(pages)} read)", response)
             request = Request(kind=RequestKind.LIST, method="GET", path=page.next_url)
 
 
-def _not_modified(response: Response, request: Request) -> bool:
-    """Tell whether an answer says that nothing has changed since the tag that was sent; without one it says nothing."""
+def _is_not_modified(response: Response, request: Request) -> bool:
+    """Return True if a response is 304 (Not Modified).
+
+    Raises:
+        ProtocolError: If it is, but the request had no entity tag.
+    """
     if response.status == 304 and request.etag is None:
-        raise as_protocol_error("nothing has changed, it says (304), but no entity tag was sent", response)
+        raise as_protocol_error("304 (Not Modified) to a request without an entity tag", response)
     return response.status == 304
 
 
-async def _let_others(entries: int) -> None:
-    """Give way to other tasks between two looks at a list that is long."""
-    if entries > _LONG:
+async def _yield_if_long(entries: int) -> None:
+    """Yield to other tasks between two passes over a long list."""
+    if entries > _LONG_LIST:
         await asyncio.sleep(0)
 
 
-def _unchanged_page(response: Response) -> Page:
-    return Page(b"[]", None, {}, response)
+def _empty_page(response: Response) -> ListPage:
+    return ListPage(b"[]", None, {}, response)
 
 
-async def _in_turns(backups: Iterable[Backup]) -> AsyncIterator[Backup]:
-    """Take backups that are decoded as they are asked for, giving way to other tasks in between."""
+async def _iterate_in_batches(backups: Iterable[Backup]) -> AsyncIterator[Backup]:
+    """Iterate over backups that are decoded on access, yielding to other tasks after each batch."""
     for number, backup in enumerate(backups):
-        if number % _AT_ONCE == _AT_ONCE - 1:
+        if number % _BATCH_SIZE == _BATCH_SIZE - 1:
             await asyncio.sleep(0)
         yield backup

@@ -1,23 +1,25 @@
-"""What a list says: its envelope, its pages, and its entries, decoded only as far as they are needed.
+"""Parse lists: find the array in its envelope, follow the pages, decode entries only as far as needed.
 
-The envelope and the paging are not documented, so both are found out from each answer, and an answer that may be
-only a part of the list is never taken for the whole of it.
+Envelope and paging are not documented, so both are detected in each response. A response that may be only part of a
+list is an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
-from urllib.parse import quote, urldefrag, urljoin, urlsplit
+from urllib.parse import quote, urldefrag, urljoin
 
 import attrs
 import msgspec
+from yarl import URL
 
-from asyncbackups._api.codec import backup_from
-from asyncbackups._base.validation import shown
+from asyncbackups._api.codec import backup_from_json
+from asyncbackups._base.validation import quote_value
 from asyncbackups._http.messages import Response
 from asyncbackups._http.status import as_protocol_error
 from asyncbackups._http.text import JSON_FAULTS
+from asyncbackups._http.urls import same_origin
 from asyncbackups.errors import ProtocolError
 from asyncbackups.models import Backup
 
@@ -25,30 +27,32 @@ _Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class ListEntry(msgspec.Struct, gc=False):
-    """The part of a backup that tells whether there is news of it."""
+    """Id, status and completion of a listed backup: enough to see whether it has changed."""
 
     id: _Id
     status: Any = None
     completedAt: Any = None  # noqa: N815 - the API's own name
 
 
-class _WithId(msgspec.Struct, gc=False):
+class _EntryWithId(msgspec.Struct, gc=False):
     id: int | str
 
 
-# Lax, so that an id may be written as a text.
-_GLANCES = msgspec.json.Decoder(list[ListEntry], strict=False)
-_WITH_ID = msgspec.json.Decoder(list[_WithId])
+# Not strict, so that an id may be a string.
+_ENTRIES = msgspec.json.Decoder(list[ListEntry], strict=False)
+_ENTRIES_WITH_ID = msgspec.json.Decoder(list[_EntryWithId])
 _RAW_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_ENTRIES = msgspec.json.Decoder(list[msgspec.Raw])
 
 _LIST_NAMES = ("backups", "items", "content", "data")
 
-# Names in which APIs commonly speak of paging: lower case, letters only, as `_letters` makes them of any spelling.
-_BLOCKS = frozenset({"meta", "metadata", "page", "pageinfo", "pagemetadata", "paging", "pagination"})
-_LAST = frozenset({"islast", "islastpage", "last", "lastpage"})
-_MORE = frozenset({"hasmore", "hasnext", "hasnextpage", "istruncated", "more", "moreavailable", "truncated"})
-_TOKENS = frozenset(
+# Names that APIs commonly use for paging, as `_normalize_name` returns them: lower case, letters only.
+_PAGING_OBJECTS = frozenset({"meta", "metadata", "page", "pageinfo", "pagemetadata", "paging", "pagination"})
+_LAST_PAGE_FLAGS = frozenset({"islast", "islastpage", "last", "lastpage"})
+_MORE_PAGES_FLAGS = frozenset(
+    {"hasmore", "hasnext", "hasnextpage", "istruncated", "more", "moreavailable", "truncated"}
+)
+_NEXT_PAGE_TOKENS = frozenset(
     {
         *("continuation", "continuationtoken", "odatanextlink"),
         *("next", "nextcursor", "nexthref", "nextlink", "nextmarker", "nextoffset", "nextpage", "nextpagelink"),
@@ -62,14 +66,14 @@ _ENTRY_COUNTS = frozenset(
 
 
 @attrs.frozen(eq=False)
-class Page:
-    """One answer of a list.
+class ListPage:
+    """One page of a list.
 
     Attributes:
         entries: The JSON array of backups, not yet decoded.
-        next_url: Where the next page is, or None.
-        members: What else the envelope holds, decoded.
-        response: The answer itself.
+        next_url: URL of the next page; None on the last page.
+        members: The other members of the envelope, decoded.
+        response: The response.
     """
 
     entries: bytes | memoryview | msgspec.Raw = attrs.field(repr=False)
@@ -78,42 +82,42 @@ class Page:
     response: Response
 
 
-def open_page(response: Response) -> Page:
-    """Find the list in an answer, and the link to the next page.
+def parse_page(response: Response) -> ListPage:
+    """Find the list of backups and the link to the next page in a response.
 
     Raises:
-        ProtocolError: If there is no list, more than one, or a next link to another origin.
+        ProtocolError: If it has no list or more than one, or the link leads to another origin.
     """
     body = response.body
     try:
         if body.lstrip()[:1] == b"[":
-            return Page(body, _next_url(response, {}), {}, response)
+            return ListPage(body, _find_next_url(response, {}), {}, response)
         raw = _RAW_MEMBERS.decode(body)
-        name = _list_name(raw)
+        name = _find_list_name(raw)
         if name is None:
-            raise as_protocol_error("the answer holds no list of backups (or more than one)", response)
+            raise as_protocol_error("the response has no list of backups, or more than one", response)
         entries = raw.pop(name)
         members = {key: msgspec.json.decode(value) for key, value in raw.items()}
     except JSON_FAULTS as exc:
-        raise as_protocol_error("the answer is not a JSON object or array", response) from exc
-    return Page(entries, _next_url(response, members), members, response)
+        raise as_protocol_error("the response is not a JSON object or array", response) from exc
+    return ListPage(entries, _find_next_url(response, members), members, response)
 
 
-def _list_name(raw: Mapping[str, msgspec.Raw]) -> str | None:
+def _find_list_name(raw: Mapping[str, msgspec.Raw]) -> str | None:
     arrays = [name for name, value in raw.items() if bytes(memoryview(value)[:1]) == b"["]
-    usual = [name for name in arrays if name in _LIST_NAMES]
-    if len(usual) == 1:
-        return usual[0]
-    fitting = [name for name in arrays if _has_ids(raw[name])]
-    if len(fitting) == 1:
-        return fitting[0]
-    # Where every array is empty, whichever is the list of backups is empty.
+    common = [name for name in arrays if name in _LIST_NAMES]
+    if len(common) == 1:
+        return common[0]
+    with_ids = [name for name in arrays if _has_ids(raw[name])]
+    if len(with_ids) == 1:
+        return with_ids[0]
+    # If all arrays are empty, it does not matter which one is the list.
     return next(iter(arrays), None) if all(_is_empty(raw[name]) for name in arrays) else None
 
 
 def _has_ids(raw: msgspec.Raw) -> bool:
     try:
-        return len(_WITH_ID.decode(raw)) > 0
+        return len(_ENTRIES_WITH_ID.decode(raw)) > 0
     except msgspec.ValidationError:
         return False
 
@@ -122,49 +126,49 @@ def _is_empty(raw: msgspec.Raw) -> bool:
     return not _RAW_ENTRIES.decode(raw)
 
 
-def glances(page: Page) -> list[ListEntry]:
-    """Decode of each entry only what tells whether there is news of it.
+def decode_entries(page: ListPage) -> list[ListEntry]:
+    """Decode the entries of a page as far as polling needs them.
 
     Raises:
         ProtocolError: If an entry has no id.
     """
     try:
-        return _GLANCES.decode(page.entries)
+        return _ENTRIES.decode(page.entries)
     except JSON_FAULTS as exc:
-        raise as_protocol_error(f"the list holds something that is no backup ({exc})", page.response) from exc
+        raise as_protocol_error(f"the list has an entry that is not a backup ({exc})", page.response) from exc
 
 
-def full_backups(page: Page) -> Iterator[Backup]:
-    """Decode all entries, one after the other, as they are asked for: a long list may be spread over event-loop turns.
+def decode_backups(page: ListPage) -> Iterator[Backup]:
+    """Decode the entries of a page in full, one at a time, so that the caller may yield to other tasks in between.
 
     Raises:
-        ProtocolError: If an entry is no backup.
+        ProtocolError: If an entry is not a backup.
     """
-    for raw in _raw_entries(page):
-        yield _backup(raw, page.response)
+    for raw in _split_entries(page):
+        yield _decode_backup(raw, page.response)
 
 
 class LazyBackups(Mapping[int, Backup]):
-    """Some backups of a list, by id, each decoded when it is asked for: of a long list few are in memory at a time.
+    """Some backups of a list, by id. Each is decoded on access, so that few are in memory at a time.
 
-    Asking for one raises a `ProtocolError` if it is no backup.
+    Access raises `ProtocolError` if the entry is not a backup.
 
     Args:
-        pages: The list's pages, and the glances of each.
-        ids: Which backups.
+        pages: The list's pages, and the decoded entries of each.
+        ids: The ids of the backups to include.
     """
 
-    def __init__(self, pages: Iterable[tuple[Page, Sequence[ListEntry]]], ids: Collection[int]) -> None:
-        # Two dictionaries and no tuples: ten thousand would be that much more for the garbage collector to look at.
+    def __init__(self, pages: Iterable[tuple[ListPage, Sequence[ListEntry]]], ids: Collection[int]) -> None:
+        # Two dictionaries instead of one of tuples: the garbage collector would have to visit each tuple.
         self._raw: dict[int, msgspec.Raw] = {}
         self._responses: dict[int, Response] = {}
-        for page, seen in pages if ids else ():
-            for glance, raw in zip(seen, _raw_entries(page), strict=True):
-                if glance.id in ids:
-                    self._raw[glance.id], self._responses[glance.id] = raw, page.response
+        for page, entries in pages if ids else ():
+            for entry, raw in zip(entries, _split_entries(page), strict=True):
+                if entry.id in ids:
+                    self._raw[entry.id], self._responses[entry.id] = raw, page.response
 
     def __getitem__(self, backup_id: int) -> Backup:
-        return _backup(self._raw[backup_id], self._responses[backup_id])
+        return _decode_backup(self._raw[backup_id], self._responses[backup_id])
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._raw)
@@ -176,121 +180,116 @@ class LazyBackups(Mapping[int, Backup]):
         return backup_id in self._raw
 
 
-def _raw_entries(page: Page) -> list[msgspec.Raw]:
+def _split_entries(page: ListPage) -> list[msgspec.Raw]:
     try:
         return _RAW_ENTRIES.decode(page.entries)
     except JSON_FAULTS as exc:
         raise as_protocol_error("the list is not JSON", page.response) from exc
 
 
-def _backup(raw: msgspec.Raw, response: Response) -> Backup:
+def _decode_backup(raw: msgspec.Raw, response: Response) -> Backup:
     try:
-        return backup_from(msgspec.json.decode(raw))
+        return backup_from_json(msgspec.json.decode(raw))
     except JSON_FAULTS as exc:
         raise as_protocol_error("the list is not JSON", response) from exc
     except ProtocolError as exc:
-        raise as_protocol_error("the list holds something that is no backup", response) from exc
+        raise as_protocol_error("the list has an entry that is not a backup", response) from exc
 
 
-def check_complete(page: Page, *, pages: int, entries: int) -> None:
-    """Make sure that a page without a next link is the last one, by every marker of paging that is commonly used.
+def check_complete(page: ListPage, *, pages: int, entries: int) -> None:
+    """Check that a page without a next link is the last one, by all common signals of further pages.
 
     Args:
-        page: The last page that was read.
-        pages: How many pages were read, this one included.
-        entries: How many entries they held.
+        page: The last page read.
+        pages: The number of pages read.
+        entries: The number of entries on those pages.
 
     Raises:
-        ProtocolError: If there seem to be more pages, which we do not know how to ask for.
+        ProtocolError: If there seem to be more pages, but no link to them.
     """
-    marker = next(_markers_of_more(page, pages, entries), None)
-    if marker is not None:
-        raise as_protocol_error(f"the list has more pages ({marker}), in a way that is not understood", page.response)
+    signal = next(_continuation_signals(page, pages, entries), None)
+    if signal is not None:
+        raise as_protocol_error(f"the list has more pages ({signal}), but no known link to them", page.response)
 
 
-def _markers_of_more(page: Page, pages: int, entries: int) -> Iterator[str]:
-    for block in _blocks(page.members):
-        for name, value in block.items():
-            if _tells_of_more(_letters(name), value, pages, entries):
-                yield f"{shown(name)} is {shown(value)}"
-        if any(map(_says_something, _next_links(block))):
-            yield "a next link without an address"
-    yield from _headers_of_more(page.response.headers, pages, entries)
+def _continuation_signals(page: ListPage, pages: int, entries: int) -> Iterator[str]:
+    for paging in _paging_objects(page.members):
+        for name, value in paging.items():
+            if _is_continuation(_normalize_name(name), value, pages, entries):
+                yield f"{quote_value(name)} is {quote_value(value)}"
+        if any(map(_has_value, _next_links(paging))):
+            yield "a next link without a URL"
+    yield from _continuation_headers(page.response.headers, pages, entries)
 
 
-def _headers_of_more(headers: Mapping[str, str], pages: int, entries: int) -> Iterator[str]:
+def _continuation_headers(headers: Mapping[str, str], pages: int, entries: int) -> Iterator[str]:
     if headers.get("X-Next-Page", "").strip():
         yield "the header X-Next-Page"
-    if _count(headers.get("X-Total-Pages")) > pages:
+    if _parse_count(headers.get("X-Total-Pages")) > pages:
         yield "the header X-Total-Pages"
-    # RFC 9110 section 14.4: "items 0-49/319".
-    if max(_count(headers.get("X-Total-Count")), _count(headers.get("Content-Range", "").rpartition("/")[2])) > entries:
+    total = _parse_count(headers.get("X-Total-Count"))
+    range_total = _parse_count(headers.get("Content-Range", "").rpartition("/")[2])  # RFC 9110, 14.4: "items 0-49/319"
+    if max(total, range_total) > entries:
         yield "the header X-Total-Count or Content-Range"
 
 
-def _blocks(members: Mapping[str, Any], depth: int = 2) -> Iterator[Mapping[str, Any]]:
-    """Iterate over the objects that may speak of paging: the envelope, and in it `page`, `meta.pagination`, ..."""
+def _paging_objects(members: Mapping[str, Any], depth: int = 2) -> Iterator[Mapping[str, Any]]:
+    """Iterate over the objects that may describe paging: the envelope, and in it `page`, `meta.pagination`, ..."""
     yield members
     for name, value in members.items():
-        if depth and isinstance(value, dict) and _letters(name) in _BLOCKS:
-            yield from _blocks(value, depth - 1)
+        if depth and isinstance(value, dict) and _normalize_name(name) in _PAGING_OBJECTS:
+            yield from _paging_objects(value, depth - 1)
 
 
-def _tells_of_more(name: str, value: object, pages: int, entries: int) -> bool:
+def _is_continuation(name: str, value: object, pages: int, entries: int) -> bool:
     return (
-        (name in _LAST and value is False)
-        or (name in _MORE and value is True)
-        or (name in _TOKENS and _says_something(value))
-        or (name in _PAGE_COUNTS and _count(value) > pages)
-        or (name in _ENTRY_COUNTS and _count(value) > entries)
+        (name in _LAST_PAGE_FLAGS and value is False)
+        or (name in _MORE_PAGES_FLAGS and value is True)
+        or (name in _NEXT_PAGE_TOKENS and _has_value(value))
+        or (name in _PAGE_COUNTS and _parse_count(value) > pages)
+        or (name in _ENTRY_COUNTS and _parse_count(value) > entries)
     )
 
 
-def _letters(name: str) -> str:
+def _normalize_name(name: str) -> str:
     return "".join(filter(str.isalpha, name.casefold()))
 
 
-def _says_something(value: object) -> bool:
+def _has_value(value: object) -> bool:
     return any(value.values()) if isinstance(value, dict) else bool(value)
 
 
-def _count(value: object) -> float:
-    """Return the number that a JSON value or a header is; 0, which is never more than what was seen, for others."""
+def _parse_count(value: object) -> float:
+    """Return a JSON value or header as a number; 0, which never signals more pages, if it is not one."""
     if isinstance(value, str):
         return int(value) if value.isascii() and value.isdecimal() and len(value) <= 19 else 0
     return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
 
 
-def _next_url(response: Response, members: Mapping[str, Any]) -> str | None:
-    """Find the link to the next page.
+def _find_next_url(response: Response, members: Mapping[str, Any]) -> str | None:
+    """Return the URL of the next page; None if there is no link to one.
 
     Raises:
-        ProtocolError: If it leads to another origin: the token must not go there.
+        ProtocolError: If it leads to another origin, which must not get the token.
     """
-    target = _link_header(response.headers.get("Link", ""))
+    target = _parse_link_header(response.headers.get("Link", ""))
     if target is None:
-        target = _link_member(members)
+        target = _find_next_href(members)
     if target is None:
         return None
     try:
-        # Bytes that have no place in a URL are encoded, so that nothing below takes them for something else.
+        # Characters that are invalid in a URL are encoded first, so that every parser reads the same URL.
         url = quote(urldefrag(urljoin(response.url, target)).url, safe="%/:?#[]@!$&'()*+,;=~")
-        same = _origin(url) == _origin(response.url) and "@" not in urlsplit(url).netloc
+        if same_origin(URL(url, encoded=True), URL(response.url, encoded=True)):
+            return url
     except ValueError:
-        same = False
-    if not same:
-        raise as_protocol_error(f"the next page is at another origin ({shown(target)}): not followed", response)
-    return url
+        pass  # not a URL
+    raise as_protocol_error(f"the next page is at another origin ({quote_value(target)}): not followed", response)
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-def _link_header(text: str) -> str | None:
-    """Read `Link` (RFC 8288) as far as `rel="next"` goes; a comma inside <...> does not separate."""
-    for part in text.split("<")[1:]:
+def _parse_link_header(text: str) -> str | None:
+    """Return the target of `rel="next"` in a `Link` header (RFC 8288); None if there is none."""
+    for part in text.split("<")[1:]:  # not at commas: a target may contain some
         target, closed, parameters = part.partition(">")
         relations = [
             value.strip(' \t",').casefold().split()
@@ -302,18 +301,18 @@ def _link_header(text: str) -> str | None:
     return None
 
 
-def _link_member(members: Mapping[str, Any]) -> str | None:
-    for block in _blocks(members):
-        for following in _next_links(block):
-            href = following.get("href") if isinstance(following, dict) else following
+def _find_next_href(members: Mapping[str, Any]) -> str | None:
+    for paging in _paging_objects(members):
+        for link in _next_links(paging):
+            href = link.get("href") if isinstance(link, dict) else link
             if isinstance(href, str) and href:
                 return href
     return None
 
 
-def _next_links(block: Mapping[str, Any]) -> Iterator[Any]:
-    """Iterate over what `links` says of the next page: `{"next": ...}`, or `[{"rel": "next", ...}]`."""
-    for links in (block.get("links"), block.get("_links")):
+def _next_links(paging: Mapping[str, Any]) -> Iterator[Any]:
+    """Iterate over the links to a next page: `{"next": ...}`, or `[{"rel": "next", ...}]`."""
+    for links in (paging.get("links"), paging.get("_links")):
         if isinstance(links, dict):
             yield links.get("next")
         elif isinstance(links, list):

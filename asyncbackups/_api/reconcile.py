@@ -1,21 +1,20 @@
-"""Whether a backup that a list shows is the one that a create of ours made, when the create's answer was lost.
+"""Decide which listed backup was made by a create with a lost response.
 
-Pure: what is looked at is passed in, what to do is returned. The rules, in order: a marker in the metadata that the
-service echoes settles it; metadata that cannot be what was sent is somebody else's; where too little of it is echoed to
-tell, mechanism, type and start time among backups that are not known otherwise.
+In this order: our marker proves it; metadata that differs from the request excludes it; otherwise mechanism, type and
+start time decide.
 """
 
 from __future__ import annotations
 
-import base64
 import enum
-import hashlib
-from collections.abc import Collection, Iterable, Iterator
+import logging
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
 
+from asyncbackups._api.marker import has_marker
 from asyncbackups.events import Adoption
 from asyncbackups.models import (
     Backup,
@@ -23,172 +22,174 @@ from asyncbackups.models import (
     BackupRef,
     BackupSpec,
     BackupType,
-    PlanetRef,
-    progress_of,
+    Progress,
+    StatusRule,
     real_instant,
 )
 
-_SLACK = timedelta(seconds=3)
-"""`startedAt` and `Date` have whole seconds, and the server's clock is known to about one."""
-_MOST_EXAMINED = 20
-"""With more candidates than this, getting each of them would settle nothing in a reasonable time."""
-_DEPTH = 6
-_CUT = " .…"
-"""What a text that was cut short may end in."""
+_log = logging.getLogger(__name__)
 
-
-def marker_of(planet: PlanetRef, key: str) -> str:
-    """Return the marker for a create: always the same for the same planet and key."""
-    text = f"{planet.star_system}\0{planet.planet}\0{key}"
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:10]
-    return f"[asyncbackups:{base64.b32encode(digest).decode().lower()}]"
+_TIME_TOLERANCE = timedelta(seconds=3)
+"""`startedAt` and `Date` have whole seconds, and the server's clock is known to about one second."""
+_MAX_FETCHED = 20
+"""With more candidates, one GET for each would take too long and decide nothing."""
+_TRUNCATION_MARKS = " .…"
+"""Characters at the end of a text that the service may have cut short."""
 
 
 class MetadataMatch(enum.Enum):
-    """What the metadata that the service shows of a backup says."""
+    """Result of comparing a backup's metadata with the request."""
 
     OURS = "ours"
-    OTHER = "somebody else's"
-    SILENT = "too little shown to tell"
+    OTHER = "another create's"
+    UNKNOWN = "too little shown"
 
 
 @attrs.frozen
 class AdoptBackup:
-    """It is this one."""
+    """Verdict: the create made this backup."""
 
     backup: Backup
     by: Adoption
 
 
 @attrs.frozen
-class ExamineCandidates:
-    """These may be it; a get may show metadata that the list does not."""
+class FetchCandidates:
+    """Verdict: fetch these candidates, because a GET may show metadata that a LIST does not."""
 
     backups: tuple[Backup, ...]
 
 
 @attrs.frozen
 class SeveralCandidates:
-    """It cannot be told: any of these may be it, newest first."""
+    """Verdict: the create may have made any of these backups, newest first."""
 
     backups: tuple[Backup, ...]
 
 
 @attrs.frozen
 class NotListed:
-    """It is not there, or not yet."""
+    """Verdict: no listed backup matches, or none yet."""
 
 
-Verdict = AdoptBackup | ExamineCandidates | SeveralCandidates | NotListed
+Verdict = AdoptBackup | FetchCandidates | SeveralCandidates | NotListed
 
 
 @attrs.frozen(kw_only=True)
 class ExpectedBackup:
-    """What the backup that is looked for is like.
+    """The backup that a create is expected to make.
 
     Attributes:
-        spec: As the caller gave it, without the marker.
-        marker: What is put into its metadata, or None for no marker.
-        by_time: Whether kind and start time alone may settle it.
+        spec: The caller's spec, without the marker.
+        marker: The marker to put into its metadata; None for no marker.
+        adopt_by_time: Whether mechanism, type and start time alone may identify it.
+        status_rule: The client's status rule.
     """
 
     spec: BackupSpec
     marker: str | None
-    by_time: bool
+    adopt_by_time: bool
+    status_rule: StatusRule
 
     @property
-    def marked(self) -> BackupSpec:
-        """What to send: the marker at the end of the description."""
+    def spec_with_marker(self) -> BackupSpec:
+        """The spec to send: its description ends with the marker."""
         if self.marker is None:
             return self.spec
         metadata = self.spec.metadata
         description = f"{metadata.description} {self.marker}".lstrip()
         return attrs.evolve(self.spec, metadata=BackupMetadata(metadata.name, description))
 
-    def echo(self, backup: Backup) -> MetadataMatch:
-        """Say what a backup's metadata tells."""
-        if self.marker is not None and any(self.marker in text for text in _texts(backup.extra)):
+    def match_metadata(self, backup: Backup) -> MetadataMatch:
+        """Compare a backup's metadata with the request."""
+        if self.marker is not None and has_marker(backup.extra, self.marker):
             return MetadataMatch.OURS
         shown = backup.extra.get("metadata")
-        return MetadataMatch.OTHER if isinstance(shown, dict) and self._contradicted(shown) else MetadataMatch.SILENT
+        return (
+            MetadataMatch.OTHER
+            if isinstance(shown, dict) and self._contradicts_request(shown)
+            else MetadataMatch.UNKNOWN
+        )
 
-    def _contradicted(self, shown: dict[str, Any]) -> bool:
-        """Whether what is shown cannot be what was sent, even if the description was left out or cut short."""
+    def _contradicts_request(self, shown: dict[str, Any]) -> bool:
+        """Return True if the metadata differs from the request by more than a missing or truncated description."""
         name, description = shown.get("name"), shown.get("description")
         if isinstance(name, str) and name and name != self.spec.metadata.name:
             return True
         if not isinstance(description, str) or not description:
             return False
-        sent = self.marked.metadata.description
-        # Cut just before the marker it would be the caller's own text: that is rather somebody who sent no marker.
-        unmarked = self.marker is not None and description == self.spec.metadata.description
-        return unmarked or not sent.startswith(description.rstrip(_CUT))
+        sent = self.spec_with_marker.metadata.description
+        # A description that lacks exactly the marker was more likely sent without one than cut at that place.
+        without_marker = self.marker is not None and description == self.spec.metadata.description
+        return without_marker or not sent.startswith(description.rstrip(_TRUNCATION_MARKS))
 
-    def judge(
+    def match_backups(
         self,
         backups: Iterable[Backup],
         *,
         star_system: str,
-        since: datetime | None,
-        surely: datetime | None = None,
-        until: datetime | None = None,
-        owned: Collection[BackupRef],
-        examined: bool,
+        earliest_send: datetime | None,
+        latest_send: datetime | None = None,
+        latest_end: datetime | None = None,
+        claimed: Collection[BackupRef],
+        fetched: bool,
     ) -> Verdict:
-        """Decide which backup it is, if any.
+        """Decide which backup the create made, if any.
 
         Args:
-            backups: What a list showed, or what gets have shown of those to examine.
-            star_system: Where.
-            since: When the create was sent at the earliest, by the server's clock; None where that is not known.
-            surely: When it was sent at the latest, where clocks disagree; None for `since`. What began before that may
-                be ours, but time does not prove it.
-            until: When it was over at the latest, sent again and all; None for now. What began later may be ours if the
-                service let it wait, but time does not prove that either.
-            owned: Backups that belong to another create of ours: never candidates.
-            examined: Whether `backups` come from gets, so that metadata not shown is not shown at all.
+            backups: The listed backups, or the candidates as fetched.
+            star_system: The star system's id.
+            earliest_send: Earliest time, by the server's clock, at which the create was sent; None if unknown.
+            latest_send: Latest time at which it was sent, if clocks disagree; None if equal to `earliest_send`. A
+                backup that started earlier may be ours, but its time does not prove it.
+            latest_end: Latest time at which the create, resends included, was over; None for now. A backup that
+                started later may be ours if the service queued it, but its time does not prove it.
+            claimed: Backups of other creates of this client: never candidates.
+            fetched: Whether `backups` come from GETs, so that metadata they lack is not shown anywhere.
         """
-        free = [backup for backup in backups if BackupRef(star_system, backup.id) not in owned]
-        ours = [backup for backup in free if self.echo(backup) is MetadataMatch.OURS]
+        unclaimed = [backup for backup in backups if BackupRef(star_system, backup.id) not in claimed]
+        matches = [(backup, self.match_metadata(backup)) for backup in unclaimed]
+        ours = [backup for backup, match in matches if match is MetadataMatch.OURS]
         if ours:
-            return AdoptBackup(ours[0], "marker") if len(ours) == 1 else _several(ours)
-        silent = [backup for backup in free if self.echo(backup) is MetadataMatch.SILENT and self._fits(backup, since)]
-        if not silent:
+            return AdoptBackup(ours[0], "marker") if len(ours) == 1 else _newest_first(ours)
+        unknown = [backup for backup, match in matches if match is MetadataMatch.UNKNOWN]
+        candidates = [backup for backup in unknown if self._is_candidate(backup, earliest_send)]
+        if not candidates:
             return NotListed()
-        if not examined and len(silent) <= _MOST_EXAMINED:
-            return ExamineCandidates(tuple(silent))
-        if len(silent) == 1 and self.by_time and self._proven(silent[0], surely or since, until):
-            return AdoptBackup(silent[0], "time")
-        return _several(silent)
+        if not fetched and len(candidates) <= _MAX_FETCHED:
+            return FetchCandidates(tuple(candidates))
+        is_only = self.adopt_by_time and len(candidates) == 1
+        if is_only and self._matches_by_time(candidates[0], latest_send or earliest_send, latest_end):
+            return AdoptBackup(candidates[0], "time")
+        return _newest_first(candidates)
 
-    def _fits(self, backup: Backup, since: datetime | None) -> bool:
-        kind = BackupType.TEMPORARY if self.spec.temporary else BackupType.PERMANENT
-        if backup.mechanism not in {None, self.spec.mechanism} or backup.type not in {None, kind}:
+    def _is_candidate(self, backup: Backup, earliest_send: datetime | None) -> bool:
+        backup_type = BackupType.TEMPORARY if self.spec.temporary else BackupType.PERMANENT
+        if backup.mechanism not in {None, self.spec.mechanism} or backup.type not in {None, backup_type}:
             return False
-        if since is None:
+        if earliest_send is None:
             return True
-        known = real_instant(backup.started_at) or real_instant(backup.completed_at)
-        return known is None or known >= since - _SLACK
+        started = real_instant(backup.started_at) or real_instant(backup.completed_at)
+        return started is None or started >= earliest_send - _TIME_TOLERANCE
 
-    def _proven(self, backup: Backup, since: datetime | None, until: datetime | None) -> bool:
-        """Whether the only candidate is ours by its time: it began when we did, or waits for its turn."""
+    def _matches_by_time(self, backup: Backup, earliest: datetime | None, latest: datetime | None) -> bool:
+        """Return True if the only candidate started while the create was running, or has not started yet."""
         shown = backup.extra.get("metadata")
-        if isinstance(shown, dict) and shown.get("description") == "" != self.marked.metadata.description:
-            return False  # either the service blanks it, or somebody sent none
-        began = real_instant(backup.started_at)
-        if began is None:
-            return not progress_of(backup).final
-        return (since is None or began >= since - _SLACK) and (until is None or began <= until + _SLACK)
+        if isinstance(shown, dict) and shown.get("description") == "" != self.spec_with_marker.metadata.description:
+            return False  # the service blanks descriptions, or another client sent an empty one
+        started = real_instant(backup.started_at)
+        if started is None:
+            return self._is_in_progress(backup)
+        after = earliest is None or started >= earliest - _TIME_TOLERANCE
+        return after and (latest is None or started <= latest + _TIME_TOLERANCE)
+
+    def _is_in_progress(self, backup: Backup) -> bool:
+        try:
+            return self.status_rule(backup) is Progress.IN_PROGRESS
+        except Exception:  # noqa: BLE001 - the caller's function: an error of its own proves nothing about the backup
+            _log.exception("status_rule failed for backup %d: not adopted by time", backup.id)
+            return False
 
 
-def _several(backups: Iterable[Backup]) -> SeveralCandidates:
+def _newest_first(backups: Iterable[Backup]) -> SeveralCandidates:
     return SeveralCandidates(tuple(sorted(backups, key=lambda backup: backup.id, reverse=True)))
-
-
-def _texts(value: Any, depth: int = _DEPTH) -> Iterator[str]:
-    """Yield every text in a JSON value, as deep as metadata may reasonably be."""
-    if isinstance(value, str):
-        yield value
-    elif depth and isinstance(value, dict | list):
-        for member in value.values() if isinstance(value, dict) else value:
-            yield from _texts(member, depth - 1)

@@ -1,4 +1,4 @@
-"""Whose a cancellation is: a task that awaits another one's work sees that one's cancellation as if it were its own."""
+"""Distinguish a task's own cancellation from the cancellation of work that it shares with other tasks."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 
-async def own_cancellation_only(work: Callable[[], Awaitable[_T]], stray: Callable[[], Exception]) -> _T:
-    """Await something that may share its work with other tasks.
+async def await_shared_work(work: Callable[[], Awaitable[_T]], make_error: Callable[[], Exception]) -> _T:
+    """Await work that may be shared with other tasks, and turn their cancellation into an error.
 
     Args:
-        work: Begins it.
-        stray: Makes the error that is raised if what it shares was cancelled, and not the current task.
+        work: Starts the work.
+        make_error: Makes the error to raise if the shared work was cancelled but the current task was not.
 
     Raises:
-        Exception: What `work` raises, or `stray` makes.
+        Exception: What `work` raises, or the error from `make_error`.
     """
-    if _cancellations():
-        await asyncio.sleep(0)  # one that was asked for while the task ran takes place now: it is the task's own
-    before = _cancellations()
+    if _count_cancellations():
+        # A cancellation requested while this task was running is delivered here: it is the task's own.
+        await asyncio.sleep(0)
+    before = _count_cancellations()
     try:
         return await work()
     except asyncio.CancelledError:
-        if _cancellations() > before:
+        if _count_cancellations() > before:
             raise
-    raise stray()  # with no cause: its traceback would show what was sent
+    raise make_error()  # without a cause: its traceback would show what was sent
 
 
-def _cancellations() -> int:
-    """Return how often the current task has been asked to cancel."""
+def _count_cancellations() -> int:
+    """Return the number of pending cancellation requests of the current task."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()

@@ -1,4 +1,4 @@
-"""Time, as it is passed in: tests pass a clock that they move by hand."""
+"""The clock as an argument, so that tests can pass one that they move by hand."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from asyncbackups._base.errors import ClientClosedError
 
 
 class Timer(Protocol):
-    """Something that will be called at its time unless it is cancelled."""
+    """A scheduled callback."""
 
     def cancel(self) -> None:
-        """Do not call it any more."""
+        """Cancel the callback."""
 
 
 class Clock(Protocol):
-    """What the layers that do I/O know of time."""
+    """The clock that the layers with I/O use."""
 
     def monotonic(self) -> float:
-        """Return seconds from an arbitrary start; never goes back."""
+        """Return seconds since an arbitrary start; never goes back."""
         ...
 
     def utcnow(self) -> datetime:
@@ -30,11 +30,11 @@ class Clock(Protocol):
         ...
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
-        """Call back once `monotonic()` has reached `when`."""
+        """Schedule a callback for when `monotonic()` reaches `when`."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait. Zero and less still gives way to other tasks once."""
+        """Sleep. Zero or a negative number still yields to other tasks once."""
         ...
 
 
@@ -42,7 +42,7 @@ class SystemClock:
     """The machine's clock and the running event loop's timers."""
 
     def monotonic(self) -> float:
-        """Return seconds from an arbitrary start."""
+        """Return seconds since an arbitrary start."""
         return time.monotonic()
 
     def utcnow(self) -> datetime:
@@ -50,49 +50,49 @@ class SystemClock:
         return datetime.now(UTC)
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
-        """Call back through the running event loop."""
+        """Schedule a callback on the running event loop."""
         # A loop's own clock may be cached (uvloop) or have another start: only differences are safe.
         return asyncio.get_running_loop().call_later(max(0.0, when - time.monotonic()), callback)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait on the running event loop."""
+        """Sleep on the running event loop."""
         await asyncio.sleep(max(0.0, seconds))
 
 
 class ClientClock:
-    """The clock of a client, which may be left: whoever sleeps wakes then, to an error.
+    """A client's clock. Closing the client wakes every sleeper with `ClientClosedError`.
 
     Args:
-        clock: The time.
+        clock: The clock to use.
     """
 
     def __init__(self, clock: Clock) -> None:
-        # As they are: each request looks at the time.
+        # Bound methods, not wrappers: they are called for each request.
         self.monotonic: Callable[[], float] = clock.monotonic
         self.utcnow: Callable[[], datetime] = clock.utcnow
         self.call_at: Callable[[float, Callable[[], object]], Timer] = clock.call_at
         self._clock = clock
-        self._left = False
-        self._sleeping: set[asyncio.Timeout] = set()
+        self._closed = False
+        self._sleepers: set[asyncio.Timeout] = set()
 
-    def leave(self) -> None:
-        """Wake all who sleep."""
-        self._left = True
-        while self._sleeping:
-            self._sleeping.pop().reschedule(0)
+    def close(self) -> None:
+        """Wake every sleeper with an error, now and in the future."""
+        self._closed = True
+        while self._sleepers:
+            self._sleepers.pop().reschedule(0)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait.
+        """Sleep.
 
         Raises:
-            ClientClosedError: If the client was left.
+            ClientClosedError: If the client is closed, or is closed meanwhile.
         """
-        limit = asyncio.timeout(0 if self._left else None)
+        limit = asyncio.timeout(0 if self._closed else None)
         try:
             async with limit:
-                self._sleeping.add(limit)
+                self._sleepers.add(limit)
                 await self._clock.sleep(seconds)
         except TimeoutError:
-            raise ClientClosedError("the client was left") from None
+            raise ClientClosedError("the client was closed") from None
         finally:
-            self._sleeping.discard(limit)
+            self._sleepers.discard(limit)

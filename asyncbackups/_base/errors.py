@@ -1,4 +1,4 @@
-"""The root of the error tree, and the errors that every layer raises. All others are in `asyncbackups.errors`."""
+"""The root of the error tree and the errors that every layer raises. The rest is in `asyncbackups.errors`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 
 class BackupsError(Exception):
-    """Root of every error that this package raises on purpose."""
+    """Base class of every error that this package raises deliberately."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by state: subclasses take keyword arguments that ``args`` does not hold."""
-        return _restore, (type(self), self.args, self.__dict__.copy())
+        """Pickle the state: subclasses take keyword arguments that ``args`` does not contain."""
+        return _restore_error, (type(self), self.args, self.__dict__.copy())
 
 
-def _restore(cls: type[BackupsError], args: tuple[Any, ...], state: dict[str, Any]) -> BackupsError:
+def _restore_error(cls: type[BackupsError], args: tuple[Any, ...], state: dict[str, Any]) -> BackupsError:
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(state)
@@ -21,8 +21,26 @@ def _restore(cls: type[BackupsError], args: tuple[Any, ...], state: dict[str, An
 
 
 class ConfigurationError(BackupsError, ValueError):
-    """What the caller gave is wrong. Raised before anything is sent; the message says what would be right."""
+    """An argument or a setting is invalid. Raised before anything is sent; the message says what is valid.
+
+    Args:
+        reason: What is wrong and what is valid; the message is `field`, `reason`, and `hint`.
+        field: See the attribute.
+        hint: See the attribute.
+
+    Attributes:
+        field: The name of the invalid argument, for example "base_url"; None if no single argument is wrong.
+        reason: The message without the field and the hint.
+        hint: A sentence about what to change in a program; None if the reason says it all.
+    """
+
+    def __init__(self, reason: str, *, field: str | None = None, hint: str | None = None) -> None:
+        message = reason if field is None else f"{field} {reason}"
+        super().__init__(message if hint is None else f"{message}. {hint}")
+        self.field = field
+        self.reason = reason
+        self.hint = hint
 
 
 class ClientClosedError(BackupsError):
-    """The client was used before it was entered or after it was left."""
+    """The client is not open: it was used before entering or after leaving its ``async with`` block."""

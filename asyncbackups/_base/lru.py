@@ -1,4 +1,4 @@
-"""A dictionary of bounded size."""
+"""A dictionary of bounded size that evicts the least recently used entry."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 
-class Recent(collections.OrderedDict[_Key, _Value], Generic[_Key, _Value]):
-    """A dictionary of bounded size that forgets what was longest not asked for."""
+class LruDict(collections.OrderedDict[_Key, _Value], Generic[_Key, _Value]):
+    """A dictionary that evicts the least recently used entry when it grows beyond its size.
+
+    Only `look_up` and `store` count as use.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
 
-    def recall(self, key: _Key) -> _Value | None:
-        """Return the value, now the most recently used, or `None`."""
+    def look_up(self, key: _Key) -> _Value | None:
+        """Return the value and make it the most recently used, or return None."""
         if key not in self:
             return None
         self.move_to_end(key)
         return self[key]
 
-    def remember(self, key: _Key, value: _Value) -> _Value:
-        """Store a value, forgetting the least recently used one if there are too many; return it."""
+    def store(self, key: _Key, value: _Value) -> _Value:
+        """Store a value as the most recently used and return it; evict the least recently used if full."""
         self[key] = value
         self.move_to_end(key)
         if len(self) > self.size:

@@ -1,4 +1,8 @@
-"""What callers give, checked before anything is sent: each check names the field, the value and what is allowed."""
+"""Check what callers pass in before anything is sent: each message names the argument, the value and what is valid.
+
+`check_*` check one value and return it, `to_seconds` is an attrs converter, and `validate_*` make attrs validators.
+attrs' own validators raise other errors, which do not carry the argument's name as data.
+"""
 
 from __future__ import annotations
 
@@ -12,212 +16,218 @@ from typing import Any, TypeVar
 from asyncbackups._base.errors import ConfigurationError
 
 Seconds = float | timedelta
-"""A duration: a number of seconds, or a `datetime.timedelta`."""
+"""A duration: a number of seconds or a `datetime.timedelta`."""
 
 Validator = Callable[[Any, Any, Any], None]
+"""An attrs validator: called with the instance, the attribute and the value."""
 
 _T = TypeVar("_T")
 
-_LARGEST = 2**63 - 1
-"""What JSON parsers, databases and the service itself can hold as a whole number."""
+_MAXIMUM_INTEGER = 2**63 - 1
+"""The largest integer that JSON parsers, databases and the service itself support."""
 
-_SHOWN_CHARACTERS = 200
+_QUOTED_CHARACTERS = 200
 
 
-def shown(value: object) -> str:
-    """Return a value as a message quotes it: its repr, at most 200 characters."""
+def quote_value(value: object) -> str:
+    """Return a value's repr for a message, at most 200 characters."""
     try:
         quoted = repr(value)
-    except (ValueError, RecursionError):  # integers of thousands of digits; arrays in arrays in arrays
+    except (ValueError, RecursionError):  # integers of thousands of digits; deeply nested lists
         return f"a value of type {type(value).__name__}, too large to show"
-    return quoted if len(quoted) <= _SHOWN_CHARACTERS else f"{quoted[: _SHOWN_CHARACTERS - 1]}…"
+    return quoted if len(quoted) <= _QUOTED_CHARACTERS else f"{quoted[: _QUOTED_CHARACTERS - 1]}…"
 
 
-def _finite(value: object) -> float | None:
-    """Return a finite number; None for anything else (a bool, infinity, NaN, an int that no float can hold)."""
+def _argument_error(name: str, valid: str, value: object) -> ConfigurationError:
+    return ConfigurationError(f"must be {valid}, not {quote_value(value)}", field=name)
+
+
+def _finite_number(value: object) -> float | None:
+    """Return a finite number, or None for anything else (a bool, infinity, NaN, an integer too large for a float)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) <= sys.float_info.max else None
 
 
-def seconds(value: Seconds, name: str = "a duration") -> float:
-    """Return a duration as a number of seconds.
-
-    Raises:
-        ConfigurationError: If it is not a timedelta or a finite number.
-    """
+def to_seconds(value: Seconds) -> float:
+    """Convert a duration to seconds (an attrs converter); `validate_duration` then rejects anything else."""
     if isinstance(value, timedelta):
         return value.total_seconds()
-    finite = _finite(value)
-    if finite is None:
-        raise ConfigurationError(f"{name} must be a finite number of seconds or a timedelta, not {shown(value)}")
-    return finite
-
-
-def number(value: object, name: str) -> float:
-    """Return a finite number.
-
-    Raises:
-        ConfigurationError: If it is not one.
-    """
-    finite = _finite(value)
-    if finite is None:
-        raise ConfigurationError(f"{name} must be a finite number, not {shown(value)}")
-    return finite
-
-
-def in_seconds(value: Seconds) -> float:
-    """Return a duration in seconds, and what is none as it is: an attrs converter, after which `lasting` judges."""
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    finite = _finite(value)
+    finite = _finite_number(value)
     return value if finite is None else finite
 
 
-def text(value: object, name: str) -> str:
-    """Return a text that can be sent.
+def check_seconds(value: Seconds, name: str = "duration") -> float:
+    """Return a duration in seconds.
 
     Raises:
-        ConfigurationError: If it is no text, or holds a lone surrogate, which UTF-8 cannot carry.
+        ConfigurationError: If it is neither a timedelta nor a finite number.
+    """
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    finite = _finite_number(value)
+    if finite is None:
+        raise _argument_error(name, "a finite number of seconds or a timedelta", value)
+    return finite
+
+
+def check_number(value: object, name: str) -> float:
+    """Return a finite number.
+
+    Raises:
+        ConfigurationError: If it is anything else.
+    """
+    finite = _finite_number(value)
+    if finite is None:
+        raise _argument_error(name, "a finite number", value)
+    return finite
+
+
+def check_text(value: object, name: str) -> str:
+    """Return a string that can be sent.
+
+    Raises:
+        ConfigurationError: If it is not a string, or contains a lone surrogate, which UTF-8 cannot encode.
     """
     if not isinstance(value, str):
-        raise ConfigurationError(f"{name} must be a text, not {shown(value)}")
+        raise _argument_error(name, "a string", value)
     try:
         value.encode()
     except UnicodeEncodeError as exc:
-        raise ConfigurationError(f"{name} must be valid Unicode, without lone surrogates, not {shown(value)}") from exc
+        raise _argument_error(name, "valid Unicode without lone surrogates", value) from exc
     return value
 
 
-def not_blank(value: object, name: str) -> str:
-    """Return a name that must hold at least one visible character.
+def check_not_blank(value: object, name: str) -> str:
+    """Return a string that contains at least one visible character.
 
     Raises:
-        ConfigurationError: If it is no text, or blank.
+        ConfigurationError: If it is not a string, or is blank.
     """
-    checked = text(value, name)
-    if not _shows(checked):
-        raise ConfigurationError(f"{name} must not be blank: give a non-empty text, not {shown(value)}")
+    checked = check_text(value, name)
+    if not _has_visible_character(checked):
+        raise ConfigurationError(f"must not be blank, but is {quote_value(value)}", field=name)
     return checked
 
 
-def _shows(value: str) -> bool:
-    """Whether there is anything to be seen in a text."""
-    if value.isprintable():  # as names are, for each backup that is spoken of
+def _has_visible_character(value: str) -> bool:
+    if value.isprintable():  # the fast path: nearly every name is printable
         return bool(value.strip(" "))
-    for character in value:  # noqa: SIM110 - as a generator it costs six times as much, for each backup that is spoken of
+    for character in value:  # noqa: SIM110 - a generator takes six times as long, for every backup
         if character != " " and character.isprintable():
             return True
     return False
 
 
-def path_name(value: object, name: str) -> str:
-    """Return a name that can be one segment of a path, once it is percent-encoded.
+def check_path_name(value: object, name: str) -> str:
+    """Return a name that can be one segment of a path once it is percent-encoded.
 
     Raises:
-        ConfigurationError: If it is no text, blank, or one of the two names that no encoding protects.
+        ConfigurationError: If it is not a string, is blank, or is "." or "..", which no encoding protects.
     """
-    checked = not_blank(value, name)
+    checked = check_not_blank(value, name)
     if checked in {".", ".."}:
-        # Every URL parser takes "%2E%2E" for "..", too.
-        raise ConfigurationError(f"{name} must not be {checked!r}: it would be another path")
+        # Every URL parser reads "%2E%2E" as "..", too.
+        raise ConfigurationError(f"must not be {checked!r}, which changes the path of the URL", field=name)
     return checked
 
 
-def integer(value: object, name: str, *, lowest: int) -> int:
-    """Return a whole number that is at least `lowest` and fits into 64 bits.
+def check_integer(value: object, name: str, *, minimum: int) -> int:
+    """Return an integer of at least `minimum` that fits into 64 bits.
 
     Raises:
-        ConfigurationError: If it is not.
+        ConfigurationError: If it is anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise ConfigurationError(f"{name} must be a whole number of at least {lowest}, not {shown(value)}")
-    if value > _LARGEST:
-        raise ConfigurationError(f"{name} must be a whole number of at most {_LARGEST}, not {shown(value)}")
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise _argument_error(name, f"an integer of at least {minimum}", value)
+    if value > _MAXIMUM_INTEGER:
+        raise _argument_error(name, f"an integer of at most {_MAXIMUM_INTEGER}", value)
     return value
 
 
-def flag(value: object, name: str) -> bool:
-    """Return a yes or no.
+def check_flag(value: object, name: str) -> bool:
+    """Return a bool.
 
     Raises:
-        ConfigurationError: If it is no bool: a text such as "no" counts as true in Python.
+        ConfigurationError: If it is anything else: a string such as "no" is true in Python.
     """
     if not isinstance(value, bool):
-        raise ConfigurationError(f"{name} must be True or False, not {shown(value)}")
+        raise _argument_error(name, "True or False", value)
     return value
 
 
-def instance(value: object, cls: type[_T], name: str) -> _T:
-    """Return an object of a class.
+def check_instance(value: object, cls: type[_T], name: str) -> _T:
+    """Return an instance of a class.
 
     Raises:
-        ConfigurationError: If it is of another.
+        ConfigurationError: If it is anything else.
     """
     if not isinstance(value, cls):
-        raise ConfigurationError(f"{name} must be a {cls.__name__}, not {shown(value)}")
+        raise _argument_error(name, f"a {cls.__name__}", value)
     return value
 
 
-def offering(value: _T, protocol: type, name: str) -> _T:
-    """Return an object that has every method which a protocol asks for.
+def check_protocol(value: _T, protocol: type, name: str) -> _T:
+    """Return an object that has every method of a protocol.
 
     Raises:
-        ConfigurationError: If it lacks one, or is a class and no object.
+        ConfigurationError: If it lacks one, or is a class.
     """
-    wanted = [method for method in vars(protocol) if not method.startswith("_")]
-    if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in wanted):
-        raise ConfigurationError(f"{name} must be an object with {', '.join(wanted)}, not {shown(value)}")
+    methods = [method for method in vars(protocol) if not method.startswith("_")]
+    if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in methods):
+        raise _argument_error(name, f"an object with the methods {', '.join(methods)}", value)
     return value
 
 
-def file_path(value: object, name: str) -> Path:
-    """Return the path of a file; whether the file is there is another question.
+def check_file_path(value: object, name: str) -> Path:
+    """Return the path of a file, which need not exist.
 
     Raises:
-        ConfigurationError: If it is no path, or none that a file can have.
+        ConfigurationError: If it is not a path, or no file can have it.
     """
     given = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(given, str) or not Path(given).name or "\0" in given:
-        raise ConfigurationError(f"{name} must be the path of a file, not {shown(value)}")
+        raise _argument_error(name, "the path of a file", value)
     return Path(given)
 
 
-def at_least(lowest: float, *, exclusive: bool = False, what: str = "a number") -> Validator:
-    """Build an attrs validator: a finite number not below `lowest`, or above it with `exclusive`."""
+def validate_with(check: Callable[..., object], **options: object) -> Validator:
+    """Return an attrs validator that calls one of the checks above.
 
-    def check(_: object, attribute: Any, value: object) -> None:
-        finite = _finite(value)
-        if finite is None or finite < lowest or (exclusive and finite == lowest):
-            bound = "greater than" if exclusive else "at least"
-            raise ConfigurationError(f"{attribute.name} must be {what} {bound} {lowest}, not {shown(value)}")
+    Args:
+        check: The check; it is called with the value and the attribute's name.
+        options: Keyword arguments for the check.
+    """
 
-    return check
+    def validate_value(_: object, attribute: Any, value: object) -> None:
+        check(value, attribute.name, **options)
 
-
-def lasting(lowest: float, *, exclusive: bool = False) -> Validator:
-    """Build an attrs validator for a duration that `in_seconds` has converted: as `at_least`, in its own words."""
-    return at_least(lowest, exclusive=exclusive, what="a finite number of seconds or a timedelta,")
+    return validate_value
 
 
-def between(lowest: float, highest: float) -> Validator:
-    """Build an attrs validator: a number from `lowest` to `highest`, both included."""
+def validate_minimum(minimum: float, *, exclusive: bool = False, what: str = "a number") -> Validator:
+    """Return an attrs validator for a finite number of at least `minimum`, or greater than it if `exclusive`."""
+    valid = f"{what} {'greater than' if exclusive else 'of at least'} {minimum}"
 
-    def check(_: object, attribute: Any, value: object) -> None:
-        finite = _finite(value)
-        if finite is None or not lowest <= finite <= highest:
-            raise ConfigurationError(
-                f"{attribute.name} must be a number from {lowest} to {highest}, not {shown(value)}"
-            )
+    def validate_value(_: object, attribute: Any, value: object) -> None:
+        finite = _finite_number(value)
+        if finite is None or finite < minimum or (exclusive and finite == minimum):
+            raise _argument_error(attribute.name, valid, value)
 
-    return check
+    return validate_value
 
 
-def optional(inner: Validator) -> Validator:
-    """Build an attrs validator that also allows None."""
+def validate_duration(minimum: float, *, exclusive: bool = False) -> Validator:
+    """Return an attrs validator as `validate_minimum` does, for a duration that `to_seconds` has converted."""
+    return validate_minimum(minimum, exclusive=exclusive, what="a finite number of seconds or a timedelta")
 
-    def check(instance: object, attribute: object, value: object) -> None:
-        if value is not None:
-            inner(instance, attribute, value)
 
-    return check
+def validate_range(minimum: float, maximum: float) -> Validator:
+    """Return an attrs validator for a number from `minimum` to `maximum`, both included."""
+
+    def validate_value(_: object, attribute: Any, value: object) -> None:
+        finite = _finite_number(value)
+        if finite is None or not minimum <= finite <= maximum:
+            raise _argument_error(attribute.name, f"a number from {minimum} to {maximum}", value)
+
+    return validate_value

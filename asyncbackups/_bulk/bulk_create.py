@@ -76,7 +76,7 @@ class BulkRun:
         engine: The client's engine.
         create: Creates one backup.
         ledger: What it remembers.
-        planets: The targets, see `planets_of`; None for those that the ledger has.
+        planets: The targets, see `parse_planets`; None for those that the ledger has.
         concurrency: The most creates in flight at once.
         deadline: For how long each backup is watched, in seconds.
         clock: The time.

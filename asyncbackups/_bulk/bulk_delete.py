@@ -10,7 +10,7 @@ from asyncbackups._api.operations import Operations
 from asyncbackups._base.clock import Clock
 from asyncbackups._base.event_stream import EventStream
 from asyncbackups._bulk.worker_pool import WorkerPool
-from asyncbackups._inputs import Refs, refs_of
+from asyncbackups._inputs import Refs, parse_refs
 from asyncbackups.errors import BackupsError, ClientClosedError
 from asyncbackups.events import BackupDeleted, DeleteFailed
 from asyncbackups.models import BackupRef
@@ -39,7 +39,7 @@ class BulkDeletion:
         self._missing_ok = missing_ok
         self._clock = clock
         self._stream: EventStream[BackupDeleted | DeleteFailed] = EventStream()
-        self._intake = WorkerPool(refs_of(refs), unread=lambda: len(self._stream))
+        self._intake = WorkerPool(parse_refs(refs), unread=lambda: len(self._stream))
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:

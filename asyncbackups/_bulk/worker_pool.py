@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import anyio
 
-from asyncbackups._base.cancellation import own_cancellation_only
+from asyncbackups._base.cancellation import await_shared_work
 
 _Item = TypeVar("_Item")
 
@@ -67,7 +67,7 @@ class WorkerPool(Generic[_Item]):
     async def _worker(self, work: Callable[[_Item], Awaitable[None]]) -> None:
         while (item := await self._take()) is not None:
             try:
-                await own_cancellation_only(functools.partial(work, item), _cancelled)
+                await await_shared_work(functools.partial(work, item), _cancelled)
             except Exception as exc:  # noqa: BLE001 - a bug must not cut off what is done about the other items
                 self.failure = exc
             finally:
@@ -82,7 +82,7 @@ class WorkerPool(Generic[_Item]):
             if self._stopped or self.failure is not None:
                 return None
             try:
-                item = await own_cancellation_only(lambda: anext(self._items, None), _cancelled)
+                item = await await_shared_work(lambda: anext(self._items, None), _cancelled)
             except Exception as exc:  # noqa: BLE001 - the caller's iterable may raise anything; it gets it back
                 self.failure = exc
                 return None

@@ -1,4 +1,4 @@
-"""What goes into the Authorization header: made once for each token, and changed once when a token was refused."""
+"""The Authorization header: built once per token, and replaced once when the service refuses the token."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from collections.abc import Awaitable, Callable
 
 from multidict import CIMultiDict, istr
 
-from asyncbackups._base.cancellation import own_cancellation_only
+from asyncbackups._base.cancellation import await_shared_work
 from asyncbackups._http.messages import Request, RequestKind, Response
-from asyncbackups._http.oauth import ClientCredentials, RenewableTokenSource, TokenSource, checked_token
+from asyncbackups._http.oauth import ClientCredentials, RenewableTokenSource, TokenSource, check_token
 from asyncbackups._http.redaction import Redactor
 from asyncbackups.errors import AuthenticationError, BackupsError, ConfigurationError, TransportError
 
-# How many past tokens may still be echoed by answers that are on their way.
-_REMEMBERED = 4
-# The answers that a get or a list has when all is well.
-_COMMON = frozenset({200, 304})
-_LINK = istr("Link")  # looked up as it is, where a str would be folded for each answer
+_REMEMBERED_TOKENS = 4
+"""How many past tokens are redacted: responses still in flight may echo them."""
+_COMMON_STATUSES = frozenset({200, 304})
+"""The statuses of a successful GET or LIST."""
+_LINK = istr("Link")  # a str would be case-folded for each response
 _FORM = "application/x-www-form-urlencoded"
 
 
 class Credential:
-    """A token, and everything that is made of it once instead of for each request.
+    """A token, and what is derived from it once instead of for each request.
 
     Attributes:
         token: The bearer token.
-        headers: With the token; not to be changed.
-        needle: How the token looks in a body.
+        headers: The headers with the token; must not be changed.
+        needle: The token as bytes, to search for in bodies.
     """
 
     __slots__ = ("headers", "needle", "token")
@@ -42,13 +42,13 @@ class Credential:
         return "<credential>"
 
     def headers_for(self, request: Request) -> CIMultiDict[str]:
-        """Return the headers of a request; not to be changed."""
+        """Return the headers of a request; they must not be changed."""
         if request.body is None and request.etag is None:
             return self.headers
         headers = self.headers.copy()
         if request.body is not None:
             headers["Content-Type"] = _FORM if request.kind is RequestKind.TOKEN else "application/json"
-        # A tag that could not have come in a header does not go out in one.
+        # An entity tag that no header could have contained is not sent in one.
         if request.etag is not None and request.etag.isascii() and request.etag.isprintable():
             headers["If-None-Match"] = request.etag
         return headers
@@ -58,20 +58,20 @@ NO_CREDENTIAL = Credential("")
 
 
 class Credentials:
-    """Asks a token source, and keeps what was made of its token.
+    """Gets tokens from a token source and keeps what is derived from the current one.
 
     Args:
-        auth: A token, or an object that has one.
-        faults: The exceptions by which a token source says that it could not be reached; for example
-            those of its HTTP library.
+        auth: A token or a token source.
+        faults: Exceptions by which a token source reports that it could not be reached, for example those of its HTTP
+            library.
 
     Attributes:
-        fixed: The credential, where it never changes, else None.
-        source: The token source, where there is one, else None.
-        passwords: Other secrets that must not be shown.
+        fixed: The credential if it never changes, else None.
+        source: The token source, or None for a fixed token.
+        passwords: Other secrets to redact.
 
     Raises:
-        ConfigurationError: If `auth` is neither, or the token cannot be put into a header.
+        ConfigurationError: If `auth` is neither, or the token cannot be sent in a header.
     """
 
     def __init__(self, auth: object, *, faults: tuple[type[Exception], ...]) -> None:
@@ -80,87 +80,90 @@ class Credentials:
         self.passwords: set[str] = set()
         self._faults = faults
         self._last = NO_CREDENTIAL
-        self._tokens: collections.deque[str] = collections.deque(maxlen=_REMEMBERED)
+        self._tokens: collections.deque[str] = collections.deque(maxlen=_REMEMBERED_TOKENS)
         if isinstance(auth, str):
-            self.fixed = self._made_of(checked_token(auth))
+            self.fixed = self._credential_for(check_token(auth, "auth"))
         elif isinstance(auth, TokenSource):
             self.source = auth
         else:
-            # Not shown: it may be a secret that was given in the wrong place.
-            raise ConfigurationError(
-                f"auth must be a token, or an object with `async def token(self) -> str`, not a {type(auth).__name__}"
-            )
+            # The value is not shown: it may be a secret passed in the wrong place.
+            valid = "a token, or an object with `async def token(self) -> str`"
+            raise ConfigurationError(f"must be {valid}, not {type(auth).__name__}", field="auth")
 
-    async def current(self) -> Credential:
-        """Return the credential for the token that is valid now.
+    async def get_current(self) -> Credential:
+        """Return the credential for the current token.
 
         Raises:
-            AuthenticationError: If no token can be had.
-            TransportError: If no token can be had just now; nothing was sent to the service.
+            AuthenticationError: If no token can be obtained.
+            TransportError: If no token can be obtained at the moment; nothing was sent to the service.
             ClientClosedError: If the token source belongs to no open client.
         """
-        return self._last if self.source is None else self._made_of(await self._asked(self.source.token))
+        return self._last if self.source is None else self._credential_for(await self._request_token(self.source.token))
 
-    async def another(self, refused: Credential) -> Credential:
-        """Return a credential after one was refused: the same one where there is no other.
+    async def replace_refused(self, refused: Credential) -> Credential:
+        """Return the credential to use after one was refused: the same one if there is no other.
 
         Raises:
-            AuthenticationError: If no token can be had.
-            TransportError: If no token can be had just now.
+            AuthenticationError: If no token can be obtained.
+            TransportError: If no token can be obtained at the moment.
             ClientClosedError: If the token source belongs to no open client.
         """
         if isinstance(self.source, RenewableTokenSource):
-            return self._made_of(await self._asked(functools.partial(self.source.renewed, refused.token)))
-        return await self.current()
+            return self._credential_for(
+                await self._request_token(functools.partial(self.source.renewed, refused.token))
+            )
+        return await self.get_current()
 
-    def comes_from(self, error: BackupsError) -> bool:
-        """Whether an error tells of the token endpoint, which was asked again already, and not of the service."""
+    def is_token_error(self, error: BackupsError) -> bool:
+        """Return True if an error is from the token endpoint, whose requests have been retried already."""
         return isinstance(self.source, ClientCredentials) and getattr(error, "url", "") == self.source.token_url
 
-    def redactor(self) -> Redactor:
-        """Return what takes the tokens of late, the client secret and the passwords out of a text."""
+    def make_redactor(self) -> Redactor:
+        """Return a redactor for the recent tokens, the client secret and the passwords."""
         own = self.source.secrets() if isinstance(self.source, ClientCredentials) else ()
         return Redactor({*self._tokens, *own, *self.passwords})
 
-    def quotable(self, response: Response, request: Request, credential: Credential) -> Response:
-        """Return an answer without what echoes a secret, so that anybody may quote it; mostly that is itself.
+    def redact_response(self, response: Response, request: Request, credential: Credential) -> Response:
+        """Return a response without secrets, so that it may be quoted; usually that is the same object.
 
         Args:
-            response: What came.
-            request: What was asked.
-            credential: What was sent along.
+            response: The response.
+            request: The request.
+            credential: The credential that was sent.
         """
-        if response.status in _COMMON:
-            # The token endpoint's answer may hold the token that was in use before, and has to.
+        if response.status in _COMMON_STATUSES:
+            # The token endpoint may return the token that was in use before: it must stay in.
             if request.kind is RequestKind.TOKEN:
                 return response
             if credential.needle not in response.body and _LINK not in response.headers:
                 return response
-        return self.redactor().response(response)
+        return self.make_redactor().redact_response(response)
 
-    async def _asked(self, ask: Callable[[], Awaitable[str]]) -> str:
-        """Ask a token source. What it raises is not about the request, which has not been sent."""
+    async def _request_token(self, get_token: Callable[[], Awaitable[str]]) -> str:
+        """Get a token from the token source. Its errors are not about the request, which has not been sent."""
         try:
-            return checked_token(await own_cancellation_only(ask, _cancelled))
+            return check_token(await await_shared_work(get_token, _cancellation_error), "token")
         except ConfigurationError as exc:
-            raise AuthenticationError(status=None, reason=f"the token source gave no usable token: {exc}") from None
+            raise AuthenticationError(
+                status=None, reason=f"the token source returned an unusable token: {exc}"
+            ) from None
         except BackupsError:
             raise
         except self._faults as exc:
-            raise TransportError(_failed(exc), sent=False) from exc
+            raise TransportError(_failure_reason(exc), sent=False) from exc
         except Exception as exc:
-            raise AuthenticationError(status=None, reason=_failed(exc)) from exc
+            raise AuthenticationError(status=None, reason=_failure_reason(exc)) from exc
 
-    def _made_of(self, token: str) -> Credential:
+    def _credential_for(self, token: str) -> Credential:
         if token != self._last.token:
             self._last = Credential(token)
             self._tokens.append(token)
         return self._last
 
 
-def _cancelled() -> TransportError:
-    return TransportError("no token could be had: what its source shares with another task was cancelled", sent=False)
+def _cancellation_error() -> TransportError:
+    return TransportError("no token could be obtained: another task cancelled the shared token request", sent=False)
 
 
-def _failed(exc: Exception) -> str:
-    return f"no token could be had: the token source failed with {type(exc).__name__}"
+def _failure_reason(exc: Exception) -> str:
+    return f"no token could be obtained: the token source failed with {type(exc).__name__}"

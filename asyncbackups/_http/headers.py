@@ -8,33 +8,33 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 
-def retry_after_of(headers: Mapping[str, str], *, now: datetime) -> float | None:
-    """Read `Retry-After`: seconds (RFC 9110 section 10.2.3), or a date, taken against the answer's own `Date`.
+def parse_retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
+    """Parse `Retry-After` (RFC 9110 section 10.2.3): seconds, or a date, which is compared with the response's `Date`.
 
     Args:
-        headers: Of the answer.
-        now: The time here (aware), where the answer has no `Date`.
+        headers: The response's headers.
+        now: The client's time (aware), if the response has no `Date`.
 
     Returns:
-        Seconds to wait, not negative, finite but otherwise not bounded; None where the header is missing or unreadable.
+        Seconds to wait: finite and not negative, but not limited otherwise; None if the header is missing or invalid.
     """
     text = headers.get("Retry-After", "").strip()
     if not text:
         return None
     if text.isascii() and text.replace(".", "", 1).isdigit():
         return min(float(text), sys.float_info.max)
-    date = _http_date(text)
-    return None if date is None else max(0.0, (date - (server_time_of(headers) or now)).total_seconds())
+    date = _parse_http_date(text)
+    return None if date is None else max(0.0, (date - (parse_server_time(headers) or now)).total_seconds())
 
 
-def server_time_of(headers: Mapping[str, str]) -> datetime | None:
-    """Read the `Date` header: the server's own clock, in whole seconds. None where there is none."""
-    return _http_date(headers.get("Date", ""))
+def parse_server_time(headers: Mapping[str, str]) -> datetime | None:
+    """Parse the `Date` header: the server's clock, in whole seconds. None if it is missing or invalid."""
+    return _parse_http_date(headers.get("Date", ""))
 
 
-def _http_date(text: str) -> datetime | None:
+def _parse_http_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, TypeError, IndexError, OverflowError):  # the standard parser is not strict about what it raises
+    except (ValueError, TypeError, IndexError, OverflowError):  # email.utils does not document what it raises
         return None

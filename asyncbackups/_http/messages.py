@@ -1,4 +1,4 @@
-"""A request and a response, as plain data: all that the layers above the transport know of HTTP."""
+"""Requests and responses as plain data: the layers above the transport use nothing else of HTTP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 
 class RequestKind(enum.StrEnum):
-    """What a request is for; requests are counted by it."""
+    """The kind of a request; requests are counted by kind."""
 
     CREATE = "create"
     GET = "get"
@@ -21,9 +21,9 @@ class RequestKind(enum.StrEnum):
 
 
 class _Message(msgspec.Struct, frozen=True):
-    """A message of HTTP, made for each call: a struct, which is made in a tenth of the time of a frozen attrs class.
+    """An HTTP message. A struct, because creating one takes a tenth of the time of a frozen attrs class.
 
-    No repr shows the body, neither Python's nor rich's, which prints the locals of tracebacks: a secret may be in it.
+    No repr shows the body, which may contain a secret: neither Python's nor that of rich, which prints local variables.
     """
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
@@ -34,15 +34,15 @@ class _Message(msgspec.Struct, frozen=True):
 
 
 class Request(_Message, frozen=True, kw_only=True):
-    """What to ask.
+    """An HTTP request.
 
     Attributes:
-        kind: What it is for.
+        kind: The kind of the request.
         method: HTTP method.
-        path: Below the base URL, percent-encoded, beginning with "/". A link that was followed is a whole URL.
-        body: The JSON body (of a token request: a form, with the secret in it, hence never shown), or None.
-        etag: An entity tag known from an earlier answer; the server may then answer 304.
-        authorized: Whether the token goes along.
+        path: The percent-encoded path below the base URL, starting with "/"; or a complete URL (the link to a page).
+        body: The JSON body (a token request has a form, with the client secret), or None.
+        etag: The entity tag of an earlier response, or None; with it the server may respond 304.
+        authorized: Whether to send the token.
     """
 
     kind: RequestKind
@@ -53,23 +53,23 @@ class Request(_Message, frozen=True, kw_only=True):
     authorized: bool = True
 
     @property
-    def idempotent(self) -> bool:
-        """Whether sending it twice does what sending it once does. A POST is not: it would make two backups."""
+    def is_idempotent(self) -> bool:
+        """Whether the request may be sent twice. A POST may not: it would create two backups."""
         return self.method != "POST"
 
 
 class Response(_Message, frozen=True, kw_only=True):
-    """A complete answer.
+    """A complete HTTP response.
 
     Attributes:
         status: HTTP status.
-        headers: Case-insensitive; one that came several times is joined with ", ".
-        body: The whole body; never shown, because a token may be in it.
-        method: Of the request.
-        url: That was asked.
-        attempt: Which attempt this answers, counted from 1.
-        repeated: Whether an earlier attempt may have been acted upon, its answer lost.
-        seconds: How long the answer took, from the request's leaving to the last byte.
+        headers: Case-insensitive headers; repeated ones are joined with ", ".
+        body: The complete body; no repr shows it, because it may contain a token.
+        method: The request's method.
+        url: The request's URL.
+        attempt: The number of the attempt, counted from 1.
+        repeated: Whether an earlier attempt with a lost response may have been processed.
+        seconds: Time from sending the request to the last byte of the response.
     """
 
     status: int

@@ -1,8 +1,9 @@
-"""Tokens: where they come from, how long they are used, and how they are renewed once for everybody."""
+"""Tokens: token sources, and OAuth 2 client credentials with one shared renewal ahead of expiry."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import logging
 import math
@@ -13,11 +14,11 @@ from urllib.parse import urlencode
 import attrs
 
 from asyncbackups._base.clock import Clock
-from asyncbackups._base.validation import flag, not_blank
+from asyncbackups._base.validation import check_flag, check_not_blank, quote_value
 from asyncbackups._http.messages import Response
 from asyncbackups._http.redaction import Secret
-from asyncbackups._http.text import decode_json, excerpt_of
-from asyncbackups._http.urls import checked_url
+from asyncbackups._http.text import decode_json, make_excerpt
+from asyncbackups._http.urls import check_url
 from asyncbackups.errors import (
     ApiError,
     AuthenticationError,
@@ -26,68 +27,72 @@ from asyncbackups.errors import (
     ConfigurationError,
     ProtocolError,
     TransportError,
-    token_may_heal,
+    is_transient_for_token,
 )
 
 _log = logging.getLogger(__name__)
 
-# Where the token endpoint does not say how long a token lives, or says nonsense: short enough to be safe.
-_LIFETIME_UNKNOWN = 300.0
-_LONGEST_LIFETIME = 86_400.0
-# A tenth of the lifetime, at most five minutes, is left for the renewal: that long the token endpoint may be down.
+_DEFAULT_LIFETIME = 300.0
+"""Lifetime of a token if the token endpoint returns none, or an invalid one: short enough to be safe."""
+_MAXIMUM_LIFETIME = 86_400.0
+# Renewal starts when a tenth of the lifetime is left, at most five minutes: an outage of that length goes unnoticed.
 _MARGIN_SHARE = 0.1
-_MARGIN = 300.0
-_TRIES_IN_MARGIN = 10
+_MAXIMUM_MARGIN = 300.0
+_ATTEMPTS_IN_MARGIN = 10
 
 
 @runtime_checkable
 class TokenSource(Protocol):
-    """Anything that has a token when it is asked: it is asked before each request, so it should keep one."""
+    """Anything that returns a token. It is called before each request, so it should keep its token while valid."""
 
     async def token(self) -> str:
-        """Return a bearer token that is valid now."""
+        """Return a valid bearer token."""
         ...
 
 
 @runtime_checkable
 class RenewableTokenSource(TokenSource, Protocol):
-    """A token source that can be told that a token was refused."""
+    """A token source that can replace a token that the service refused."""
 
     async def renewed(self, refused: str) -> str:
-        """Return another token than the one that was refused."""
+        """Return another token than the refused one."""
         ...
 
 
 FormSender = Callable[[str, Secret], Coroutine[Any, Any, Response]]
-"""Posts a form to a URL, retries what may heal, and raises the typed errors: the transport's part."""
+"""Posts a form to a URL with retries and raises the typed errors. Implemented by the transport."""
 
 
-def checked_token(token: object) -> str:
-    """Return a token that can be put into a header as it is.
+def check_token(token: object, name: str) -> str:
+    """Return a token that can be sent in a header.
+
+    Args:
+        token: The token.
+        name: The name of the argument, for the message.
 
     Raises:
-        ConfigurationError: If it cannot; the message says why, without the token.
+        ConfigurationError: If it cannot be sent; the message does not contain the token.
     """
     if not isinstance(token, str):
-        raise ConfigurationError(f"a token must be text, not {type(token).__name__}")
+        raise ConfigurationError(f"must be a string, not {type(token).__name__}", field=name)
     if not token.strip():
-        raise ConfigurationError("a token must not be blank")
+        raise ConfigurationError("must not be blank", field=name)
     if token != token.strip():
-        raise ConfigurationError("a token must not begin or end with white space (a newline from a file?)")
+        raise ConfigurationError("must not start or end with white space (a newline from a file?)", field=name)
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigurationError("a token must consist of visible ASCII characters: it goes into a header")
+        raise ConfigurationError("must consist of visible ASCII characters, because it is sent in a header", field=name)
     return token
 
 
 @attrs.frozen
-class Lease:
-    """A token, and until when it is used.
+class TokenLease:
+    """A token and its times.
 
     Attributes:
         token: The bearer token.
-        renew_at: From when on a new one is fetched, in monotonic seconds.
-        expires_at: From when on it is no longer used, in monotonic seconds.
-        retry_every: How long to leave the token endpoint alone after a renewal ahead of expiry failed, in seconds.
+        renew_at: When to start the renewal, in monotonic seconds.
+        expires_at: When to stop using the token, in monotonic seconds.
+        retry_every: How long to wait after a failed renewal ahead of expiry, in seconds.
     """
 
     token: str = attrs.field(repr=False)
@@ -96,28 +101,31 @@ class Lease:
     retry_every: float
 
 
-def lease_of(response: Response, *, asked_at: float) -> Lease:
-    """Read the token endpoint's answer (RFC 6749 section 5.1).
+def parse_token_response(response: Response, *, sent_at: float) -> TokenLease:
+    """Parse the token endpoint's response (RFC 6749 section 5.1).
 
     Args:
-        response: An answer of 2xx.
-        asked_at: When the request left, in monotonic seconds: the lifetime is counted from there.
+        response: A response with status 2xx.
+        sent_at: When the request was sent, in monotonic seconds: the lifetime counts from then.
 
     Raises:
-        AuthenticationError: If there is no token in it, the token cannot be put into a header, or is no bearer token.
-            The answer is not quoted: what is in it may be a token.
+        AuthenticationError: If it contains no bearer token that can be sent in a header. The response is not quoted,
+            because it may contain a token.
     """
-    token, lifetime, flaw = _read(response.body)
+    token, lifetime, flaw = _parse_token(response.body)
     if flaw:
         raise AuthenticationError(
-            status=response.status, method=response.method, url=response.url, reason=f"the token endpoint gave {flaw}"
+            status=response.status,
+            method=response.method,
+            url=response.url,
+            reason=f"the token endpoint returned {flaw}",
         )
-    margin = min(_MARGIN, lifetime * _MARGIN_SHARE)
-    return Lease(token, asked_at + lifetime - margin, asked_at + lifetime, margin / _TRIES_IN_MARGIN)
+    margin = min(_MAXIMUM_MARGIN, lifetime * _MARGIN_SHARE)
+    return TokenLease(token, sent_at + lifetime - margin, sent_at + lifetime, margin / _ATTEMPTS_IN_MARGIN)
 
 
-def _read(body: bytes) -> tuple[str, float, str]:
-    """Return token, lifetime, and what is wrong with them: apart from what raises, whose locals may be printed."""
+def _parse_token(body: bytes) -> tuple[str, float, str]:
+    """Return token, lifetime, and what is wrong with them. It does not raise: tracebacks may show local variables."""
     try:
         raw = decode_json(body)
     except ProtocolError:
@@ -126,36 +134,36 @@ def _read(body: bytes) -> tuple[str, float, str]:
         return "", 0.0, "no access_token"
     kind = raw.get("token_type", "Bearer")
     if not isinstance(kind, str) or kind.lower() != "bearer":
-        return "", 0.0, "a token that is no bearer token"
+        return "", 0.0, "a token that is not a bearer token"
     try:
-        return checked_token(raw["access_token"]), _lifetime(raw.get("expires_in")), ""
+        return check_token(raw["access_token"], "access_token"), _parse_lifetime(raw.get("expires_in")), ""
     except ConfigurationError as exc:
-        return "", 0.0, f"a token that cannot be used: {exc}"
+        return "", 0.0, f"an unusable token: {exc}"
 
 
-def _lifetime(raw: object) -> float:
+def _parse_lifetime(raw: object) -> float:
     try:
         lifetime = float(raw) if isinstance(raw, int | float | str) and not isinstance(raw, bool) else math.nan
     except (ValueError, OverflowError):
         lifetime = math.nan
-    return min(lifetime, _LONGEST_LIFETIME) if lifetime > 0 else _LIFETIME_UNKNOWN
+    return min(lifetime, _MAXIMUM_LIFETIME) if lifetime > 0 else _DEFAULT_LIFETIME
 
 
 class ClientCredentials:
-    """OAuth 2 client credentials (RFC 6749 section 4.4): tokens fetched from a token URL, kept, and renewed in time.
+    """OAuth 2 client credentials (RFC 6749 section 4.4): gets tokens from a token URL, keeps them, renews them in time.
 
-    One renewal runs at a time, however many callers wait for it. It begins ahead of expiry, while the old token is
-    still used. Several clients may share one object, in one event loop.
+    Only one renewal runs at a time, no matter how many callers wait for it. It starts ahead of expiry, while the old
+    token is still used. Several clients may share one object within one event loop.
 
     Args:
-        token_url: Of the token endpoint; https, or loopback.
+        token_url: URL of the token endpoint: https, or http to loopback.
         client_id: The application's id.
-        client_secret: The application's secret; it is in no repr, error, log record or pickle.
-        scopes: What the token is for: texts, or one text with spaces (see `asyncbackups.regions.scopes_for`).
+        client_secret: The application's secret; it never appears in a repr, error, log record or pickle.
+        scopes: The token's scopes: strings, or one string with spaces (see `asyncbackups.regions.scopes_for`).
         insecure_http: Whether the token URL may be plain http to another machine.
 
     Raises:
-        ConfigurationError: If one of them is blank, or the token URL is refused.
+        ConfigurationError: If one of them is blank, or the token URL is invalid.
     """
 
     def __init__(
@@ -168,17 +176,17 @@ class ClientCredentials:
         insecure_http: bool = False,
     ) -> None:
         self.token_url: str = str(
-            checked_url(token_url, "token_url", insecure_http=flag(insecure_http, "insecure_http"))
+            check_url(token_url, "token_url", insecure_http=check_flag(insecure_http, "insecure_http"))
         )
-        self.client_id: str = not_blank(client_id, "client_id")
-        if not isinstance(client_secret, str):  # not shown: it may be a secret all the same
-            raise ConfigurationError(f"client_secret must be a text, not {type(client_secret).__name__}")
+        self.client_id: str = check_not_blank(client_id, "client_id")
+        if not isinstance(client_secret, str):  # the value is not shown: it may be a secret all the same
+            raise ConfigurationError(f"must be a string, not {type(client_secret).__name__}", field="client_secret")
         if not client_secret.strip():
-            raise ConfigurationError("client_secret must not be blank")
+            raise ConfigurationError("must not be blank", field="client_secret")
         self._client_secret = Secret(client_secret)
-        self.scopes: tuple[str, ...] = _scopes(scopes)
-        self._users: list[tuple[FormSender, Clock]] = []
-        self._lease: Lease | None = None
+        self.scopes: tuple[str, ...] = _check_scopes(scopes)
+        self._bindings: list[tuple[FormSender, Clock]] = []
+        self._lease: TokenLease | None = None
         self._not_before = -math.inf
         self._renewal: asyncio.Task[None] | None = None
 
@@ -186,43 +194,43 @@ class ClientCredentials:
         return f"ClientCredentials({self.token_url!r}, {self.client_id!r}, ..., scopes={' '.join(self.scopes)!r})"
 
     def bind(self, send: FormSender, clock: Clock) -> None:
-        """Let tokens be fetched through a transport. Called by the transport when it is opened."""
-        self._users.append((send, clock))
+        """Use a transport for token requests. Called by the transport when it is opened."""
+        self._bindings.append((send, clock))
 
     async def release(self, send: FormSender) -> None:
-        """Fetch no more tokens through a transport. With the last one a renewal that runs is cancelled."""
-        self._users = [user for user in self._users if user[0] != send]
+        """Stop using a transport. Without any transport left, a running renewal is cancelled."""
+        self._bindings = [binding for binding in self._bindings if binding[0] != send]
         renewal = self._renewal
-        if renewal is not None and not self._users:
+        if renewal is not None and not self._bindings:
             renewal.cancel()
             await asyncio.wait({renewal})
 
     def secrets(self) -> tuple[str, ...]:
-        """Return what must not be shown: the client secret and the token."""
+        """Return the secrets to redact: the client secret and the token."""
         return (self._client_secret.reveal(), *(() if self._lease is None else (self._lease.token,)))
 
     async def token(self) -> str:
-        """Return a token that has not expired; fetch one where there is none.
+        """Return a token that has not expired; get a new one if necessary.
 
         Raises:
-            AuthenticationError: If the token endpoint refuses the credentials, or its answers make no sense.
-            TransportError: If the token endpoint cannot be asked now; what needed the token was not sent.
+            AuthenticationError: If the token endpoint refuses the credentials, or its response is invalid.
+            TransportError: If the token endpoint cannot be reached; the request that needed the token was not sent.
             ClientClosedError: If no client that uses these credentials is open.
         """
         lease = self._lease
-        now = self._clock().monotonic()
+        now = self._current_clock().monotonic()
         if lease is not None and now < lease.expires_at:
             if now >= lease.renew_at and now >= self._not_before and self._renewal is None:
-                self._start(ahead=True)
+                self._start_renewal(self._finish_early_renewal)
             return lease.token
         return await self._wait_for_renewal()
 
     async def renewed(self, refused: str) -> str:
-        """Return another token than the refused one; fetch one unless somebody else already has.
+        """Return another token than the refused one; get a new one unless another caller already has.
 
         Raises:
-            AuthenticationError: If the token endpoint refuses the credentials, or its answers make no sense.
-            TransportError: If the token endpoint cannot be asked now.
+            AuthenticationError: If the token endpoint refuses the credentials, or its response is invalid.
+            TransportError: If the token endpoint cannot be reached.
             ClientClosedError: If no client that uses these credentials is open.
         """
         lease = self._lease
@@ -231,64 +239,69 @@ class ClientCredentials:
         return await self._wait_for_renewal()
 
     async def _wait_for_renewal(self) -> str:
-        task = self._renewal or self._start(ahead=False)
-        # `wait` leaves the task alone when this caller is cancelled. The task returns nothing, because
-        # asyncio's debug mode logs the results of futures.
+        task = self._renewal or self._start_renewal(self._finish_renewal)
+        # `wait` does not cancel the task if this caller is cancelled. The task returns nothing, because asyncio's
+        # debug mode logs the results of futures.
         await asyncio.wait({task})
-        if task.cancelled() and self._users:  # who was the last one then has been followed by others
+        if task.cancelled() and self._bindings:  # the last client was closed, then another one was opened
             return await self._wait_for_renewal()
         if task.cancelled():
-            raise ClientClosedError("the client was closed while a token was being fetched")
+            raise ClientClosedError("the client was closed while a token was requested")
         failure = task.exception()
         if failure is not None:
-            raise _for_one_waiter(failure)
-        if self._lease is None:  # pragma: no cover - a renewal that succeeded has set it
+            raise _copy_error(failure)
+        if self._lease is None:  # pragma: no cover - a successful renewal has set it
             raise AssertionError("renewed, but no token")
         return self._lease.token
 
-    def _start(self, *, ahead: bool) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(self._renew(), name="asyncbackups: renew the token")
-        self._renewal = task
-        task.add_done_callback(self._ended_ahead if ahead else self._ended)
+    def _start_renewal(self, on_end: Callable[[asyncio.Task[None]], None]) -> asyncio.Task[None]:
+        # All callers share the task: in an empty context it belongs to the trace or request of none of them.
+        create_task = asyncio.get_running_loop().create_task
+        task = contextvars.Context().run(create_task, self._renew_token(), name="asyncbackups: renew the token")
+        if task.done():  # an eager task factory (Python 3.12) has run it to the end already
+            on_end(task)
+        else:
+            self._renewal = task
+            task.add_done_callback(on_end)
         return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _finish_renewal(self, task: asyncio.Task[None]) -> None:
         self._renewal = None
         if not task.cancelled():
-            task.exception()  # retrieved: where every waiter was cancelled, nobody else asks for it
+            task.exception()  # mark it as retrieved: if every caller was cancelled, no other code does
 
-    def _ended_ahead(self, task: asyncio.Task[None]) -> None:
-        self._ended(task)
+    def _finish_early_renewal(self, task: asyncio.Task[None]) -> None:
+        self._finish_renewal(task)
         lease = self._lease
-        if task.cancelled() or task.exception() is None or lease is None or not self._users:
+        if task.cancelled() or task.exception() is None or lease is None or not self._bindings:
             return
-        self._not_before = self._clock().monotonic() + lease.retry_every
-        _log.warning("the token could not be renewed ahead of its expiry (%s)", type(task.exception()).__name__)
+        self._not_before = self._current_clock().monotonic() + lease.retry_every
+        _log.warning("renewing the token ahead of its expiry failed (%s)", type(task.exception()).__name__)
 
-    async def _renew(self) -> None:
+    async def _renew_token(self) -> None:
         while True:
-            send, clock = self._user()
-            asked_at = clock.monotonic()
+            send, clock = self._current_binding()
+            sent_at = clock.monotonic()
             try:
-                response = await self._ask(send)
+                response = await self._request_token(send)
                 break
             except (ClientClosedError, TransportError):
-                if not self._users or (send, clock) in self._users:
+                if not self._bindings or (send, clock) in self._bindings:
                     raise
-                # The client that asked was left: another one that shares these credentials goes on.
-        self._lease = lease_of(response, asked_at=asked_at)
-        _log.info("got a token for %s from %s", self.client_id, self.token_url)
+                # The client that sent the request was closed: use another one that shares these credentials.
+        self._lease = parse_token_response(response, sent_at=sent_at)
+        _log.info("obtained a token for %s from %s", self.client_id, self.token_url)
 
-    async def _ask(self, send: FormSender) -> Response:
+    async def _request_token(self, send: FormSender) -> Response:
         try:
-            return await send(self.token_url, self._form())
+            return await send(self.token_url, self._build_form())
         except TransportError as exc:
-            exc.sent = False  # what needs the token was not sent, wherever the form may have got to
+            exc.sent = False  # the request that needs the token was not sent, even if the form was
             raise
         except (ApiError, ProtocolError) as exc:
-            raise self._explained(exc) from exc
+            raise self._translate_error(exc) from exc
 
-    def _form(self) -> Secret:
+    def _build_form(self) -> Secret:
         fields = {
             "grant_type": "client_credentials",
             "scope": " ".join(self.scopes),
@@ -298,12 +311,12 @@ class ClientCredentials:
         return Secret(urlencode(fields))
 
     @staticmethod
-    def _explained(error: ApiError | ProtocolError) -> BackupsError:
-        """Tell an endpoint that is unwell from one that goes on refusing (RFC 6749 section 5.2: 400 or 401)."""
-        said = error.excerpt  # the transport has taken the secrets out of it
-        if isinstance(error, ApiError) and token_may_heal(error):
+    def _translate_error(error: ApiError | ProtocolError) -> BackupsError:
+        """Distinguish a faulty token endpoint from refused credentials (400, 401: RFC 6749 section 5.2)."""
+        excerpt = error.excerpt  # the transport has redacted it
+        if isinstance(error, ApiError) and is_transient_for_token(error):
             return TransportError(
-                f"no token could be had, the token endpoint answered {error.status}; it said: {said}",
+                f"no token could be obtained: the token endpoint responded {error.status}: {excerpt}",
                 method=error.method,
                 url=error.url,
                 attempt=error.attempt,
@@ -314,42 +327,44 @@ class ClientCredentials:
             method=error.method,
             url=error.url,
             headers=error.headers if isinstance(error, ApiError) else None,
-            excerpt=said,
+            excerpt=excerpt,
             attempt=error.attempt,
-            reason=f"the token endpoint gave no token{_oauth_error(said)}",
+            reason=f"the token endpoint returned no token{_oauth_error_code(excerpt)}",
         )
 
-    def _user(self) -> tuple[FormSender, Clock]:
-        if not self._users:
-            raise ClientClosedError("these client credentials belong to no open client: use `async with BackupClient`")
-        return self._users[-1]
+    def _current_binding(self) -> tuple[FormSender, Clock]:
+        if not self._bindings:
+            raise ClientClosedError(
+                "no open client uses these client credentials: enter one with `async with BackupClient(...)`"
+            )
+        return self._bindings[-1]
 
-    def _clock(self) -> Clock:
-        return self._user()[1]
+    def _current_clock(self) -> Clock:
+        return self._current_binding()[1]
 
 
-def _scopes(scopes: object) -> tuple[str, ...]:
+def _check_scopes(scopes: object) -> tuple[str, ...]:
     given = [scopes] if isinstance(scopes, str) else list(scopes) if isinstance(scopes, Iterable) else []
-    texts = [text for text in given if isinstance(text, str)]
-    words = " ".join(texts).split()
-    if not words or len(texts) < len(given):
-        raise ConfigurationError(f"scopes must be at least one text, such as 'tenant.example', not {scopes!r}")
+    strings = [scope for scope in given if isinstance(scope, str)]
+    words = " ".join(strings).split()
+    if not words or len(strings) < len(given):
+        raise ConfigurationError(f"must be strings such as 'tenant.example', not {quote_value(scopes)}", field="scopes")
     return tuple(words)
 
 
-def _oauth_error(excerpt: str) -> str:
+def _oauth_error_code(excerpt: str) -> str:
     try:
         raw = decode_json(excerpt.encode())
     except ProtocolError:
         return ""
     code = raw.get("error") if isinstance(raw, dict) else None
-    return f" ({excerpt_of(code.encode())})" if isinstance(code, str) else ""
+    return f" ({make_excerpt(code.encode())})" if isinstance(code, str) else ""
 
 
-def _for_one_waiter(failure: BaseException) -> BaseException:
-    """Copy an error that many waiters raise: raising one object again and again would grow its traceback."""
+def _copy_error(failure: BaseException) -> BaseException:
+    """Copy an error that many callers raise: raising one object repeatedly would grow its traceback."""
     if not isinstance(failure, BackupsError):
         return failure
-    mine = copy.copy(failure)
-    mine.__cause__ = failure.__cause__
-    return mine
+    copied = copy.copy(failure)
+    copied.__cause__ = failure.__cause__
+    return copied

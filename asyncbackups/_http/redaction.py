@@ -1,4 +1,4 @@
-"""Secrets: kept where no repr shows them, and taken out of what others send back."""
+"""Keep secrets out of reprs, and redact them in responses."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from asyncbackups._http.messages import Response
 
-MARK = "[redacted]"
+REDACTED = "[redacted]"
 
-# Shorter ones would punch holes into every text, and hide nothing.
-_SHORTEST = 4
-# Of an answer that is an error, only the beginning is ever shown.
-_ERROR_BODY = 64 * 1024
+_MINIMUM_LENGTH = 4
+"""Shorter secrets are not redacted: they occur by chance in every text."""
+_ERROR_BODY_BYTES = 64 * 1024
+"""How much of an error response is kept; only the first 500 characters are ever shown."""
 
 
 class Secret:
-    """A text that no repr, no format string and no pickle gives away."""
+    """A string that no repr, format string or pickle reveals."""
 
     __slots__ = ("_value",)
 
@@ -30,63 +30,63 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the text itself, for the one place that sends it."""
+        """Return the string itself, for the one place that sends it."""
         return self._value
 
     def __repr__(self) -> str:
         return "<secret>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled: read it again where it is needed")
+        raise TypeError("a secret cannot be pickled: read it again where it is needed")
 
 
 class Redactor:
-    """Replaces secrets in texts, in the forms in which a server or a gateway echoes them.
+    """Replaces secrets in text, in every encoding in which a server or a gateway may echo them.
 
     Args:
-        secrets: What must not be shown.
+        secrets: The secrets.
     """
 
     __slots__ = ("_forms",)
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
-        # The longest first: a form may be the beginning of another one.
+        forms = {form for secret in secrets if len(secret) >= _MINIMUM_LENGTH for form in _echo_forms(secret)}
+        # The longest first: one form may be the prefix of another.
         self._forms = sorted(forms, key=len, reverse=True)
 
     def __repr__(self) -> str:
         return f"<Redactor of {len(self._forms)} forms>"
 
-    def text(self, text: str) -> str:
-        """Return a text without the secrets."""
+    def redact_text(self, text: str) -> str:
+        """Return a text with the secrets replaced."""
         for form in self._forms:
-            text = text.replace(form, MARK)
+            text = text.replace(form, REDACTED)
         return text
 
-    def body(self, body: bytes) -> bytes:
-        """Return a body without the secrets."""
+    def redact_body(self, body: bytes) -> bytes:
+        """Return a body with the secrets replaced."""
         for form in self._forms:
-            body = body.replace(form.encode("utf-8", "surrogatepass"), MARK.encode())
+            body = body.replace(form.encode("utf-8", "surrogatepass"), REDACTED.encode())
         return body
 
-    def response(self, response: Response) -> Response:
-        """Return an answer without the secrets, of which only the beginning is kept where it is an error.
+    def redact_response(self, response: Response) -> Response:
+        """Return a response with the secrets replaced; of an error response only the first 64 KiB are kept.
 
-        Headers that came several times are joined with ", ".
+        Repeated headers are joined with ", ".
         """
         headers: CIMultiDict[str] = CIMultiDict()
         for name, value in response.headers.items():
-            shown = self.text(value)
+            shown = self.redact_text(value)
             headers[name] = f"{headers[name]}, {shown}" if name in headers else shown
-        body = response.body if 200 <= response.status < 300 else response.body[:_ERROR_BODY]
-        return msgspec.structs.replace(response, headers=CIMultiDictProxy(headers), body=self.body(body))
+        body = response.body if 200 <= response.status < 300 else response.body[:_ERROR_BODY_BYTES]
+        return msgspec.structs.replace(response, headers=CIMultiDictProxy(headers), body=self.redact_body(body))
 
 
 _AS_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
-"""As `html.escape` does it, whose import would cost more than all the rest of this module."""
+"""As `html.escape`, whose import takes longer than the rest of this module."""
 
 
-def _forms(secret: str) -> set[str]:
+def _echo_forms(secret: str) -> set[str]:
     raw = secret.encode("utf-8", "surrogatepass")
     encoded = base64.b64encode(raw).decode()
     return {

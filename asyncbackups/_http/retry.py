@@ -1,4 +1,4 @@
-"""Whether a request that failed is sent again, and when: the policy, the quota, and what may be repeated at all."""
+"""Decide whether and when to retry a failed request: by the policy, the quota, and the kind of request."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import logging
 from random import Random
 
 from asyncbackups._http.messages import Request, RequestKind
-from asyncbackups.errors import ApiError, BackupsError, may_heal, token_may_heal
+from asyncbackups.errors import ApiError, BackupsError, is_transient, is_transient_for_token
 from asyncbackups.policies import RetryPolicy
 
 _log = logging.getLogger(__name__)
 
 
 class RetryQuota:
-    """How many retries a client has in hand, so that an outage is not multiplied by everybody's retries.
+    """The retries that a client has left, so that retries do not multiply the load during an outage.
 
-    Each retry takes one, each success gives back a tenth. Source: botocore's retry quota.
+    Each retry takes one, each success returns a tenth. Source: botocore's retry quota.
 
     Args:
-        capacity: The most retries in hand.
+        capacity: Maximum number of retries.
 
     Attributes:
-        available: How many retries are in hand now.
+        available: The number of retries left.
     """
 
     __slots__ = ("_capacity", "available")
@@ -30,28 +30,28 @@ class RetryQuota:
         self._capacity = capacity
         self.available: float = float(capacity)
 
-    def take(self) -> bool:
-        """Take one retry; False where there is none."""
+    def take_retry(self) -> bool:
+        """Take one retry; return False if none is left."""
         if self.available < 1:
             return False
         self.available -= 1
         return True
 
-    def success(self) -> None:
-        """Take note of a request that succeeded."""
+    def record_success(self) -> None:
+        """Record a successful request."""
         if self.available < self._capacity:
             self.available = min(float(self._capacity), self.available + 0.1)
 
 
 class Retries:
-    """Decides for all requests of a client; logs what it decides.
+    """Decides about retries for all requests of a client, and logs the decisions.
 
     Args:
-        policy: The policy.
-        random: Where jitter comes from.
+        policy: The retry policy.
+        random: The source of jitter.
 
     Attributes:
-        quota: What is left of the policy's quota.
+        quota: The client's retry quota.
     """
 
     def __init__(self, policy: RetryPolicy, random: Random) -> None:
@@ -59,23 +59,26 @@ class Retries:
         self._random = random
         self.quota: RetryQuota = RetryQuota(policy.quota)
 
-    def delay(self, error: BackupsError, request: Request, *, attempt: int, attempts: int | None) -> float | None:
-        """Return in how many seconds to send a request again, or None for never.
+    def next_delay(self, error: BackupsError, request: Request, *, attempt: int, attempts: int | None) -> float | None:
+        """Return the delay before the next attempt in seconds, or None for no further attempt.
 
         Args:
-            error: How it failed.
-            request: What was sent.
-            attempt: Which attempt that was, counted from 1.
-            attempts: The most attempts, or None for the policy's.
+            error: The error of the last attempt.
+            request: The request.
+            attempt: The number of the last attempt, counted from 1.
+            attempts: Maximum number of attempts, or None for the policy's.
         """
-        allowed = token_may_heal(error) if request.kind is RequestKind.TOKEN else request.idempotent and may_heal(error)
-        if not allowed or attempt >= (self._policy.attempts if attempts is None else attempts):
+        if request.kind is RequestKind.TOKEN:
+            may_retry = is_transient_for_token(error)
+        else:
+            may_retry = request.is_idempotent and is_transient(error)
+        if not may_retry or attempt >= (self._policy.attempts if attempts is None else attempts):
             return None
-        what = f"{request.method} ({request.kind}): {type(error).__name__}"
-        if not self.quota.take():
-            _log.warning("%s; not sent again: the client's retry quota is used up", what)
+        failure = f"{request.method} ({request.kind}): {type(error).__name__}"
+        if not self.quota.take_retry():
+            _log.warning("%s; not retried: the client's retry quota is used up", failure)
             return None
-        asked = error.retry_after if isinstance(error, ApiError) else None
-        delay = self._policy.delay(attempt, draw=self._random.random(), retry_after=asked)
-        _log.info("%s; attempt %d follows in %.2f s", what, attempt + 1, delay)
+        retry_after = error.retry_after if isinstance(error, ApiError) else None
+        delay = self._policy.delay(attempt, draw=self._random.random(), retry_after=retry_after)
+        _log.info("%s; attempt %d in %.2f s", failure, attempt + 1, delay)
         return delay

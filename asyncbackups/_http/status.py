@@ -1,15 +1,15 @@
-"""The error for a response: by its status, or because it cannot be understood."""
+"""Turn a response into an error: by its status, or because it cannot be understood."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from asyncbackups._http.headers import retry_after_of
+from asyncbackups._http.headers import parse_retry_after
 from asyncbackups._http.messages import Response
-from asyncbackups._http.text import excerpt_of, whole_text
+from asyncbackups._http.text import make_excerpt, replace_surrogates
 from asyncbackups.errors import ApiError, ProtocolError, RedirectRefusedError
 
-_HEADERS_OF_USE = (
+_DIAGNOSTIC_HEADERS = (
     "Content-Type",
     "Date",
     "Retry-After",
@@ -22,15 +22,15 @@ _HEADERS_OF_USE = (
 )
 
 
-def check_status(response: Response, *, now: datetime) -> None:
-    """Raise the error that stands for an answer's status; an answer of 2xx or 304 passes.
+def raise_for_status(response: Response, *, now: datetime) -> None:
+    """Raise the error for a response's status, unless it is 2xx or 304.
 
     Args:
-        response: What came.
-        now: The time here (aware), for a `Retry-After` that is a date.
+        response: The response.
+        now: The client's time (aware), for a `Retry-After` with a date.
 
     Raises:
-        ApiError: The class of the status, for 4xx and 5xx.
+        ApiError: Its subclass for the status, for 4xx and 5xx.
         RedirectRefusedError: For 3xx other than 304.
         ProtocolError: For any other status.
     """
@@ -38,33 +38,35 @@ def check_status(response: Response, *, now: datetime) -> None:
     if 200 <= status < 300 or status == 304:
         return
     if 300 <= status < 400:
-        target = excerpt_of(response.headers.get("Location", "nowhere").encode("utf-8", "replace"))
+        target = make_excerpt(response.headers.get("Location", "nowhere").encode("utf-8", "replace"))
         raise as_protocol_error(
-            f"a redirect ({status}, to {target}) is not followed: the token would go along",
+            f"redirect to {target} not followed ({status}): the token would be sent along",
             response,
             cls=RedirectRefusedError,
         )
     if not 400 <= status < 600:
-        raise as_protocol_error(f"the status {status} is not one of HTTP's final ones", response)
+        raise as_protocol_error(f"{status} is not a final HTTP status", response)
     raise ApiError.class_for(status)(
         status=status,
         method=response.method,
         url=response.url,
-        headers={name: whole_text(response.headers[name]) for name in _HEADERS_OF_USE if name in response.headers},
-        excerpt=excerpt_of(response.body),
+        headers={
+            name: replace_surrogates(response.headers[name]) for name in _DIAGNOSTIC_HEADERS if name in response.headers
+        },
+        excerpt=make_excerpt(response.body),
         attempt=response.attempt,
-        retry_after=retry_after_of(response.headers, now=now),
+        retry_after=parse_retry_after(response.headers, now=now),
         repeated=response.repeated,
     )
 
 
 def as_protocol_error(reason: str, response: Response, *, cls: type[ProtocolError] = ProtocolError) -> ProtocolError:
-    """Build the error for an answer that cannot be understood; it quotes the answer."""
+    """Build the error for a response that cannot be understood; it quotes the response."""
     return cls(
         reason,
         method=response.method,
         url=response.url,
         status=response.status,
-        excerpt=excerpt_of(response.body),
+        excerpt=make_excerpt(response.body),
         attempt=response.attempt,
     )

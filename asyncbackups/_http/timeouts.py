@@ -1,7 +1,7 @@
-"""One time limit for many things that run at once, with one timer for all of them.
+"""One time limit for many concurrent requests, with one timer for all of them.
 
-A timer for each request, as aiohttp and `asyncio.timeout` set it, costs a tenth of a small get. The limit is the same
-for all, so what began first ends first: a dict in order of beginning and one timer for its first entry are enough.
+A timer per request, as in aiohttp and `asyncio.timeout`, takes a tenth of the CPU time of a small GET. The limit is the
+same for all, so the first to start is the first to expire: an insertion-ordered dict and one timer suffice.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from asyncbackups._base.clock import Clock, Timer
 
 
 class TimeLimit:
-    """Ends whatever runs longer than it may.
+    """A time limit that applies to each of many concurrent scopes.
 
     Args:
         seconds: The limit.
-        clock: The time.
+        clock: The clock.
     """
 
     __slots__ = ("_clock", "_running", "_seconds", "_timer")
@@ -29,40 +29,40 @@ class TimeLimit:
         self._running: dict[TimeLimitScope, None] = {}
         self._timer: Timer | None = None
 
-    def since(self, now: float) -> TimeLimitScope:
+    def scope_from(self, now: float) -> TimeLimitScope:
         """Return a context manager that raises TimeoutError in the current task when the limit has passed.
 
         Args:
-            now: From when on the time counts, in the clock's monotonic seconds: the present.
+            now: The current time, in the clock's monotonic seconds.
         """
-        limited = TimeLimitScope(self._running, now + self._seconds)
+        scope = TimeLimitScope(self._running, now + self._seconds)
         if self._timer is None:
-            self._timer = self._clock.call_at(limited.ends_at, self._fire)
-        return limited
+            self._timer = self._clock.call_at(scope.ends_at, self._expire_due)
+        return scope
 
     def close(self) -> None:
-        """Cancel the timer, unless something still runs."""
+        """Cancel the timer, unless a scope is still open."""
         if self._timer is not None and not self._running:
             self._timer.cancel()
             self._timer = None
 
-    def _fire(self) -> None:
+    def _expire_due(self) -> None:
         self._timer = None
         now = self._clock.monotonic()
         while self._running:
             first = next(iter(self._running))
             if first.ends_at > now:
-                self._timer = self._clock.call_at(first.ends_at, self._fire)
+                self._timer = self._clock.call_at(first.ends_at, self._expire_due)
                 return
             del self._running[first]
             first.expire()
 
 
 class TimeLimitScope:
-    """What runs in a task under a limit; made by `TimeLimit`.
+    """The context manager of a `TimeLimit`.
 
     Attributes:
-        ends_at: When it has run long enough, in monotonic seconds.
+        ends_at: When the scope expires, in monotonic seconds.
     """
 
     __slots__ = ("_cancelling", "_expired", "_running", "_task", "ends_at")
@@ -73,14 +73,14 @@ class TimeLimitScope:
         self._expired = False
 
     def expire(self) -> None:
-        """Cancel the task; on the way out that becomes a TimeoutError."""
+        """Cancel the task; leaving the scope turns that into a TimeoutError."""
         self._expired = True
         self._task.cancel()
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("a time limit needs a task that it can end")
+            raise RuntimeError("a time limit needs a running task")
         self._task = task
         self._cancelling = task.cancelling()
         self._running[self] = None
@@ -89,8 +89,8 @@ class TimeLimitScope:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # The timer stays: by the time that it fires, it mostly has something else to wait for.
+        # The timer stays: when it fires, there is usually another scope to wait for.
         self._running.pop(self, None)
-        # As `asyncio.timeout` does it: somebody else's cancellation at the same time goes on as one.
+        # As in `asyncio.timeout`: a cancellation from elsewhere at the same time stays a cancellation.
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from exc

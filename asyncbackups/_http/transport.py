@@ -1,9 +1,7 @@
-"""The one door to the network: the only module of the client that knows aiohttp.
+"""Sends requests and reads responses: the only module of the client that uses aiohttp.
 
-Retrying is a plain loop over `RetryPolicy`, `RetryQuota` and `may_heal`, which are pure and tested apart. tenacity and
-stamina were weighed and left out: they would decide nothing here (what may be sent again, how long to wait and what the
-whole group does is ours), their clocks and sleeps are not the ones passed in, and tenacity alone costs 12 microseconds
-for each call that succeeds at once, a quarter of what aiohttp takes for a whole small get.
+Retrying is a plain loop over the pure `RetryPolicy`, `RetryQuota` and `is_transient`. tenacity and stamina would decide
+nothing here and use clocks of their own; tenacity takes 12 microseconds per successful call, a quarter of a small GET.
 """
 
 from __future__ import annotations
@@ -21,19 +19,19 @@ from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from asyncbackups._base.cancellation import own_cancellation_only
+from asyncbackups._base.cancellation import await_shared_work
 from asyncbackups._base.clock import Clock, SystemClock
-from asyncbackups._base.validation import integer
+from asyncbackups._base.validation import check_integer
 from asyncbackups._http.credentials import NO_CREDENTIAL, Credential, Credentials
 from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._http.oauth import ClientCredentials, TokenSource
 from asyncbackups._http.rate_limit import RateLimiter
 from asyncbackups._http.redaction import Redactor, Secret
 from asyncbackups._http.retry import Retries
-from asyncbackups._http.status import check_status
-from asyncbackups._http.text import whole_text
+from asyncbackups._http.status import raise_for_status
+from asyncbackups._http.text import replace_surrogates
 from asyncbackups._http.timeouts import TimeLimit
-from asyncbackups._http.urls import Address, BaseAddress, checked_proxy, checked_url, environment_proxy
+from asyncbackups._http.urls import Address, BaseAddress, check_proxy_url, check_url, environment_proxy
 from asyncbackups.errors import (
     AnswerTimeoutError,
     AnswerTooLargeError,
@@ -43,75 +41,82 @@ from asyncbackups.errors import (
     ConfigurationError,
     ConnectError,
     TransportError,
-    may_have_acted,
+    may_have_been_processed,
 )
 from asyncbackups.policies import Limits, RetryPolicy, Timeouts
 
 _log = logging.getLogger(__name__)
 _E = TypeVar("_E", bound=BackupsError)
 
-# Gateways commonly close idle connections after 60 s or more: being first avoids writing into a closing one.
 _KEEPALIVE = 30.0
+"""Gateways commonly close idle connections after 60 seconds or more: close first, to avoid writing to a closed one."""
 _DETAIL_CHARACTERS = 300
 
-# What aiohttp raises, and what it means here; the first that fits counts.
-_FAULTS: tuple[tuple[type[Exception], type[TransportError], str], ...] = (
-    (aiohttp.ClientConnectorCertificateError, CertificateError, "the server's certificate does not verify"),
+# aiohttp's exceptions and the errors that they are translated to; the first match counts.
+_TRANSLATIONS: tuple[tuple[type[Exception], type[TransportError], str], ...] = (
+    (aiohttp.ClientConnectorCertificateError, CertificateError, "the server's certificate could not be verified"),
     (aiohttp.ServerFingerprintMismatch, CertificateError, "the server's certificate is not the expected one"),
     (aiohttp.ClientHttpProxyError, ConnectError, "the proxy refused to connect"),
-    (aiohttp.ClientConnectorDNSError, ConnectError, "the host cannot be found"),
+    (aiohttp.ClientConnectorDNSError, ConnectError, "the host was not found"),
     (aiohttp.ClientConnectorError, ConnectError, "cannot connect"),
-    (aiohttp.ConnectionTimeoutError, ConnectError, "no connection in time"),
-    (aiohttp.InvalidURL, ConnectError, "the URL cannot be used"),
-    (aiohttp.NonHttpUrlClientError, ConnectError, "the URL cannot be used"),
-    (TimeoutError, AnswerTimeoutError, "no complete answer in time"),
+    (aiohttp.ConnectionTimeoutError, ConnectError, "no connection within the time limit"),
+    (aiohttp.InvalidURL, ConnectError, "the URL is invalid"),
+    (aiohttp.NonHttpUrlClientError, ConnectError, "the URL is invalid"),
+    (TimeoutError, AnswerTimeoutError, "no complete response within the time limit"),
     (aiohttp.ServerDisconnectedError, TransportError, "the server closed the connection"),
-    (aiohttp.ClientPayloadError, TransportError, "the answer broke off"),
-    (aiohttp.ClientResponseError, TransportError, "the answer is not HTTP"),
-    (aiohttp.ClientError, TransportError, "the connection broke"),
-    (OSError, TransportError, "the connection broke"),
+    (aiohttp.ClientPayloadError, TransportError, "the response is incomplete"),
+    (aiohttp.ClientResponseError, TransportError, "the response is not valid HTTP"),
+    (aiohttp.ClientError, TransportError, "the connection was lost"),
+    (OSError, TransportError, "the connection was lost"),
 )
 
 
 @attrs.define(eq=False)
-class _Sending:
-    """One attempt to send a request."""
+class _SendAttempt:
+    """One attempt to send a request.
+
+    Attributes:
+        request: The request.
+        address: Its URL.
+        attempt: The number of the attempt, counted from 1.
+        repeated: Whether an earlier attempt may have been processed.
+    """
 
     request: Request
     address: Address
     attempt: int = 1
-    repeated: bool = False  # whether an earlier one may have been acted upon
+    repeated: bool = False
 
-    def error(self, cls: Callable[..., _E], reason: str, **details: Any) -> _E:
-        """Build an error that says what was asked."""
+    def build_error(self, cls: Callable[..., _E], reason: str, **details: Any) -> _E:
+        """Build an error with the details of the request."""
         return cls(reason, method=self.request.method, url=self.address.text, attempt=self.attempt, **details)
 
 
 class Transport:
-    """Sends requests: paced, authorized, retried where that is harmless; every fault a typed error.
+    """Sends requests: rate-limited, authorized, with retries where they are safe. Every failure is a typed error.
 
     Args:
-        base_url: Of the Database API; https, or http to loopback.
-        auth: A token, or an object that has one (see `TokenSource`).
-        retry: When an idempotent request is sent again.
-        limits: How fast the calls go, all together.
-        timeouts: How long one attempt may take.
-        session: The caller's session: its connector, proxy, default headers and traces are used, its cookies, base
-            URL, timeouts, credentials and middlewares are not, and it is not closed. None for an own one.
+        base_url: URL of the Database API; https, or http to loopback.
+        auth: A token or a token source (see `TokenSource`).
+        retry: When to retry idempotent requests.
+        limits: The rate limits for all requests together.
+        timeouts: The time limits of one attempt.
+        session: The caller's session: its connector, proxy, default headers and traces are used; its cookies, base URL,
+            timeouts, credentials and middlewares are not, and it is not closed. None for a session of its own.
         insecure_http: Whether plain http is allowed to other machines.
-        max_answer_bytes: The largest answer that is read, after decompression.
-        ssl: The TLS context of the own session; None for Python's default one (which knows `SSL_CERT_FILE`).
+        max_answer_bytes: The largest response body to read, after decompression.
+        ssl: The TLS context of the own session; None for Python's default (which honors `SSL_CERT_FILE`).
         proxy: The proxy's URL, or None.
-        trust_env: Whether the own session takes proxies from the environment (`HTTPS_PROXY`, `NO_PROXY`, ...).
-        clock: The time.
-        random: Where jitter comes from.
+        trust_env: Whether the own session uses proxies from the environment (`HTTPS_PROXY`, `NO_PROXY`, ...).
+        clock: The clock.
+        random: The source of jitter.
 
     Attributes:
-        pace: How fast everything may go.
-        requests: How many requests were sent, by kind; every attempt counts.
+        rate_limiter: The rate limiter of all requests.
+        requests: The number of requests sent, by kind; every attempt counts.
 
     Raises:
-        ConfigurationError: If one of the arguments is wrong.
+        ConfigurationError: If an argument is invalid.
     """
 
     def __init__(
@@ -131,13 +136,17 @@ class Transport:
         clock: Clock | None = None,
         random: Random | None = None,
     ) -> None:
-        self._base = BaseAddress(checked_url(base_url, "base_url", insecure_http=insecure_http))
+        self._base = BaseAddress(check_url(base_url, "base_url", insecure_http=insecure_http))
         self._credentials = Credentials(auth, faults=(OSError, aiohttp.ClientError))
-        self._given = _checked_session(session, ssl=ssl, trust_env=trust_env)
-        self._proxy = _given_proxy(self._given) if proxy is None else checked_proxy(proxy)
+        self._given = _check_session(session, ssl=ssl, trust_env=trust_env)
+        self._proxy = _session_proxy(self._given) if proxy is None else check_proxy_url(proxy)
         if self._proxy and self._base.url.scheme == "http" and not insecure_http:
-            raise ConfigurationError("plain http through a proxy shows the token to it: use https, or insecure_http")
-        self._max_answer_bytes = integer(max_answer_bytes, "max_answer_bytes", lowest=1)
+            raise ConfigurationError(
+                "must start with https:// if a proxy is used, because plain http reveals the token to the proxy",
+                field="base_url",
+                hint="Pass `insecure_http=True` to allow it.",
+            )
+        self._max_bytes = check_integer(max_answer_bytes, "max_answer_bytes", minimum=1)
         self._ssl = ssl
         self._trust_env = trust_env if self._given is None else self._given.trust_env
         self._limits, self._timeouts, self._clock = limits, timeouts, clock or SystemClock()
@@ -146,7 +155,7 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._base_proxy: URL | None = None
         self.rate_limiter: RateLimiter = RateLimiter(
-            limits, longest_silence=retry.retry_after_maximum, clock=self._clock
+            limits, retry_after_maximum=retry.retry_after_maximum, clock=self._clock
         )
         self.requests: collections.Counter[RequestKind] = collections.Counter()
 
@@ -154,24 +163,24 @@ class Transport:
         return f"<Transport to {self._base.url}>"
 
     async def open(self) -> None:
-        """Make the session. Opening what is open changes nothing.
+        """Create the session. If it is open already, this does nothing.
 
         Raises:
-            ConfigurationError: If a proxy in the environment is no URL.
+            ConfigurationError: If a proxy in the environment is not a URL.
             ClientClosedError: If the caller's session is closed.
         """
         if self._session is not None:
             return
         self._base_proxy = self._proxy_for(self._base.url)
         self._time_limit = TimeLimit(self._timeouts.total, self._clock)
-        self._session = self._own_session() if self._given is None else self._derived_session(self._given)
-        self.rate_limiter.bind()
+        self._session = self._create_session() if self._given is None else self._derive_session(self._given)
+        self.rate_limiter.bind_loop()
         source = self._credentials.source
         if isinstance(source, ClientCredentials):
             source.bind(self._send_form, self._clock)
 
     async def close(self) -> None:
-        """Close what was opened. Requests on their way fail; closing what is closed changes nothing."""
+        """Close the session. Requests in flight fail. If it is closed already, this does nothing."""
         session, self._session = self._session, None
         if session is None:
             return
@@ -184,112 +193,113 @@ class Transport:
             self._time_limit.close()
 
     async def send(self, request: Request, *, attempts: int | None = None) -> Response:
-        """Send a request and return the answer, of status 2xx or 304.
+        """Send a request and return the response, with status 2xx or 304.
 
         Args:
-            request: What to send. A POST is sent once, except after a 401, which means that it was not acted upon.
-            attempts: The most attempts; None for the policy's. 1 is for callers with a schedule of their own.
+            request: The request. A POST is sent once, except after a 401, which means that it was not processed.
+            attempts: Maximum number of attempts; None for the policy's. Callers with a schedule of their own pass 1.
 
         Raises:
-            ApiError: The service answered with an error status.
-            ProtocolError: It answered with something else that cannot be used; also for a link to another origin.
-            TransportError: No complete answer came, or no token could be had.
-            ClientClosedError: The transport is not open.
+            ApiError: If the service responds with an error status.
+            ProtocolError: If the response cannot be understood, or the request is a link to another origin.
+            TransportError: If no complete response arrives, or no token can be obtained.
+            ClientClosedError: If the transport is not open.
         """
-        # A token request goes to another service.
-        address = Address(URL(request.path)) if request.kind is RequestKind.TOKEN else self._base.at(request.path)
-        sending = _Sending(request, address)
+        address = (
+            Address(URL(request.path)) if request.kind is RequestKind.TOKEN else self._base.resolve_path(request.path)
+        )
+        attempt = _SendAttempt(request, address)
         while True:
             try:
-                response = await self._attempt(sending)
+                response = await self._send_once(attempt)
             except BackupsError as exc:
-                if self._credentials.comes_from(exc) and request.kind is not RequestKind.TOKEN:
+                if self._credentials.is_token_error(exc) and request.kind is not RequestKind.TOKEN:
                     raise
-                delay = self._retries.delay(exc, request, attempt=sending.attempt, attempts=attempts)
+                delay = self._retries.next_delay(exc, request, attempt=attempt.attempt, attempts=attempts)
                 if delay is None or self._session is None:
                     raise
-                repeated = sending.repeated or may_have_acted(exc)
+                repeated = attempt.repeated or may_have_been_processed(exc)
             else:
-                self._retries.quota.success()
+                self._retries.quota.record_success()
                 return response
             await self._clock.sleep(delay)
-            sending = _Sending(request, address, sending.attempt + 1, repeated)
+            attempt = _SendAttempt(request, address, attempt.attempt + 1, repeated)
 
-    async def _attempt(self, sending: _Sending) -> Response:
-        request = sending.request
-        if request.kind is RequestKind.TOKEN:  # it is made inside another request's slot, for another service
-            response = await self._exchange(sending, NO_CREDENTIAL)
-            check_status(response, now=self._clock.utcnow())
+    async def _send_once(self, attempt: _SendAttempt) -> Response:
+        request = attempt.request
+        if request.kind is RequestKind.TOKEN:  # sent within another request's slot, to another service
+            response = await self._exchange_messages(attempt, NO_CREDENTIAL)
+            raise_for_status(response, now=self._clock.utcnow())
             return response
-        started = await self.rate_limiter.enter()
+        started = await self.rate_limiter.acquire_slot()
         try:
             credential = self._credentials.fixed if request.authorized else NO_CREDENTIAL
             if credential is None:
-                credential = await self._credentials.current()
-                started = await self.rate_limiter.held(started)
-            response = await self._exchange(sending, credential)
+                credential = await self._credentials.get_current()
+                started = await self.rate_limiter.wait_out_pause(started)
+            response = await self._exchange_messages(attempt, credential)
             if response.status == 401 and request.authorized:
-                response = await self._once_more(sending, credential, response)
+                response = await self._retry_unauthorized(attempt, credential, response)
         finally:
-            self.rate_limiter.leave()
+            self.rate_limiter.release_slot()
         if not 200 <= response.status < 300:
-            self.rate_limiter.heard(response, started=started)
-            check_status(response, now=self._clock.utcnow())
+            self.rate_limiter.record_response(response, started=started)
+            raise_for_status(response, now=self._clock.utcnow())
         return response
 
-    async def _once_more(self, sending: _Sending, refused: Credential, response: Response) -> Response:
-        """Send again after a 401, if there is another credential: what was refused was not acted upon."""
-        other = await self._credentials.another(refused)
-        return response if other is refused else await self._exchange(sending, other)
+    async def _retry_unauthorized(self, attempt: _SendAttempt, refused: Credential, response: Response) -> Response:
+        """Send a request again after a 401 if there is another credential: it was not processed."""
+        other = await self._credentials.replace_refused(refused)
+        return response if other is refused else await self._exchange_messages(attempt, other)
 
     async def _send_form(self, url: str, form: Secret) -> Response:
         """Post a form to the token endpoint: for `ClientCredentials`."""
-        # In no local variable: what prints the locals of a traceback would show the secret.
+        # The form is in no local variable: tools that show the local variables of a traceback would show the secret.
         request = Request(
             kind=RequestKind.TOKEN, method="POST", path=url, body=form.reveal().encode(), authorized=False
         )
         return await self.send(request)
 
-    async def _exchange(self, sending: _Sending, credential: Credential) -> Response:
+    async def _exchange_messages(self, attempt: _SendAttempt, credential: Credential) -> Response:
         session = self._session
         if session is None:
             raise ClientClosedError("the client is not open: use it within `async with`")
-        request, url = sending.request, sending.address.url
+        request, url = attempt.request, attempt.address.url
         self.requests[request.kind] += 1
         started = self._clock.monotonic()
         try:
-            # Requests share what aiohttp does for all of them, such as to look up a host.
-            answer, body = await own_cancellation_only(
-                lambda: self._answer(session, sending, credential, started),
-                lambda: self._cancelled(session, sending),
+            # aiohttp shares some work between requests, such as a DNS lookup.
+            raw, body = await await_shared_work(
+                lambda: self._request_and_read(session, attempt, credential, started),
+                lambda: self._cancellation_error(session, attempt),
             )
         except RuntimeError as exc:
             if not session.closed:
                 raise
-            _scrub(exc, self._credentials.redactor())
-            raise ClientClosedError("the client, or the aiohttp session given to it, is closed") from exc
+            _scrub_exception(exc, self._credentials.make_redactor())
+            raise ClientClosedError("the client, or the aiohttp session passed to it, is closed") from exc
         except (aiohttp.ClientError, OSError) as exc:
-            raise self._translated(exc, sending) from exc
+            raise self._translate_error(exc, attempt) from exc
         response = Response(
-            status=answer.status,
-            headers=answer.headers,
+            status=raw.status,
+            headers=raw.headers,
             body=body,
             method=request.method,
-            url=sending.address.text,
-            attempt=sending.attempt,
-            repeated=sending.repeated,
+            url=attempt.address.text,
+            attempt=attempt.attempt,
+            repeated=attempt.repeated,
             seconds=self._clock.monotonic() - started,
         )
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s %s: %d, %d bytes in %.3f s", request.method, url, answer.status, len(body), response.seconds)
-        return self._credentials.quotable(response, request, credential)
+            _log.debug("%s %s: %d, %d bytes in %.3f s", request.method, url, raw.status, len(body), response.seconds)
+        return self._credentials.redact_response(response, request, credential)
 
-    async def _answer(
-        self, session: aiohttp.ClientSession, sending: _Sending, credential: Credential, started: float
+    async def _request_and_read(
+        self, session: aiohttp.ClientSession, attempt: _SendAttempt, credential: Credential, started: float
     ) -> tuple[aiohttp.ClientResponse, bytes]:
-        request, url = sending.request, sending.address.url
-        with self._time_limit.since(started):
-            answer = await session.request(
+        request, url = attempt.request, attempt.address.url
+        with self._time_limit.scope_from(started):
+            raw = await session.request(
                 request.method,
                 url,
                 headers=credential.headers_for(request),
@@ -297,50 +307,52 @@ class Transport:
                 allow_redirects=False,
                 proxy=self._base_proxy if request.kind is not RequestKind.TOKEN else self._proxy_for(url),
             )
-            return answer, await self._body_of(answer, sending)
+            return raw, await self._receive_body(raw, attempt)
 
-    def _cancelled(self, session: aiohttp.ClientSession, sending: _Sending) -> BackupsError:
+    def _cancellation_error(self, session: aiohttp.ClientSession, attempt: _SendAttempt) -> BackupsError:
         if self._session is not session:
-            return ClientClosedError("the client was left")
-        return sending.error(TransportError, "what it shares with another request was cancelled")
+            return ClientClosedError("the client was closed")
+        return attempt.build_error(TransportError, "another request cancelled work that is shared with this one")
 
-    async def _body_of(self, answer: aiohttp.ClientResponse, sending: _Sending) -> bytes:
-        headers = answer.headers
+    async def _receive_body(self, raw: aiohttp.ClientResponse, attempt: _SendAttempt) -> bytes:
+        headers = raw.headers
         length = headers.get(hdrs.CONTENT_LENGTH)
         if length is None or hdrs.CONTENT_ENCODING in headers or hdrs.TRANSFER_ENCODING in headers:
-            return await self._counted_body_of(answer, sending)
-        if int(length) > self._max_answer_bytes:
-            answer.close()
-            raise self._too_large(answer, sending)
-        return await answer.read()
+            return await self._receive_unsized_body(raw, attempt)
+        if int(length) > self._max_bytes:
+            raw.close()
+            raise self._too_large_error(raw, attempt)
+        return await raw.read()
 
-    async def _counted_body_of(self, answer: aiohttp.ClientResponse, sending: _Sending) -> bytes:
-        """Read a body whose size is not known before: what a bomb unpacks to is counted as it unpacks."""
+    async def _receive_unsized_body(self, raw: aiohttp.ClientResponse, attempt: _SendAttempt) -> bytes:
+        """Read a body of unknown size; decompressed bytes count, so that a decompression bomb is stopped."""
         chunks, size = [], 0
         try:
-            while size <= self._max_answer_bytes and (chunk := await answer.content.readany()):
+            while size <= self._max_bytes and (chunk := await raw.content.readany()):
                 size += len(chunk)
                 chunks.append(chunk)
         except BaseException:
-            answer.close()
+            raw.close()
             raise
-        if size > self._max_answer_bytes:
-            answer.close()
-            raise self._too_large(answer, sending)
-        answer.release()
+        if size > self._max_bytes:
+            raw.close()
+            raise self._too_large_error(raw, attempt)
+        raw.release()
         return b"".join(chunks)
 
-    def _too_large(self, answer: aiohttp.ClientResponse, sending: _Sending) -> AnswerTooLargeError:
-        reason = f"the answer is larger than the limit of {self._max_answer_bytes} bytes"
-        return sending.error(AnswerTooLargeError, reason, status=answer.status)
+    def _too_large_error(self, raw: aiohttp.ClientResponse, attempt: _SendAttempt) -> AnswerTooLargeError:
+        reason = f"the response is larger than the limit of {self._max_bytes} bytes"
+        return attempt.build_error(AnswerTooLargeError, reason, status=raw.status)
 
-    def _translated(self, exc: Exception, sending: _Sending) -> TransportError:
-        """Return the error of ours that stands for one of aiohttp's; the one table says which."""
-        redactor = self._credentials.redactor()
-        _scrub(exc, redactor)
-        cls, what = next((cls, what) for kind, cls, what in _FAULTS if isinstance(exc, kind))
-        detail = whole_text(redactor.text(str(getattr(exc, "os_error", None) or exc)))[:_DETAIL_CHARACTERS]
-        return sending.error(cls, f"{what} ({detail})" if detail else what)
+    def _translate_error(self, exc: Exception, attempt: _SendAttempt) -> TransportError:
+        """Translate one of aiohttp's exceptions by the table."""
+        redactor = self._credentials.make_redactor()
+        _scrub_exception(exc, redactor)
+        cls, reason = next((cls, reason) for kind, cls, reason in _TRANSLATIONS if isinstance(exc, kind))
+        detail = replace_surrogates(redactor.redact_text(str(getattr(exc, "os_error", None) or exc)))[
+            :_DETAIL_CHARACTERS
+        ]
+        return attempt.build_error(cls, f"{reason} ({detail})" if detail else reason)
 
     def _proxy_for(self, url: URL) -> URL | None:
         proxy = self._proxy or (environment_proxy(url) if self._trust_env else None)
@@ -348,46 +360,46 @@ class Transport:
             self._credentials.passwords.add(proxy.password)
         return proxy
 
-    def _own_session(self) -> aiohttp.ClientSession:
+    def _create_session(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=self._limits.concurrency + 1,  # a token may be on its way beside the requests in flight
+            limit=self._limits.concurrency + 1,  # one more for a token request
             keepalive_timeout=_KEEPALIVE,
             ssl=True if self._ssl is None else self._ssl,
         )
-        return self._configured(connector=connector, connector_owner=True)
+        return self._build_session(connector=connector, connector_owner=True)
 
-    def _derived_session(self, given: aiohttp.ClientSession) -> aiohttp.ClientSession:
-        """Make a session over the caller's connector: its cookies, base URL and credentials stay out of it."""
+    def _derive_session(self, given: aiohttp.ClientSession) -> aiohttp.ClientSession:
+        """Create a session with the caller's connector but without its cookies, base URL and credentials."""
         if given.closed:
-            raise ClientClosedError("the aiohttp session that was given is closed")
-        return self._configured(
+            raise ClientClosedError("the aiohttp session passed to the client is closed")
+        return self._build_session(
             connector=given.connector,
             connector_owner=False,
             headers={name: value for name, value in given.headers.items() if name.lower() != "authorization"},
             trace_configs=given.trace_configs,
         )
 
-    def _configured(self, *, headers: Mapping[str, str] | None = None, **settings: Any) -> aiohttp.ClientSession:
+    def _build_session(self, *, headers: Mapping[str, str] | None = None, **settings: Any) -> aiohttp.ClientSession:
         session = aiohttp.ClientSession(
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={**(headers or {}), hdrs.ACCEPT: "application/json"},
             timeout=aiohttp.ClientTimeout(connect=self._timeouts.connect, sock_read=self._timeouts.read),
             **settings,
         )
-        # aiohttp would send GET and DELETE a second time on its own when a connection breaks: uncounted, unpaced, and
-        # the 404 of a second DELETE would look like the answer to the first. Its own test client switches it off too.
+        # aiohttp would resend GET and DELETE when a connection is lost: not counted, not rate-limited, and the 404 of a
+        # second DELETE would pass for the response to the first. aiohttp's own test client disables it as well.
         session._retry_connection = False  # noqa: SLF001
         return session
 
 
-def _scrub(exc: Exception, redactor: Redactor) -> None:
-    """Make one of aiohttp's exceptions fit to be chained: it may hold the request's headers and a proxy's password.
+def _scrub_exception(exc: Exception, redactor: Redactor) -> None:
+    """Remove secrets from one of aiohttp's exceptions (the request's headers, a proxy's password), to chain it.
 
-    Its traceback goes as well: its frames hold the headers, and what prints locals (pytest, Sentry) would show them.
+    Its traceback is removed, too: pytest and Sentry show local variables, and those of its frames hold the headers.
     """
     exc.__traceback__ = exc.__cause__ = exc.__context__ = None
     if isinstance(exc, aiohttp.ClientResponseError):
-        # The URL of a proxy that refused may hold its password.
+        # The URL of a proxy may contain its password.
         url = exc.request_info.url.with_user(None)
         exc.request_info = aiohttp.RequestInfo(url, exc.request_info.method, CIMultiDictProxy(CIMultiDict()), url)
         exc.headers = None
@@ -395,28 +407,29 @@ def _scrub(exc: Exception, redactor: Redactor) -> None:
     elif isinstance(exc, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
         exc.args = exc.args[1:]
     else:
-        exc.args = tuple(redactor.text(arg) if isinstance(arg, str) else arg for arg in exc.args)
+        exc.args = tuple(redactor.redact_text(arg) if isinstance(arg, str) else arg for arg in exc.args)
     for name, value in vars(exc).items():
         if isinstance(value, str):
-            setattr(exc, name, redactor.text(value))
+            setattr(exc, name, redactor.redact_text(value))
 
 
-def _given_proxy(session: aiohttp.ClientSession | None) -> URL | None:
-    """Return the proxy of the caller's session. aiohttp does not show it, but to leave it out would go around it."""
+def _session_proxy(session: aiohttp.ClientSession | None) -> URL | None:
+    """Return the proxy of the caller's session. aiohttp has no public attribute for it; ignoring it would bypass it."""
     if (proxy := getattr(session, "_default_proxy", None)) is None:
         return None
     login = getattr(session, "_default_proxy_auth", None)
-    url = checked_proxy(proxy)
+    url = check_proxy_url(proxy)
     return url if login is None else url.with_user(login.login).with_password(login.password)
 
 
-def _checked_session(session: object, *, ssl: object, trust_env: bool) -> aiohttp.ClientSession | None:
+def _check_session(session: object, *, ssl: object, trust_env: bool) -> aiohttp.ClientSession | None:
     if session is None:
         if ssl is not None and not isinstance(ssl, tls.SSLContext):
-            raise ConfigurationError(f"ssl must be an ssl.SSLContext, not a {type(ssl).__name__}")
+            raise ConfigurationError(f"must be an ssl.SSLContext, not {type(ssl).__name__}", field="ssl")
         return None
     if not isinstance(session, aiohttp.ClientSession):
-        raise ConfigurationError(f"session must be an aiohttp.ClientSession, not a {type(session).__name__}")
+        raise ConfigurationError(f"must be an aiohttp.ClientSession, not {type(session).__name__}", field="session")
     if ssl is not None or trust_env:
-        raise ConfigurationError("ssl and trust_env are the session's own matters: set them where it is made")
+        field = "trust_env" if ssl is None else "ssl"
+        raise ConfigurationError("cannot be combined with session: set it where the session is created", field=field)
     return session

@@ -1,4 +1,4 @@
-"""Which addresses the client may talk to: checked before a token goes anywhere."""
+"""Check URLs before a token is sent to them."""
 
 from __future__ import annotations
 
@@ -9,50 +9,51 @@ import urllib.request
 import attrs
 from yarl import URL
 
-from asyncbackups._base.validation import not_blank
+from asyncbackups._base.validation import check_not_blank
 from asyncbackups.errors import ConfigurationError, ProtocolError
 
 _EXCERPT_CHARACTERS = 500
-_REMEMBERED = 2048
-"""How many addresses are kept with what yarl and aiohttp find out about each, for the next time that it is asked."""
+_CACHED_ADDRESSES = 2048
+"""How many addresses are cached, together with what yarl and aiohttp cache for each URL object."""
 
 
-def checked_url(text: object, name: str, *, insecure_http: bool = False) -> URL:
-    """Return an address that the client may send a secret to.
+def check_url(text: object, name: str, *, insecure_http: bool = False) -> URL:
+    """Return a URL to which the client may send a secret.
 
     Args:
-        text: The address as given.
-        name: What the address is called in messages.
+        text: The URL.
+        name: The name of the argument, for messages.
         insecure_http: Whether plain http is allowed to other machines.
 
     Raises:
-        ConfigurationError: If it is no http(s) URL, carries credentials, a query or a fragment, or would show the
-            token to the network. The message never shows credentials.
+        ConfigurationError: If it is not an http(s) URL, contains credentials, a query or a fragment, or would reveal
+            the token to the network. The message never shows credentials.
     """
-    url = _parsed(text, name)
+    url = _parse_url(text, name)
     if url.raw_user is not None or url.raw_password is not None:
-        raise ConfigurationError(f"{name} must not carry credentials: give them as `auth`")
+        raise ConfigurationError("must not contain credentials", field=name, hint="Pass them as `auth`.")
     if "?" in str(text) or "#" in str(text):
-        raise ConfigurationError(f"{name} must have no query and no fragment, as {str(url.origin())!r} has none")
+        raise ConfigurationError(f"must not have a query or a fragment; {str(url.origin())!r} has none", field=name)
     if url.scheme == "http" and not (insecure_http or is_loopback(url)):
         raise ConfigurationError(
-            f"{name} must begin with https:// (not {str(url)!r}): over plain http the token can be read on the way. "
-            "Only loopback addresses are exempt, unless insecure_http is set"
+            f"must start with https:// (not {str(url)!r}), because plain http reveals the token to the network",
+            field=name,
+            hint="Pass `insecure_http=True` to allow it; loopback addresses are always allowed.",
         )
     return url
 
 
-def checked_proxy(text: object) -> URL:
-    """Return a proxy's address, which may carry credentials.
+def check_proxy_url(text: object) -> URL:
+    """Return a proxy's URL, which may contain credentials.
 
     Raises:
-        ConfigurationError: If it is no http(s) URL.
+        ConfigurationError: If it is not an http(s) URL.
     """
-    return _parsed(text, "proxy")
+    return _parse_url(text, "proxy")
 
 
 def is_loopback(url: URL) -> bool:
-    """Whether an address stays on this machine: 127.0.0.0/8, ::1 or localhost."""
+    """Return True if a URL leads to this machine: 127.0.0.0/8, ::1 or localhost."""
     host = (url.host or "").lower()
     if host == "localhost":
         return True
@@ -63,7 +64,7 @@ def is_loopback(url: URL) -> bool:
 
 
 def same_origin(one: URL, other: URL) -> bool:
-    """Whether two addresses have the same scheme, host and port, and the first carries no credentials."""
+    """Return True if two URLs have the same scheme, host and port, and the first contains no credentials."""
     return (
         (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
         and one.raw_user is None
@@ -72,82 +73,82 @@ def same_origin(one: URL, other: URL) -> bool:
 
 
 def environment_proxy(url: URL) -> URL | None:
-    """Return the proxy that the environment names for an address (`HTTPS_PROXY`, `NO_PROXY`, ...), or None.
+    """Return the environment's proxy for a URL (`HTTPS_PROXY`, `NO_PROXY`, ...), or None.
 
     Raises:
-        ConfigurationError: If it is no http(s) URL.
+        ConfigurationError: If it is not an http(s) URL.
     """
     if is_loopback(url) or urllib.request.proxy_bypass(url.host or ""):
         return None
     proxy = urllib.request.getproxies().get(url.scheme)
-    return None if proxy is None else checked_proxy(proxy)
+    return None if proxy is None else check_proxy_url(proxy)
 
 
 @attrs.frozen
 class Address:
-    """Where a request goes.
+    """The URL of a request.
 
     Attributes:
-        url: As aiohttp takes it.
-        text: As errors and answers show it.
+        url: The URL for aiohttp.
+        text: The URL as a string, for errors and responses.
     """
 
     url: URL
     text: str = attrs.field(init=False)
 
     @text.default
-    def _written(self) -> str:
+    def _default_text(self) -> str:
         return str(self.url)
 
 
 class BaseAddress:
-    """Where the service is; everything that is asked lies below it, or at least at the same origin.
+    """The base URL; requests go to URLs below it, or at least to the same origin.
 
     Args:
-        url: As `checked_url` returned it.
+        url: The URL that `check_url` returned.
 
     Attributes:
-        url: Without a slash at the end.
+        url: The base URL without a trailing slash.
     """
 
     def __init__(self, url: URL) -> None:
         self._prefix = url.raw_path.rstrip("/")
         self.url: URL = url.with_path(self._prefix, encoded=True)
-        self._known = functools.lru_cache(_REMEMBERED)(self._below)
+        self._cached_path = functools.lru_cache(_CACHED_ADDRESSES)(self._join_path)
 
-    def at(self, path: str) -> Address:
-        """Return the address of a percent-encoded path below the base, or that of a link: a whole URL.
+    def resolve_path(self, path: str) -> Address:
+        """Return the address of a percent-encoded path below the base URL, or of a link (a complete URL).
 
         Raises:
-            ProtocolError: If a link leads to another origin, carries credentials or is no URL.
+            ProtocolError: If a link leads to another origin, contains credentials or is not a URL.
         """
         if path.startswith("/"):
-            return self._known(path) if "?" not in path else Address(URL(f"{self.url}{path}", encoded=True))
+            return self._cached_path(path) if "?" not in path else Address(URL(f"{self.url}{path}", encoded=True))
         try:
             url = URL(path)
-            followed = same_origin(url, self.url)
+            allowed = same_origin(url, self.url)
         except ValueError:
-            followed = False
-        if not followed:
-            reason = f"a link that leads away from {self.url.origin()} is not followed: the token would go along"
+            allowed = False
+        if not allowed:
+            reason = f"link to another origin than {self.url.origin()} not followed: the token would be sent along"
             raise ProtocolError(reason, excerpt=" ".join(path.split())[:_EXCERPT_CHARACTERS])
         return Address(url.with_fragment(None))
 
-    def _below(self, path: str) -> Address:
+    def _join_path(self, path: str) -> Address:
         return Address(self.url.with_path(self._prefix + path, encoded=True))
 
 
-def _parsed(text: object, name: str) -> URL:
-    given = not_blank(str(text) if isinstance(text, URL) else text, name)
-    # The text itself is not shown: it may hold a password that could not be told from the rest.
-    refused = ConfigurationError(f"{name} must be a URL such as https://host.example/ (http or https, with a host)")
+def _parse_url(text: object, name: str) -> URL:
+    given = check_not_blank(str(text) if isinstance(text, URL) else text, name)
+    # The text itself is not shown: it may contain a password.
+    invalid = ConfigurationError("must be a URL such as https://host.example/ (http or https, with a host)", field=name)
     if not given.isprintable() or given != given.strip():
-        raise refused
+        raise invalid
     try:
         url = URL(given)
         usable = url.scheme in {"http", "https"} and bool(url.host) and bool(url.port)
     except ValueError:
-        raise refused from None
+        raise invalid from None
     if not usable:
-        raise refused
+        raise invalid
     return url

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from asyncbackups._base.lru import Recent
+from asyncbackups._base.lru import LruDict
 
 if TYPE_CHECKING:
     from asyncbackups._polling.estimation.survival import SurvivalEstimate
@@ -48,7 +48,9 @@ class PollingLoad:
     roots: float = 0.0
 
     @classmethod
-    def of(cls, members: Iterable[tuple[SurvivalEstimate, float]], *, horizon: float, scale: float = 1.0) -> PollingLoad:
+    def of(
+        cls, members: Iterable[tuple[SurvivalEstimate, float]], *, horizon: float, scale: float = 1.0
+    ) -> PollingLoad:
         """Weigh backups in flight, or a sample of them.
 
         Args:
@@ -84,12 +86,12 @@ class PollPlan:
     planets: frozenset[str] = frozenset()
 
 
-class _Average(Recent[_Key, float]):
+class _Average(LruDict[_Key, float]):
     """For each key, an average in which old measurements fade."""
 
     def learn(self, key: _Key, value: float) -> None:
-        old = self.recall(key)
-        self.remember(key, value if old is None else old + _NEWS * (value - old))
+        old = self.look_up(key)
+        self.store(key, value if old is None else old + _NEWS * (value - old))
 
 
 @attrs.define
@@ -110,7 +112,7 @@ class RequestCosts:
     def __init__(self, *, keys: int = 4096) -> None:
         self._gets: _Average[str] = _Average(keys)
         self._lists: _Average[Where] = _Average(keys)
-        self._pauses: Recent[Where, _Pause] = Recent(keys)
+        self._pauses: LruDict[Where, _Pause] = LruDict(keys)
 
     def got(self, star_system: str, *, size: int, seconds: float) -> None:
         """Learn what a get cost: the bytes of its answer, and how long that took."""
@@ -126,21 +128,21 @@ class RequestCosts:
 
     def refused(self, where: Where, *, now: float) -> float:
         """Remember that a list did not work; return until when it is left alone, longer each time."""
-        last = self._pauses.recall(where)
+        last = self._pauses.look_up(where)
         length = _FIRST_PAUSE if last is None else min(2 * last.length, _LONGEST_PAUSE)
-        return self._pauses.remember(where, _Pause(now + length, length)).until
+        return self._pauses.store(where, _Pause(now + length, length)).until
 
     def works(self, where: Where, *, now: float) -> bool:
         """Tell whether a list may be used now."""
-        pause = self._pauses.recall(where)
+        pause = self._pauses.look_up(where)
         return pause is None or now >= pause.until
 
     def of_list(self, where: Where) -> float:
         """Return what a list costs, in gets."""
-        weight = self._lists.recall(where)
+        weight = self._lists.look_up(where)
         if weight is None:
             return _UNMEASURED
-        get = self._gets.recall(where[0])
+        get = self._gets.look_up(where[0])
         return weight / (1.0 if get is None else get)
 
 

@@ -21,7 +21,7 @@ from asyncbackups._api.create import CreateOrigin
 from asyncbackups._api.operations import Operations, ResponseInfo
 from asyncbackups._api.pagination import ListEntry
 from asyncbackups._base.clock import Clock
-from asyncbackups._base.validation import shown
+from asyncbackups._base.validation import quote_value
 from asyncbackups._polling.scheduler import Notification, Scheduler
 from asyncbackups._polling.server_clock import ServerClock
 from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, ResponseCost, Subscriber
@@ -289,10 +289,12 @@ class Engine:
     def _sighting(self, backup: Backup, now: float) -> Observation:
         progress = self._status_rule(backup)
         if not isinstance(progress, Progress):
-            raise TypeError(f"the status rule must return a Progress, not {shown(progress)}")
+            raise TypeError(f"the status rule must return a Progress, not {quote_value(progress)}")
         if backup.status not in self._words and len(self._words) < _MOST_WORDS:
             self._words.add(backup.status)
-            _log.info("the status %s is not documented; it is taken for: %s", shown(backup.status), progress.value)
+            _log.info(
+                "the status %s is not documented; it is taken for: %s", quote_value(backup.status), progress.value
+            )
         at_server = self._server_time.at(now, otherwise=self._clock.utcnow())
         return Observation(
             backup=backup,

@@ -133,7 +133,7 @@ class ListPolls:
 
     def rest(self, batch: ListPollState, until: float) -> None:
         """Do not ask for a list before a time, whoever needs it: the server wants that."""
-        self._know.rests.remember((self._star_system, batch.planet), until)
+        self._know.rests.store((self._star_system, batch.planet), until)
 
     def _allowed(self, batch: ListPollState, when: float) -> float:
         return max(when, self._know.rests.get((self._star_system, batch.planet), -math.inf))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
-from asyncbackups._base.lru import Recent
+from asyncbackups._base.lru import LruDict
 from asyncbackups._polling import cost_model as planner
 from asyncbackups._polling import poll_interval as schedule
 from asyncbackups._polling.estimation.censoring import Cohorts
@@ -39,9 +39,9 @@ class PollingState:
     durations: DurationEstimates
     costs: planner.RequestCosts
     cohorts: Cohorts
-    learned: Recent[tuple[str, int], None] = attrs.field(factory=lambda: Recent(_LISTS))
-    rests: Recent[planner.Where, float] = attrs.field(factory=lambda: Recent(_LISTS))
-    learned_until: Recent[planner.Where, str] = attrs.field(factory=lambda: Recent(_LISTS))
+    learned: LruDict[tuple[str, int], None] = attrs.field(factory=lambda: LruDict(_LISTS))
+    rests: LruDict[planner.Where, float] = attrs.field(factory=lambda: LruDict(_LISTS))
+    learned_until: LruDict[planner.Where, str] = attrs.field(factory=lambda: LruDict(_LISTS))
 
     def enter(self, flight: TrackedBackup) -> None:
         """Take note that a flight whose age is known is under watch; once is enough."""

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from asyncbackups._base.event_stream import EventStream
-from asyncbackups._base.validation import Seconds, seconds, shown
-from asyncbackups._inputs import checked_ref, several
+from asyncbackups._base.validation import Seconds, check_seconds, quote_value
+from asyncbackups._inputs import parse_ref, require_many
 from asyncbackups.errors import (
     BackupFailedError,
     BackupGoneError,
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from asyncbackups._polling.engine import Engine
 
 
-DEFAULT_DEADLINE = 24 * 3600.0
-"""For how long a backup is watched unless told otherwise, in seconds: a logical backup may take hours."""
 _AT_ONCE = 1_000
 """How many backups are taken up between two turns of the event loop: some milliseconds' work."""
 
@@ -46,9 +44,11 @@ def checked_deadline(deadline: Seconds) -> float:
     Raises:
         ConfigurationError: If it is not one.
     """
-    value = seconds(deadline, "deadline")
+    value = check_seconds(deadline, "deadline")
     if value <= 0:
-        raise ConfigurationError(f"deadline must be a positive number of seconds from now, not {shown(deadline)}")
+        raise ConfigurationError(
+            f"must be a positive number of seconds from now, not {quote_value(deadline)}", field="deadline"
+        )
     return value
 
 
@@ -68,7 +68,7 @@ class Watch:
 
     def __init__(self, engine: Engine, refs: Iterable[BackupRef] | None, *, deadline: float) -> None:
         self._engine = engine
-        self._first = None if refs is None else dict.fromkeys(map(checked_ref, several(refs, "refs", "backups")))
+        self._first = None if refs is None else dict.fromkeys(map(parse_ref, require_many(refs, "refs", "backups")))
         self._deadline = deadline
         self._stream: EventStream[FinalEvent] = EventStream()
         self._in_flight: collections.Counter[str] = collections.Counter()  # by star system
@@ -157,7 +157,7 @@ class Watch:
         Raises:
             ConfigurationError: If `ref` names none.
         """
-        ref = checked_ref(ref)
+        ref = parse_ref(ref)
         if self._engine.untrack(ref, self):
             self._one_less(ref)
             self._close_if_over()
@@ -178,7 +178,7 @@ class Watch:
         Raises:
             ConfigurationError: If `ref` names none.
         """
-        return self._engine.explain(checked_ref(ref))
+        return self._engine.explain(parse_ref(ref))
 
     def deliver(self, event: FinalEvent) -> None:
         """Take an event; for the engine."""

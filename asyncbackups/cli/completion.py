@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
-from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
 
 from asyncbackups.cli.command import Command, argument
 from asyncbackups.cli.exits import ExitStatus
 from asyncbackups.cli.output import print_line
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem  # imported when a value is completed
 
 # A star system is completed to "name/", after which bash must not add a space.
 _BASH_WITHOUT_SPACE = """\
@@ -33,6 +37,8 @@ def print_completion(shell: str) -> ExitStatus:
 
     fish: asyncbackups completion fish > ~/.config/fish/completions/asyncbackups.fish.
     """
+    from click.shell_completion import ShellComplete, get_completion_class  # noqa: PLC0415 - only this command needs it
+
     from asyncbackups.cli.main import COMPLETION_VARIABLE, PROGRAM, program  # noqa: PLC0415 - it imports this module
 
     script = get_completion_class(shell)
@@ -54,6 +60,8 @@ def complete_region(ctx: click.Context, parameter: click.Parameter, incomplete: 
 
 def complete_target(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the star systems in the file that is the first target; the first target itself is completed as a file."""
+    from click.shell_completion import CompletionItem  # noqa: PLC0415 - only completion needs it
+
     from asyncbackups.cli.targets import read_star_systems  # noqa: PLC0415 - it imports the models
 
     given = ctx.params.get(parameter.name or "") or ()

@@ -29,10 +29,6 @@ class ExitStatus(enum.IntEnum):
     INTERRUPTED = 130
 
 
-# The service understood the request and refused it for good: the result is known.
-_REFUSALS = frozenset({400, 404, 405, 409, 422})
-
-
 def exit_status(results: Iterable[AnyEvent | BaseException]) -> ExitStatus:
     """Return the highest exit status of several results.
 
@@ -71,13 +67,13 @@ def _status_of_error(error: BaseException) -> ExitStatus:
             return ExitStatus.DEADLINE
         case asyncbackups.BackupFailedError() | asyncbackups.BackupGoneError():
             return ExitStatus.FAILED
-        case asyncbackups.ApiError() if error.status in _REFUSALS:
+        case _ if asyncbackups.errors.is_refusal(error):
             return ExitStatus.FAILED
         case _:
             return ExitStatus.UNCHECKED
 
 
-_ENVIRONMENT_ONLY = {
+_SETTING_NAMES: dict[str | None, str] = {
     "auth": "the token in ASYNCBACKUPS_TOKEN",
     "token": "the token in ASYNCBACKUPS_TOKEN",
     "token_url": "ASYNCBACKUPS_TOKEN_URL",
@@ -86,9 +82,6 @@ _ENVIRONMENT_ONLY = {
     "scopes": "ASYNCBACKUPS_SCOPES",
     "region": "ASYNCBACKUPS_REGION",
     "proxy": "the proxy in the environment (HTTPS_PROXY, ...)",
-}
-_SETTING_NAMES = {
-    **_ENVIRONMENT_ONLY,
     **dict.fromkeys(("name", "metadata.name"), "--name"),
     **dict.fromkeys(("description", "metadata.description"), "--description"),
     "mechanism": "--mechanism",
@@ -105,11 +98,10 @@ _NAMED_AT_MOST = 20
 
 def describe_error(error: Exception) -> str:
     """Return an error's message, with the name of the option or variable instead of the library's argument."""
-    setting = _SETTING_NAMES.get(getattr(error, "field", None) or "")  # MERGE: error.field
-    if setting is None:
-        return str(error)
-    # The library's hint is for programs, so it is left out.
-    return f"{setting} {getattr(error, 'reason', error)}"  # MERGE: error.reason
+    if isinstance(error, asyncbackups.ConfigurationError) and error.field in _SETTING_NAMES:
+        # The library's hint is for programs, so it is left out.
+        return f"{_SETTING_NAMES[error.field]} {error.reason}"
+    return str(error)
 
 
 def print_error(error: asyncbackups.BackupsError | OutputError) -> None:

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterable, Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import attrs
-
 from asyncbackups.cli.output import format_count, format_duration, print_message
 
 if TYPE_CHECKING:
@@ -71,28 +69,32 @@ class _RequestSource(Protocol):
         ...
 
 
-@attrs.define(eq=False)
 class EventFollower(Generic[_Event]):
     """Takes events until there are no more or it is interrupted.
 
     The first interrupt starts no more requests and waits for the responses to those under way: a create that is cut
     off may leave a backup that nobody knows of. The second one leaves at once.
 
-    Attributes:
+    Args:
         on_event: Called with each event.
         source: Where the requests are sent; None if there are none to wait for.
         noun: What such a request is: "create".
         delay: How long a response may take, for people; empty if no longer than any request.
+
+    Attributes:
         interrupted: Whether it was interrupted.
     """
 
-    on_event: Callable[[_Event], None]
-    source: _RequestSource | None = None
-    noun: str = ""
-    delay: str = ""
-    interrupted: bool = attrs.field(default=False, init=False)
-    _following: asyncio.Task[object] | None = attrs.field(default=None, init=False)
-    _stopping: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    def __init__(
+        self, on_event: Callable[[_Event], None], source: _RequestSource | None = None, noun: str = "", delay: str = ""
+    ) -> None:
+        self._on_event = on_event
+        self._source = source
+        self._noun = noun
+        self._delay = delay
+        self.interrupted = False
+        self._following: asyncio.Task[object] | None = None
+        self._stopping: asyncio.Task[None] | None = None
 
     async def follow_events(self, events: AsyncIterable[_Event]) -> None:
         """Take the events; return when there are no more, or when it is time to leave.
@@ -104,7 +106,7 @@ class EventFollower(Generic[_Event]):
         try:
             with on_interrupt(self.interrupt):
                 async for event in events:
-                    self.on_event(event)
+                    self._on_event(event)
         except asyncio.CancelledError:
             if not self.interrupted or self._following is None:
                 raise
@@ -122,13 +124,13 @@ class EventFollower(Generic[_Event]):
         self.interrupted = True
         if self._following is None:
             return
-        if self.source is not None and (under_way := self.source.under_way):
-            print_waiting(f"{format_count(under_way, self.noun)} under way", self.delay)
+        if self._source is not None and (under_way := self._source.under_way):
+            print_waiting(f"{format_count(under_way, self._noun)} under way", self._delay)
         self._stopping = asyncio.get_running_loop().create_task(self._stop_source(), name="asyncbackups-stop")
 
     async def _stop_source(self) -> None:
-        if self.source is not None:
-            await self.source.stop()
+        if self._source is not None:
+            await self._source.stop()
         if self._following is not None:
             # It waits for an event that may never come.
             self._following.cancel()

@@ -8,9 +8,8 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import attrs
 import click
 
 from asyncbackups import REGIONS, BackupMetadata, BackupSpec, ConfigurationError, CreatePolicy, Mechanism, PlanetClass
@@ -175,8 +174,7 @@ def spec_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_spec
 
 
-@attrs.frozen
-class Connection:
+class Connection(NamedTuple):
     """How to reach the service.
 
     Attributes:
@@ -184,7 +182,7 @@ class Connection:
         options: The options as given: a command that continues this one needs them, too.
     """
 
-    settings: dict[str, Any] = attrs.field(repr=False)
+    settings: dict[str, Any]
     options: tuple[str, ...] = ()
 
     def create_client(self) -> BackupClient:

@@ -72,7 +72,7 @@ def event_text(event: AnyEvent, *, has_journal: bool = False) -> str:
         case CreateFailed(error=AmbiguousCreateError() as error):
             # Resuming a journal finds out the outcome of a create that has none yet: no advice is needed.
             is_settled_later = has_journal and event.id is None
-            return f"{event.planet}: {getattr(error, 'reason', error)}" if is_settled_later else str(error)  # MERGE
+            return f"{event.planet}: {error.reason}" if is_settled_later else str(error)
         case CreateFailed():
             return f"{event.planet}: not created: {event.error}"
         case DeleteFailed():

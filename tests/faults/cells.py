@@ -1,4 +1,4 @@
-"""One cell of the matrix: one operation, while one thing goes wrong, and everything that is to be true of it."""
+"""One cell of the matrix: one operation under one fault, and every check on its result."""
 
 from __future__ import annotations
 
@@ -8,118 +8,118 @@ import time
 import attrs
 
 from asyncbackups import BackupClient, BackupRef, BackupsError
-from tests.faults.leftovers import Holdings
-from tests.faults.operations import OPERATIONS, Observed
+from tests.faults.harness import FaultCase, Harness, new_client, open_harness
+from tests.faults.leak_checks import OpenResources
+from tests.faults.operations import OPERATIONS, OperationResult
 from tests.faults.outcomes import OR
-from tests.faults.secrecy import Listening, everything_of, found, in_debug_mode
-from tests.faults.stage import Stage, Trouble, another_client, staged
+from tests.faults.secret_scan import LogCapture, enable_debug_mode, error_texts, find_secrets
 
 
 @attrs.frozen
-class Cell:
-    """What came of a cell.
+class MatrixCell:
+    """The result of one cell.
 
     Attributes:
-        trouble: The row.
+        case: The row.
         operation: The column.
-        outcome: What was observed.
-        expected: What the table says.
-        flaws: What else is wrong.
-        seconds: How long it took.
-        texts: How many texts were searched for secrets.
+        outcome: The observed outcome.
+        expected: The expected outcome, or several separated by `OR`.
+        violations: Descriptions of all other failed checks.
+        seconds: The run time in real seconds.
+        texts: The number of texts searched for secrets.
     """
 
-    trouble: str
+    case: str
     operation: str
     outcome: str
     expected: str
-    flaws: tuple[str, ...]
+    violations: tuple[str, ...]
     seconds: float
     texts: int = 0
 
     @property
     def passed(self) -> bool:
-        return self.outcome in self.expected.split(OR) and not self.flaws
+        return self.outcome in self.expected.split(OR) and not self.violations
 
     def __str__(self) -> str:
-        flaws = "".join(f"\n  {flaw}" for flaw in self.flaws)
-        return f"{self.operation}, {self.trouble}: {self.outcome} (expected: {self.expected}){flaws}"
+        violations = "".join(f"\n  {violation}" for violation in self.violations)
+        return f"{self.operation}, {self.case}: {self.outcome} (expected: {self.expected}){violations}"
 
 
-def expectation(trouble: Trouble, operation: str) -> str:
-    return trouble.expected.get(operation, trouble.otherwise)
+def expected_outcome(case: FaultCase, operation: str) -> str:
+    return case.expected.get(operation, case.default_outcome)
 
 
-async def run_cell(trouble: Trouble, operation: str, *, debug: bool = False) -> Cell:
+async def run_cell(case: FaultCase, operation: str, *, debug: bool = False) -> MatrixCell:
     """Run one cell.
 
     Args:
-        trouble: The row.
+        case: The row.
         operation: The column.
-        debug: Whether asyncio tells everything it can.
+        debug: Whether asyncio's debug mode is on.
     """
     if debug:
-        in_debug_mode()
-    began = time.monotonic()
-    before = Holdings.now()
-    with Listening() as listening:
-        async with staged(trouble) as stage, stage.client:
-            observed = await _observed(stage, operation)
-            await stage.calm()
-            flaws = [*observed.flaws, *await _usable(stage), *_trapped(stage)]
-            texts = _shown(observed, stage)
-            secrets = stage.secrets
-        flaws += await before.left_behind()
-    texts += [*listening.texts, *observed.files]
-    flaws += found(secrets, texts)
-    flaws += [f"logged as an error: {text}" for text in listening.alarms]
-    return Cell(
-        trouble.name,
+        enable_debug_mode()
+    start = time.monotonic()
+    before = OpenResources.current()
+    with LogCapture() as log:
+        async with open_harness(case) as harness, harness.client:
+            result = await _run_operation(harness, operation)
+            await harness.clear_faults()
+            violations = [*result.violations, *await _check_usable(harness), *_check_redirects(harness)]
+            texts = _collect_texts(result, harness)
+            secrets = harness.secrets
+        violations += await before.find_leaks()
+    texts += [*log.texts, *result.files]
+    violations += find_secrets(secrets, texts)
+    violations += [f"logged as an error: {text}" for text in log.logged_errors]
+    return MatrixCell(
+        case.name,
         operation,
-        observed.outcome,
-        expectation(trouble, operation),
-        tuple(flaws),
-        time.monotonic() - began,
+        result.outcome,
+        expected_outcome(case, operation),
+        tuple(violations),
+        time.monotonic() - start,
         len(texts),
     )
 
 
-async def _observed(stage: Stage, operation: str) -> Observed:
+async def _run_operation(harness: Harness, operation: str) -> OperationResult:
     try:
-        return await OPERATIONS[operation](stage)
+        return await OPERATIONS[operation](harness)
     except Exception as exc:
-        return Observed(outcome=f"{type(exc).__name__} escaped", errors=[exc])
+        return OperationResult(outcome=f"{type(exc).__name__} escaped", errors=[exc])
 
 
-async def _usable(stage: Stage) -> list[str]:
-    """Hold the client to going on as if nothing had happened, once nothing happens any more."""
-    ref = stage.backup_of("mars")
+async def _check_usable(harness: Harness) -> list[str]:
+    """Check that the client works as usual after the faults are removed."""
+    ref = harness.create_backup("mars")
     try:
-        if stage.trusted is not None:  # this client never will be: its certificates are its session's
-            async with another_client(stage) as client:
-                return await _use(client, ref)
-        return await _use(stage.client, ref)
+        if harness.trusting_context is not None:  # a session keeps its certificates, so this client cannot recover
+            async with new_client(harness) as client:
+                return await _use_client(client, ref)
+        return await _use_client(harness.client, ref)
     except BackupsError as exc:
-        return [f"the client cannot be used afterwards: {exc!r}"]
+        return [f"the client is not usable afterwards: {exc!r}"]
 
 
-async def _use(client: BackupClient, ref: BackupRef) -> list[str]:
+async def _use_client(client: BackupClient, ref: BackupRef) -> list[str]:
     await client.health()
     backup = await client.get(ref.star_system, ref.backup_id)
-    return [] if backup.id == ref.backup_id else [f"the client mixes answers up afterwards: {backup}"]
+    return [] if backup.id == ref.backup_id else [f"the client returns a wrong backup afterwards: {backup}"]
 
 
-def _trapped(stage: Stage) -> list[str]:
-    """Hold the client to never having gone where a redirect led."""
-    return [f"a redirect was followed: {request!r}" for request in stage.trap.requests]
+def _check_redirects(harness: Harness) -> list[str]:
+    """Check that the client followed no redirect."""
+    return [f"a redirect was followed: {request!r}" for request in harness.trap.requests]
 
 
-def _shown(observed: Observed, stage: Stage) -> list[str | bytes]:
+def _collect_texts(result: OperationResult, harness: Harness) -> list[str | bytes]:
     texts: list[str | bytes] = [
-        repr(stage.client),
-        repr(observed.events),
-        pickle.dumps(observed.events).decode("latin-1"),
+        repr(harness.client),
+        repr(result.events),
+        pickle.dumps(result.events).decode("latin-1"),
     ]
-    for error in observed.errors:
-        texts += everything_of(error)
+    for error in result.errors:
+        texts += error_texts(error)
     return texts

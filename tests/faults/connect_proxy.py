@@ -1,4 +1,4 @@
-"""A small forward proxy on loopback: CONNECT for https, absolute URLs for http, with or without a password."""
+"""A small forward proxy on loopback: CONNECT for https, absolute URLs for http, with an optional login."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from urllib.parse import urlsplit
 
 
 class ConnectProxy:
-    """Passes bytes on; enter it with ``async with``.
+    """Forwards bytes; use it with ``async with``.
 
     Args:
-        login: User and password that it asks for; None for nobody.
-        refuses: A status line with which it refuses everything, or None.
+        login: The required user and password; None for no login.
+        refuses: The status line of a proxy that refuses every request, or None.
 
     Attributes:
-        heads: The heads of the requests that came to it: of those inside a tunnel it sees nothing.
-        url: Its address, without the login.
+        heads: The heads of the requests received, without those inside a tunnel.
+        url: The address, without the login.
     """
 
     def __init__(self, *, login: tuple[str, str] | None = None, refuses: str | None = None) -> None:
@@ -49,12 +49,12 @@ class ConnectProxy:
         self._tasks.add(task)
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                await self._pass_on(reader, writer)
+                await self._forward(reader, writer)
         finally:
             self._tasks.discard(task)
             writer.close()
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         self.heads.append(head)
         if (refusal := self._refusal(head)) is not None:
@@ -78,9 +78,9 @@ class ConnectProxy:
             return self._refuses
         if self._login is None:
             return None
-        wanted = base64.b64encode(":".join(self._login).encode()).decode()
-        known = f"Proxy-Authorization: Basic {wanted}" in head
-        return None if known else "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x"
+        expected = base64.b64encode(":".join(self._login).encode()).decode()
+        authorized = f"Proxy-Authorization: Basic {expected}" in head
+        return None if authorized else "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x"
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Real gateways in front of the simulator: nginx and haproxy, as child processes on loopback."""
+"""Run real gateways in front of the simulator: nginx and haproxy, as child processes on loopback."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from typing import Self
 _NGINX = string.Template("""
 daemon off;
 worker_processes 1;
-error_log $room/error.log warn;
-pid $room/nginx.pid;
+error_log $folder/error.log warn;
+pid $folder/nginx.pid;
 events { worker_connections 1024; }
 http {
   log_format short '$$status $$request_method';
-  access_log $room/access.log short;
-  client_body_temp_path $room/body;
-  proxy_temp_path $room/proxy;
-  fastcgi_temp_path $room/fastcgi;
-  uwsgi_temp_path $room/uwsgi;
-  scgi_temp_path $room/scgi;
+  access_log $folder/access.log short;
+  client_body_temp_path $folder/body;
+  proxy_temp_path $folder/proxy;
+  fastcgi_temp_path $folder/fastcgi;
+  uwsgi_temp_path $folder/uwsgi;
+  scgi_temp_path $folder/scgi;
   keepalive_timeout 200ms;
   keepalive_requests 25;
   merge_slashes off;
@@ -80,25 +80,25 @@ class GatewayMissingError(RuntimeError):
 
 
 class _Gateway:
-    """A gateway; enter it with ``async with``.
+    """A gateway; use it with ``async with``.
 
     Args:
-        room: A directory of its own.
+        folder: A folder for its configuration and logs.
         upstream: The port of the simulator.
 
     Attributes:
-        port: Where it listens.
-        url: The same, for a client.
+        port: The port that it listens on.
+        url: The base URL for clients.
     """
 
     program = ""
 
-    def __init__(self, room: Path, upstream: int) -> None:
+    def __init__(self, folder: Path, upstream: int) -> None:
         found = shutil.which(self.program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
         if found is None:
-            raise GatewayMissingError(f"{self.program} is not installed, and this test is about it")
+            raise GatewayMissingError(f"{self.program} is not installed, and this test requires it")
         self._path = found
-        self.room = room
+        self.folder = folder
         self.upstream = upstream
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -108,7 +108,7 @@ class _Gateway:
         raise NotImplementedError
 
     async def start(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start the gateway, and wait until it listens."""
         self._process = await asyncio.create_subprocess_exec(self._path, *self.command())
         async with asyncio.timeout(10):
             while not await self._listens():
@@ -124,13 +124,13 @@ class _Gateway:
             return True
         return False
 
-    def tell(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the gateway."""
         assert self._process is not None
         self._process.send_signal(number)
 
-    async def end(self, number: signal.Signals) -> None:
-        """End it by a signal."""
+    async def stop(self, number: signal.Signals) -> None:
+        """Stop the gateway with a signal, and wait for its end."""
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             process.send_signal(number)
@@ -143,59 +143,59 @@ class _Gateway:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.end(signal.SIGTERM)
+        await self.stop(signal.SIGTERM)
 
 
 class Nginx(_Gateway):
-    """nginx with short keep-alive and, where a rate is given, `limit_req`.
+    """nginx with a short keep-alive time and, if a rate is given, `limit_req`.
 
     Args:
-        room: A directory of its own.
+        folder: A folder for its configuration and logs.
         upstream: The port of the simulator.
-        rate: Requests per second that it lets pass; None for no limit.
-        status: What it answers to the others.
+        rate: The maximum requests per second; None for no limit.
+        status: The response status above that rate.
     """
 
     program = "nginx"
 
-    def __init__(self, room: Path, upstream: int, *, rate: int | None = None, status: int = 429) -> None:
-        super().__init__(room, upstream)
+    def __init__(self, folder: Path, upstream: int, *, rate: int | None = None, status: int = 429) -> None:
+        super().__init__(folder, upstream)
         limit = "" if rate is None else "limit_req zone=everybody burst=20 nodelay;"
-        settings = {"room": room, "upstream": upstream, "port": self.port, "status": status}
+        settings = {"folder": folder, "upstream": upstream, "port": self.port, "status": status}
         written = _NGINX.substitute(**settings, rate=rate or 1, limit=limit)
         if os.geteuid() == 0:
             written = f"user root;\n{written}"
-        (room / "nginx.conf").write_text(written)
+        (folder / "nginx.conf").write_text(written)
 
     def command(self) -> list[str]:
-        return ["-e", str(self.room / "error.log"), "-c", str(self.room / "nginx.conf"), "-p", str(self.room)]
+        return ["-e", str(self.folder / "error.log"), "-c", str(self.folder / "nginx.conf"), "-p", str(self.folder)]
 
     def reload(self) -> None:
-        """Let new workers take over; old ones end once their requests have."""
-        self.tell(signal.SIGHUP)
+        """Reload: new workers take over, and the old ones end after their last request."""
+        self.send_signal(signal.SIGHUP)
 
-    def statuses(self) -> Counter[int]:
-        """Count what it answered so far."""
-        return Counter(int(line.split()[0]) for line in (self.room / "access.log").read_text().splitlines())
+    def count_statuses(self) -> Counter[int]:
+        """Count the responses so far by status."""
+        return Counter(int(line.split()[0]) for line in (self.folder / "access.log").read_text().splitlines())
 
 
 class Haproxy(_Gateway):
-    """Haproxy with short timeouts, a queue before the simulator, and 429 above a rate.
+    """Haproxy with short timeouts, a queue for the simulator, and 429 above a rate.
 
     Args:
-        room: A directory of its own.
+        folder: A folder for its configuration and logs.
         upstream: The port of the simulator.
-        rate: Requests per second that it lets pass.
+        rate: The maximum requests per second.
     """
 
     program = "haproxy"
 
-    def __init__(self, room: Path, upstream: int, *, rate: int) -> None:
-        super().__init__(room, upstream)
-        (room / "haproxy.cfg").write_text(_HAPROXY.substitute(upstream=upstream, port=self.port, rate=rate))
+    def __init__(self, folder: Path, upstream: int, *, rate: int) -> None:
+        super().__init__(folder, upstream)
+        (folder / "haproxy.cfg").write_text(_HAPROXY.substitute(upstream=upstream, port=self.port, rate=rate))
 
     def command(self) -> list[str]:
-        return ["-db", "-q", "-f", str(self.room / "haproxy.cfg")]
+        return ["-db", "-q", "-f", str(self.folder / "haproxy.cfg")]
 
 
 def _free_port() -> int:

@@ -1,6 +1,6 @@
-"""One process of a journaled bulk run, made to be killed: python kill_worker.py SETTINGS_AS_JSON.
+"""One process of a journaled bulk run that a test kills: python kill_worker.py SETTINGS_AS_JSON.
 
-It prints each event on a line of its own, and asks for the next one only then; at the end it prints the report.
+It prints each event as a line of JSON before it requests the next one, and the report at the end.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from asyncbackups import BackupClient, BackupSpec, BulkRun, CreatePolicy, Pollin
 from asyncbackups.events import CreateFailed
 
 
-def say(**what: Any) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
+def print_json(**members: Any) -> None:
+    sys.stdout.write(json.dumps(members) + "\n")
     sys.stdout.flush()
 
 
-def begin(client: BackupClient, settings: dict[str, Any]) -> BulkRun:
+def open_run(client: BackupClient, settings: dict[str, Any]) -> BulkRun:
     journal, targets = settings["journal"], settings["targets"]
-    if settings["how"] == "resume":
+    if settings["start"] == "resume":
         return client.resume(journal, concurrency=settings["concurrency"])
-    given = targets if settings["how"] == "list" else iter(targets)
-    return client.bulk_create(given, BackupSpec(), journal=journal, concurrency=settings["concurrency"])
+    planets = targets if settings["start"] == "list" else iter(targets)
+    return client.bulk_create(planets, BackupSpec(), journal=journal, concurrency=settings["concurrency"])
 
 
 async def main(settings: dict[str, Any]) -> None:
@@ -35,14 +35,14 @@ async def main(settings: dict[str, Any]) -> None:
         polling=PollingPolicy(initial=0.05, maximum=0.2),
         creating=CreatePolicy(settle=settings["settle"]),
     )
-    async with client, begin(client, settings) as run:
+    async with client, open_run(client, settings) as run:
         async for event in run:
             name = type(event).__name__
             ref = None if isinstance(event, CreateFailed) else event.ref.backup_id
-            say(event=name, id=event.id, planet=str(event.planet), backup=ref)
+            print_json(event=name, id=event.id, planet=str(event.planet), backup=ref)
     report = run.report
     counts = {name: getattr(report, name) for name in ("planets", "created", "succeeded", "failed", "create_failed")}
-    say(report=counts, outcomes=len(report.outcomes))
+    print_json(report=counts, outcomes=len(report.outcomes))
 
 
 if __name__ == "__main__":

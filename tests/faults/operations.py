@@ -1,4 +1,4 @@
-"""The columns of the matrix: what is done while something goes wrong, and what is to be true of what comes of it."""
+"""The columns of the matrix: the operations, and the checks on their results."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from asyncbackups import (
 )
 from asyncbackups.events import Event
 from asyncbackups.simulator import Fault, Gate, Phase
-from tests.faults.outcomes import summed_up
-from tests.faults.stage import FAILING, SPEC, STAR_SYSTEM, Stage, another_client
+from tests.faults.harness import FAILING, SPEC, STAR_SYSTEM, Harness, new_client
+from tests.faults.outcomes import summarize_outcomes
 
 PLANETS = ("mercury", "venus", "earth", FAILING)
 TARGETS = [PlanetRef(STAR_SYSTEM, planet) for planet in PLANETS] + [
@@ -40,267 +40,269 @@ TARGETS = [PlanetRef(STAR_SYSTEM, planet) for planet in PLANETS] + [
 
 
 @attrs.define
-class Observed:
-    """What came of an operation.
+class OperationResult:
+    """The result of an operation, as its caller sees it.
 
     Attributes:
-        outcome: In one word, as the table of expectations has it.
-        errors: Every error that the caller saw.
-        events: Every event that the caller saw.
-        made: Backups that the caller was told are its own, by planet.
-        unsure: Errors that the caller got instead, by planet.
-        flaws: What was not true.
-        files: What was written to disk.
+        outcome: The outcome in the notation of the expectations.
+        errors: All errors raised or reported.
+        events: All events delivered.
+        created: The ids of created backups, by planet.
+        create_errors: The errors of creates, by planet.
+        violations: Descriptions of failed checks.
+        files: The contents of the files written.
     """
 
     outcome: str = "ok"
     errors: list[BaseException] = attrs.field(factory=list)
     events: list[Event] = attrs.field(factory=list)
-    made: dict[PlanetRef, int] = attrs.field(factory=dict)
-    unsure: dict[PlanetRef, BackupsError] = attrs.field(factory=dict)
-    flaws: list[str] = attrs.field(factory=list)
+    created: dict[PlanetRef, int] = attrs.field(factory=dict)
+    create_errors: dict[PlanetRef, BackupsError] = attrs.field(factory=dict)
+    violations: list[str] = attrs.field(factory=list)
     files: list[bytes] = attrs.field(factory=list)
 
-    def failed(self, error: BackupsError) -> None:
+    def record_error(self, error: BackupsError) -> None:
         self.outcome = type(error).__name__
         self.errors.append(error)
 
 
-Operation = Callable[[Stage], Awaitable[Observed]]
+Operation = Callable[[Harness], Awaitable[OperationResult]]
 
 
-async def _trying(doing: Awaitable[Any], observed: Observed) -> Any:
+async def _record_errors(operation: Awaitable[Any], result: OperationResult) -> Any:
     try:
-        return await doing
+        return await operation
     except BackupsError as exc:
-        observed.failed(exc)
+        result.record_error(exc)
         return None
 
 
-async def create(stage: Stage) -> Observed:
+async def create(harness: Harness) -> OperationResult:
     """Create one backup."""
-    await stage.begin()
-    return await _create(stage, stage.client.create(STAR_SYSTEM, "earth", SPEC))
+    await harness.arm_faults()
+    return await _create(harness, harness.client.create(STAR_SYSTEM, "earth", SPEC))
 
 
-async def create_again(stage: Stage) -> Observed:
-    """Create with a key what an earlier process had sent, without living to see the answer."""
-    async with another_client(stage) as earlier:
-        made = await earlier.create(STAR_SYSTEM, "earth", SPEC, key="nightly")
-    await stage.begin()
-    doing = stage.client.create(STAR_SYSTEM, "earth", SPEC, key="nightly", may_exist=True)
-    observed = await _create(stage, doing, already=True)
-    if observed.made and observed.made != {PlanetRef(STAR_SYSTEM, "earth"): made.id}:
-        observed.flaws.append(f"another backup than {made.id} was found: {observed.made}")
-    return observed
+async def create_again(harness: Harness) -> OperationResult:
+    """Create with a key that an earlier process used; it ended before the response arrived."""
+    async with new_client(harness) as earlier_client:
+        existing = await earlier_client.create(STAR_SYSTEM, "earth", SPEC, key="nightly")
+    await harness.arm_faults()
+    operation = harness.client.create(STAR_SYSTEM, "earth", SPEC, key="nightly", may_exist=True)
+    result = await _create(harness, operation, exists=True)
+    if result.created and result.created != {PlanetRef(STAR_SYSTEM, "earth"): existing.id}:
+        result.violations.append(f"expected backup {existing.id}, found {result.created}")
+    return result
 
 
-async def _create(stage: Stage, doing: Awaitable[Backup], *, already: bool = False) -> Observed:
-    observed = Observed()
+async def _create(harness: Harness, operation: Awaitable[Backup], *, exists: bool = False) -> OperationResult:
+    result = OperationResult()
     planet = PlanetRef(STAR_SYSTEM, "earth")
-    backup = await _trying(doing, observed)
+    backup = await _record_errors(operation, result)
     if backup is not None:
-        observed.made[planet] = backup.id
-    for error in observed.errors:
-        observed.unsure[planet] = error
-    if not already:
-        _check_creates(stage, observed)
-    elif stage.creates:
-        observed.flaws.append(f"created again: {stage.creates}")
-    return observed
+        result.created[planet] = backup.id
+    for error in result.errors:
+        result.create_errors[planet] = error
+    if not exists:
+        _check_creates(harness, result)
+    elif harness.creates:
+        result.violations.append(f"created again: {harness.creates}")
+    return result
 
 
-async def get(stage: Stage) -> Observed:
+async def get(harness: Harness) -> OperationResult:
     """Retrieve a backup."""
-    ref = stage.backup_of("earth")
-    await stage.begin()
-    observed = Observed()
-    backup = await _trying(stage.client.get(ref.star_system, ref.backup_id), observed)
+    ref = harness.create_backup("earth")
+    await harness.arm_faults()
+    result = OperationResult()
+    backup = await _record_errors(harness.client.get(ref.star_system, ref.backup_id), result)
     if backup is not None and backup.id != ref.backup_id:
-        observed.flaws.append(f"asked for {ref}, got {backup.id}")
-    return observed
+        result.violations.append(f"requested {ref}, received {backup.id}")
+    return result
 
 
-async def listing(stage: Stage) -> Observed:
+async def list_backups(harness: Harness) -> OperationResult:
     """List a star system."""
-    ids = {stage.backup_of(planet).backup_id for planet in PLANETS}
-    await stage.begin()
-    observed = Observed()
-    backups = await _trying(stage.client.list(STAR_SYSTEM), observed)
+    ids = {harness.create_backup(planet).backup_id for planet in PLANETS}
+    await harness.arm_faults()
+    result = OperationResult()
+    backups = await _record_errors(harness.client.list(STAR_SYSTEM), result)
     if backups is not None and (shown := {backup.id for backup in backups}) != ids:
-        observed.outcome = "behind" if shown < ids else f"untrue: {shown}"
-    return observed
+        result.outcome = "stale" if shown < ids else f"wrong: {shown}"
+    return result
 
 
-async def delete(stage: Stage) -> Observed:
+async def delete(harness: Harness) -> OperationResult:
     """Delete a backup."""
-    ref = stage.backup_of("earth")
-    await stage.begin()
-    observed = Observed()
-    await _trying(stage.client.delete(ref.star_system, ref.backup_id), observed)
-    if not observed.errors and stage.sim.world.find(ref.star_system, ref.backup_id) is not None:
-        observed.flaws.append("it is said to be deleted, and is there")
-    return observed
+    ref = harness.create_backup("earth")
+    await harness.arm_faults()
+    result = OperationResult()
+    await _record_errors(harness.client.delete(ref.star_system, ref.backup_id), result)
+    if not result.errors and harness.sim.world.find(ref.star_system, ref.backup_id) is not None:
+        result.violations.append("reported as deleted, but still exists")
+    return result
 
 
-async def wait(stage: Stage) -> Observed:
+async def wait(harness: Harness) -> OperationResult:
     """Wait for one backup."""
-    ref = stage.backup_of("earth")
-    await stage.begin()
-    observed = Observed()
-    deadline = stage.trouble.deadline
-    backup = await _trying(stage.client.wait(ref.star_system, ref.backup_id, deadline=deadline), observed)
+    ref = harness.create_backup("earth")
+    await harness.arm_faults()
+    result = OperationResult()
+    deadline = harness.case.deadline
+    backup = await _record_errors(harness.client.wait(ref.star_system, ref.backup_id, deadline=deadline), result)
     if backup is not None:
-        _check_final(stage, ref, backup, Phase.SUCCEEDED, observed)
-    return observed
+        _check_final(harness, ref, backup, Phase.SUCCEEDED, result)
+    return result
 
 
-async def watch(stage: Stage) -> Observed:
+async def watch(harness: Harness) -> OperationResult:
     """Watch several backups of two star systems."""
-    refs = [stage.backup_of(planet) for planet in PLANETS] + [stage.backup_of("v", star_system="vega")]
-    await stage.begin()
-    observed = Observed()
-    async with stage.client.watch(refs, deadline=stage.trouble.deadline) as watching:
-        observed.events = [event async for event in watching]
-        if watching.in_flight:
-            observed.flaws.append(f"{watching.in_flight} are said to be in flight")
-    _check_events(stage, observed)
-    told = collections.Counter(event.ref for event in observed.events)
-    if told != collections.Counter(refs):
-        observed.flaws.append(f"not exactly one event for each: {told}")
-    return observed
+    refs = [harness.create_backup(planet) for planet in PLANETS] + [harness.create_backup("v", star_system="vega")]
+    await harness.arm_faults()
+    result = OperationResult()
+    async with harness.client.watch(refs, deadline=harness.case.deadline) as events:
+        result.events = [event async for event in events]
+        if events.in_flight:
+            result.violations.append(f"{events.in_flight} reported as in flight after the end")
+    _check_events(harness, result)
+    reported = collections.Counter(event.ref for event in result.events)
+    if reported != collections.Counter(refs):
+        result.violations.append(f"not exactly one event for each backup: {reported}")
+    return result
 
 
-async def bulk(stage: Stage) -> Observed:
+async def bulk_create(harness: Harness) -> OperationResult:
     """Create and watch backups of six planets in three star systems."""
-    await stage.begin()
-    observed = Observed()
-    run = stage.client.bulk_create(TARGETS, SPEC, concurrency=3, deadline=stage.trouble.deadline)
+    await harness.arm_faults()
+    result = OperationResult()
+    run = harness.client.bulk_create(TARGETS, SPEC, concurrency=3, deadline=harness.case.deadline)
     async with run:
-        observed.events = [event async for event in run]
+        result.events = [event async for event in run]
     report = run.report
-    _check_bulk(stage, observed)
+    _check_bulk(harness, result)
     if report.in_flight or report.planets != len(TARGETS) or set(report.outcomes) != set(TARGETS):
-        observed.flaws.append(f"the report is not complete: {report}")
-    return observed
+        result.violations.append(f"the report is incomplete: {report}")
+    return result
 
 
-async def resume(stage: Stage) -> Observed:
-    """Go on with a journaled run of which two backups are in flight, one create was not answered, three not begun."""
-    before = stage.sim.creates.copy()
+async def resume(harness: Harness) -> OperationResult:
+    """Resume a journaled run: two backups in flight, one create with a lost response, three planets not started."""
+    before = harness.sim.creates.copy()
     with tempfile.TemporaryDirectory() as directory:
         journal = Path(directory) / "run.journal"
-        earlier = await _interrupted(stage, journal)
-        await stage.begin()
-        stage.before = before
-        observed = Observed()
-        run = stage.client.resume(journal, concurrency=3, deadline=stage.trouble.deadline)
+        before_interrupt = await _interrupt_run(harness, journal)
+        await harness.arm_faults()
+        harness.creates_before = before
+        result = OperationResult()
+        run = harness.client.resume(journal, concurrency=3, deadline=harness.case.deadline)
         async with run:
-            later = [event async for event in run]
-        observed.files = [file.read_bytes() for file in Path(directory).iterdir()]
-    # At least once: an event that was not acknowledged comes again, and is the same one by its id.
-    observed.events = list({event.id: event for event in [*earlier, *later]}.values())
-    _check_bulk(stage, observed)
-    return observed
+            after_resume = [event async for event in run]
+        result.files = [file.read_bytes() for file in Path(directory).iterdir()]
+    # Delivery is at least once: an event that was not acknowledged is delivered again with the same id.
+    result.events = list({event.id: event for event in [*before_interrupt, *after_resume]}.values())
+    _check_bulk(harness, result)
+    return result
 
 
-async def _interrupted(stage: Stage, journal: Path) -> list[Event]:
-    """Begin a run, and leave it while the service has made a backup and not yet said so."""
+async def _interrupt_run(harness: Harness, journal: Path) -> list[Event]:
+    """Start a run, and leave it when the service has created a backup and not yet sent the response."""
     gate = Gate()
-    stage.sim.faults.append(Fault(kind="create", skip=2, gate_after=gate))
+    harness.sim.faults.append(Fault(kind="create", skip=2, gate_after=gate))
     events: list[Event] = []
     async with (
-        another_client(stage) as client,
+        new_client(harness) as client,
         client.bulk_create(TARGETS, SPEC, concurrency=1, journal=journal) as run,
     ):
-        reading = asyncio.create_task(_read(run, events))
+        reading = asyncio.create_task(_read_events(run, events))
         await gate.arrived()
         reading.cancel()
         await asyncio.wait({reading})
     gate.open()
-    stage.sim.faults.clear()
+    harness.sim.faults.clear()
     return [event for event in events if event.id is not None]
 
 
-async def _read(run: BulkRun, events: list[Event]) -> None:
+async def _read_events(run: BulkRun, events: list[Event]) -> None:
     async for event in run:
-        events.append(event)  # noqa: PERF401 - what was read before the task is cancelled is kept
+        events.append(event)  # noqa: PERF401 - events read before the task is cancelled are kept
 
 
-def _check_bulk(stage: Stage, observed: Observed) -> None:
-    """Hold a bulk run's events to the truth: each planet one outcome, and one create or an error that says why not."""
-    for event in observed.events:
+def _check_bulk(harness: Harness, result: OperationResult) -> None:
+    """Check a bulk run's events: one outcome per planet, and one create or an error that explains why not."""
+    for event in result.events:
         if isinstance(event, BackupCreated):
-            observed.made[event.planet] = event.ref.backup_id
+            result.created[event.planet] = event.ref.backup_id
         elif isinstance(event, CreateFailed):
-            observed.unsure[event.planet] = event.error
-    _check_creates(stage, observed, planets=TARGETS)
-    _check_events(stage, observed)
-    final = collections.Counter(event.planet for event in observed.events if not isinstance(event, BackupCreated))
+            result.create_errors[event.planet] = event.error
+    _check_creates(harness, result, planets=TARGETS)
+    _check_events(harness, result)
+    final = collections.Counter(event.planet for event in result.events if not isinstance(event, BackupCreated))
     if final != collections.Counter(TARGETS):
-        observed.flaws.append(f"not exactly one outcome for each planet: {final}")
+        result.violations.append(f"not exactly one outcome per planet: {final}")
 
 
-def _check_creates(stage: Stage, observed: Observed, planets: Iterable[PlanetRef] | None = None) -> None:
+def _check_creates(harness: Harness, result: OperationResult, planets: Iterable[PlanetRef] | None = None) -> None:
     planets = [PlanetRef(STAR_SYSTEM, "earth")] if planets is None else planets
     for planet in planets:
-        number = stage.creates[planet.star_system, planet.planet]
-        error = observed.unsure.get(planet)
-        allowed = {1} if planet in observed.made else {0, 1} if isinstance(error, AmbiguousCreateError) else {0}
+        number = harness.creates[planet.star_system, planet.planet]
+        error = result.create_errors.get(planet)
+        allowed = {1} if planet in result.created else {0, 1} if isinstance(error, AmbiguousCreateError) else {0}
         if number not in allowed:
-            observed.flaws.append(f"{planet}: {number} creates, and the caller was told {error or observed.made!r}")
+            result.violations.append(f"{planet}: {number} creates, but the caller got {error or result.created!r}")
         if isinstance(error, AmbiguousCreateError):
-            _check_candidates(stage, planet, error, observed)
-    for planet, backup_id in observed.made.items():
-        true = stage.sim.world.find(planet.star_system, backup_id)
-        if true is None or true.planet != planet.planet:
-            observed.flaws.append(f"{planet}: told of backup {backup_id}, which is not of that planet")
+            _check_candidates(harness, planet, error, result)
+    for planet, backup_id in result.created.items():
+        actual = harness.sim.world.find(planet.star_system, backup_id)
+        if actual is None or actual.planet != planet.planet:
+            result.violations.append(f"{planet}: backup {backup_id} does not belong to that planet")
 
 
-def _check_candidates(stage: Stage, planet: PlanetRef, error: AmbiguousCreateError, observed: Observed) -> None:
+def _check_candidates(
+    harness: Harness, planet: PlanetRef, error: AmbiguousCreateError, result: OperationResult
+) -> None:
     for backup in error.candidates:
-        true = stage.sim.world.find(planet.star_system, backup.id)
-        if true is None or true.planet != planet.planet:
-            observed.flaws.append(f"{planet}: {backup.id} cannot be a candidate")
+        actual = harness.sim.world.find(planet.star_system, backup.id)
+        if actual is None or actual.planet != planet.planet:
+            result.violations.append(f"{planet}: {backup.id} cannot be a candidate")
 
 
-def _check_events(stage: Stage, observed: Observed) -> None:
+def _check_events(harness: Harness, result: OperationResult) -> None:
     outcomes = []
-    for event in observed.events:
+    for event in result.events:
         match event:
             case BackupSucceeded(ref=ref, backup=backup):
-                _check_final(stage, ref, backup, Phase.SUCCEEDED, observed)
+                _check_final(harness, ref, backup, Phase.SUCCEEDED, result)
                 outcomes.append("ok")
             case BackupFailed(ref=ref, backup=backup):
-                _check_final(stage, ref, backup, Phase.FAILED, observed)
-                observed.errors.append(BackupFailedError.of(ref, backup))
+                _check_final(harness, ref, backup, Phase.FAILED, result)
+                result.errors.append(BackupFailedError.of(ref, backup))
                 outcomes.append("ok")
             case BackupGone(ref=ref):
-                if stage.sim.world.find(ref.star_system, ref.backup_id) is not None and not stage.trouble.lies:
-                    observed.flaws.append(f"{ref} is said to be gone")
+                if harness.sim.world.find(ref.star_system, ref.backup_id) is not None and not harness.case.server_lies:
+                    result.violations.append(f"{ref} reported as gone, but exists")
                 outcomes.append("BackupGone")
             case WatchExpired():
                 outcomes.append("WatchExpired")
             case WatchFailed(error=error) | CreateFailed(error=error):
-                observed.errors.append(error)
+                result.errors.append(error)
                 outcomes.append(type(error).__name__)
-    observed.outcome = summed_up(outcomes)
+    result.outcome = summarize_outcomes(outcomes)
 
 
-def _check_final(stage: Stage, ref: BackupRef, backup: Backup, said: Phase, observed: Observed) -> None:
-    true = stage.sim.world.phase(ref.backup_id)
-    if true is not said or backup.id != ref.backup_id:
-        observed.flaws.append(f"{ref} is said to have {said.name}, and has {true.name}")
+def _check_final(harness: Harness, ref: BackupRef, backup: Backup, reported: Phase, result: OperationResult) -> None:
+    actual = harness.sim.world.phase(ref.backup_id)
+    if actual is not reported or backup.id != ref.backup_id:
+        result.violations.append(f"{ref} reported as {reported.name}, but is {actual.name}")
 
 
 OPERATIONS: dict[str, Operation] = {
     "create": create,
     "create again": create_again,
     "get": get,
-    "list": listing,
+    "list": list_backups,
     "delete": delete,
     "wait": wait,
     "watch": watch,
-    "bulk": bulk,
+    "bulk": bulk_create,
     "resume": resume,
 }

@@ -1,4 +1,4 @@
-"""How outcomes are written, in the table of expectations and in what was observed."""
+"""The notation of outcomes, for expectations and for observations."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import collections
 from collections.abc import Iterable, Mapping
 
 OR = " or "
-"""Between outcomes of which either may come: it depends on who was faster."""
+"""Separates outcomes that are all allowed because the result depends on timing."""
 
 
-def several(**numbers: int) -> str:
-    """Write several outcomes with their numbers."""
-    return ", ".join(f"{number} {outcome}" for outcome, number in sorted(numbers.items()))
+def format_counts(**counts: int) -> str:
+    """Format several outcomes with their counts: "2 BackupGone, 1 ConnectError"."""
+    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
 
 
-def summed_up(outcomes: Iterable[str]) -> str:
-    """Say several outcomes in one word, or with their numbers where they differ: "ok" is what is not named."""
-    counted: Mapping[str, int] = collections.Counter(outcomes)
-    if len(counted) == 1:
-        return next(iter(counted))
-    return several(**{outcome: number for outcome, number in counted.items() if outcome != "ok"})
+def summarize_outcomes(outcomes: Iterable[str]) -> str:
+    """Return the outcome if all are equal; otherwise the counts of those that are not "ok"."""
+    counts: Mapping[str, int] = collections.Counter(outcomes)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return format_counts(**{outcome: count for outcome, count in counts.items() if outcome != "ok"})

@@ -1,7 +1,7 @@
-"""Virtual days in minutes: one client, one watch that is never left, tokens that expire, a service that restarts.
+"""Run one client and one watch for simulated days, with expiring tokens and a service that restarts.
 
-`python -m tests.faults.soak --minutes 20` prints what the process holds as time goes by, and exits
-with 1 if that grows or if an outcome was not true.
+`python -m tests.faults.soak --minutes 20` prints the resources in use over time. It exits with 1 if they grow or if an
+outcome is wrong.
 """
 
 from __future__ import annotations
@@ -32,84 +32,85 @@ from asyncbackups import (
 )
 from asyncbackups.policies import Timeouts
 from asyncbackups.simulator import Access, Drop, Fault, Lognormal, Respond, Simulator, When, Workload
-from tests.faults.hurried_clock import HurriedClock
-from tests.faults.leftovers import open_files
+from tests.faults.fast_clock import FastClock
+from tests.faults.leak_checks import open_files
 
 SPEED = 600.0
-"""A virtual day takes two and a half minutes."""
+"""A simulated day takes 144 s."""
 IN_FLIGHT = 24
-PATIENT = Timeouts(total=600.0)
-"""A second, in fact."""
+TIMEOUTS = Timeouts(total=600.0)
+"""One real second."""
 SPEC = BackupSpec(retention_period_in_days=1)
 SAMPLES = 20
 WARM_UP = 0.4
-"""The part of the time in which caches may fill."""
-ROOM = {"resident, MiB": 8.0, "traced, MiB": 1.5, "files": 12.0, "tasks": 12.0, "threads": 2.0}
-"""How much the second half of the rest may hold more than the first: what noise there is."""
+"""The share of the samples that is ignored because caches still fill."""
+ALLOWED_GROWTH = {"resident, MiB": 8.0, "traced, MiB": 1.5, "files": 12.0, "tasks": 12.0, "threads": 2.0}
+"""The allowed difference between the medians of the second and the first half of the other samples."""
 
 
 @attrs.frozen
 class Sample:
-    """What the process holds at one moment."""
+    """The resources of the process at one moment."""
 
     day: float
     ended: int
     requests: int
-    held: dict[str, float]
+    resources: dict[str, float]
 
     def __str__(self) -> str:
-        held = " | ".join(f"{value:.1f}" for value in self.held.values())
-        return f"| {self.day:.2f} | {self.ended} | {self.requests} | {held} |"
+        resources = " | ".join(f"{value:.1f}" for value in self.resources.values())
+        return f"| {self.day:.2f} | {self.ended} | {self.requests} | {resources} |"
 
 
 @attrs.define
 class Soak:
-    """What goes on, and what came of it.
+    """The running soak test and its counts.
 
     Attributes:
         sim: The service.
         client: The client.
-        watch: The one watch.
-        clock: The time of both.
-        ended: Backups that ended, by kind of event.
-        lost: Creates that ended in an error, by its name.
-        flaws: What was not true.
+        watch: The watch.
+        clock: The clock of the service and the client.
+        ended: The number of ended backups, by event type.
+        create_errors: The number of failed creates, by error type.
+        violations: Descriptions of wrong outcomes.
+        planets: The planet of each backup in flight.
     """
 
     sim: Simulator
     client: BackupClient
     watch: Watch
-    clock: HurriedClock
+    clock: FastClock
     ended: Counter[str] = attrs.field(factory=Counter)
-    lost: Counter[str] = attrs.field(factory=Counter)
-    flaws: list[str] = attrs.field(factory=list)
+    create_errors: Counter[str] = attrs.field(factory=Counter)
+    violations: list[str] = attrs.field(factory=list)
     planets: dict[BackupRef, str] = attrs.field(factory=dict)
 
-    async def keep_up(self) -> None:
-        """Create a backup for each that ends, so that as many are always in flight."""
+    async def replace_ended(self) -> None:
+        """Create a backup for each one that ends, so that the number in flight is constant."""
         async with asyncio.TaskGroup() as tasks:
             for number in range(IN_FLIGHT):
                 tasks.create_task(self._create(f"system-{number % 4}", f"planet-{number}"))
             async for event in self.watch:
-                self._judge(event)
+                self._check_event(event)
                 planet = self.planets.pop(event.ref)
                 tasks.create_task(self._replace(event.ref, planet))
 
-    def _judge(self, event: object) -> None:
+    def _check_event(self, event: object) -> None:
         self.ended[type(event).__name__] += 1
         if isinstance(event, BackupSucceeded | BackupFailed):
-            true = self.sim.world[event.ref.backup_id]
-            said = isinstance(event, BackupSucceeded)
-            if said != true.fate.succeeds or not self.sim.world.phase(event.ref.backup_id).final:
-                self.flaws.append(f"not true: {event}")
+            actual = self.sim.world[event.ref.backup_id]
+            succeeded = isinstance(event, BackupSucceeded)
+            if succeeded != actual.fate.succeeds or not self.sim.world.phase(event.ref.backup_id).final:
+                self.violations.append(f"wrong outcome: {event}")
         else:
-            self.flaws.append(f"not an end: {event}")
+            self.violations.append(f"not a final outcome: {event}")
 
     async def _replace(self, ref: BackupRef, planet: str) -> None:
-        await self._until_it_works(ref)
+        await self._delete_until_done(ref)
         await self._create(ref.star_system, planet)
 
-    async def _until_it_works(self, ref: BackupRef) -> None:
+    async def _delete_until_done(self, ref: BackupRef) -> None:
         while True:
             try:
                 return await self.client.delete(ref.star_system, ref.backup_id, missing_ok=True)
@@ -122,13 +123,13 @@ class Soak:
             try:
                 backup = await self.client.create(star_system, planet, SPEC)
             except BackupsError as exc:
-                self.lost[type(exc).__name__] += 1
+                self.create_errors[type(exc).__name__] += 1
                 await self.clock.sleep(60)
         ref = self.watch.add(star_system, backup.id)
         self.planets[ref] = planet
 
-    async def disturb(self) -> None:
-        """Restart the service every two hours, lose answers all the time, revoke tokens now and then."""
+    async def disrupt_service(self) -> None:
+        """Restart the service every two hours, lose some responses, and revoke tokens at every third restart."""
         self.sim.faults.append(Fault(Drop(When.AFTER), probability=0.004))
         self.sim.faults.append(Fault(Respond(503), probability=0.002))
         for number in itertools.count(1):
@@ -139,45 +140,47 @@ class Soak:
             if number % 3 == 0:
                 self.sim.tokens.revoke_all()
 
-    def sample(self, began: float) -> Sample:
+    def sample(self, start: float) -> Sample:
         gc.collect()
-        held = {
-            "resident, MiB": _resident() / 2**20,
+        resources = {
+            "resident, MiB": _resident_bytes() / 2**20,
             "traced, MiB": tracemalloc.get_traced_memory()[0] / 2**20,
             "files": len(open_files()),
             "tasks": len(asyncio.all_tasks()),
         }
-        day = (self.clock.monotonic() - began) / 86400
-        return Sample(day, self.ended.total(), sum(self.client.requests.values()), held)
+        day = (self.clock.monotonic() - start) / 86400
+        return Sample(day, self.ended.total(), sum(self.client.requests.values()), resources)
 
 
-def _resident() -> int:
+def _resident_bytes() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096
 
 
 def growths(samples: list[Sample]) -> dict[str, float]:
-    """Return by how much the later half of what was measured after the warm-up holds more than the earlier half."""
+    """Return the growth of each resource between the two halves of the samples after the warm-up."""
     steady = samples[round(len(samples) * WARM_UP) :]
     half = len(steady) // 2
     return {
-        name: _middle(steady[half:], name) - _middle(steady[:half], name) for name in steady[0].held if name in ROOM
+        name: _median(steady[half:], name) - _median(steady[:half], name)
+        for name in steady[0].resources
+        if name in ALLOWED_GROWTH
     }
 
 
-def _middle(samples: list[Sample], name: str) -> float:
-    values = sorted(sample.held[name] for sample in samples)
+def _median(samples: list[Sample], name: str) -> float:
+    values = sorted(sample.resources[name] for sample in samples)
     return values[len(values) // 2]
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 async def soak(minutes: float) -> int:
-    """Run, print, judge."""
-    clock = HurriedClock(SPEED)
+    """Run for the given number of real minutes and return the exit status."""
+    clock = FastClock(SPEED)
     sim = Simulator(
         clock=clock,
         seed=5,
@@ -187,55 +190,54 @@ async def soak(minutes: float) -> int:
     async with sim:
         auth = ClientCredentials(sim.token_url, sim.client_id, sim.client_secret, scopes=sim.scopes)
         client = BackupClient(
-            sim.base_url, sim.tenant, auth=auth, clock=clock, timeouts=PATIENT, random=random.Random(5)
+            sim.base_url, sim.tenant, auth=auth, clock=clock, timeouts=TIMEOUTS, random=random.Random(5)
         )
         async with client, client.watch() as watch:
-            going = Soak(sim=sim, client=client, watch=watch, clock=clock)
-            return await _observe(going, minutes)
+            return await _observe(Soak(sim=sim, client=client, watch=watch, clock=clock), minutes)
 
 
-async def _observe(going: Soak, minutes: float) -> int:
-    tasks = [asyncio.create_task(going.keep_up()), asyncio.create_task(going.disturb())]
-    began, samples = going.clock.monotonic(), []
+async def _observe(running: Soak, minutes: float) -> int:
+    tasks = [asyncio.create_task(running.replace_ended()), asyncio.create_task(running.disrupt_service())]
+    start, samples = running.clock.monotonic(), []
     try:
         for number in range(SAMPLES):
             done, _ = await asyncio.wait(tasks, timeout=minutes * 60 / SAMPLES, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-                raise AssertionError(f"ended by itself: {task}")
-            samples.append(going.sample(began))
+                raise AssertionError(f"ended unexpectedly: {task}")
+            samples.append(running.sample(start))
             if number == 0:
-                _say(f"| day | backups | requests | {' | '.join(samples[0].held)} |")
-                _say(f"|{'---|' * (3 + len(samples[0].held))}")
-            _say(str(samples[-1]))
+                _print_line(f"| day | backups | requests | {' | '.join(samples[0].resources)} |")
+                _print_line(f"|{'---|' * (3 + len(samples[0].resources))}")
+            _print_line(str(samples[-1]))
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    return _verdict(going, samples)
+    return _print_verdict(running, samples)
 
 
-def _verdict(going: Soak, samples: list[Sample]) -> int:
+def _print_verdict(running: Soak, samples: list[Sample]) -> int:
     grown = growths(samples)
-    _say("")
+    _print_line("")
     for name, growth in grown.items():
-        _say(f"{name}: {growth:+.2f} (allowed: {ROOM[name]:+.1f})")
-    _say(f"ended: {dict(going.ended)}; creates that had to be tried again: {dict(going.lost)}")
-    _say(f"tokens issued: {going.sim.tokens.issued}")
-    for flaw in going.flaws[:20]:
-        _say(flaw)
-    return 1 if going.flaws or any(growth > ROOM[name] for name, growth in grown.items()) else 0
+        _print_line(f"{name}: {growth:+.2f} (allowed: {ALLOWED_GROWTH[name]:+.1f})")
+    _print_line(f"ended: {dict(running.ended)}; failed creates, repeated: {dict(running.create_errors)}")
+    _print_line(f"tokens issued: {running.sim.tokens.issued}")
+    for violation in running.violations[:20]:
+        _print_line(violation)
+    return 1 if running.violations or any(growth > ALLOWED_GROWTH[name] for name, growth in grown.items()) else 0
 
 
 def main() -> int:
-    """Run for the minutes that are given."""
+    """Run for the given number of minutes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=20.0, help="how long, in real minutes")
-    given = parser.parse_args()
+    parser.add_argument("--minutes", type=float, default=20.0, help="run time in real minutes")
+    options = parser.parse_args()
     tracemalloc.start()
-    started = time.monotonic()
-    status = asyncio.run(soak(given.minutes))
-    _say(f"{'flat' if status == 0 else 'NOT flat, or not true'}, after {time.monotonic() - started:.0f} s")
+    start = time.monotonic()
+    status = asyncio.run(soak(options.minutes))
+    _print_line(f"{'flat' if status == 0 else 'NOT flat, or a wrong outcome'}, after {time.monotonic() - start:.0f} s")
     return status
 
 

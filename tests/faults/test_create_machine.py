@@ -1,4 +1,4 @@
-"""A state machine over creates: any faults, in any order, with any echo and lag; never two for one, none forgotten."""
+"""A state machine over creates: any faults in any order; no create makes two backups, and none is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -48,15 +48,15 @@ from asyncbackups.simulator import (
     Workload,
 )
 from asyncbackups.simulator.faults import Action
-from tests.faults.hurried_clock import HurriedClock
-from tests.faults.stage import Even
+from tests.faults.fast_clock import FastClock
+from tests.faults.harness import MeanJitter
 
 STAR_SYSTEM = "solar"
 PLANETS = st.sampled_from(["earth", "mars"])
 KEYS = st.sampled_from(["monday", "tuesday", "wednesday"])
 SETTLE = 30.0
 
-# Before the effect, after it, or hiding it: what a network and a gateway do to a request.
+# What a network and a gateway do to a request: fail before its effect, after it, or hide it.
 ACTIONS: st.SearchStrategy[Action] = st.one_of(
     st.builds(Drop, st.sampled_from(When)),
     st.builds(Respond, st.sampled_from([408, 500, 502, 503, 504, 524]), when=st.sampled_from(When)),
@@ -83,47 +83,40 @@ SHAPES = st.builds(
 
 
 @attrs.define(repr=False)
-class Call:
-    """One create of the caller's: by its key, or its own where that is None."""
+class CreateCall:
+    """One create of a caller, identified by its key; without a key each call is a create of its own."""
 
     planet: str
     key: str | None
-    answer: Backup | BackupsError | None = None
-
-    @property
-    def made(self) -> bool:
-        return isinstance(self.answer, Backup)
+    result: Backup | BackupsError | None = None
 
     def __repr__(self) -> str:
-        told = f"backup {self.answer.id}" if isinstance(self.answer, Backup) else repr(self.answer)
-        return f"<{self.planet}, {self.key}: {told}>"
+        result = f"backup {self.result.id}" if isinstance(self.result, Backup) else repr(self.result)
+        return f"<{self.planet}, {self.key}: {result}>"
 
 
-class Creates(RuleBasedStateMachine):
-    """The model: what each caller was told, against what the simulator knows.
-
-    The service and the clients go by a clock that is a thousand times faster than the real one.
-    """
+class CreateMachine(RuleBasedStateMachine):
+    """Compares the results of creates with the simulator's backups. Service and clients share a clock at 1000x."""
 
     @initialize(shape=SHAPES, by_time=st.booleans())
-    def begin(self, shape: ApiShape, by_time: bool) -> None:
+    def start(self, shape: ApiShape, by_time: bool) -> None:
         self.runner = asyncio.Runner()
-        self.clock = HurriedClock(1000.0)
-        self.calls: list[Call] = []
-        self.story: list[object] = [shape, by_time]
+        self.clock = FastClock(1000.0)
+        self.calls: list[CreateCall] = []
+        self.history: list[object] = [shape, by_time]
         self.by_time = by_time
-        # Without metadata nobody can tell backups of one kind apart that processes made which knew nothing of each
-        # other. Adoption by time is for services where only one process creates: it is not restarted here.
-        self.may_leave = shape.echo_metadata is not Echo.NONE or not by_time
+        # Without metadata, backups of independent processes are indistinguishable. Adoption by time is meant for
+        # services where only one process creates, so that process is not restarted then.
+        self.may_restart = shape.echo_metadata is not Echo.NONE or not by_time
         self.forgotten: set[tuple[str, str]] = set()
         self.sim = Simulator(clock=self.clock, shape=shape, workload=Workload(duration=Fixed(5000.0)))
         self.run(self.sim.start())
-        self.client = self.opened()
+        self.client = self.open_client()
 
     def run(self, doing: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(doing)
 
-    def opened(self) -> BackupClient:
+    def open_client(self) -> BackupClient:
         client = BackupClient(
             self.sim.base_url,
             self.sim.tenant,
@@ -133,7 +126,7 @@ class Creates(RuleBasedStateMachine):
             polling=PollingPolicy(),
             timeouts=Timeouts(total=900.0),
             clock=self.clock,
-            random=Even(),
+            random=MeanJitter(),
         )
         self.run(client.__aenter__())
         return client
@@ -141,77 +134,84 @@ class Creates(RuleBasedStateMachine):
     @rule(planet=PLANETS, faults=FAULTS)
     def create(self, planet: str, faults: list[Fault]) -> None:
         """Create without a key."""
-        self.calling([Call(planet, None)], faults)
+        self.run_creates([CreateCall(planet, None)], faults)
 
     @rule(planet=PLANETS, key=KEYS, faults=FAULTS)
     def create_with_a_key(self, planet: str, key: str, faults: list[Fault]) -> None:
         """Create with a key, which may have been used before."""
-        self.calling([Call(planet, key)], faults)
+        self.run_creates([CreateCall(planet, key)], faults)
 
     @rule(planet=PLANETS, key=KEYS, other=KEYS, faults=FAULTS)
     def create_at_the_same_time(self, planet: str, key: str, other: str, faults: list[Fault]) -> None:
         """Four callers in one planet, some with one key."""
-        self.calling([Call(planet, key), Call(planet, other), Call(planet, key), Call(planet, None)], faults)
+        self.run_creates(
+            [CreateCall(planet, key), CreateCall(planet, other), CreateCall(planet, key), CreateCall(planet, None)],
+            faults,
+        )
 
-    @precondition(lambda self: self.may_leave)
+    @precondition(lambda self: self.may_restart)
     @rule()
-    def leave_and_come_back(self) -> None:
-        """End the process and start another one, which knows nothing: from now on keys may exist."""
+    def restart_client(self) -> None:
+        """Replace the client by a new one without its memory: from then on keys may exist."""
         self.run(self.client.__aexit__(None, None, None))
-        self.client = self.opened()
-        self.story.append("left and came back")
+        self.client = self.open_client()
+        self.history.append("restarted")
         self.forgotten = {(call.planet, call.key) for call in self.calls if call.key is not None}
 
     @rule(planet=PLANETS)
     def somebody_else_creates(self, planet: str) -> None:
-        """Create a backup of another kind behind the client's back: it is never mistaken for ours."""
+        """Create a backup of another kind without the client, which must never adopt it."""
         order = Order(type="permanent", mechanism="snapshot", metadata={"name": "somebody else's"})
         self.sim.world.create(STAR_SYSTEM, planet, order)
-        self.story.append("a stranger's")
+        self.history.append("somebody else created")
 
-    def calling(self, calls: list[Call], faults: list[Fault]) -> None:
-        """Let callers create at the same time, while faults strike."""
+    def run_creates(self, calls: list[CreateCall], faults: list[Fault]) -> None:
+        """Run creates concurrently under the given faults."""
         self.sim.faults[:] = faults
-        self.story.append(faults)
+        self.history.append(faults)
         self.run(self._all(calls))
-        self.story.append(calls)
+        self.history.append(calls)
         self.sim.faults.clear()
         self.calls += calls
 
-    async def _all(self, calls: list[Call]) -> None:
+    async def _all(self, calls: list[CreateCall]) -> None:
         await asyncio.gather(*map(self._one, calls))
 
-    async def _one(self, call: Call) -> None:
+    async def _one(self, call: CreateCall) -> None:
         spec = BackupSpec(retention_period_in_days=1, metadata=BackupMetadata("nightly", "kept readable"))
         may_exist = call.key is not None and (call.planet, call.key) in self.forgotten
         try:
-            doing = self.client.create(STAR_SYSTEM, call.planet, spec, key=call.key, may_exist=may_exist)
-            call.answer = await asyncio.wait_for(doing, timeout=20)
+            create = self.client.create(STAR_SYSTEM, call.planet, spec, key=call.key, may_exist=may_exist)
+            call.result = await asyncio.wait_for(create, timeout=20)
         except BackupsError as exc:
-            call.answer = exc
+            call.result = exc
 
     @invariant()
-    def no_two_calls_share_a_backup_and_no_backup_is_forgotten(self) -> None:
-        """Each identity has one backup; each backup of ours is some caller's, or some caller was told of the doubt."""
+    def no_backup_is_shared_or_lost(self) -> None:
+        """Each identity has one backup, and each of our backups has an owner or an `AmbiguousCreateError`."""
         if not hasattr(self, "sim"):
             return
-        flaws = "\n".join(self.flaws())
-        if flaws:
-            # The whole story: what is timing's doing does not happen again when hypothesis tries to make it shorter.
-            raise AssertionError(f"{flaws}\n" + "\n".join(map(repr, self.story)))
+        violations = "\n".join(self.violations())
+        if violations:
+            # Show the whole history: a failure that depends on timing may not occur again when Hypothesis shrinks it.
+            raise AssertionError(f"{violations}\n" + "\n".join(map(repr, self.history)))
 
-    def flaws(self) -> Iterator[str]:
-        owned = {(call.planet, call.key or id(call), call.answer.id) for call in self.calls if call.made}
+    def violations(self) -> Iterator[str]:
+        owned = {
+            (call.planet, call.key or id(call), call.result.id)
+            for call in self.calls
+            if isinstance(call.result, Backup)
+        }
         ids = Counter(backup_id for *_, backup_id in owned)
         yield from (f"backup {one} belongs to several creates: {owned}" for one, number in ids.items() if number > 1)
         identities = Counter((planet, key) for planet, key, _ in owned)
         yield from (f"{one} has {number} backups: {owned}" for one, number in identities.items() if number > 1)
         ours = {backup.id: backup.planet for backup in self.sim.world if backup.order.type == "temporary"}
         yield from (f"backup {one} is not ours" for one in ids if one not in ours)
-        # A doubt stands for one backup at the most: it was sent again only where it was surely not there.
-        doubts = Counter(call.planet for call in self.calls if isinstance(call.answer, AmbiguousCreateError))
+        # An ambiguous create accounts for at most one backup: it is only sent again if it surely had no effect.
+        ambiguous = Counter(call.planet for call in self.calls if isinstance(call.result, AmbiguousCreateError))
         lost = Counter(planet for backup_id, planet in ours.items() if backup_id not in ids)
-        yield from (f"{number} lost in {one}: {owned}" for one, number in lost.items() if number > doubts[one])
+        yield from (f"{number} lost in {one}: {owned}" for one, number in lost.items() if number > ambiguous[one])
 
     def teardown(self) -> None:
         if hasattr(self, "sim"):
@@ -220,23 +220,17 @@ class Creates(RuleBasedStateMachine):
             self.runner.close()
 
 
-def test_any_faults_in_any_order_quickly():
-    """Some sequences, in the default suite."""
-    run_state_machine_as_test(Creates, settings=_settings(examples=12, steps=6))
+def test_few_sequences_of_creates_and_faults():
+    """A few short sequences, for the default suite."""
+    run_state_machine_as_test(CreateMachine, settings=_settings(examples=12, steps=6))
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(600)
-def test_any_faults_in_any_order():
-    """Many sequences, and longer ones."""
-    run_state_machine_as_test(Creates, settings=_settings(examples=150, steps=12))
+def test_many_sequences_of_creates_and_faults():
+    """Many and longer sequences."""
+    run_state_machine_as_test(CreateMachine, settings=_settings(examples=150, steps=12))
 
 
 def _settings(*, examples: int, steps: int) -> settings:
-    return settings(
-        max_examples=examples,
-        stateful_step_count=steps,
-        deadline=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
+    return settings(max_examples=examples, stateful_step_count=steps)

@@ -12,7 +12,7 @@ from asyncbackups import RetryPolicy
 from asyncbackups.cli import options
 from asyncbackups.simulator import Simulator
 from tests.cli_program import Program, hosted, settings_for
-from tests.raw_server import RawServer, answer, saying
+from tests.raw_server import RawServer, http_response, respond_with
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def against(monkeypatch: pytest.MonkeyPatch, base_url: str) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"<html>Welcome</html>", "the answer is not a JSON"),
+        (b"<html>Welcome</html>", "the response is not a JSON"),
         (b'{"message": "hello"}', "list"),
         (b'{"backups": [{"name": "no id"}]}', "id"),
         (b"", "JSON"),
@@ -39,7 +39,7 @@ def against(monkeypatch: pytest.MonkeyPatch, base_url: str) -> None:
 )
 def test_lists_that_are_none(run: Program, monkeypatch: pytest.MonkeyPatch, body: bytes, message: str) -> None:
     """A body that is not JSON, and JSON without a list, are quoted in one line."""
-    with hosted(lambda: RawServer(saying(answer(body)))) as (server, _):
+    with hosted(lambda: RawServer(respond_with(http_response(body)))) as (server, _):
         against(monkeypatch, server.url)
         ended = run("list", "alpha")
     assert (ended.status, ended.out) == (4, "")
@@ -49,7 +49,7 @@ def test_lists_that_are_none(run: Program, monkeypatch: pytest.MonkeyPatch, body
 def test_the_terminal_is_safe_from_the_service(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """Control characters that the service sends reach neither stdout nor stderr."""
     evil = b'{"backups": [{"id": 1, "status": "\\u001b[31mred\\nline"}]}'
-    with hosted(lambda: RawServer(saying(answer(evil)))) as (server, _):
+    with hosted(lambda: RawServer(respond_with(http_response(evil)))) as (server, _):
         against(monkeypatch, server.url)
         people, programs = run("list", "alpha"), run("list", "alpha", "--json")
     assert "\x1b" not in people.out + programs.out
@@ -59,7 +59,9 @@ def test_the_terminal_is_safe_from_the_service(run: Program, monkeypatch: pytest
 
 def test_a_create_without_an_id(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """A create whose answer names no backup, where no list can settle it, says that its outcome is unknown."""
-    with hosted(lambda: RawServer(saying(answer(b"[]"), answer(b"{}", status="403 Forbidden")))) as (server, _):
+    with hosted(
+        lambda: RawServer(respond_with(http_response(b"[]"), http_response(b"{}", status="403 Forbidden")))
+    ) as (server, _):
         against(monkeypatch, server.url)
         ended = run("create", "alpha/prod")
     assert (ended.status, ended.out) == (4, "")

@@ -1,4 +1,4 @@
-"""Watching over real HTTP, whichever way the unknowns of the API turn out, and whatever goes wrong."""
+"""Watch backups over real HTTP, for every variant of the undocumented parts of the API and under faults."""
 
 from __future__ import annotations
 
@@ -48,14 +48,17 @@ from asyncbackups.simulator import (
     When,
     Workload,
 )
+from tests.fake_clock import FakeClock
 
 SPEED = 500.0
 USUAL = Workload(duration=Lognormal(60, 0.4), failure_share=0.2, history=20)
 
 
 @asynccontextmanager
-async def stage(*, auth: Any = None, polling: PollingPolicy | None = None, **settings: Any) -> AsyncIterator[Any]:
-    """Run the service and a client of it, both so fast that minutes take a second."""
+async def fast_service(
+    *, auth: Any = None, polling: PollingPolicy | None = None, **settings: Any
+) -> AsyncIterator[tuple[Simulator, BackupClient]]:
+    """Run the service and a client, both so fast that minutes take a second."""
     client_settings = {"max_answer_bytes": 10**6, **settings.pop("client", {})}
     simulator = Simulator(speed=SPEED, seed=7, **{"workload": USUAL, **settings})
     async with simulator as sim:
@@ -71,7 +74,7 @@ async def stage(*, auth: Any = None, polling: PollingPolicy | None = None, **set
             yield sim, client
 
 
-async def created(client: BackupClient, number: int, star_systems: int = 2) -> list[BackupRef]:
+async def create_backups(client: BackupClient, number: int, star_systems: int = 2) -> list[BackupRef]:
     async def one(place: int) -> BackupRef:
         star_system = f"sun-{place % star_systems}"
         return BackupRef(star_system, (await client.create(star_system, f"planet-{place}", BackupSpec())).id)
@@ -79,17 +82,17 @@ async def created(client: BackupClient, number: int, star_systems: int = 2) -> l
     return list(await asyncio.gather(*(one(place) for place in range(number))))
 
 
-async def watched(client: BackupClient, number: int = 16) -> list[Any]:
-    """Create backups and watch them to the end; return the events."""
-    refs = await created(client, number)
+async def watch_new_backups(client: BackupClient, number: int = 16) -> list[Any]:
+    """Create backups, watch them to the end, and return the events."""
+    refs = await create_backups(client, number)
     async with client.watch(refs, deadline=20) as watch:
         events = [event async for event in watch]
     assert Counter(event.ref for event in events) == Counter(refs), "each has exactly one final event"
     return events
 
 
-async def truth(sim: Any, client: BackupClient, events: list[Any]) -> None:
-    """Hold the events to what the service says of each backup."""
+async def check_events(sim: Simulator, client: BackupClient, events: list[Any]) -> None:
+    """Compare each event with the final state of its backup."""
     sim.faults.clear()
     for event in events:
         backup = await client.get(event.ref.star_system, event.ref.backup_id)
@@ -123,12 +126,12 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-async def test_watch_works_whichever_way_the_api_turns_out(shape: ApiShape) -> None:
-    """Each backup has exactly one final event, and it is true."""
-    async with stage(shape=shape) as (sim, client):
-        events = await watched(client)
+async def test_watch_works_with_every_api_shape(shape: ApiShape) -> None:
+    """Each backup has exactly one final event, and it is correct."""
+    async with fast_service(shape=shape) as (sim, client):
+        events = await watch_new_backups(client)
         assert {type(event).__name__ for event in events} == {"BackupSucceeded", "BackupFailed"}
-        await truth(sim, client, events)
+        await check_events(sim, client, events)
 
 
 POLLS = (Kind.GET, Kind.LIST, Kind.LIST_PLANET)
@@ -141,7 +144,7 @@ def often(action: Any, probability: float = 0.3, kinds: tuple[Kind, ...] = POLLS
 
 FAULTS = {
     "unavailable": often(Respond(503)),
-    "unavailable, says for how long": often(Respond(503, headers={"Retry-After": "0"}), 0.05),
+    "unavailable, with Retry-After": often(Respond(503, headers={"Retry-After": "0"}), 0.05),
     "too many requests": often(Respond(429), 0.05),
     "internal errors": often(Respond(500)),
     "gateway pages": often(Html(502)),
@@ -158,62 +161,62 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS)
-async def test_faults_while_polling_end_nothing(faults: list[Fault]) -> None:
-    """Whatever goes wrong on the way, each backup has its one true event."""
-    async with stage() as (sim, client):
-        refs = await created(client, 12)
+async def test_faults_while_polling_do_not_end_a_watch(faults: list[Fault]) -> None:
+    """Under each fault every backup has exactly one final event, and it is correct."""
+    async with fast_service() as (sim, client):
+        refs = await create_backups(client, 12)
         sim.faults.extend(faults)
         async with client.watch(refs, deadline=25) as watch:
             events = [event async for event in watch]
         assert Counter(event.ref for event in events) == Counter(refs)
-        await truth(sim, client, events)
+        await check_events(sim, client, events)
 
 
-async def polled(client: BackupClient, *, times: int) -> None:
-    """Wait until so many more requests were sent."""
+async def wait_for_requests(client: BackupClient, *, times: int) -> None:
+    """Wait until the client has sent the given number of further requests."""
     before = sum(client.requests.values())
     while sum(client.requests.values()) < before + times:
         await asyncio.sleep(0)
 
 
-async def test_outage_is_survived() -> None:
-    """The service is gone for a while, port and all, and comes back."""
-    async with stage() as (sim, client):
-        refs = await created(client, 10)
+async def test_outage_does_not_end_a_watch() -> None:
+    """A watch continues after the service was stopped and started again."""
+    async with fast_service() as (sim, client):
+        refs = await create_backups(client, 10)
         async with client.watch(refs, deadline=25) as watch:
             await sim.stop()
-            await polled(client, times=3)
+            await wait_for_requests(client, times=3)
             await sim.start()
             events = [event async for event in watch]
         assert Counter(event.ref for event in events) == Counter(refs)
-        await truth(sim, client, events)
+        await check_events(sim, client, events)
 
 
-async def test_one_list_stands_for_many_gets() -> None:
-    """Fifty backups in one star system cost far fewer requests than one each."""
-    async with stage() as (_sim, client):
-        refs = await created(client, 50, star_systems=1)
+async def test_one_list_replaces_many_gets() -> None:
+    """Fifty backups in one star system take fewer than fifty requests."""
+    async with fast_service() as (_sim, client):
+        refs = await create_backups(client, 50, star_systems=1)
         before = client.requests
         async with client.watch(refs, deadline=20) as watch:
             assert len([event async for event in watch]) == 50
-        spent = sum(client.requests.values()) - sum(before.values())
-        assert spent < 50
+        sent = sum(client.requests.values()) - sum(before.values())
+        assert sent < 50
 
 
-async def test_waits_share_polls_and_tell_what_became_of_it() -> None:
-    """A hundred waits for one backup are one; each raises, or returns, the same."""
-    async with stage(workload=Workload(duration=Fixed(60), failure_share=1.0)) as (_sim, client):
-        (ref,) = await created(client, 1)
+async def test_waits_for_one_backup_share_polls() -> None:
+    """A hundred waits for one backup share its polls, and each raises the same error."""
+    async with fast_service(workload=Workload(duration=Fixed(60), failure_share=1.0)) as (_sim, client):
+        (ref,) = await create_backups(client, 1)
         waits = [client.wait(ref.star_system, ref.backup_id, deadline=20) for _ in range(100)]
         results = await asyncio.gather(*waits, return_exceptions=True)
         assert {type(result) for result in results} == {BackupFailedError}
         assert client.requests["get"] < 30
 
 
-async def test_deadline_is_the_waits_own() -> None:
-    """A backup that takes too long is in progress when our time is up, and goes on."""
-    async with stage(workload=Workload(duration=Fixed(50_000))) as (_sim, client):
-        (ref,) = await created(client, 1)
+async def test_deadline_ends_only_the_wait() -> None:
+    """At the deadline the wait ends, and the backup is still in progress."""
+    async with fast_service(workload=Workload(duration=Fixed(50_000))) as (_sim, client):
+        (ref,) = await create_backups(client, 1)
         with pytest.raises(WatchExpiredError):
             await client.wait(ref.star_system, ref.backup_id, deadline=0.2)
         async with client.watch([ref], deadline=0.2) as watch:
@@ -222,12 +225,12 @@ async def test_deadline_is_the_waits_own() -> None:
         assert event.backup.status == "in_progress"
 
 
-async def test_backup_that_is_deleted_while_it_is_watched_is_gone() -> None:
-    """Confirmed by gets, for one polled by list as for one alone."""
-    async with stage(workload=Workload(duration=Fixed(50_000))) as (_sim, client):
-        refs = await created(client, 20, star_systems=1)
+async def test_backup_deleted_while_watched_is_gone() -> None:
+    """GETs confirm it, both for a backup polled by LIST and for a single one."""
+    async with fast_service(workload=Workload(duration=Fixed(50_000))) as (_sim, client):
+        refs = await create_backups(client, 20, star_systems=1)
         async with client.watch(refs, deadline=20) as watch:
-            await polled(client, times=3)
+            await wait_for_requests(client, times=3)
             await client.delete("sun-0", refs[3].backup_id)
             event = await anext(watch)
         assert isinstance(event, BackupGone)
@@ -236,10 +239,10 @@ async def test_backup_that_is_deleted_while_it_is_watched_is_gone() -> None:
             await client.wait("sun-0", 10**9, deadline=20)
 
 
-async def test_star_system_that_may_not_be_read() -> None:
-    """It is told as what it is, and does not end the watch of others."""
-    async with stage(forbidden={"dark"}) as (_sim, client):
-        (ref,) = await created(client, 1)
+async def test_forbidden_star_system_does_not_end_the_watch_of_others() -> None:
+    """A 403 for one star system fails its own backups only."""
+    async with fast_service(forbidden={"dark"}) as (_sim, client):
+        (ref,) = await create_backups(client, 1)
         with pytest.raises(PermissionDeniedError):
             await client.wait("dark", 1, deadline=20)
         async with client.watch([BackupRef("dark", 1), ref], deadline=20) as watch:
@@ -248,44 +251,47 @@ async def test_star_system_that_may_not_be_read() -> None:
         assert len(kinds) == 2
 
 
-async def test_token_that_expires_while_watching_is_not_noticed() -> None:
-    """It is renewed again and again, and no event tells of it."""
+async def test_expiring_tokens_are_renewed_while_watching() -> None:
+    """Tokens are renewed without any event."""
 
     def credentials(sim: Simulator) -> ClientCredentials:
         return ClientCredentials(sim.token_url, sim.client_id, sim.client_secret, scopes=sim.scopes)
 
     access = Access(token_life=1.0)
-    async with stage(auth=credentials, access=access, workload=Workload(duration=Fixed(1_000))) as (_sim, client):
-        events = await watched(client, 12)
+    async with fast_service(auth=credentials, access=access, workload=Workload(duration=Fixed(1_000))) as (
+        _sim,
+        client,
+    ):
+        events = await watch_new_backups(client, 12)
         assert {type(event) for event in events} == {BackupSucceeded}
         assert client.requests["token"] >= 2
 
 
-async def test_retry_after_is_obeyed_over_http() -> None:
-    """Each get of a backup in progress says when to ask again."""
+async def test_retry_after_of_a_backup_in_progress_is_honored() -> None:
+    """The next poll waits for the `Retry-After` of the last response."""
     shape = ApiShape(in_progress_retry_after=1)
-    async with stage(shape=shape, workload=Workload(duration=Fixed(250), history=0)) as (_sim, client):
-        (ref,) = await created(client, 1)
+    async with fast_service(shape=shape, workload=Workload(duration=Fixed(250), history=0)) as (_sim, client):
+        (ref,) = await create_backups(client, 1)
         async with client.watch([ref], deadline=20) as watch:
             (event,) = [event async for event in watch]
         assert event.polls <= 2
 
 
-async def test_watch_of_one_request_at_a_time() -> None:
-    """The narrowest limits are enough."""
-    async with stage(client={"limits": Limits(concurrency=1)}) as (_sim, client):
-        assert len(await watched(client, 10)) == 10
+async def test_watch_with_a_concurrency_of_one() -> None:
+    """A watch completes with one request at a time."""
+    async with fast_service(client={"limits": Limits(concurrency=1)}) as (_sim, client):
+        assert len(await watch_new_backups(client, 10)) == 10
 
 
-async def test_plain_backoff_finds_everything_too() -> None:
-    """Without lists and learning."""
-    async with stage(polling=PollingPolicy(coalesce=False, learn=False)) as (sim, client):
-        await truth(sim, client, await watched(client, 10))
+async def test_watch_without_lists_and_learning() -> None:
+    """Plain backoff detects every completion, without LISTs."""
+    async with fast_service(polling=PollingPolicy(coalesce=False, learn=False)) as (sim, client):
+        await check_events(sim, client, await watch_new_backups(client, 10))
         assert "list" not in client.requests
 
 
-async def test_what_this_client_created_is_believed_in_though_gets_lag() -> None:
-    """A get that finds nothing right after the create does not mean that the backup was deleted."""
+async def test_404_right_after_the_create_is_not_a_deletion() -> None:
+    """A wait for a backup of this client continues if the first GETs return 404."""
     workload = Workload(duration=Fixed(120))
     async with (
         Simulator(speed=600, workload=workload, faults=[Fault(Respond(404), kind="get", count=2)]) as sim,
@@ -295,12 +301,13 @@ async def test_what_this_client_created_is_believed_in_though_gets_lag() -> None
         assert (await client.wait("s", backup.id)).status == "succeeded"
 
 
-async def test_leaving_the_client_wakes_who_waits_for_the_pace() -> None:
-    """Calls of other tasks do not sit out a `Retry-After` on a client that was left: a retry, a get, a create."""
+async def test_closing_the_client_wakes_calls_that_wait_for_retry_after() -> None:
+    """A retry, a GET and a create in other tasks do not wait for a `Retry-After` once the client is closed."""
+    clock = FakeClock()
     async with Simulator(faults=[Fault(Respond(429, {"Retry-After": "300"}), kind="health", count=1)]) as sim:
-        async with BackupClient(sim.base_url, sim.tenant, auth=sim.token) as client:
+        async with BackupClient(sim.base_url, sim.tenant, auth=sim.token, clock=clock) as client:
             calls: list[asyncio.Task[Any]] = [asyncio.create_task(client.health())]
-            while not client._transport.rate_limiter.delay(client._clock.monotonic()):
+            while not clock.slept:  # the first sleep is that for `Retry-After`
                 await asyncio.sleep(0)
             calls += [
                 asyncio.create_task(client.get("s", 1)),
@@ -308,5 +315,7 @@ async def test_leaving_the_client_wakes_who_waits_for_the_pace() -> None:
             ]
             await asyncio.sleep(0)
         results = await asyncio.gather(*calls, return_exceptions=True)
+    assert min(clock.slept) >= 300.0
     assert [type(result) for result in results] == [ClientClosedError] * 3
     assert dict(sim.creates) == {}
+    assert sim.counts.total == 1

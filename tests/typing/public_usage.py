@@ -1,4 +1,4 @@
-"""The public names as a program uses them: strict mypy runs over this file, nothing runs it."""
+"""The public API as a program uses it: checked by strict mypy, not executed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from asyncbackups import (
 
 
 class Vault:
-    """A token source of a program's own."""
+    """A token source defined by the program."""
 
     async def token(self) -> str:
         """Return a token."""
@@ -43,7 +43,7 @@ class Vault:
 
 
 def settings() -> list[BackupClient]:
-    """Make clients in every documented way."""
+    """Create clients in every documented way."""
     credentials = ClientCredentials("https://hub.example/token", "id", "secret", scopes=["tenant.example"])
     return [
         BackupClient("https://db.example", "example", auth="token"),
@@ -66,7 +66,7 @@ def settings() -> list[BackupClient]:
 
 
 async def operations(client: BackupClient) -> None:
-    """Await the five operations, and the wait."""
+    """Call all operations, and wait."""
     spec = BackupSpec("logical", "dev", True, 7, metadata=BackupMetadata("nightly", "before the release"))
     backup = assert_type(await client.create("solar", "earth", spec, key="release-7", may_exist=True), Backup)
     assert_type(await client.get("solar", backup.id), Backup)
@@ -78,7 +78,7 @@ async def operations(client: BackupClient) -> None:
 
 
 async def watching(client: BackupClient) -> None:
-    """Iterate over the events of an open watch and of a given one."""
+    """Iterate over a watch that takes more backups, and over one of given backups."""
     async with client.watch() as watch:
         assert_type(watch, Watch)
         ref = assert_type(watch.add("solar", 362, deadline=3600), BackupRef)
@@ -99,12 +99,12 @@ async def watching(client: BackupClient) -> None:
 
 
 async def planets() -> AsyncIterator[PlanetRef]:
-    """Targets that are read as the run goes on."""
+    """Yield targets, which are read during the run."""
     yield PlanetRef("solar", "earth")
 
 
 async def bulk(client: BackupClient) -> BulkReport:
-    """Create many."""
+    """Create many backups."""
     async with client.bulk_create(planets(), BackupSpec(), concurrency=4) as run:
         async for event in run:
             if isinstance(event, CreateFailed):

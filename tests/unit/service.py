@@ -1,4 +1,4 @@
-"""The service without a network: answers from memory, at once or when they are let go."""
+"""The service without a network: it responds from memory, at once or when a gate opens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 from multidict import CIMultiDict
 
 from asyncbackups._api.operations import Operations
-from asyncbackups._api.requests import Requests
+from asyncbackups._api.requests import RequestBuilder
 from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._polling.engine import Engine
 from asyncbackups._polling.scheduler import Scheduler
@@ -25,16 +25,16 @@ from tests.fake_clock import FakeClock
 
 @attrs.define
 class Service:
-    """Backups by star system and id, and what goes wrong.
+    """Backups in memory, and the faults to inject.
 
     Attributes:
-        clock: The server's clock, too.
+        clock: The clock of client and server.
         backups: The members of each backup.
-        asked: Every request, in order.
-        fault: Raises or returns an error for a request, or None.
-        gate: While it is not set, no answer comes.
-        tagged: Whether answers carry entity tags and 304 is given.
-        headers: More headers of every answer.
+        asked: All requests, in order.
+        fault: Returns an error for a request, or None.
+        gate: Responses wait until it is set.
+        tagged: Whether responses have entity tags, and unchanged ones are 304.
+        headers: Additional headers of every response.
     """
 
     clock: FakeClock
@@ -49,7 +49,7 @@ class Service:
         self.gate.set()
 
     def begin(self, *ids: int, star_system: str = "sun", status: str = "running", **members: Any) -> list[BackupRef]:
-        """Let backups begin now."""
+        """Start backups now."""
         refs = [BackupRef(star_system, backup_id) for backup_id in ids]
         for ref in refs:
             began = self.clock.utcnow().isoformat()
@@ -57,7 +57,7 @@ class Service:
         return refs
 
     def end(self, *refs: BackupRef, status: str = "succeeded") -> None:
-        """Let backups end now."""
+        """Complete backups now."""
         for ref in refs:
             self.backups[ref] |= {"status": status, "completedAt": self.clock.utcnow().isoformat()}
 
@@ -71,9 +71,9 @@ class Service:
         error = self.fault(request)
         if error is not None:
             raise error
-        return self._answer(request)
+        return self._respond(request)
 
-    def _answer(self, request: Request) -> Response:
+    def _respond(self, request: Request) -> Response:
         parts = request.path.split("/")
         star_system = parts[parts.index("starsystems") + 1]
         if request.kind is RequestKind.GET:
@@ -98,7 +98,7 @@ class Service:
         )
 
     def operations(self) -> Operations:
-        return Operations(self, Requests("example"), utcnow=self.clock.utcnow)
+        return Operations(self, RequestBuilder("example"), utcnow=self.clock.utcnow)
 
     def engine(self, *, concurrency: int = 32, status_rule: Any = progress_of, **policy: Any) -> Engine:
         chance = random.Random(1)

@@ -1,4 +1,4 @@
-"""The face: what it checks, when it is open, and what it hands on."""
+"""The client: its operations, its life cycle and the checks of its arguments."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def client(**options: Any) -> BackupClient:
     return BackupClient(URL, "acme", auth="t0ken", **options)
 
 
-async def test_all_operations_are_there(network: aioresponses) -> None:
-    """Each sends its request and reads its answer; requests are counted by kind."""
+async def test_all_operations_send_their_requests(network: aioresponses) -> None:
+    """Each operation sends its request and parses the response; requests are counted by kind."""
     network.post(f"{SUN}/planets/earth/backups", payload=RAW)
     network.get(f"{SUN}/backups/7", payload=RAW)
     network.get(f"{SUN}/backup", payload={"backups": [RAW]})
@@ -43,8 +43,8 @@ async def test_all_operations_are_there(network: aioresponses) -> None:
         assert one.requests == {"create": 1, "get": 1, "list": 2, "delete": 1, "health": 1}
 
 
-async def test_star_system_list_may_be_elsewhere(network: aioresponses) -> None:
-    """The path that the guide prints is a setting."""
+async def test_star_system_list_is_configurable(network: aioresponses) -> None:
+    """The documented path can be replaced."""
     network.get(f"{SUN}/backups", payload=[])
     async with client(star_system_list="backups") as one:
         assert await one.list("sun") == []
@@ -52,8 +52,8 @@ async def test_star_system_list_may_be_elsewhere(network: aioresponses) -> None:
         client(star_system_list="backupz")
 
 
-async def test_delete_may_find_nothing(network: aioresponses) -> None:
-    """Where that is fine."""
+async def test_delete_accepts_a_missing_backup(network: aioresponses) -> None:
+    """With missing_ok a 404 is no error."""
     network.delete(f"{SUN}/backups/7", status=404, repeat=True)
     async with client() as one:
         await one.delete("sun", 7, missing_ok=True)
@@ -62,8 +62,8 @@ async def test_delete_may_find_nothing(network: aioresponses) -> None:
 
 
 @pytest.mark.parametrize("state", ["is not open", "was left"])
-async def test_closed_client_says_so(state: str) -> None:
-    """Every method, before it is entered and after it was left; nothing hangs, nothing is sent."""
+async def test_closed_client_raises(state: str) -> None:
+    """Every method raises before the client is entered and after it was left; nothing hangs, nothing is sent."""
     one = client()
     if state == "was left":
         async with one:
@@ -85,8 +85,8 @@ async def test_closed_client_says_so(state: str) -> None:
         one.bulk_create(["sun/earth"], BackupSpec())
 
 
-async def test_client_is_used_once() -> None:
-    """Entered twice, or again after it was left, it says so; leaving what was never entered is fine."""
+async def test_client_can_be_entered_once() -> None:
+    """Entering it again raises, also after it was left; leaving it without entering does nothing."""
     one = client()
     async with one:
         with pytest.raises(ClientClosedError, match="only once"):
@@ -96,8 +96,8 @@ async def test_client_is_used_once() -> None:
     await client().__aexit__(None, None, None)
 
 
-async def test_client_that_could_not_be_opened_may_be_tried_again() -> None:
-    """Where the caller's session was closed, entering fails and leaves nothing half open."""
+async def test_client_that_failed_to_open_can_be_entered_again() -> None:
+    """If the caller's session is closed, entering fails and leaves nothing half open."""
     session = aiohttp.ClientSession()
     await session.close()
     one = client(session=session)
@@ -108,17 +108,19 @@ async def test_client_that_could_not_be_opened_may_be_tried_again() -> None:
         one.watch()
 
 
-async def test_what_was_opened_is_closed_where_entering_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No session stays open when the engine cannot be made; entering may be tried again."""
+async def test_session_is_closed_if_entering_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No session stays open if opening fails half way; entering may be tried again."""
     one = client()
     opened = []
+    transport_open = one._transport.open
 
-    def broken() -> None:
+    async def fail_after_opening() -> None:
+        await transport_open()
         opened.append(one._transport._session)
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr(one, "_new_engine", broken)
+        patched.setattr(one._transport, "open", fail_after_opening)
         with pytest.raises(MemoryError):
             await one.__aenter__()
     assert [session.closed for session in opened] == [True]
@@ -135,8 +137,8 @@ async def test_what_was_opened_is_closed_where_entering_fails(monkeypatch: pytes
         ("creating", "x", "a CreatePolicy"),
         ("limits", {}, "a Limits"),
         ("timeouts", 30, "a Timeouts"),
-        ("clock", 5, "an object with monotonic, utcnow, call_at, sleep"),
-        ("clock", 0, "an object with monotonic, utcnow, call_at, sleep"),
+        ("clock", 5, "an object with the methods monotonic, utcnow, call_at, sleep"),
+        ("clock", 0, "an object with the methods monotonic, utcnow, call_at, sleep"),
         ("random", 5, "a Random"),
         ("random", 0, "a Random"),
         ("status_rule", 5, "a function of a Backup"),
@@ -144,8 +146,8 @@ async def test_what_was_opened_is_closed_where_entering_fails(monkeypatch: pytes
         ("trust_env", "no", "True or False"),
     ],
 )
-def test_wrong_settings_are_refused_by_name(name: str, wrong: object, wanted: str) -> None:
-    """When the client is made, not when it is first used."""
+def test_invalid_settings_are_refused_by_name(name: str, wrong: object, wanted: str) -> None:
+    """They are refused when the client is created, not when it is first used."""
     with pytest.raises(ConfigurationError, match=rf"^{name} must be {wanted}, not "):
         client(**{name: wrong})
 
@@ -172,26 +174,32 @@ CALLS: dict[str, Callable[[BackupClient, Any], Any]] = {
     [
         ("create may_exist", "no", "may_exist must be True or False, not 'no'"),
         ("create spec", "logical", "spec must be a BackupSpec, not 'logical'"),
-        ("create key", 5, "key must be a text, not 5"),
-        ("list planet", 3, "planet must be a text, not 3"),
+        ("create key", 5, "key must be a string, not 5"),
+        ("list planet", 3, "planet must be a string, not 3"),
         ("delete missing_ok", "x", "missing_ok must be True or False, not 'x'"),
         ("wait deadline", "5", "deadline must be a finite number of seconds or a timedelta, not '5'"),
-        ("watch refs", 5, "refs must be several backups: give a list, not 5"),
-        ("watch refs", "ss/1", "refs must be several backups: give a list, ['ss/1']"),
+        ("watch refs", 5, "refs must be a list or another iterable of backups, not 5"),
+        ("watch refs", "ss/1", "refs must be a list or another iterable of backups, for instance ['ss/1']"),
         ("watch deadline", None, "deadline must be a finite number of seconds or a timedelta, not None"),
-        ("bulk_create targets", None, "targets must be several planets: give a list, not None"),
-        ("bulk_create targets", "ss/p", "targets must be several planets: give a list, ['ss/p']"),
+        ("bulk_create targets", None, "targets must be a list or another iterable of planets, not None"),
+        ("bulk_create targets", "ss/p", "targets must be a list or another iterable of planets, for instance ['ss/p']"),
         ("bulk_create targets", ["ss/p1", "bad"], "a planet is written star_system/planet, not 'bad'"),
         ("bulk_create journal", "", "journal must be the path of a file, not ''"),
         ("bulk_create journal", 5, "journal must be the path of a file, not 5"),
         ("resume journal", "", "journal must be the path of a file, not ''"),
-        ("bulk_delete refs", 5, "refs must be several backups: give a list, not 5"),
-        ("bulk_delete refs", ["ss/1", 5], "a backup must be a BackupRef or a (star_system, backup_id) pair, not 5"),
+        ("bulk_delete refs", 5, "refs must be a list or another iterable of backups, not 5"),
+        (
+            "bulk_delete refs",
+            ["ss/1", 5],
+            "a backup must be a BackupRef, a (star_system, backup_id) pair or a string star_system/backup_id, not 5",
+        ),
         ("bulk_delete missing_ok", None, "missing_ok must be True or False, not None"),
     ],
 )
-async def test_wrong_argument_is_refused_by_name(network: aioresponses, call: str, wrong: object, message: str) -> None:
-    """The message says what was wrong and what would be right, and nothing is sent."""
+async def test_invalid_argument_is_refused_by_name(
+    network: aioresponses, call: str, wrong: object, message: str
+) -> None:
+    """The message names the argument, the value and what is allowed, and nothing is sent."""
     async with client() as one:
         with pytest.raises(ConfigurationError) as caught:
             await CALLS[call](one, wrong)
@@ -199,8 +207,8 @@ async def test_wrong_argument_is_refused_by_name(network: aioresponses, call: st
         assert one.requests == {}
 
 
-async def test_wrong_arguments_are_refused_before_anything_is_sent(network: aioresponses) -> None:
-    """Each message names what is wrong."""
+async def test_invalid_arguments_are_refused_before_sending(network: aioresponses) -> None:
+    """No request is counted."""
     async with client() as one:
         for call in (
             lambda: one.create("sun", "earth", {"mechanism": "logical"}),  # type: ignore[arg-type]
@@ -226,8 +234,8 @@ async def test_wrong_arguments_are_refused_before_anything_is_sent(network: aior
         assert one.requests == {}
 
 
-async def test_client_may_be_left_in_another_task(network: aioresponses) -> None:
-    """As fixtures of pytest and web frameworks do; who waits is told."""
+async def test_client_can_be_left_in_another_task(network: aioresponses) -> None:
+    """Fixtures of pytest and web frameworks do so; waits in progress end with an error."""
     network.get(f"{SUN}/backups/7", payload=RAW, repeat=True)
     one = client()
     await asyncio.create_task(one.__aenter__())
@@ -242,8 +250,8 @@ async def test_client_may_be_left_in_another_task(network: aioresponses) -> None
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_client_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, network: aioresponses) -> None:
-    """What is given as an argument wins; what is missing is named all at once."""
+async def test_client_is_created_from_the_environment(monkeypatch: pytest.MonkeyPatch, network: aioresponses) -> None:
+    """Arguments take precedence; the error lists all missing variables."""
     for name in ("BASE_URL", "REGION", "TENANT", "TOKEN", "CLIENT_ID", "CLIENT_SECRET"):
         monkeypatch.delenv(f"ASYNCBACKUPS_{name}", raising=False)
     with pytest.raises(ConfigurationError, match=r"ASYNCBACKUPS_TENANT(.|\n)*ASYNCBACKUPS_TOKEN"):

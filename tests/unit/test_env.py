@@ -1,10 +1,10 @@
-"""Settings from the environment."""
+"""Settings from environment variables."""
 
 from __future__ import annotations
 
 import pytest
 
-from asyncbackups._env import read_environment
+from asyncbackups._env import load_environment
 from asyncbackups._http.oauth import ClientCredentials
 from asyncbackups.errors import ConfigurationError
 from asyncbackups.regions import region
@@ -14,29 +14,29 @@ CREDENTIALS = {"ASYNCBACKUPS_CLIENT_ID": "app", "ASYNCBACKUPS_CLIENT_SECRET": "s
 
 
 def credentials(variables: dict[str, str]) -> ClientCredentials:
-    auth = read_environment(variables).auth
+    auth = load_environment(variables).auth
     assert isinstance(auth, ClientCredentials)
     return auth
 
 
-def test_a_token_and_a_base_url_are_enough() -> None:
-    """With base URL, tenant and token nothing else is needed; a newline at the end is not part of a token."""
-    found = read_environment({**BASE, "ASYNCBACKUPS_TOKEN": "abc.def\n"})
+def test_base_url_tenant_and_token_suffice() -> None:
+    """Nothing else is required; a newline at the end is not part of the token."""
+    found = load_environment({**BASE, "ASYNCBACKUPS_TOKEN": "abc.def\n"})
     assert (found.base_url, found.tenant, found.auth) == ("https://db.example/", "acme", "abc.def")
     assert "abc.def" not in repr(found)
 
 
-def test_a_region_stands_for_both_urls() -> None:
-    """A region gives base URL and token URL; the scopes are the tenant's."""
+def test_region_provides_both_urls() -> None:
+    """A region implies base URL and token URL; the scopes are those of the tenant."""
     variables = {"ASYNCBACKUPS_REGION": "apac", "ASYNCBACKUPS_TENANT": "acme", **CREDENTIALS}
-    assert read_environment(variables).base_url == region("APAC").base_url
+    assert load_environment(variables).base_url == region("APAC").base_url
     auth = credentials(variables)
     assert auth.token_url == region("APAC").token_url
     assert auth.scopes == ("tenant.acme", "gcc.deployments.read", "gcc.deployments.write")
 
 
-def test_the_particular_goes_before_the_general() -> None:
-    """A base URL goes before the region's, own token URL and scopes before the defaults, a token before all."""
+def test_specific_variables_have_precedence() -> None:
+    """A base URL overrides the region's, token URL and scopes override the defaults, a token overrides all of them."""
     variables = {
         **BASE,
         **CREDENTIALS,
@@ -44,22 +44,22 @@ def test_the_particular_goes_before_the_general() -> None:
         "ASYNCBACKUPS_TOKEN_URL": "https://hub.example/token",
         "ASYNCBACKUPS_SCOPES": "one two",
     }
-    assert read_environment(variables).base_url == "https://db.example/"
+    assert load_environment(variables).base_url == "https://db.example/"
     auth = credentials(variables)
     assert (auth.token_url, auth.scopes) == ("https://hub.example/token", ("one", "two"))
-    assert read_environment({**variables, "ASYNCBACKUPS_TOKEN": "abcd"}).auth == "abcd"
+    assert load_environment({**variables, "ASYNCBACKUPS_TOKEN": "abcd"}).auth == "abcd"
 
 
-def test_the_region_of_a_given_base_url_gives_the_token_url() -> None:
-    """The token comes from the region whose base URL the caller gave, and not from the environment's."""
+def test_token_url_is_of_the_callers_base_url() -> None:
+    """If the caller passes a region's base URL, the token URL is that region's and not the environment's."""
     variables = {"ASYNCBACKUPS_REGION": "AMER", "ASYNCBACKUPS_TENANT": "acme", **CREDENTIALS}
-    auth = read_environment(variables, base_url=region("EMEA").base_url).auth
+    auth = load_environment(variables, base_url=region("EMEA").base_url).auth
     assert isinstance(auth, ClientCredentials)
     assert auth.token_url == region("EMEA").token_url
 
 
-def test_a_known_base_url_gives_the_token_url() -> None:
-    """The token URL is known where the base URL is a region's."""
+def test_known_base_url_provides_the_token_url() -> None:
+    """The token URL is derived from a base URL that belongs to a region."""
     variables = {**BASE, **CREDENTIALS, "ASYNCBACKUPS_BASE_URL": region("EMEA").base_url}
     assert credentials(variables).token_url == region("EMEA").token_url
     assert credentials({**variables, "ASYNCBACKUPS_REGION": "AMER"}).token_url == region("EMEA").token_url
@@ -77,37 +77,38 @@ def test_a_known_base_url_gives_the_token_url() -> None:
         (CREDENTIALS, "BASE_URL (or REGION), TENANT, TOKEN_URL (or REGION)"),
     ],
 )
-def test_all_that_is_missing_is_named_at_once(variables: dict[str, str], names: str) -> None:
-    """One message names every missing variable, and what could be set instead."""
+def test_all_missing_variables_are_named(variables: dict[str, str], names: str) -> None:
+    """One message names every missing variable and its alternatives."""
     with pytest.raises(ConfigurationError) as caught:
-        read_environment(variables)
-    assert str(caught.value).replace("ASYNCBACKUPS_", "") == f"missing in the environment: {names}"
+        load_environment(variables)
+    assert str(caught.value).replace("ASYNCBACKUPS_", "") == f"missing environment variables: {names}"
 
 
-def test_what_the_caller_gives_is_not_missed() -> None:
-    """The caller's own values go before the variables and need none."""
-    found = read_environment({}, base_url="https://own.example", tenant="own", auth="token")
+def test_callers_values_replace_variables() -> None:
+    """If the caller passes all values, no variable is required."""
+    found = load_environment({}, base_url="https://own.example", tenant="own", auth="token")
     assert (found.base_url, found.tenant, found.auth) == ("https://own.example", "own", "token")
 
 
 @pytest.mark.parametrize("own", [{"tenant": ""}, {"tenant": " "}, {"base_url": ""}, {"base_url": "\n"}])
 @pytest.mark.parametrize("credentials", [{"ASYNCBACKUPS_TOKEN": "abc"}, CREDENTIALS])
-def test_what_the_caller_gives_blank_is_refused(own: dict[str, str], credentials: dict[str, str]) -> None:
-    """A script's variable that is not set must not become what the environment says."""
+def test_callers_blank_value_is_rejected(own: dict[str, str], credentials: dict[str, str]) -> None:
+    """A script's unset variable must not silently fall back to the environment."""
     (name,) = own
     with pytest.raises(ConfigurationError, match=f"{name} must not be blank"):
-        read_environment({**BASE, **credentials}, **own)  # type: ignore[arg-type]
+        load_environment({**BASE, **credentials}, **own)  # type: ignore[arg-type]
 
 
-def test_a_wrong_value_names_its_variable() -> None:
-    """An unknown region is refused by the variable's name."""
-    with pytest.raises(ConfigurationError, match="ASYNCBACKUPS_REGION: region must be one of"):
-        read_environment({"ASYNCBACKUPS_REGION": "MARS"})
+def test_invalid_value_names_its_variable() -> None:
+    """The error for an unknown region names the variable."""
+    with pytest.raises(ConfigurationError, match=r"^ASYNCBACKUPS_REGION must be one of") as caught:
+        load_environment({"ASYNCBACKUPS_REGION": "MARS"})
+    assert caught.value.field == "ASYNCBACKUPS_REGION"
 
 
-def test_a_plain_token_url_must_be_asked_for() -> None:
-    """A token URL over plain http is refused unless it is asked for."""
+def test_plain_http_token_url_needs_insecure_http() -> None:
+    """A token URL over plain http is rejected unless `insecure_http` is set."""
     variables = {**BASE, **CREDENTIALS, "ASYNCBACKUPS_TOKEN_URL": "http://hub.example/token"}
-    with pytest.raises(ConfigurationError, match="token_url must begin with https"):
-        read_environment(variables)
-    assert isinstance(read_environment(variables, insecure_http=True).auth, ClientCredentials)
+    with pytest.raises(ConfigurationError, match="token_url must start with https"):
+        load_environment(variables)
+    assert isinstance(load_environment(variables, insecure_http=True).auth, ClientCredentials)

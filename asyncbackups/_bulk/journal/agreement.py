@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from asyncbackups._api.codec import plain
-from asyncbackups._base.validation import shown
+from asyncbackups._base.validation import quote_value
 from asyncbackups._bulk.journal.entries import Header
 from asyncbackups.models import PlanetRef
 
@@ -69,7 +69,7 @@ def _flat(header: Header) -> dict[str, Any]:
 
 
 def _shown(values: dict[str, Any], name: str) -> str:
-    return shown(values[name]) if name in values else "not given"
+    return quote_value(values[name]) if name in values else "not given"
 
 
 def _joined(parts: Iterable[str]) -> str | None:

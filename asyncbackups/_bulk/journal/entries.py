@@ -16,8 +16,8 @@ import attrs
 import msgspec
 
 from asyncbackups import errors
-from asyncbackups._api.codec import plain, spec_from
-from asyncbackups._http.text import whole_text
+from asyncbackups._api.codec import plain, spec_from_json
+from asyncbackups._http.text import replace_surrogates
 from asyncbackups.errors import BackupsError
 from asyncbackups.events import (
     BackupCreated,
@@ -140,7 +140,7 @@ class Header:
             ValueError: If it is none.
         """
         raw = msgspec.json.decode(text)
-        return cls(tenant=raw["tenant"], base_url=raw["base_url"], spec=spec_from(raw["spec"]))
+        return cls(tenant=raw["tenant"], base_url=raw["base_url"], spec=spec_from_json(raw["spec"]))
 
 
 def kind_of(event: Event) -> EntryKind:
@@ -205,7 +205,7 @@ def _tagged(value: object, shown: Callable[[Backup], Backup]) -> Any:
             return {str(key): _tagged(member, shown) for key, member in value.items()}
         case list() | tuple():
             return [_tagged(member, shown) for member in value]
-    return value if isinstance(value, bool | int | float | None) else whole_text(str(value))
+    return value if isinstance(value, bool | int | float | None) else replace_surrogates(str(value))
 
 
 def _untagged(value: Any) -> Any:

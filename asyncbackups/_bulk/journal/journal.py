@@ -23,7 +23,7 @@ from asyncbackups._bulk.journal.lock import Lock
 from asyncbackups._bulk.journal.run_state import RunState, TargetState
 from asyncbackups._bulk.run_store import Intent, ResumePoint, RunningBackup, Target, numbered
 from asyncbackups._inputs import Planets
-from asyncbackups.errors import ClientClosedError, ConfigurationError, EngineError, JournalError
+from asyncbackups.errors import ConfigurationError, JournalError, is_client_shutdown
 from asyncbackups.events import BackupCreated, CreateFailed, Event, WatchFailed
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
 
@@ -345,7 +345,7 @@ def _required() -> None:
 
 def _of_this_process(event: Event) -> bool:
     """Whether an event tells of this process's end rather than of a backup's."""
-    return isinstance(event, CreateFailed | WatchFailed) and isinstance(event.error, ClientClosedError | EngineError)
+    return isinstance(event, CreateFailed | WatchFailed) and is_client_shutdown(event.error)
 
 
 async def _beginning(planets: AsyncIterator[PlanetRef], number: int) -> list[PlanetRef]:

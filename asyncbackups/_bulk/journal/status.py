@@ -9,7 +9,7 @@ from datetime import datetime
 
 import attrs
 
-from asyncbackups._base.validation import file_path
+from asyncbackups._base.validation import check_file_path
 from asyncbackups._bulk.journal.lock import Holder, holder_of
 from asyncbackups._bulk.journal.run_state import RunState, TargetState
 from asyncbackups.errors import JournalError
@@ -70,7 +70,7 @@ def read_status(path: str | os.PathLike[str]) -> JournalStatus:
     """
     from asyncbackups._bulk.journal.database import read, state_of  # noqa: PLC0415 - imports sqlite3
 
-    file = file_path(path, "path")
+    file = check_file_path(path, "path")
     state = state_of(read(file), file)
     if state.header is None or state.started is None or state.changed is None:
         raise JournalError(f"the journal {file} is empty: its run has not begun", path=str(file))

@@ -18,7 +18,7 @@ from collections import Counter
 import attrs
 import msgspec
 
-from asyncbackups._base.lru import Recent
+from asyncbackups._base.lru import LruDict
 
 _NEARLY = 0.9
 """Once so much of what began no later is over, what is over is learned from."""
@@ -161,7 +161,7 @@ class Cohorts:
         self._latest = 0
         self._finished = 0
         self._scopes: dict[Kind, _Scope] = {}
-        self._unbiased: Recent[Kind, int] = Recent(_KINDS)
+        self._unbiased: LruDict[Kind, int] = LruDict(_KINDS)
 
     def of(self, born: float) -> int:
         """Return the cohort of what began at a time, in seconds of the monotonic clock."""
@@ -200,7 +200,7 @@ class Cohorts:
     def _scope(self, kind: Kind) -> _Scope:
         found = self._scopes.get(kind)
         if found is None:
-            found = self._scopes[kind] = _Scope(unbiased=self._unbiased.recall(kind) or 0)
+            found = self._scopes[kind] = _Scope(unbiased=self._unbiased.look_up(kind) or 0)
         return found
 
     def _tidy(self, kind: Kind) -> None:
@@ -208,4 +208,4 @@ class Cohorts:
         scope = self._scopes[kind]
         if not scope.running and not scope.held:
             del self._scopes[kind]
-            self._unbiased.remember(kind, scope.unbiased)
+            self._unbiased.store(kind, scope.unbiased)

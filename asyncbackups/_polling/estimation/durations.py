@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import attrs
 
-from asyncbackups._base.lru import Recent
-from asyncbackups._polling.estimation.survival import SurvivalEstimate, Learned, Prior, Unknown
+from asyncbackups._base.lru import LruDict
+from asyncbackups._polling.estimation.survival import Learned, Prior, SurvivalEstimate, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -275,9 +275,9 @@ class _History:
         self.own, self.above_seen = belief is not above, above.seen
 
 
-def _history(table: Recent[_Key, _History], key: _Key) -> _History:
-    found = table.recall(key)
-    return table.remember(key, _History()) if found is None else found
+def _history(table: LruDict[_Key, _History], key: _Key) -> _History:
+    found = table.look_up(key)
+    return table.store(key, _History()) if found is None else found
 
 
 class DurationEstimates:
@@ -296,8 +296,8 @@ class DurationEstimates:
         self._learn = policy.learn
         self._shortest, self._longest = policy.initial / 10, policy.maximum * _LONGEST
         self._prior = Prior(math.log(_MEDIAN * policy.maximum))
-        self._planets: Recent[tuple[str, str, str | None], _History] = Recent(keys)
-        self._systems: Recent[tuple[str | None, str | None], _History] = Recent(keys)
+        self._planets: LruDict[tuple[str, str, str | None], _History] = LruDict(keys)
+        self._systems: LruDict[tuple[str | None, str | None], _History] = LruDict(keys)
         self._told_apart = False  # whether any backup that was learned from said how it was made
 
     def observe(self, star_system: str, planet: str | None, mechanism: str | None, seconds: float) -> None:
@@ -344,9 +344,9 @@ class DurationEstimates:
         if not self._told_apart:
             mechanism = None
         levels = (
-            self._systems.recall((None, mechanism)),
-            self._systems.recall((star_system, mechanism)),
-            self._planets.recall((star_system, planet, mechanism)) if planet is not None else None,
+            self._systems.look_up((None, mechanism)),
+            self._systems.look_up((star_system, mechanism)),
+            self._planets.look_up((star_system, planet, mechanism)) if planet is not None else None,
         )
         belief: SurvivalEstimate = self.unknown
         above: Sequence[float] = ()

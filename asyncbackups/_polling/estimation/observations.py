@@ -51,7 +51,7 @@ class Lesson:
         if not self._know.policy.learn:
             return set()
         if self._newest > self._known:
-            self._know.learned_until.remember(self._where, self._newest)
+            self._know.learned_until.store(self._where, self._newest)
         return {backup_id for _, backup_id in heapq.nlargest(_PER_LIST, self._found)}
 
 
@@ -59,7 +59,7 @@ def learn_watched(
     knowledge: PollingState, flight: TrackedBackup, sighting: Observation, cohort: int | None, now: float
 ) -> None:
     """Learn from a flight that has ended, and has left its cohort; None where it was seen for the first time."""
-    knowledge.learned.remember((flight.star_system, flight.backup_id), None)
+    knowledge.learned.store((flight.star_system, flight.backup_id), None)
     if cohort is None:
         learn(knowledge, (flight.star_system, flight.planet), [sighting], now, mechanism=flight.mechanism)
     elif (took := _took(sighting)) is not None:

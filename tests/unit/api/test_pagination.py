@@ -1,4 +1,4 @@
-"""Lists: whatever the envelope, the list is found or the answer refused, and a part is never taken for the whole."""
+"""Lists: the array is found in any envelope or the response is refused; a part never passes for the whole list."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from asyncbackups._api.pagination import LazyBackups, ListEntry, Page, check_complete, full_backups, glances, open_page
+from asyncbackups._api.pagination import (
+    LazyBackups,
+    ListEntry,
+    ListPage,
+    check_complete,
+    decode_backups,
+    decode_entries,
+    parse_page,
+)
 from asyncbackups._http.messages import Response
 from asyncbackups.errors import ProtocolError
 
 URL = "https://host.example/api/v1/tenants/acme/starsystems/alpha/backup"
 ONE = {"id": 362, "status": "succeeded", "completedAt": "2024-01-29T09:55:20Z"}
 TWO = {"id": 363, "status": "running"}
-prop = settings(max_examples=100, deadline=None, derandomize=True)
+prop = settings(max_examples=100)
 
 
 def response(body: Any, **headers: str) -> Response:
@@ -28,16 +36,16 @@ def response(body: Any, **headers: str) -> Response:
 
 
 def ids(body: Any) -> list[int]:
-    page = open_page(response(body))
-    found = [glance.id for glance in glances(page)]
-    assert [backup.id for backup in full_backups(page)] == found
+    page = parse_page(response(body))
+    found = [entry.id for entry in decode_entries(page)]
+    assert [backup.id for backup in decode_backups(page)] == found
     return found
 
 
 def checked(body: Any, *, pages: int = 1, entries: int | None = None, **headers: str) -> None:
-    page = open_page(response(body, **headers))
+    page = parse_page(response(body, **headers))
     assert page.next_url is None
-    check_complete(page, pages=pages, entries=len(glances(page)) if entries is None else entries)
+    check_complete(page, pages=pages, entries=len(decode_entries(page)) if entries is None else entries)
 
 
 @pytest.mark.parametrize(
@@ -58,13 +66,13 @@ def checked(body: Any, *, pages: int = 1, entries: int | None = None, **headers:
     ids=lambda body: str(body)[:40],
 )
 def test_list_is_found_in_its_envelope(body: Any) -> None:
-    """A bare array, the usual names, or the one array of objects with an id; other members do not disturb."""
+    """A bare array, a common name, or the only array of objects with an id; other members do not matter."""
     assert ids(body) == [362, 363]
 
 
 @pytest.mark.parametrize("body", [[], {"backups": []}, {"whatever": []}, {"x": [], "y": []}, {"items": [], "n": None}])
 def test_empty_list_is_a_list(body: Any) -> None:
-    """No backups is an answer, too."""
+    """No backups is a valid list."""
     assert ids(body) == []
 
 
@@ -83,10 +91,10 @@ def test_empty_list_is_a_list(body: Any) -> None:
     ],
     ids=str,
 )
-def test_answer_without_a_list_is_refused(body: Any) -> None:
-    """No array, or none that stands out, is a protocol error that quotes what came."""
-    with pytest.raises(ProtocolError, match=r"holds no list of backups \(or more than one\)") as caught:
-        open_page(response(body))
+def test_response_without_a_list_is_refused(body: Any) -> None:
+    """No array, or no unique one, is a protocol error that quotes the response."""
+    with pytest.raises(ProtocolError, match=r"the response has no list of backups, or more than one") as caught:
+        parse_page(response(body))
     assert caught.value.excerpt == json.dumps(body)
 
 
@@ -109,10 +117,10 @@ def test_answer_without_a_list_is_refused(body: Any) -> None:
     ],
     ids=lambda body: repr(body[:30]),
 )
-def test_answer_that_is_no_json_is_refused(body: bytes) -> None:
-    """Truncated, malformed, too deep: one typed error with a bounded quotation."""
-    with pytest.raises(ProtocolError, match=r"the answer is not a JSON object or array") as caught:
-        open_page(response(body))
+def test_invalid_json_is_refused(body: bytes) -> None:
+    """Truncated, malformed, too deep: one typed error with a bounded excerpt."""
+    with pytest.raises(ProtocolError, match=r"the response is not a JSON object or array") as caught:
+        parse_page(response(body))
     assert len(str(caught.value)) < 1000
 
 
@@ -140,70 +148,70 @@ def test_answer_that_is_no_json_is_refused(body: bytes) -> None:
     ],
     ids=lambda entries: repr(entries[:30]),
 )
-def test_entries_that_are_no_backups_are_refused(entries: bytes) -> None:
-    """Both ways of reading refuse what has no id or is no JSON: nothing is skipped silently."""
-    page = open_page(response(entries))
-    with pytest.raises(ProtocolError, match=r"the list holds something that is no backup") as caught:
-        glances(page)
+def test_entries_that_are_not_backups_are_refused(entries: bytes) -> None:
+    """Both decoders refuse an entry without an id or invalid JSON: nothing is skipped silently."""
+    page = parse_page(response(entries))
+    with pytest.raises(ProtocolError, match=r"the list has an entry that is not a backup") as caught:
+        decode_entries(page)
     assert len(str(caught.value)) < 1000
-    with pytest.raises(ProtocolError, match=r"the list (holds something that is no backup|is not JSON)"):
-        list(full_backups(page))
+    with pytest.raises(ProtocolError, match=r"the list (has an entry that is not a backup|is not JSON)"):
+        list(decode_backups(page))
 
 
 @pytest.mark.parametrize("written", ["362", '"362"', "362.0"])
-def test_ids_are_read_the_same_both_ways(written: str) -> None:
-    """An id as text or with a point is a number in a glance and in a backup."""
+def test_both_decoders_read_the_same_ids(written: str) -> None:
+    """An id as a string or with a decimal point is a number in an entry and in a backup."""
     assert ids(f'[{{"id": {written}}}]'.encode()) == [362]
 
 
-def test_glance_holds_what_tells_of_news() -> None:
-    """Id, status and completion as sent, of whatever type; nothing else."""
-    (one, two) = glances(open_page(response([{**ONE, "size": 5}, {"id": 363, "status": {"code": 1}}])))
+def test_entry_has_id_status_and_completion() -> None:
+    """The values are as sent, of any type; other members are dropped."""
+    (one, two) = decode_entries(parse_page(response([{**ONE, "size": 5}, {"id": 363, "status": {"code": 1}}])))
     assert one == ListEntry(id=362, status="succeeded", completedAt="2024-01-29T09:55:20Z")
     assert two == ListEntry(id=363, status={"code": 1})
 
 
-def test_full_backups_decodes_as_it_is_asked() -> None:
-    """Entries before a broken one are had: decoding is spread over the asking."""
-    backups = full_backups(open_page(response([ONE, {"status": "x"}])))
+def test_backups_are_decoded_one_at_a_time() -> None:
+    """The entries before an invalid one are returned."""
+    backups = decode_backups(parse_page(response([ONE, {"status": "x"}])))
     assert next(backups).id == 362
     with pytest.raises(ProtocolError):
         next(backups)
 
 
 @pytest.mark.parametrize(("wanted", "expected"), [(set(), []), ({363}, [363]), ({363, 362, 9}, [362, 363])])
-def test_lazy_backups_are_those_wanted(wanted: set[int], expected: list[int]) -> None:
-    """Only those asked for are there, over all pages, in the list's order."""
-    pages = [open_page(response([one])) for one in (ONE, TWO)]
-    backups = LazyBackups([(page, glances(page)) for page in pages], wanted)
+def test_lazy_backups_are_the_wanted_ones(wanted: set[int], expected: list[int]) -> None:
+    """Only the wanted backups are included, over all pages, in the list's order."""
+    pages = [parse_page(response([one])) for one in (ONE, TWO)]
+    backups = LazyBackups([(page, decode_entries(page)) for page in pages], wanted)
     assert [backup.id for backup in backups.values()] == list(backups) == expected
     assert len(backups) == len(expected)
     assert all(number in backups for number in expected)
     assert backups.get(9) is None
 
 
-def test_lazy_backups_are_decoded_when_they_are_asked_for() -> None:
-    """One that is no backup does not keep the others from being read."""
-    page = open_page(response([ONE, {"id": 7}, {"id": True}]))
+def test_lazy_backups_are_decoded_on_access() -> None:
+    """An invalid entry does not prevent access to the others."""
+    page = parse_page(response([ONE, {"id": 7}, {"id": True}]))
     backups = LazyBackups([(page, [ListEntry(362), ListEntry(7), ListEntry(8)])], {362, 7, 8})
     assert backups[362].id == 362
     assert backups[7] is not backups[7]
-    with pytest.raises(ProtocolError, match="no backup"):
+    with pytest.raises(ProtocolError, match="not a backup"):
         backups[8]
 
 
-def test_glances_of_ten_thousand() -> None:
-    """A long list is read whole, in its order."""
+def test_ten_thousand_entries_are_decoded() -> None:
+    """A long list is read as a whole, in order."""
     entries = [{**ONE, "id": number, "metadata": {"name": "x" * 100}} for number in range(10_000)]
-    page = open_page(response({"backups": entries}))
-    assert [glance.id for glance in glances(page)] == list(range(10_000))
+    page = parse_page(response({"backups": entries}))
+    assert [entry.id for entry in decode_entries(page)] == list(range(10_000))
     assert len(repr(page)) < 1000
 
 
-def test_glances_may_come_from_any_view_of_bytes() -> None:
-    """The entries of a page are bytes, a view of them or what msgspec left undecoded."""
-    page = Page(memoryview(b'[{"id": 1}]'), None, {}, response([]))
-    assert [glance.id for glance in glances(page)] == [1]
+def test_entries_may_be_any_view_of_bytes() -> None:
+    """The entries of a page are bytes, a memoryview or a msgspec.Raw."""
+    page = ListPage(memoryview(b'[{"id": 1}]'), None, {}, response([]))
+    assert [entry.id for entry in decode_entries(page)] == [1]
 
 
 @prop
@@ -219,12 +227,12 @@ def test_glances_may_come_from_any_view_of_bytes() -> None:
     ).map(lambda value: json.dumps(value).encode()),
     link=st.text(max_size=20) | st.text(alphabet='<>/;,"= relnxt', max_size=30),
 )
-def test_any_answer_is_a_list_or_a_protocol_error(body: bytes, link: str) -> None:
-    """No body and no header end in another exception, whichever way the list is read."""
+def test_any_response_is_a_list_or_a_protocol_error(body: bytes, link: str) -> None:
+    """No body and no header cause another exception, with either decoder."""
     try:
-        page = open_page(response(body, Link=link))
-        read = glances(page)
-        assert [backup.id for backup in full_backups(page)] == [glance.id for glance in read]
+        page = parse_page(response(body, Link=link))
+        read = decode_entries(page)
+        assert [backup.id for backup in decode_backups(page)] == [entry.id for entry in read]
         check_complete(page, pages=1, entries=len(read))
     except ProtocolError:
         return
@@ -247,8 +255,8 @@ def test_envelopes_lose_and_add_nothing(name: str, entries: list[Any], others: d
     """Under any name and beside any members, exactly the entries are found; members are kept."""
     if not entries and any(isinstance(other, list) for other in others.values()):
         name = "backups"  # an empty list under an unusual name beside another array could be either
-    page = open_page(response({**others, name: entries}))
-    assert [glance.id for glance in glances(page)] == [entry["id"] for entry in entries]
+    page = parse_page(response({**others, name: entries}))
+    assert [entry.id for entry in decode_entries(page)] == [entry["id"] for entry in entries]
     assert page.members == others
     check_complete(page, pages=1, entries=len(entries))
 
@@ -278,8 +286,8 @@ NEXT = "https://host.example/api/v1/tenants/acme/starsystems/alpha/backup?page=2
 )
 @pytest.mark.parametrize("body", [[ONE], {"backups": [ONE]}])
 def test_link_header_leads_to_the_next_page(link: str, body: Any) -> None:
-    """`Link` with `rel="next"` is resolved against the URL asked, whatever else the header holds."""
-    url = open_page(response(body, Link=link)).next_url
+    """A `Link` with `rel="next"` is resolved against the request URL, whatever else the header contains."""
+    url = parse_page(response(body, Link=link)).next_url
     assert url is not None
     assert url.replace(":443", "").replace("HOST", "host") == NEXT
 
@@ -297,8 +305,8 @@ def test_link_header_leads_to_the_next_page(link: str, body: Any) -> None:
     ids=str,
 )
 def test_link_member_leads_to_the_next_page(members: Any) -> None:
-    """`links.next.href` is followed, in each of the common spellings."""
-    assert open_page(response({"backups": [ONE], **members})).next_url == NEXT
+    """`links.next.href` is followed, in each of the common forms."""
+    assert parse_page(response({"backups": [ONE], **members})).next_url == NEXT
 
 
 @pytest.mark.parametrize(
@@ -318,8 +326,8 @@ def test_link_member_leads_to_the_next_page(members: Any) -> None:
     ],
     ids=str,
 )
-def test_no_next_page_is_the_end(link: str, members: Any) -> None:
-    """Other relations, and links that lead nowhere, are no next page and no marker of one."""
+def test_other_links_are_no_next_page(link: str, members: Any) -> None:
+    """Other relations and empty links neither lead to a page nor signal one."""
     checked({"backups": [ONE], **members}, Link=link)
 
 
@@ -340,20 +348,20 @@ def test_no_next_page_is_the_end(link: str, members: Any) -> None:
         "ftp://host.example/x",
     ],
 )
-def test_next_page_elsewhere_is_refused(target: str) -> None:
-    """The token never goes to another origin, nor along with other credentials."""
-    for answer in (response([ONE], Link=f'<{target}>; rel="next"'), response({"a": [ONE], "links": {"next": target}})):
+def test_next_page_at_another_origin_is_refused(target: str) -> None:
+    """The token is never sent to another origin, nor with other credentials."""
+    for page in (response([ONE], Link=f'<{target}>; rel="next"'), response({"a": [ONE], "links": {"next": target}})):
         with pytest.raises(ProtocolError, match=r"the next page is at another origin \('.*'\): not followed"):
-            open_page(answer)
+            parse_page(page)
 
 
-def test_next_page_is_encoded() -> None:
-    """Spaces, line ends and other scripts in a link cannot break out of the request; what is encoded stays."""
-    url = open_page(response({"a": [ONE], "links": {"next": "?q=a b\r\né%20\u2028"}})).next_url
+def test_next_url_is_encoded() -> None:
+    """Spaces, line ends and non-ASCII characters are encoded; encoded ones stay as they are."""
+    url = parse_page(response({"a": [ONE], "links": {"next": "?q=a b\r\né%20\u2028"}})).next_url
     assert url == f"{URL}?q=a%20b%C3%A9%20%E2%80%A8"
 
 
-# -- whether there is more ---------------------------------------------------------------------------------------------
+# -- signals of further pages ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -388,9 +396,9 @@ def test_next_page_is_encoded() -> None:
     ],
     ids=str,
 )
-def test_marker_of_more_is_never_ignored(members: Any) -> None:
-    """More pages that we do not know how to ask for are an error that names the marker, not a shorter list."""
-    with pytest.raises(ProtocolError, match=r"the list has more pages \(.+\), in a way that is not understood"):
+def test_signal_of_further_pages_is_an_error(members: Any) -> None:
+    """Further pages without a known link are an error that names the signal, not a shorter list."""
+    with pytest.raises(ProtocolError, match=r"the list has more pages \(.+\), but no known link to them"):
         checked({"backups": [ONE], **members})
 
 
@@ -399,8 +407,8 @@ def test_marker_of_more_is_never_ignored(members: Any) -> None:
     [{"X_Next_Page": "2"}, {"X_Total_Pages": "2"}, {"X_Total_Count": "2"}, {"Content_Range": "items 0-0/2"}],
     ids=str,
 )
-def test_header_of_more_is_never_ignored(headers: dict[str, str]) -> None:
-    """Headers can say that there is more, too, also of a bare array."""
+def test_header_signalling_further_pages_is_an_error(headers: dict[str, str]) -> None:
+    """Headers may signal further pages, too, also of a bare array."""
     with pytest.raises(ProtocolError, match=r"the list has more pages \(the header X-|Content-Range"):
         checked([ONE], **headers)
 
@@ -422,8 +430,8 @@ def test_header_of_more_is_never_ignored(headers: dict[str, str]) -> None:
     ],
     ids=lambda members: str(members)[:40],
 )
-def test_complete_list_is_complete(members: Any) -> None:
-    """Markers that say that this was all, or say nothing that can be understood, are no reason to refuse."""
+def test_complete_list_is_accepted(members: Any) -> None:
+    """Members that signal the last page, or have no usable value, are no error."""
     checked({"backups": [ONE], **members})
 
 
@@ -439,14 +447,14 @@ def test_complete_list_is_complete(members: Any) -> None:
     ],
     ids=lambda headers: str(headers)[:40],
 )
-def test_headers_of_a_complete_list(headers: dict[str, str]) -> None:
-    """Headers that say that this was all, or nothing."""
+def test_headers_of_a_complete_list_are_accepted(headers: dict[str, str]) -> None:
+    """Headers that signal the last page, or have no usable value, are no error."""
     checked([ONE], **headers)
 
 
 @pytest.mark.parametrize("total", ["totalElements", "total"])
-def test_counts_are_of_all_pages(total: str) -> None:
-    """What was read on earlier pages counts."""
+def test_totals_count_all_pages(total: str) -> None:
+    """The entries of earlier pages count."""
     checked({"backups": [ONE], "totalPages": 3, total: 21}, pages=3, entries=21)
     with pytest.raises(ProtocolError, match="totalPages"):
         checked({"backups": [ONE], "totalPages": 3, total: 21}, pages=2, entries=21)
@@ -454,8 +462,8 @@ def test_counts_are_of_all_pages(total: str) -> None:
         checked({"backups": [ONE], "totalPages": 3, total: 21}, pages=3, entries=20)
 
 
-def test_blocks_in_blocks_do_not_exhaust_the_stack() -> None:
-    """An envelope of hundreds of nested blocks is looked at two levels deep."""
+def test_nested_paging_objects_do_not_exhaust_the_stack() -> None:
+    """Hundreds of nested objects are searched only two levels deep."""
     members: dict[str, Any] = {"last": False}
     for name in itertools.islice(itertools.cycle(["page", "meta"]), 300):
         members = {name: members}

@@ -1,4 +1,4 @@
-"""Answers: which error a status is, what a get shows, what a create made, how long to be silent."""
+"""Responses to a get, a create and a health check."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from asyncbackups._api.responses import CreateResponse, parse_backup, parse_created, parse_health
-from asyncbackups._http.headers import retry_after_of, server_time_of
+from asyncbackups._api.responses import CreateResponse, parse_backup, parse_create_response, parse_health
 from asyncbackups._http.messages import Response
-from asyncbackups._http.status import as_protocol_error, check_status
-from asyncbackups.errors import ApiError, NotFoundError, ProtocolError, RateLimitedError, RedirectRefusedError
+from asyncbackups.errors import ProtocolError
 from asyncbackups.models import Backup, Health
 
 NOW = datetime(2024, 1, 29, 9, 55, 20, tzinfo=UTC)
@@ -30,123 +28,6 @@ def response(body: Any = b"", status: int = 200, **headers: str) -> Response:
     return Response(status=status, headers=named, body=raw, method="GET", url=URL, attempt=2)
 
 
-@pytest.mark.parametrize("status", [200, 201, 202, 204, 299, 304])
-def test_success_passes(status: int) -> None:
-    """2xx and 304 are no errors."""
-    check_status(response(status=status), now=NOW)
-
-
-def test_error_status_carries_what_helps() -> None:
-    """The error has the answer's status, headers of use, excerpt, attempt and Retry-After, and no other header."""
-    answer = response({"message": "busy"}, 429, Retry_After="7", X_Request_Id="r1", Set_Cookie="sid=secret")
-    with pytest.raises(RateLimitedError) as caught:
-        check_status(answer, now=NOW)
-    error = caught.value
-    assert (error.status, error.attempt, error.retry_after) == (429, 2, 7.0)
-    assert (error.method, error.url) == ("GET", URL)
-    assert error.headers == {"Retry-After": "7", "X-Request-Id": "r1"}
-    assert error.excerpt == '{"message": "busy"}'
-    assert "secret" not in repr(error)
-
-
-@pytest.mark.parametrize(("status", "cls"), [(404, NotFoundError), (418, ApiError), (599, ApiError)])
-def test_each_error_status_has_its_class(status: int, cls: type[ApiError]) -> None:
-    """4xx and 5xx without a class of their own are plain `ApiError`."""
-    with pytest.raises(ApiError) as caught:
-        check_status(response(status=status), now=NOW)
-    assert type(caught.value) is cls
-
-
-@pytest.mark.parametrize("status", [300, 301, 302, 307, 308])
-def test_redirects_are_refused(status: int) -> None:
-    """A redirect is an error that names where it would have led, bounded."""
-    with pytest.raises(RedirectRefusedError, match=r"to https://evil\.example/x") as caught:
-        check_status(response(status=status, Location="https://evil.example/" + "x" * 10**5), now=NOW)
-    assert len(str(caught.value)) < 1000
-    with pytest.raises(RedirectRefusedError, match=r"to nowhere"):
-        check_status(response(status=status), now=NOW)
-
-
-@pytest.mark.parametrize("status", [100, 103, 0, 600, 999])
-def test_statuses_that_are_none_are_protocol_errors(status: int) -> None:
-    """What HTTP does not know as a final status cannot be understood."""
-    with pytest.raises(ProtocolError, match=rf"the status {status} is not one of HTTP's final ones"):
-        check_status(response(status=status), now=NOW)
-
-
-def test_protocol_errors_quote_the_answer() -> None:
-    """Reason, URL, status, attempt and a bounded excerpt."""
-    error = as_protocol_error("odd", response(b"<html>" + b"x" * 10**6))
-    assert (error.url, error.status, error.attempt) == (URL, 200, 2)
-    assert len(error.excerpt) == 500
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({}, None),
-        ({"Retry_After": ""}, None),
-        ({"Retry_After": "0"}, 0.0),
-        ({"Retry_After": " 120 "}, 120.0),
-        ({"Retry_After": "1.5"}, 1.5),
-        ({"Retry_After": "-5"}, None),
-        ({"Retry_After": "."}, None),
-        ({"Retry_After": "soon"}, None),
-        ({"Retry_After": "٣"}, None),
-        ({"Retry_After": "Mon, 29 Jan 2024 09:56:20 GMT"}, 60.0),
-        ({"Retry_After": "Mon, 29 Jan 2024 09:56:20 GMT", "Date": "Mon, 29 Jan 2024 09:56:00 GMT"}, 20.0),
-        ({"Retry_After": "Mon, 29 Jan 2024 09:56:20 GMT", "Date": "rubbish"}, 60.0),
-        ({"Retry_After": "Mon, 29 Jan 2024 09:00:00 GMT"}, 0.0),
-        ({"Retry_After": "Mon, 29 Jan 2024 10:56:20 +0100"}, 60.0),
-        ({"Retry_After": "Mon, 29 Jan 2024 09:56:20 -0000"}, 60.0),
-        ({"Retry_After": "Fri, 31 Dec 9999 23:59:59 -0100"}, None),
-        ({"Retry_After": "Mon, 29 Jan 2024 09:56:20 +99999999999999"}, None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], expected: float | None) -> None:
-    """Seconds are taken as they are, a date against the server's own clock; rubbish is as good as no header."""
-    assert retry_after_of(response(**headers).headers, now=NOW) == expected
-
-
-@prop
-@given(
-    text=st.text(max_size=40) | st.integers().map(str) | st.datetimes().map(lambda d: f"{d:%a, %d %b %Y %H:%M:%S} GMT")
-)
-def test_retry_after_of_any_text_is_finite_or_none(text: str) -> None:
-    """No header ends in an exception, a negative or an infinite wait."""
-    seconds = retry_after_of({"Retry-After": text, "Date": text}, now=NOW)
-    assert seconds is None or 0 <= seconds < float("inf")
-
-
-@pytest.mark.parametrize("digits", [400, 8000])
-def test_retry_after_beyond_any_number_is_finite(digits: int) -> None:
-    """Thousands of digits are a very long wait, for the policy to cut."""
-    seconds = retry_after_of({"Retry-After": "9" * digits}, now=NOW)
-    assert seconds is not None
-    assert 1e300 < seconds < float("inf")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Mon, 29 Jan 2024 09:55:20 GMT", NOW),
-        ("Mon, 29 Jan 2024 10:55:20 +0100", NOW),
-        ("", None),
-        ("x", None),
-        ("Mon, 32 Jan 2024 09:55:20 GMT", None),
-        ("Fri, 31 Dec 9999 23:59:59 -0100", None),
-    ],
-)
-def test_server_time_is_the_date_header(text: str, expected: datetime | None) -> None:
-    """The `Date` header in UTC, None where it is missing or makes no sense."""
-    assert server_time_of({"Date": text} if text else {}) == expected
-
-
-def test_server_time_without_headers_is_none() -> None:
-    """No `Date`, no time."""
-    assert server_time_of({}) is None
-
-
 @pytest.mark.parametrize(
     "body",
     [
@@ -159,29 +40,29 @@ def test_server_time_without_headers_is_none() -> None:
     ],
 )
 def test_get_finds_the_backup(body: Any) -> None:
-    """The answer itself, wrapped, or alone in an array."""
+    """The body itself, wrapped, or alone in an array."""
     assert parse_backup(response(body), backup_id=362).id == 362
 
 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"<html>", "the answer is not JSON"),
-        (b"[" * 100_000, "the answer is not JSON"),
-        (b'{"id":' + b"9" * 5000 + b"}", "the answer is not JSON"),
-        ({}, "the answer holds no backup"),
-        ([], "the answer holds no backup"),
-        ([FULL, FULL], "the answer holds no backup"),
-        ({"a": FULL, "b": FULL}, "the answer holds no backup"),
-        ({"environment": {"id": 362}}, "the answer holds no backup"),
-        ("362", "the answer holds no backup"),
-        ({"id": 2**70}, "the answer holds no backup"),
-        ({"id": 363}, "backup 362 was asked for, backup 363 came"),
+        (b"<html>", "the response is not JSON"),
+        (b"[" * 100_000, "the response is not JSON"),
+        (b'{"id":' + b"9" * 5000 + b"}", "the response is not JSON"),
+        ({}, "the response has no backup"),
+        ([], "the response has no backup"),
+        ([FULL, FULL], "the response has no backup"),
+        ({"a": FULL, "b": FULL}, "the response has no backup"),
+        ({"environment": {"id": 362}}, "the response has no backup"),
+        ("362", "the response has no backup"),
+        ({"id": 2**70}, "the response has no backup"),
+        ({"id": 363}, "requested backup 362, received backup 363"),
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_get_refuses_what_is_not_that_backup(body: Any, message: str) -> None:
-    """Whatever else comes is quoted in a protocol error."""
+def test_get_refuses_other_responses(body: Any, message: str) -> None:
+    """Anything but the requested backup is quoted in a protocol error."""
     with pytest.raises(ProtocolError, match=message) as caught:
         parse_backup(response(body), backup_id=362)
     assert caught.value.excerpt
@@ -189,9 +70,9 @@ def test_get_refuses_what_is_not_that_backup(body: Any, message: str) -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 202])
 @pytest.mark.parametrize("body", [FULL, {"id": "362"}, {"backup": FULL}, {"result": {"id": 362}, "links": []}, [FULL]])
-def test_create_answer_names_the_backup(body: Any, status: int) -> None:
-    """An object with an id, wrapped or not, with any status of success."""
-    created = parse_created(response(body, status))
+def test_create_response_has_the_backup(body: Any, status: int) -> None:
+    """An object with an id, wrapped or not, with any 2xx status."""
+    created = parse_create_response(response(body, status))
     assert created.backup_id == 362
     assert isinstance(created.backup, Backup)
 
@@ -205,10 +86,10 @@ def test_create_answer_names_the_backup(body: Any, status: int) -> None:
         "backups/../backups/362?x=1#y",
     ],
 )
-def test_create_answer_may_be_a_location_only(location: str) -> None:
-    """Without a body, or with one that says nothing, `Location` names the backup."""
-    assert parse_created(response(b"", 201, Location=location)) == CreateResponse(362)
-    assert parse_created(response({"status": "accepted"}, 202, Location=location)) == CreateResponse(362)
+def test_create_response_may_have_only_a_location(location: str) -> None:
+    """If the body has no id, `Location` has it."""
+    assert parse_create_response(response(b"", 201, Location=location)) == CreateResponse(362)
+    assert parse_create_response(response({"status": "accepted"}, 202, Location=location)) == CreateResponse(362)
 
 
 @pytest.mark.parametrize(
@@ -228,21 +109,21 @@ def test_create_answer_may_be_a_location_only(location: str) -> None:
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_create_answer_without_an_id_is_ambiguous(body: Any, location: str) -> None:
-    """Nothing that surely is the backup's id: the create is ambiguous, not lost, and never somebody else's."""
-    assert parse_created(response(body, 201, Location=location)) == CreateResponse(None)
+def test_create_response_without_a_certain_id_is_ambiguous(body: Any, location: str) -> None:
+    """An id that may belong to another object is not used."""
+    assert parse_create_response(response(body, 201, Location=location)) == CreateResponse(None)
 
 
-def test_create_answer_that_contradicts_itself_is_ambiguous() -> None:
-    """A body and a `Location` that name two backups name none."""
-    assert parse_created(response(FULL, 201, Location="/backups/362")).backup_id == 362
-    assert parse_created(response({"id": 17}, 201, Location="/backups/362")) == CreateResponse(None)
+def test_create_response_with_two_ids_is_ambiguous() -> None:
+    """A body and a `Location` with different ids count as no id."""
+    assert parse_create_response(response(FULL, 201, Location="/backups/362")).backup_id == 362
+    assert parse_create_response(response({"id": 17}, 201, Location="/backups/362")) == CreateResponse(None)
 
 
-def test_create_answer_of_a_task_names_the_backup_in_it() -> None:
-    """What has an id and a backup beside it is what makes the backup; a backup that tells of another is itself."""
-    assert parse_created(response({"id": 17, "backup": {"id": 362}})).backup_id == 362
-    assert parse_created(response({**FULL, "backup": {"id": 17}})).backup_id == 362
+def test_create_response_of_a_task_has_the_backup_inside() -> None:
+    """An object with an id and a backup inside is a task, unless it has members of a backup itself."""
+    assert parse_create_response(response({"id": 17, "backup": {"id": 362}})).backup_id == 362
+    assert parse_create_response(response({**FULL, "backup": {"id": 17}})).backup_id == 362
 
 
 @prop
@@ -258,20 +139,22 @@ def test_create_answer_of_a_task_names_the_backup_in_it() -> None:
     ).map(lambda value: json.dumps(value).encode()),
     location=st.text(max_size=20) | st.integers(0).map(lambda number: f"/backups/{number}"),
 )
-def test_reading_a_create_answer_never_raises(body: bytes, location: str) -> None:
-    """A backup was perhaps created: no answer may end in an exception on the way to its id."""
-    created = parse_created(Response(status=201, headers={"Location": location}, body=body, method="POST", url=URL))
+def test_parsing_a_create_response_never_raises(body: bytes, location: str) -> None:
+    """A backup may exist: no response may cause an exception that loses its id."""
+    created = parse_create_response(
+        Response(status=201, headers={"Location": location}, body=body, method="POST", url=URL)
+    )
     assert created.backup is None or created.backup.id == created.backup_id
 
 
-def test_health_is_read() -> None:
-    """An object with a status, whatever else it holds."""
+def test_health_is_parsed() -> None:
+    """An object with a status, and any other members."""
     assert parse_health(response({"status": "UP", "x": 1})) == Health(status="UP", extra={"x": 1})
 
 
-@pytest.mark.parametrize(("body", "message"), [(b"OK", "the answer is not JSON"), ({}, "health must be an object")])
-def test_health_refuses_anything_else(body: Any, message: str) -> None:
-    """No object with a status, no health."""
+@pytest.mark.parametrize(("body", "message"), [(b"OK", "the response is not JSON"), ({}, "health must be an object")])
+def test_invalid_health_is_refused(body: Any, message: str) -> None:
+    """Anything but an object with a status is a protocol error."""
     with pytest.raises(ProtocolError, match=message) as caught:
         parse_health(response(body))
     assert caught.value.url == URL

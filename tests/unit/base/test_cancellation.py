@@ -1,4 +1,4 @@
-"""Whose a cancellation is."""
+"""Own and shared cancellation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import anyio
 import pytest
 
-from asyncbackups._base.cancellation import own_cancellation_only
+from asyncbackups._base.cancellation import await_shared_work
 
 
 async def forever() -> None:
@@ -15,21 +15,21 @@ async def forever() -> None:
 
 
 async def guarded() -> None:
-    await own_cancellation_only(forever, LookupError)
+    await await_shared_work(forever, LookupError)
 
 
-async def test_what_it_shares_was_cancelled() -> None:
-    """Another task's cancellation is an error, and the task goes on."""
+async def test_cancelled_shared_work_is_an_error() -> None:
+    """Another task's cancellation becomes an error, and the task continues."""
     shared = asyncio.get_running_loop().create_future()
-    waiting = asyncio.create_task(own_cancellation_only(lambda: shared, LookupError))
+    waiting = asyncio.create_task(await_shared_work(lambda: shared, LookupError))
     await asyncio.sleep(0)
     shared.cancel()
     with pytest.raises(LookupError):
         await waiting
 
 
-async def test_own_cancellation_is_one() -> None:
-    """The task ends as it would without."""
+async def test_own_cancellation_passes() -> None:
+    """The task is cancelled as usual."""
     waiting = asyncio.create_task(guarded())
     await asyncio.sleep(0)
     waiting.cancel()
@@ -38,8 +38,8 @@ async def test_own_cancellation_is_one() -> None:
     assert waiting.cancelled()
 
 
-async def test_cancelled_while_it_ran_it_is_its_own() -> None:
-    """A Ctrl-C that comes between two awaits is not taken for somebody else's."""
+async def test_cancellation_requested_while_running_is_the_tasks_own() -> None:
+    """A Ctrl-C between two awaits is not taken for the cancellation of shared work."""
 
     async def busy() -> None:
         task = asyncio.current_task()
@@ -53,8 +53,8 @@ async def test_cancelled_while_it_ran_it_is_its_own() -> None:
     assert waiting.cancelled()
 
 
-async def test_scopes_and_time_limits_end_it() -> None:
-    """What they cancel is the task's own, too."""
+async def test_cancel_scopes_and_timeouts_pass() -> None:
+    """Their cancellation is the task's own, too."""
     with anyio.move_on_after(0.01) as scope:
         await guarded()
     assert scope.cancelled_caught
@@ -63,8 +63,8 @@ async def test_scopes_and_time_limits_end_it() -> None:
             await guarded()
 
 
-async def test_cancelled_before_and_gone_on_it_tells_both_apart() -> None:
-    """A task that has swallowed a cancellation is not immune to the next one, nor does it take others' for its own."""
+async def test_after_a_suppressed_cancellation() -> None:
+    """A task that suppressed a cancellation is cancelled by the next one, and still detects that of shared work."""
 
     async def stubborn() -> None:
         try:

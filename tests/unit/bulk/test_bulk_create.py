@@ -17,7 +17,7 @@ from asyncbackups._bulk.bulk_create import BulkRun
 from asyncbackups._bulk.report import BulkReport
 from asyncbackups._bulk.run_store import MemoryRunStore
 from asyncbackups._http.messages import RequestKind
-from asyncbackups._inputs import planets_of
+from asyncbackups._inputs import parse_planets
 from asyncbackups._polling.engine import Engine
 from asyncbackups.errors import AmbiguousCreateError, ClientClosedError, ConfigurationError, ServiceUnavailableError
 from asyncbackups.events import BackupCreated, BackupFailed, BackupSucceeded, CreateFailed, WatchExpired, WatchFailed
@@ -68,7 +68,7 @@ class Stage:
             self.engine,
             create=self.create,
             ledger=MemoryRunStore(BackupSpec()),
-            planets=planets_of(targets, whole=False),
+            planets=parse_planets(targets, whole=False),
             concurrency=concurrency,
             deadline=deadline,
             clock=self.clock,

@@ -103,8 +103,7 @@ def test_the_highest_status_counts() -> None:
 )
 def test_errors_name_the_option_or_variable(field: str | None, reason: str, message: str) -> None:
     """The name of the library's argument is replaced by that of the option or variable that sets it."""
-    error = ConfigurationError(reason if field is None else f"{field} {reason}")
-    error.field, error.reason = field, reason  # type: ignore[attr-defined] # MERGE: pass field=
+    error = ConfigurationError(reason, field=field, hint="for programs" if message.startswith("-") else None)
     assert describe_error(error) == message
 
 

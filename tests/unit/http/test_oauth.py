@@ -1,12 +1,14 @@
-"""Tokens: read, kept, renewed once for everybody, and never shown."""
+"""Tokens: parsed, kept, renewed once for all callers, and never shown."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import json
 import logging
 import pickle
+import sys
 import traceback
 from typing import Any
 from urllib.parse import parse_qs
@@ -14,7 +16,13 @@ from urllib.parse import parse_qs
 import pytest
 
 from asyncbackups._http.messages import Response
-from asyncbackups._http.oauth import ClientCredentials, RenewableTokenSource, TokenSource, checked_token, lease_of
+from asyncbackups._http.oauth import (
+    ClientCredentials,
+    RenewableTokenSource,
+    TokenSource,
+    check_token,
+    parse_token_response,
+)
 from asyncbackups._http.redaction import Secret
 from asyncbackups.errors import (
     AnswerTimeoutError,
@@ -33,13 +41,13 @@ URL = "https://hub.example/token"
 SECRET = "s3cr3t/with+signs"
 
 
-def answered(body: Any = None, *, status: int = 200, raw: bytes | None = None) -> Response:
+def token_response(body: Any = None, *, status: int = 200, raw: bytes | None = None) -> Response:
     text = json.dumps(body).encode() if raw is None else raw
     return Response(status=status, headers={}, body=text, method="POST", url=URL)
 
 
 class Hub:
-    """A token endpoint: hands out t1, t2, ...; waits while `gate` is shut; fails with what is in `failures`."""
+    """A token endpoint: returns t1, t2, ...; waits while `gate` is not set; raises the next of `failures`."""
 
     def __init__(self, lifetime: object = 3600) -> None:
         self.lifetime = lifetime
@@ -55,7 +63,7 @@ class Hub:
         await self.gate.wait()
         if self.failures:
             raise self.failures.pop(0)
-        return answered({"access_token": f"t{number}", "expires_in": self.lifetime, "token_type": "Bearer"})
+        return token_response({"access_token": f"t{number}", "expires_in": self.lifetime, "token_type": "Bearer"})
 
 
 def credentials(hub: Hub, clock: FakeClock) -> ClientCredentials:
@@ -70,31 +78,31 @@ def credentials(hub: Hub, clock: FakeClock) -> ClientCredentials:
 @pytest.mark.parametrize(
     ("token", "why"),
     [
-        (None, "must be text, not NoneType"),
-        (b"abcdef", "must be text, not bytes"),
+        (None, "must be a string, not NoneType"),
+        (b"abcdef", "must be a string, not bytes"),
         ("", "must not be blank"),
         (" \n", "must not be blank"),
-        ("hunter2-token\n", "begin or end with white space"),
+        ("hunter2-token\n", "start or end with white space"),
         ("hunter2-token\r\nX-Evil: 1", "visible ASCII"),
         ("hunter2-tokén", "visible ASCII"),
         ("hunter2 token", "visible ASCII"),
         ("hunter2\x00token", "visible ASCII"),
     ],
 )
-def test_a_token_that_cannot_be_a_header_is_refused(token: object, why: str) -> None:
-    """Header injection is impossible, and the message does not show the token."""
-    with pytest.raises(ConfigurationError, match=why) as caught:
-        checked_token(token)
+def test_token_that_cannot_be_sent_in_a_header_is_rejected(token: object, why: str) -> None:
+    """Header injection is impossible, and the message does not contain the token."""
+    with pytest.raises(ConfigurationError, match=f"^auth .*{why}") as caught:
+        check_token(token, "auth")
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_token_is_taken_as_it_is() -> None:
-    """Every visible ASCII character may be in a token."""
+def test_token_is_returned_unchanged() -> None:
+    """A token may contain every visible ASCII character."""
     token = "".join(map(chr, range(33, 127)))
-    assert checked_token(token) == token
+    assert check_token(token, "auth") == token
 
 
-# --- answers of the token endpoint ----------------------------------------------------------------------------------
+# --- responses of the token endpoint ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -114,53 +122,53 @@ def test_a_token_is_taken_as_it_is() -> None:
         (1e30, 86_400),
     ],
 )
-def test_the_lifetime_is_read_liberally(expires_in: object, lifetime: float) -> None:
-    """A lifetime that is missing or makes no sense is taken for a short one, an absurd one for a day."""
+def test_lifetime_of_a_token(expires_in: object, lifetime: float) -> None:
+    """A missing or invalid lifetime counts as five minutes, a huge one as a day."""
     raw = json.dumps({"access_token": "abcd", "expires_in": expires_in}).encode()
-    lease = lease_of(answered(raw=raw), asked_at=100.0)
+    lease = parse_token_response(token_response(raw=raw), sent_at=100.0)
     assert lease.expires_at == 100.0 + lifetime
     assert lease.renew_at == pytest.approx(100.0 + lifetime - min(300, lifetime / 10))
 
 
-def test_a_lease_does_not_show_its_token() -> None:
-    """A token is in no repr."""
-    assert "abcd" not in repr(lease_of(answered({"access_token": "abcd"}), asked_at=0.0))
+def test_repr_of_a_lease_hides_the_token() -> None:
+    """No repr contains a token."""
+    assert "abcd" not in repr(parse_token_response(token_response({"access_token": "abcd"}), sent_at=0.0))
 
 
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b"<html>hunter2</html>", "gave no access_token"),
-        (b"[]", "gave no access_token"),
-        (b'{"token": "hunter2"}', "gave no access_token"),
-        (b'{"access_token": 7, "id_token": "hunter2"}', "gave no access_token"),
-        (b'{"access_token": "hunter2", "token_type": "mac"}', "no bearer token"),
-        (b'{"access_token": "hunter2", "token_type": 7}', "no bearer token"),
+        (b"<html>hunter2</html>", "returned no access_token"),
+        (b"[]", "returned no access_token"),
+        (b'{"token": "hunter2"}', "returned no access_token"),
+        (b'{"access_token": 7, "id_token": "hunter2"}', "returned no access_token"),
+        (b'{"access_token": "hunter2", "token_type": "mac"}', "not a bearer token"),
+        (b'{"access_token": "hunter2", "token_type": 7}', "not a bearer token"),
         (b'{"access_token": "hunter2\\r\\nX: y"}', "visible ASCII"),
     ],
 )
-def test_an_answer_without_a_usable_token(body: bytes, why: str) -> None:
-    """It is refused without being quoted: what is in it may be a token."""
+def test_response_without_a_usable_token(body: bytes, why: str) -> None:
+    """The error does not quote the response, which may contain a token."""
     with pytest.raises(AuthenticationError, match=why) as caught:
-        lease_of(answered(raw=body), asked_at=0.0)
+        parse_token_response(token_response(raw=body), sent_at=0.0)
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     assert "hunter2" not in str(shown.stack[-1].locals)
     assert "hunter2" not in str(caught.value)
     assert (caught.value.status, caught.value.url) == (200, URL)
 
 
-# --- what client credentials accept ---------------------------------------------------------------------------------
+# --- arguments of client credentials ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"token_url": "http://hub.example/token"}, "token_url must begin with https"),
-        ({"token_url": "https://user:pw-hunter2@hub.example/token"}, "token_url must not carry credentials"),
+        ({"token_url": "http://hub.example/token"}, "token_url must start with https"),
+        ({"token_url": "https://user:pw-hunter2@hub.example/token"}, "token_url must not contain credentials"),
         ({"token_url": "hub.example"}, "token_url must be a URL"),
         ({"client_id": " "}, "client_id must not be blank"),
         ({"client_secret": ""}, "client_secret must not be blank"),
-        ({"client_secret": None}, "client_secret must be a text, not NoneType"),
+        ({"client_secret": None}, "client_secret must be a string, not NoneType"),
         ({"insecure_http": "no"}, "insecure_http must be True or False"),
         ({"scopes": ""}, "scopes must be"),
         ({"scopes": []}, "scopes must be"),
@@ -168,33 +176,33 @@ def test_an_answer_without_a_usable_token(body: bytes, why: str) -> None:
         ({"scopes": None}, "scopes must be"),
     ],
 )
-def test_bad_client_credentials_are_refused(changed: dict[str, Any], why: str) -> None:
-    """Each mistake is named, and no secret is shown."""
+def test_invalid_client_credentials_are_rejected(changed: dict[str, Any], why: str) -> None:
+    """The error names the argument and contains no secret."""
     given = {"token_url": URL, "client_id": "app", "client_secret": "hunter2", "scopes": "a", **changed}
     with pytest.raises(ConfigurationError, match=why) as caught:
         ClientCredentials(**given)
     assert "hunter2" not in str(caught.value)
 
 
-def test_scopes_are_texts_or_one_text() -> None:
-    """Scopes may be given as a list or separated by spaces."""
+def test_scopes_are_strings_or_one_string() -> None:
+    """Scopes are a list or a string with spaces."""
     assert ClientCredentials(URL, "app", "x", scopes="a  b").scopes == ("a", "b")
     assert ClientCredentials(URL, "app", "x", scopes=iter(["a b", "c"])).scopes == ("a", "b", "c")
 
 
-def test_secrets_are_not_shown() -> None:
-    """Neither repr nor pickle nor copy gives the secret away."""
+def test_client_secret_is_hidden() -> None:
+    """Neither repr nor pickle nor attributes reveal the secret."""
     made = ClientCredentials(URL, "app", SECRET, scopes="a b")
     assert repr(made) == f"ClientCredentials('{URL}', 'app', ..., scopes='a b')"
     assert SECRET not in str(vars(made))
-    with pytest.raises(TypeError, match="not pickled"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(made)
     assert isinstance(made, TokenSource)
     assert isinstance(made, RenewableTokenSource)
 
 
-async def test_without_a_client_there_is_no_token() -> None:
-    """Credentials fetch through a client; without an open one they say so."""
+async def test_token_requires_an_open_client() -> None:
+    """Credentials send their requests through an open client."""
     with pytest.raises(ClientClosedError, match="no open client"):
         await ClientCredentials(URL, "app", SECRET, scopes="a").token()
 
@@ -202,7 +210,7 @@ async def test_without_a_client_there_is_no_token() -> None:
 # --- fetching and renewing ------------------------------------------------------------------------------------------
 
 
-async def test_a_token_is_fetched_once_and_kept(clock: FakeClock) -> None:
+async def test_token_is_requested_once_and_kept(clock: FakeClock) -> None:
     """The documented form is posted once; later callers get the same token."""
     hub = Hub()
     made = credentials(hub, clock)
@@ -218,8 +226,8 @@ async def test_a_token_is_fetched_once_and_kept(clock: FakeClock) -> None:
     assert set(made.secrets()) == {SECRET, "t1"}
 
 
-async def test_many_callers_share_one_renewal(clock: FakeClock) -> None:
-    """However many wait, one request is made; cancelling one of them, also the first, leaves it to the others."""
+async def test_callers_share_one_renewal(clock: FakeClock) -> None:
+    """Many callers wait for one request; cancelling some of them, even the first, does not affect the others."""
     hub = Hub()
     hub.gate.clear()
     made = credentials(hub, clock)
@@ -234,8 +242,8 @@ async def test_many_callers_share_one_renewal(clock: FakeClock) -> None:
     assert len(hub.forms) == 1
 
 
-async def test_a_renewal_nobody_waits_for_is_not_wasted(clock: FakeClock) -> None:
-    """When every waiter gave up, the renewal goes on and the next caller has its token."""
+async def test_renewal_continues_without_callers(clock: FakeClock) -> None:
+    """If every caller is cancelled, the renewal continues and the next caller gets its token."""
     hub = Hub()
     hub.gate.clear()
     made = credentials(hub, clock)
@@ -249,8 +257,8 @@ async def test_a_renewal_nobody_waits_for_is_not_wasted(clock: FakeClock) -> Non
     assert len(hub.forms) == 1
 
 
-async def test_a_failed_renewal_nobody_waits_for_is_silent(clock: FakeClock) -> None:
-    """A failure that nobody is left to hear makes no noise, and the next caller tries again."""
+async def test_failed_renewal_without_callers_is_silent(clock: FakeClock) -> None:
+    """A failure without a caller is not reported as an unhandled exception, and the next caller tries again."""
     hub = Hub()
     hub.gate.clear()
     hub.failures = [ConnectError("refused")]
@@ -263,8 +271,8 @@ async def test_a_failed_renewal_nobody_waits_for_is_silent(clock: FakeClock) -> 
     assert await made.token() == "t2"
 
 
-async def test_renewed_ahead_of_expiry_without_waiting(clock: FakeClock) -> None:
-    """In the last tenth of its life a token is still used while the next one is fetched, once."""
+async def test_renewal_ahead_of_expiry_does_not_block(clock: FakeClock) -> None:
+    """In the last tenth of its lifetime a token is still used while one renewal runs."""
     hub = Hub(lifetime=100)
     made = credentials(hub, clock)
     await made.token()
@@ -282,8 +290,8 @@ async def test_renewed_ahead_of_expiry_without_waiting(clock: FakeClock) -> None
     assert len(hub.forms) == 2
 
 
-async def test_expired_means_waiting_for_the_next(clock: FakeClock) -> None:
-    """A token that has expired is never handed out."""
+async def test_expired_token_is_not_returned(clock: FakeClock) -> None:
+    """After expiry a caller waits for the next token."""
     hub = Hub(lifetime=100)
     made = credentials(hub, clock)
     await made.token()
@@ -291,10 +299,10 @@ async def test_expired_means_waiting_for_the_next(clock: FakeClock) -> None:
     assert await made.token() == "t2"
 
 
-async def test_an_outage_of_the_token_endpoint_within_the_margin_goes_unnoticed(
+async def test_short_outage_of_the_token_endpoint_goes_unnoticed(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While the old token lives a renewal may fail; it is tried again after a while, not at each call."""
+    """A renewal ahead of expiry may fail: it is tried again after a while, and not at each call."""
     hub = Hub(lifetime=100)
     made = credentials(hub, clock)
     await made.token()
@@ -303,7 +311,7 @@ async def test_an_outage_of_the_token_endpoint_within_the_margin_goes_unnoticed(
     with caplog.at_level(logging.WARNING, "asyncbackups"):
         assert await made.token() == "t1"
         await settle()
-    assert "could not be renewed ahead of its expiry (ConnectError)" in caplog.text
+    assert "renewing the token ahead of its expiry failed (ConnectError)" in caplog.text
     assert await made.token() == "t1"
     await settle()
     assert len(hub.forms) == 2
@@ -313,8 +321,8 @@ async def test_an_outage_of_the_token_endpoint_within_the_margin_goes_unnoticed(
     assert await made.token() == "t3"
 
 
-async def test_a_refused_token_is_renewed_once_for_everybody(clock: FakeClock) -> None:
-    """All who used the old token get the new one from one renewal; who comes later gets it without any."""
+async def test_refused_token_is_renewed_once(clock: FakeClock) -> None:
+    """All callers with the refused token get the new one from one renewal, later callers without any."""
     hub = Hub()
     made = credentials(hub, clock)
     await made.token()
@@ -323,8 +331,8 @@ async def test_a_refused_token_is_renewed_once_for_everybody(clock: FakeClock) -
     assert len(hub.forms) == 2
 
 
-async def test_every_waiter_gets_an_error_of_its_own(clock: FakeClock) -> None:
-    """One failure is raised to each waiter as a copy with the cause, so that tracebacks do not grow together."""
+async def test_every_caller_gets_its_own_error(clock: FakeClock) -> None:
+    """Each caller raises a copy of one failure, with its cause, so that tracebacks do not accumulate."""
     hub = Hub()
     cause = OSError("no route")
     failure = ConnectError("refused", url=URL)
@@ -337,12 +345,50 @@ async def test_every_waiter_gets_an_error_of_its_own(clock: FakeClock) -> None:
     assert len(hub.forms) == 1
 
 
-async def test_a_bug_is_not_dressed_up(clock: FakeClock) -> None:
-    """An exception that is none of ours reaches the caller as it is."""
+async def test_other_exceptions_are_not_translated(clock: FakeClock) -> None:
+    """An unexpected exception reaches the caller unchanged."""
     hub = Hub()
     hub.failures = [ZeroDivisionError("bug")]
     with pytest.raises(ZeroDivisionError):
         await credentials(hub, clock).token()
+
+
+async def test_renewal_does_not_inherit_the_context_of_a_caller(clock: FakeClock) -> None:
+    """All callers share the renewal: it must not belong to the trace or request of the first one."""
+    trace: contextvars.ContextVar[str] = contextvars.ContextVar("trace", default="none")
+    hub, traces = Hub(), []
+
+    async def send(url: str, form: Secret) -> Response:
+        traces.append(trace.get())
+        return await hub.send(url, form)
+
+    made = ClientCredentials(URL, "app", SECRET, scopes="a")
+    made.bind(send, clock)
+    trace.set("first request")
+    await made.token()
+    assert (traces, trace.get()) == (["none"], "first request")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")
+async def test_renewal_that_an_eager_task_factory_finishes_at_once(clock: FakeClock) -> None:
+    """A renewal that has finished when its task is returned is not taken for one in progress."""
+    if sys.version_info >= (3, 12):
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    hub = Hub(lifetime=100)
+    made = credentials(hub, clock)
+    assert await made.token() == "t1"
+    clock.advance(95)
+    assert await made.token() == "t1"  # renews ahead of expiry
+    assert await made.renewed("t2") == "t3"  # before any callback of the event loop has run
+    hub.failures = [ConnectError("refused")]
+    with pytest.raises(ConnectError):
+        await made.renewed("t3")
+    hub.gate.clear()
+    waiters = [asyncio.create_task(made.renewed("t3")) for _ in range(3)]
+    await settle()
+    hub.gate.set()
+    assert await asyncio.gather(*waiters) == ["t5"] * 3
+    assert len(hub.forms) == 5
 
 
 # --- failures of the token endpoint ---------------------------------------------------------------------------------
@@ -357,41 +403,41 @@ async def failure_of(error: BackupsError, clock: FakeClock) -> BackupsError:
 
 
 @pytest.mark.parametrize("status", [400, 401])
-async def test_refused_credentials_name_the_oauth_error(status: int, clock: FakeClock) -> None:
-    """400 and 401 of the token endpoint are refused credentials; the OAuth error code is named."""
+async def test_refused_credentials_show_the_oauth_error(status: int, clock: FakeClock) -> None:
+    """For 400 and 401 the error contains the OAuth error code."""
     excerpt = json.dumps({"error": "invalid_client", "error_description": "no such client"})
     error = await failure_of(ApiError.class_for(status)(status=status, url=URL, excerpt=excerpt), clock)
     assert type(error) is AuthenticationError
     assert error.status == status
-    assert "the token endpoint gave no token (invalid_client)" in str(error)
+    assert "the token endpoint returned no token (invalid_client)" in str(error)
 
 
 @pytest.mark.parametrize("excerpt", ["<html>", "[]", '{"error": 7}'])
-async def test_an_endpoint_that_speaks_no_oauth(excerpt: str, clock: FakeClock) -> None:
-    """Any other refusal is told as it came."""
+async def test_refusal_without_an_oauth_error(excerpt: str, clock: FakeClock) -> None:
+    """Any other refusal is quoted."""
     error = await failure_of(ApiError(status=404, url=URL, excerpt=excerpt), clock)
     assert isinstance(error, AuthenticationError)
-    assert str(error).endswith(f"the token endpoint gave no token; the answer: {excerpt}")
+    assert str(error).endswith(f"the token endpoint returned no token; response: {excerpt}")
 
 
-async def test_a_redirect_of_the_token_endpoint_is_a_refusal(clock: FakeClock) -> None:
-    """The secret does not follow a redirect: a token URL that redirects is wrong."""
+async def test_redirect_of_the_token_endpoint_is_a_refusal(clock: FakeClock) -> None:
+    """The secret does not follow a redirect: the token URL is wrong."""
     error = await failure_of(RedirectRefusedError("redirect", url=URL, status=302), clock)
     assert isinstance(error, AuthenticationError)
     assert error.status == 302
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-async def test_an_endpoint_that_is_unwell_may_heal(status: int, clock: FakeClock) -> None:
-    """That is no refusal: no token could be had, and what needed it was not sent."""
+async def test_faulty_token_endpoint_is_a_transport_error(status: int, clock: FakeClock) -> None:
+    """It is not a refusal: no token can be obtained at the moment, and nothing was sent to the service."""
     error = await failure_of(ApiError.class_for(status)(status=status, url=URL, excerpt="busy"), clock)
     assert isinstance(error, TransportError)
     assert not error.sent
-    assert f"the token endpoint answered {status}; it said: busy" in str(error)
+    assert f"the token endpoint responded {status}: busy" in str(error)
 
 
-async def test_a_timeout_of_the_token_endpoint_sends_nothing(clock: FakeClock) -> None:
-    """Whether the form got through is of no interest: the request that needed the token was not sent."""
+async def test_timeout_of_the_token_endpoint_sent_nothing(clock: FakeClock) -> None:
+    """Even if the form was sent, the request that needed the token was not."""
     error = await failure_of(AnswerTimeoutError("slow", url=URL), clock)
     assert isinstance(error, AnswerTimeoutError)
     assert not error.sent
@@ -401,21 +447,21 @@ async def test_a_timeout_of_the_token_endpoint_sends_nothing(clock: FakeClock) -
 
 
 async def test_closing_the_last_client_stops_the_renewal(clock: FakeClock) -> None:
-    """A waiter is told that the client was closed, and no task is left."""
+    """The caller gets an error that the client was closed, and no task is left."""
     hub = Hub()
     hub.gate.clear()
     made = credentials(hub, clock)
     waiter = asyncio.create_task(made.token())
     await settle()
     await made.release(hub.send)
-    with pytest.raises(ClientClosedError, match="while a token was being fetched"):
+    with pytest.raises(ClientClosedError, match="while a token was requested"):
         await waiter
     assert asyncio.all_tasks() == {asyncio.current_task()}
     await made.release(hub.send)
 
 
-async def test_a_renewal_ahead_that_is_stopped_is_silent(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
-    """Closing while a renewal ahead of expiry runs warns of nothing."""
+async def test_cancelled_renewal_ahead_of_expiry_is_silent(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    """Closing the client during a renewal logs no warning."""
     hub = Hub(lifetime=100)
     made = credentials(hub, clock)
     await made.token()
@@ -429,7 +475,7 @@ async def test_a_renewal_ahead_that_is_stopped_is_silent(clock: FakeClock, caplo
 
 
 async def test_clients_share_credentials(clock: FakeClock) -> None:
-    """Two clients use one token; when one is closed the other goes on."""
+    """Two clients use one token; if one is closed, the other still works."""
     one, two = Hub(), Hub(lifetime=50)
     made = credentials(one, clock)
     made.bind(two.send, clock)
@@ -440,11 +486,9 @@ async def test_clients_share_credentials(clock: FakeClock) -> None:
     assert (len(one.forms), len(two.forms)) == (1, 1)
 
 
-@pytest.mark.parametrize("error", [ClientClosedError("the client was left"), TransportError("disconnected")])
-async def test_when_the_client_that_fetches_is_closed_another_one_goes_on(
-    error: BackupsError, clock: FakeClock
-) -> None:
-    """The renewal is everybody's: that the one that asked was left is nobody else's trouble."""
+@pytest.mark.parametrize("error", [ClientClosedError("the client was closed"), TransportError("disconnected")])
+async def test_renewal_continues_with_another_client(error: BackupsError, clock: FakeClock) -> None:
+    """If the client that sent the token request is closed, another one sends it again."""
     one, two = Hub(), Hub()
     two.gate.clear()
     made = credentials(one, clock)
@@ -462,7 +506,7 @@ async def test_when_the_client_that_fetches_is_closed_another_one_goes_on(
     assert (len(one.forms), len(two.forms)) == (1, 1)
 
 
-async def test_nothing_secret_is_logged(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_secret_is_logged(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     """Neither the package nor asyncio's debug mode logs the token or the secret."""
     asyncio.get_running_loop().set_debug(True)
     asyncio.get_running_loop().slow_callback_duration = 0
@@ -472,12 +516,12 @@ async def test_nothing_secret_is_logged(clock: FakeClock, caplog: pytest.LogCapt
         waiters = [asyncio.create_task(made.token()) for _ in range(3)]
         await settle()
         assert {waiter.result() for waiter in waiters} == {"t1"}
-    said = "".join(record.getMessage() for record in caplog.records if "_wait_for_renewal" not in record.getMessage())
-    assert "got a token for app" in said
-    assert SECRET not in said
+    logged = "".join(record.getMessage() for record in caplog.records if "_wait_for_renewal" not in record.getMessage())
+    assert "obtained a token for app" in logged
+    assert SECRET not in logged
 
 
 def test_errors_can_be_copied() -> None:
-    """The copies that waiters get are whole."""
+    """The copies that callers raise are complete."""
     error = AuthenticationError(status=401, url=URL, excerpt="x", reason="r")
     assert str(copy.copy(error)) == str(error)

@@ -1,4 +1,4 @@
-"""Secrets are not shown, in whatever form they are echoed."""
+"""Secrets are redacted in every encoding."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from asyncbackups._http.messages import Response
-from asyncbackups._http.redaction import MARK, Redactor, Secret
+from asyncbackups._http.redaction import REDACTED, Redactor, Secret
 
 SECRET = 'p&ss/w"ord+é '
 
 
-def test_a_secret_shows_itself_to_nobody_by_accident() -> None:
-    """Neither repr, str, format nor pickle gives it away."""
+def test_secret_is_hidden() -> None:
+    """Neither repr, str, format nor pickle reveals it."""
     secret = Secret("hunter2")
     assert {repr(secret), str(secret), f"{secret}"} == {"<secret>"}
-    with pytest.raises(TypeError, match="not pickled"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(secret)
     assert secret.reveal() == "hunter2"
 
@@ -42,27 +42,27 @@ def test_a_secret_shows_itself_to_nobody_by_accident() -> None:
         base64.urlsafe_b64encode(SECRET.encode()).decode().rstrip("="),
     ],
 )
-def test_every_form_of_an_echo_is_taken_out(echo: str) -> None:
-    """A server may quote, escape or encode what it was sent."""
+def test_every_encoding_of_a_secret_is_redacted(echo: str) -> None:
+    """A server may quote, escape or encode a secret that it received."""
     redactor = Redactor([SECRET])
-    assert redactor.text(f"you sent {echo}!") == f"you sent {MARK}!"
-    assert redactor.body(f"you sent {echo}!".encode()) == f"you sent {MARK}!".encode()
+    assert redactor.redact_text(f"you sent {echo}!") == f"you sent {REDACTED}!"
+    assert redactor.redact_body(f"you sent {echo}!".encode()) == f"you sent {REDACTED}!".encode()
 
 
-def test_short_secrets_do_not_hole_every_text() -> None:
-    """What is shorter than four characters hides nothing and would be found everywhere."""
-    assert Redactor(["", "abc"]).text("abcdef") == "abcdef"
+def test_short_secrets_are_not_redacted() -> None:
+    """Fewer than four characters occur by chance in every text."""
+    assert Redactor(["", "abc"]).redact_text("abcdef") == "abcdef"
 
 
 @given(st.text(min_size=4), st.text(), st.text())
-def test_no_secret_survives(secret: str, before: str, after: str) -> None:
-    """Whatever stands around it, the secret is gone; unless it is a piece of the mark itself."""
-    shown = Redactor([secret]).text(before + secret + after)
-    assert secret in MARK or secret not in shown.replace(MARK, "\0")
+def test_secret_is_redacted_in_any_context(secret: str, before: str, after: str) -> None:
+    """The surrounding text does not matter."""
+    shown = Redactor([secret]).redact_text(before + secret + after)
+    assert secret in REDACTED or secret not in shown.replace(REDACTED, "\0")
 
 
-def test_a_redactor_does_not_show_what_it_looks_for() -> None:
-    """Its repr counts, and no more."""
+def test_repr_of_a_redactor_hides_the_secrets() -> None:
+    """It only shows their number."""
     assert "hunter2" not in repr(Redactor(["hunter2"]))
 
 
@@ -70,17 +70,17 @@ def response(status: int, body: bytes, headers: CIMultiDict[str] | None = None) 
     return Response(status=status, headers=headers or CIMultiDict(), body=body, method="GET", url="https://x.example/")
 
 
-def test_an_answer_without_secrets_can_be_quoted() -> None:
-    """Body and header values are redacted; headers that came several times are joined."""
+def test_redact_response() -> None:
+    """Body and headers are redacted; repeated headers are joined."""
     headers = CIMultiDict([("Link", "<a>"), ("X-Echo", "Bearer hunter2"), ("link", "<b>")])
-    shown = Redactor(["hunter2"]).response(response(200, b"[hunter2]", headers))
+    shown = Redactor(["hunter2"]).redact_response(response(200, b"[hunter2]", headers))
     assert shown.body == b"[[redacted]]"
     assert sorted(shown.headers.values()) == ["<a>, <b>", "Bearer [redacted]"]
     assert shown.headers["LINK"] == "<a>, <b>"
 
 
-def test_of_an_error_only_the_beginning_is_kept() -> None:
-    """An error's body is only ever quoted; an answer's has to stay whole."""
+def test_body_of_an_error_is_truncated() -> None:
+    """The body of an error is only quoted; that of a successful response stays complete."""
     body = b"x" * 100_000
-    assert len(Redactor([]).response(response(500, body)).body) == 65_536
-    assert len(Redactor([]).response(response(200, body)).body) == 100_000
+    assert len(Redactor([]).redact_response(response(500, body)).body) == 65_536
+    assert len(Redactor([]).redact_response(response(200, body)).body) == 100_000

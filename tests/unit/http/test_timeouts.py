@@ -1,4 +1,4 @@
-"""One time limit, one timer, many that run."""
+"""One time limit with one timer for many scopes."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from tests.fake_clock import FakeClock, settle
 
 
 async def limited(limit: TimeLimit, clock: FakeClock, hold: asyncio.Event) -> str:
-    with limit.since(clock.monotonic()):
+    with limit.scope_from(clock.monotonic()):
         await hold.wait()
     return "done"
 
 
-async def test_what_is_quick_enough_is_left_alone(clock: FakeClock) -> None:
-    """Nothing happens to what ends in time."""
+async def test_scope_that_ends_in_time_is_not_affected(clock: FakeClock) -> None:
+    """No error, and no timer is left."""
     limit, hold = TimeLimit(10, clock), asyncio.Event()
     task = asyncio.create_task(limited(limit, clock, hold))
     await clock.run(9.9)
     hold.set()
     assert await task == "done"
     await clock.run(60)
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
 
 
-async def test_each_gets_its_own_time(clock: FakeClock) -> None:
-    """What began first ends first; one timer serves all."""
+async def test_each_scope_expires_at_its_own_time(clock: FakeClock) -> None:
+    """The first to start is the first to expire; one timer serves all."""
     limit, hold = TimeLimit(10, clock), asyncio.Event()
     tasks = []
     for _ in range(3):
         tasks.append(asyncio.create_task(limited(limit, clock, hold)))
         await clock.run(1)
-    assert clock.sleepers == 1
+    assert clock.pending_timers == 1
     await clock.run(7)
     assert [task.done() for task in tasks] == [True, False, False]
     with pytest.raises(TimeoutError):
@@ -44,17 +44,17 @@ async def test_each_gets_its_own_time(clock: FakeClock) -> None:
     assert await tasks[1] == await tasks[2] == "done"
 
 
-async def test_all_that_are_due_end_together(clock: FakeClock) -> None:
-    """Those that began in the same moment end in the same moment."""
+async def test_scopes_started_together_expire_together(clock: FakeClock) -> None:
+    """One timer expires all of them."""
     limit, hold = TimeLimit(10, clock), asyncio.Event()
     tasks = [asyncio.create_task(limited(limit, clock, hold)) for _ in range(3)]
     await clock.run(10)
     assert [type(task.exception()) for task in tasks] == [TimeoutError] * 3
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
 
 
-async def test_a_cancellation_stays_one(clock: FakeClock) -> None:
-    """Somebody else's cancellation is not turned into a timeout, also where both come at once."""
+async def test_cancellation_is_not_turned_into_a_timeout(clock: FakeClock) -> None:
+    """Also if the limit passes at the same time."""
     limit, hold = TimeLimit(10, clock), asyncio.Event()
     tasks = [asyncio.create_task(limited(limit, clock, hold)) for _ in range(2)]
     await settle()
@@ -65,14 +65,14 @@ async def test_a_cancellation_stays_one(clock: FakeClock) -> None:
     assert [task.cancelled() for task in tasks] == [True, True]
 
 
-async def test_another_error_passes(clock: FakeClock) -> None:
-    """An error of what runs is not touched, and a task whose time ran out meanwhile is not cancelled later."""
+async def test_other_errors_pass(clock: FakeClock) -> None:
+    """An error within the scope is not changed, and the task is not cancelled later."""
     limit = TimeLimit(10, clock)
-    with pytest.raises(KeyError), limit.since(clock.monotonic()):
+    with pytest.raises(KeyError), limit.scope_from(clock.monotonic()):
         raise KeyError
 
     async def stubborn() -> None:
-        with limit.since(clock.monotonic()):
+        with limit.scope_from(clock.monotonic()):
             try:
                 clock.advance(10)
                 await asyncio.sleep(0)
@@ -86,15 +86,15 @@ async def test_another_error_passes(clock: FakeClock) -> None:
     assert task.cancelling() == 0
 
 
-async def test_closing_takes_the_timer_away(clock: FakeClock) -> None:
-    """When nothing runs no timer is left; what still runs keeps its limit."""
+async def test_close_cancels_the_timer(clock: FakeClock) -> None:
+    """Without open scopes there is no timer; an open scope keeps its limit."""
     limit, hold = TimeLimit(10, clock), asyncio.Event()
     limit.close()
-    with limit.since(clock.monotonic()):
+    with limit.scope_from(clock.monotonic()):
         pass
-    assert clock.sleepers == 1
+    assert clock.pending_timers == 1
     limit.close()
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
     task = asyncio.create_task(limited(limit, clock, hold))
     await settle()
     limit.close()
@@ -102,14 +102,14 @@ async def test_closing_takes_the_timer_away(clock: FakeClock) -> None:
     assert isinstance(task.exception(), TimeoutError)
 
 
-def test_only_a_task_can_be_ended(clock: FakeClock) -> None:
-    """Outside a task there is nothing to cancel."""
+def test_scope_requires_a_task(clock: FakeClock) -> None:
+    """Outside a task nothing can be cancelled."""
     loop = asyncio.new_event_loop()
     caught: list[BaseException] = []
 
     def callback() -> None:
         try:
-            TimeLimit(10, clock).since(0.0).__enter__()
+            TimeLimit(10, clock).scope_from(0.0).__enter__()
         except RuntimeError as exc:
             caught.append(exc)
 
@@ -117,4 +117,4 @@ def test_only_a_task_can_be_ended(clock: FakeClock) -> None:
     loop.call_soon(loop.stop)
     loop.run_forever()
     loop.close()
-    assert "needs a task" in str(caught[0])
+    assert "needs a running task" in str(caught[0])

@@ -1,4 +1,4 @@
-"""The one door to the network, over a mocked aiohttp where that shows it and over loopback where it does not."""
+"""The transport, over a mocked aiohttp or over loopback."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from asyncbackups.errors import (
 )
 from asyncbackups.policies import Limits, RetryPolicy, Timeouts
 from tests.fake_clock import FakeClock, settle
-from tests.raw_server import RawServer, answer, reset, saying
+from tests.raw_server import RawServer, http_response, reset_connection, respond_with
 
 BASE = "https://db.example"
 HUB = "https://hub.example/token"
@@ -57,7 +57,7 @@ HEALTH = Request(kind=RequestKind.HEALTH, method="GET", path="/management/health
 
 
 def transport(base: str = BASE, *, auth: Any = TOKEN, **settings: Any) -> Transport:
-    settings.setdefault("clock", FakeClock(hurried=True))
+    settings.setdefault("clock", FakeClock(auto_advance=True))
     settings.setdefault("retry", RetryPolicy())
     settings.setdefault("limits", Limits())
     return Transport(base, auth=auth, **settings)
@@ -81,7 +81,7 @@ async def failure(subject: Transport, request: Request = GET, **how: Any) -> Bac
 
 
 def assert_shows_no_secret(error: BaseException) -> None:
-    """Search message, repr, traceback with locals, causes and pickle."""
+    """Search message, repr, traceback with local variables, causes and pickle."""
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
     everything = [str(error), repr(error), "".join(shown.format()), repr(vars(error))]
     if isinstance(error, BackupsError):
@@ -104,47 +104,50 @@ def calls(network: aioresponses, method: str, url: str) -> list[dict[str, Any]]:
     ]
 
 
-# --- what is refused before anything is sent ------------------------------------------------------------------------
+# --- invalid arguments ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"base": "http://db.example"}, "base_url must begin with https"),
-        ({"base": "https://a:b@db.example"}, "base_url must not carry credentials"),
-        ({"auth": "a\nb"}, "a token must consist of"),
+        ({"base": "http://db.example"}, "base_url must start with https"),
+        ({"base": "https://a:b@db.example"}, "base_url must not contain credentials"),
+        ({"auth": "a\nb"}, "auth must consist of"),
         ({"auth": None}, "auth must be a token"),
-        ({"session": "session"}, "session must be an aiohttp.ClientSession, not a str"),
-        ({"ssl": True}, "ssl must be an ssl.SSLContext, not a bool"),
+        ({"session": "session"}, "session must be an aiohttp.ClientSession, not str"),
+        ({"ssl": True}, "ssl must be an ssl.SSLContext, not bool"),
         ({"proxy": "proxy"}, "proxy must be a URL"),
-        ({"max_answer_bytes": 0}, "max_answer_bytes must be a whole number of at least 1"),
-        ({"base": "http://127.0.0.1", "proxy": "http://proxy.example"}, "plain http through a proxy"),
+        ({"max_answer_bytes": 0}, "max_answer_bytes must be an integer of at least 1"),
+        (
+            {"base": "http://127.0.0.1", "proxy": "http://proxy.example"},
+            "base_url must start with https:// if a proxy",
+        ),
     ],
 )
-def test_what_is_wrong_is_refused_at_once(settings: dict[str, Any], why: str) -> None:
-    """Mistakes are told when the transport is made, outside any event loop."""
+def test_invalid_arguments_are_rejected(settings: dict[str, Any], why: str) -> None:
+    """Arguments are checked when the transport is created, even outside an event loop."""
     with pytest.raises(ConfigurationError, match=why):
         transport(settings.pop("base", BASE), **settings)
 
 
-async def test_the_session_s_own_matters_are_not_doubled() -> None:
-    """What a caller's session decides cannot be said a second time."""
+async def test_session_cannot_be_combined_with_its_own_settings() -> None:
+    """The settings of a caller's session cannot be set for the transport."""
     async with aiohttp.ClientSession() as session:
         for settings in ({"ssl": ssl.create_default_context()}, {"trust_env": True}):
-            with pytest.raises(ConfigurationError, match="session's own matters"):
+            with pytest.raises(ConfigurationError, match=r"^(ssl|trust_env) cannot be combined with session"):
                 transport(session=session, **settings)
 
 
-def test_a_transport_does_not_show_its_token() -> None:
-    """Its repr is the address."""
+def test_repr_hides_the_token() -> None:
+    """The repr shows the base URL."""
     assert repr(transport()) == f"<Transport to {BASE}>"
 
 
 # --- opening and closing --------------------------------------------------------------------------------------------
 
 
-async def test_sending_needs_an_open_transport() -> None:
-    """Before opening and after closing nothing is sent; opening and closing twice changes nothing."""
+async def test_send_requires_an_open_transport() -> None:
+    """Nothing is sent before opening and after closing; opening and closing twice has no effect."""
     subject = transport()
     assert isinstance(await failure(subject), ClientClosedError)
     await subject.open()
@@ -155,7 +158,7 @@ async def test_sending_needs_an_open_transport() -> None:
     assert subject.requests == {}
 
 
-async def test_opened_in_one_task_and_closed_in_another(network: aioresponses) -> None:
+async def test_open_and_close_in_different_tasks(network: aioresponses) -> None:
     """A client may be entered and left in different tasks, and be opened again."""
     subject = transport()
     for _ in range(2):
@@ -165,7 +168,7 @@ async def test_opened_in_one_task_and_closed_in_another(network: aioresponses) -
         await asyncio.create_task(subject.close())
 
 
-async def test_only_what_was_opened_is_closed(network: aioresponses) -> None:
+async def test_callers_session_is_not_closed(network: aioresponses) -> None:
     """The caller's session stays open."""
     async with aiohttp.ClientSession() as session:
         async with opened(session=session) as subject:
@@ -174,20 +177,20 @@ async def test_only_what_was_opened_is_closed(network: aioresponses) -> None:
         assert not session.closed
 
 
-async def test_a_session_closed_by_its_owner() -> None:
-    """Both a session closed before and one closed meanwhile are told as what they are."""
+async def test_session_closed_by_the_caller() -> None:
+    """A session closed before opening or meanwhile is reported as such."""
     session = aiohttp.ClientSession()
     subject = transport(session=session)
     await subject.open()
     await session.close()
     assert "is closed" in str(await failure(subject))
     await subject.close()
-    with pytest.raises(ClientClosedError, match="session that was given is closed"):
+    with pytest.raises(ClientClosedError, match="session passed to the client is closed"):
         await subject.open()
 
 
-async def test_an_unknown_runtime_error_is_not_dressed_up(network: aioresponses) -> None:
-    """A bug keeps its face."""
+async def test_unexpected_runtime_error_is_not_translated(network: aioresponses) -> None:
+    """A bug reaches the caller unchanged."""
     async with opened() as subject:
         network.get(f"{BASE}/x", exception=RuntimeError("bug"))
         with pytest.raises(RuntimeError, match="bug"):
@@ -195,9 +198,9 @@ async def test_an_unknown_runtime_error_is_not_dressed_up(network: aioresponses)
 
 
 @pytest.mark.parametrize("request_", [GET, CREATE], ids=["get", "create"])
-async def test_closed_while_a_request_is_on_its_way(request_: Request) -> None:
-    """The request fails at once; of a create it is said that it may have got through."""
-    async with RawServer(silent) as server:
+async def test_close_during_a_request(request_: Request) -> None:
+    """The request fails immediately, and its error says that it may have been sent."""
+    async with RawServer(never_respond) as server:
         subject = transport(server.url)
         await subject.open()
         waiting = asyncio.create_task(failure(subject, request_))
@@ -210,8 +213,8 @@ async def test_closed_while_a_request_is_on_its_way(request_: Request) -> None:
     assert subject.requests.total() == 1
 
 
-async def test_a_bad_proxy_in_the_environment_opens_nothing(proxied: pytest.MonkeyPatch) -> None:
-    """It is told when the transport is opened, and nothing is left open."""
+async def test_invalid_proxy_in_the_environment(proxied: pytest.MonkeyPatch) -> None:
+    """It is reported when the transport is opened, and nothing is left open."""
     proxied.setenv("https_proxy", "socks5://proxy.example")
     subject = transport(trust_env=True)
     with pytest.raises(ConfigurationError, match="proxy must be a URL"):
@@ -222,8 +225,8 @@ async def test_a_bad_proxy_in_the_environment_opens_nothing(proxied: pytest.Monk
 # --- requests -------------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_sent(network: aioresponses) -> None:
-    """The token goes along, a body has its type, an entity tag its header; redirects are not followed."""
+async def test_sent_requests(network: aioresponses) -> None:
+    """The token is sent; a body has its type, an entity tag its header; redirects are not followed."""
     async with opened() as subject:
         network.get(f"{BASE}/list", payload=[], headers={"ETag": '"8"'})
         response = await subject.send(LIST)
@@ -246,8 +249,8 @@ async def test_what_is_sent(network: aioresponses) -> None:
 
 
 @pytest.mark.parametrize("etag", ['"a\r\nX: y"', '"é"'])
-async def test_an_entity_tag_that_cannot_be_a_header_is_left_out(etag: str, network: aioresponses) -> None:
-    """Nothing that a server sent can inject a header."""
+async def test_invalid_entity_tag_is_not_sent(etag: str, network: aioresponses) -> None:
+    """A server cannot inject a header."""
     async with opened() as subject:
         network.get(f"{BASE}/x", payload=[])
         await subject.send(Request(kind=RequestKind.LIST, method="GET", path="/x", etag=etag))
@@ -267,7 +270,7 @@ async def test_an_entity_tag_that_cannot_be_a_header_is_left_out(etag: str, netw
     ],
 )
 async def test_paths_and_links(base: str, path: str, url: str, network: aioresponses) -> None:
-    """A path goes below the base URL as it is encoded; a link to the same origin is followed."""
+    """A path is appended to the base URL without encoding it again; a link to the same origin is followed."""
     async with opened(base) as subject:
         network.get(url)
         response = await subject.send(Request(kind=RequestKind.LIST, method="GET", path=path))
@@ -286,17 +289,17 @@ async def test_paths_and_links(base: str, path: str, url: str, network: aiorespo
         "",
     ],
 )
-async def test_a_link_elsewhere_is_not_followed(link: str) -> None:
-    """The token never goes to another origin."""
+async def test_link_to_another_origin_is_not_followed(link: str) -> None:
+    """The token is never sent to another origin."""
     async with opened() as subject:
         error = await failure(subject, Request(kind=RequestKind.LIST, method="GET", path=link))
     assert isinstance(error, ProtocolError)
-    assert "a link that leads away from https://db.example is not followed" in str(error)
+    assert "link to another origin than https://db.example not followed" in str(error)
     assert subject.requests == {}
 
 
-async def test_a_debug_line_for_each_request(network: aioresponses, caplog: pytest.LogCaptureFixture) -> None:
-    """At DEBUG each answer is logged: what was asked and what came, no more."""
+async def test_every_request_is_logged_at_debug_level(network: aioresponses, caplog: pytest.LogCaptureFixture) -> None:
+    """The line contains method, URL, status, size and duration, and nothing else."""
     async with opened() as subject:
         with caplog.at_level(logging.DEBUG, "asyncbackups"):
             network.get(f"{BASE}/x", body="{}")
@@ -304,11 +307,11 @@ async def test_a_debug_line_for_each_request(network: aioresponses, caplog: pyte
     assert [record.getMessage() for record in caplog.records] == [f"GET {BASE}/x: 200, 2 bytes in 0.000 s"]
 
 
-# --- answers --------------------------------------------------------------------------------------------------------
+# --- responses --------------------------------------------------------------------------------------------------------
 
 
-async def test_an_error_status_is_a_typed_error(network: aioresponses) -> None:
-    """It carries what helps to understand it."""
+async def test_error_status_is_a_typed_error(network: aioresponses) -> None:
+    """The error contains the details of request and response."""
     async with opened() as subject:
         network.get(f"{BASE}/x", status=404, body="no such backup", headers={"X-Request-Id": "r1"})
         error = await failure(subject)
@@ -319,7 +322,7 @@ async def test_an_error_status_is_a_typed_error(network: aioresponses) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_redirects_are_refused(status: int, network: aioresponses) -> None:
-    """A redirect is an error that names its target, without what it echoes."""
+    """The error names the target, with secrets redacted."""
     async with opened() as subject:
         network.get(f"{BASE}/x", status=status, headers={"Location": f"https://evil.example/?t={TOKEN}"})
         error = await failure(subject)
@@ -327,8 +330,8 @@ async def test_redirects_are_refused(status: int, network: aioresponses) -> None
     assert "https://evil.example/?t=[redacted]" in str(error)
 
 
-async def test_echoes_are_redacted(network: aioresponses) -> None:
-    """A body or header that echoes the token shows it neither in an error nor in an answer."""
+async def test_echoed_token_is_redacted(network: aioresponses) -> None:
+    """A body or header that echoes the token reveals it neither in an error nor in a response."""
     async with opened() as subject:
         network.get(f"{BASE}/x", status=400, body=f"you sent Bearer {TOKEN}", headers={"Server": TOKEN})
         error = await failure(subject)
@@ -339,15 +342,15 @@ async def test_echoes_are_redacted(network: aioresponses) -> None:
         assert (await subject.send(GET)).body == b"<html>[redacted]"
 
 
-async def test_repeated_links_are_joined(network: aioresponses) -> None:
-    """A header that comes several times is one text."""
+async def test_repeated_headers_are_joined(network: aioresponses) -> None:
+    """A header that is repeated becomes one string."""
     network.get(f"{BASE}/x", headers=CIMultiDict([("Link", "<a>"), ("Link", "<b>")]))
     async with opened() as subject:
         assert (await subject.send(GET)).headers["link"] == "<a>, <b>"
 
 
-async def test_not_modified_is_an_answer(network: aioresponses) -> None:
-    """304 passes."""
+async def test_not_modified_is_a_response(network: aioresponses) -> None:
+    """304 is not an error."""
     async with opened() as subject:
         network.get(f"{BASE}/list", status=304)
         assert (await subject.send(LIST)).status == 304
@@ -357,9 +360,9 @@ async def test_not_modified_is_an_answer(network: aioresponses) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 424, 429, 502, 503, 504])
-async def test_what_may_heal_is_sent_again(status: int, network: aioresponses) -> None:
-    """An idempotent request gets its attempts; each one is counted and the last error says which it was."""
-    clock = FakeClock(hurried=True)
+async def test_transient_errors_are_retried(status: int, network: aioresponses) -> None:
+    """Each attempt of an idempotent request is counted, and the last error contains its number."""
+    clock = FakeClock(auto_advance=True)
     async with opened(retry=RetryPolicy(attempts=3), clock=clock) as subject:
         network.get(f"{BASE}/x", status=status, repeat=True)
         error = await failure(subject)
@@ -368,8 +371,8 @@ async def test_what_may_heal_is_sent_again(status: int, network: aioresponses) -
     assert subject.requests == {RequestKind.GET: 3}
 
 
-async def test_a_retry_that_succeeds_is_an_answer(network: aioresponses) -> None:
-    """The answer says which attempt it answers."""
+async def test_successful_retry(network: aioresponses) -> None:
+    """The response contains the number of the attempt."""
     async with opened() as subject:
         network.delete(f"{BASE}/x", exception=aiohttp.ServerDisconnectedError())
         network.delete(f"{BASE}/x")
@@ -377,8 +380,8 @@ async def test_a_retry_that_succeeds_is_an_answer(network: aioresponses) -> None
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 409, 422, 500])
-async def test_what_lasts_is_told_at_once(status: int, network: aioresponses) -> None:
-    """No second request is made."""
+async def test_permanent_errors_are_not_retried(status: int, network: aioresponses) -> None:
+    """No second request is sent."""
     async with opened() as subject:
         network.get(f"{BASE}/x", status=status)
         await failure(subject)
@@ -388,16 +391,16 @@ async def test_what_lasts_is_told_at_once(status: int, network: aioresponses) ->
 @pytest.mark.parametrize(
     "trouble", [{"status": 503}, {"status": 429}, {"exception": aiohttp.ServerDisconnectedError()}, {"timeout": True}]
 )
-async def test_a_post_is_sent_once(trouble: dict[str, Any], network: aioresponses) -> None:
-    """A create whose outcome is unknown is never sent again by the transport."""
+async def test_post_is_sent_once(trouble: dict[str, Any], network: aioresponses) -> None:
+    """The transport never resends a create whose outcome is unknown."""
     async with opened() as subject:
         network.post(f"{BASE}/x", **trouble)
         await failure(subject, CREATE)
     assert subject.requests == {RequestKind.CREATE: 1}
 
 
-async def test_a_caller_with_a_schedule_of_its_own(network: aioresponses) -> None:
-    """With one attempt nothing is sent again."""
+async def test_callers_limit_of_attempts(network: aioresponses) -> None:
+    """With one attempt nothing is retried."""
     async with opened() as subject:
         network.get(f"{BASE}/x", status=503, repeat=True)
         await failure(subject, attempts=1)
@@ -406,8 +409,8 @@ async def test_a_caller_with_a_schedule_of_its_own(network: aioresponses) -> Non
         assert subject.requests == {RequestKind.GET: 3}
 
 
-async def test_an_outage_is_not_multiplied(network: aioresponses) -> None:
-    """When the quota is used up requests fail at once."""
+async def test_retry_quota_limits_the_load_of_an_outage(network: aioresponses) -> None:
+    """When the quota is used up, requests fail immediately."""
     async with opened(retry=RetryPolicy(quota=3)) as subject:
         network.get(f"{BASE}/x", status=503, repeat=True)
         for _ in range(10):
@@ -415,15 +418,15 @@ async def test_an_outage_is_not_multiplied(network: aioresponses) -> None:
     assert subject.requests == {RequestKind.GET: 10 + 3}
 
 
-async def test_retry_after_slows_everybody(network: aioresponses, clock: FakeClock) -> None:
-    """One answer with `Retry-After` keeps all calls silent; the retry comes when it is over."""
+async def test_retry_after_pauses_all_requests(network: aioresponses, clock: FakeClock) -> None:
+    """One response with `Retry-After` pauses all requests; the retry is sent when the pause ends."""
     async with opened(clock=clock) as subject:
         network.get(f"{BASE}/x", status=503, headers={"Retry-After": "5"})
         network.get(f"{BASE}/x")
         network.get(f"{BASE}/list")
         first = asyncio.create_task(subject.send(GET))
         await settle(50)
-        assert subject.rate_limiter.delay(clock.monotonic()) == 5.0
+        assert subject.rate_limiter.remaining_pause(clock.monotonic()) == 5.0
         second = asyncio.create_task(subject.send(LIST))
         await clock.run(4.9, turns=50)
         assert subject.requests == {RequestKind.GET: 1}
@@ -431,8 +434,8 @@ async def test_retry_after_slows_everybody(network: aioresponses, clock: FakeClo
         assert [(await first).attempt, (await second).attempt] == [2, 1]
 
 
-async def test_silence_holds_for_who_waited_for_a_token(network: aioresponses, clock: FakeClock) -> None:
-    """A request that had its slot before the server asked for silence does not go out in it."""
+async def test_pause_applies_to_a_request_that_waited_for_a_token(network: aioresponses, clock: FakeClock) -> None:
+    """A request that had acquired its slot before the pause is not sent during it."""
     tokens = asyncio.Event()
 
     class Slow:
@@ -466,19 +469,22 @@ async def test_silence_holds_for_who_waited_for_a_token(network: aioresponses, c
         (202, {"Retry-After": "3"}, False),
     ],
 )
-async def test_what_slows_the_group(
+async def test_responses_that_throttle(
     status: int, headers: dict[str, str], slower: bool, network: aioresponses, clock: FakeClock
 ) -> None:
-    """429, 503, and any error with `Retry-After`; not an answer of 2xx, whose `Retry-After` is about one resource."""
+    """429, 503 and any error with `Retry-After` do; that of a successful response is about one resource."""
     async with opened(clock=clock) as subject:
         network.get(f"{BASE}/x", status=status, headers=headers)
         with contextlib.suppress(ApiError):
             await subject.send(GET, attempts=1)
-    assert subject.rate_limiter._throttle.limiting is slower
+    following = asyncio.create_task(subject.rate_limiter.acquire_slot())
+    await settle()
+    assert following.done() is not slower
+    following.cancel()
 
 
-async def test_the_slot_is_free_while_a_retry_waits(network: aioresponses, clock: FakeClock) -> None:
-    """A call that waits for its next attempt holds nobody up."""
+async def test_slot_is_free_while_a_retry_waits(network: aioresponses, clock: FakeClock) -> None:
+    """A call that waits for its next attempt does not block others."""
     async with opened(clock=clock, limits=Limits(concurrency=1), retry=RetryPolicy(initial=30)) as subject:
         network.get(f"{BASE}/x", status=502)
         network.get(f"{BASE}/list")
@@ -493,17 +499,17 @@ async def test_the_slot_is_free_while_a_retry_waits(network: aioresponses, clock
 # --- tokens ---------------------------------------------------------------------------------------------------------
 
 
-def hub(network: aioresponses, *tokens: str) -> None:
+def mock_hub(network: aioresponses, *tokens: str) -> None:
     for token in tokens:
         network.post(HUB, payload={"access_token": token, "expires_in": 3600, "token_type": "Bearer"})
 
 
-def app() -> ClientCredentials:
+def client_credentials() -> ClientCredentials:
     return ClientCredentials(HUB, "app", SECRET, scopes="tenant.acme")
 
 
-def only(network: aioresponses, token: str, url: str = f"{BASE}/x") -> None:
-    """Answer as a service that takes one token, on and on."""
+def mock_service(network: aioresponses, token: str, url: str = f"{BASE}/x") -> None:
+    """Respond as a service that accepts one token only."""
 
     def reply(url: Any, **call: Any) -> CallbackResult:
         good = call["headers"].get("Authorization") == f"Bearer {token}"
@@ -513,54 +519,54 @@ def only(network: aioresponses, token: str, url: str = f"{BASE}/x") -> None:
     network.post(url, callback=reply, repeat=True)
 
 
-async def test_a_token_is_fetched_for_the_first_request(network: aioresponses) -> None:
-    """The form goes to the token URL, without the pace's slot, and counts as a token request."""
-    hub(network, "token-1")
-    only(network, "token-1")
-    async with opened(auth=app(), limits=Limits(concurrency=1)) as subject:
+async def test_token_is_requested_with_the_first_request(network: aioresponses) -> None:
+    """The form is posted to the token URL without a slot of its own, and counts as a token request."""
+    mock_hub(network, "token-1")
+    mock_service(network, "token-1")
+    async with opened(auth=client_credentials(), limits=Limits(concurrency=1)) as subject:
         assert [response.status for response in await asyncio.gather(*(subject.send(GET) for _ in range(5)))] == [
             200
         ] * 5
-    [asked] = calls(network, "POST", HUB)
-    assert asked["headers"]["Content-Type"] == "application/x-www-form-urlencoded"
-    assert "Authorization" not in asked["headers"]
-    assert b"grant_type=client_credentials" in asked["data"]
+    [token_call] = calls(network, "POST", HUB)
+    assert token_call["headers"]["Content-Type"] == "application/x-www-form-urlencoded"
+    assert "Authorization" not in token_call["headers"]
+    assert b"grant_type=client_credentials" in token_call["data"]
     assert subject.requests == {RequestKind.GET: 5, RequestKind.TOKEN: 1}
 
 
 @pytest.mark.parametrize("request_", [GET, CREATE], ids=["get", "create"])
-async def test_a_refused_token_is_renewed_once(request_: Request, network: aioresponses) -> None:
-    """After a 401 the request is sent again with a new token, also a create: a 401 was not acted upon."""
-    hub(network, "token-1", "token-2")
-    only(network, "token-2")
-    async with opened(auth=app()) as subject:
+async def test_request_is_resent_with_a_renewed_token(request_: Request, network: aioresponses) -> None:
+    """After a 401 even a create is sent again with a new token: a 401 means that it was not processed."""
+    mock_hub(network, "token-1", "token-2")
+    mock_service(network, "token-2")
+    async with opened(auth=client_credentials()) as subject:
         response = await subject.send(request_)
     assert (response.status, response.attempt) == (200, 1)
     assert subject.requests == {request_.kind: 2, RequestKind.TOKEN: 2}
 
 
-async def test_a_token_that_expires_is_renewed_once_for_everybody(network: aioresponses) -> None:
-    """All calls that were refused share one renewal."""
-    hub(network, "token-1", "token-2")
-    only(network, "token-2")
-    async with opened(auth=app()) as subject:
+async def test_refused_requests_share_one_renewal(network: aioresponses) -> None:
+    """All requests with the refused token wait for one renewal."""
+    mock_hub(network, "token-1", "token-2")
+    mock_service(network, "token-2")
+    async with opened(auth=client_credentials()) as subject:
         answers = await asyncio.gather(*(subject.send(GET) for _ in range(20)))
     assert {response.status for response in answers} == {200}
     assert subject.requests[RequestKind.TOKEN] == 2
 
 
-async def test_credentials_that_stay_refused(network: aioresponses) -> None:
-    """After one renewal it is an authentication error."""
-    hub(network, "token-1", "token-2")
-    only(network, "another")
-    async with opened(auth=app()) as subject:
+async def test_second_401_is_an_authentication_error(network: aioresponses) -> None:
+    """The token is renewed only once per request."""
+    mock_hub(network, "token-1", "token-2")
+    mock_service(network, "another")
+    async with opened(auth=client_credentials()) as subject:
         error = await failure(subject)
     assert isinstance(error, AuthenticationError)
     assert subject.requests == {RequestKind.GET: 2, RequestKind.TOKEN: 2}
 
 
-async def test_a_fixed_token_that_is_refused(network: aioresponses) -> None:
-    """There is no other one to try."""
+async def test_refused_fixed_token_is_an_authentication_error(network: aioresponses) -> None:
+    """There is no other token to try."""
     async with opened() as subject:
         network.get(f"{BASE}/x", status=401, body="who are you?")
         error = await failure(subject)
@@ -568,24 +574,24 @@ async def test_a_fixed_token_that_is_refused(network: aioresponses) -> None:
     assert subject.requests == {RequestKind.GET: 1}
 
 
-async def test_an_own_source_of_tokens(network: aioresponses) -> None:
-    """Any object with `token()` is asked, and asked again after a 401."""
+async def test_custom_token_source(network: aioresponses) -> None:
+    """Any object with `token()` is called, and called again after a 401."""
 
     class Vault:
-        asked = 0
+        calls = 0
 
         async def token(self) -> str:
-            self.asked += 1
-            return f"token-{self.asked}"
+            self.calls += 1
+            return f"token-{self.calls}"
 
-    only(network, "token-2")
+    mock_service(network, "token-2")
     async with opened(auth=Vault()) as subject:
         assert (await subject.send(GET)).status == 200
     assert subject.requests == {RequestKind.GET: 2}
 
 
-async def test_a_source_that_cannot_be_reached_may_heal(network: aioresponses) -> None:
-    """An idempotent request is tried again; a create fails, and says that nothing was sent."""
+async def test_unreachable_token_source_is_transient(network: aioresponses) -> None:
+    """An idempotent request is retried; the error of a create says that nothing was sent."""
 
     class Vault:
         def __init__(self) -> None:
@@ -597,7 +603,7 @@ async def test_a_source_that_cannot_be_reached_may_heal(network: aioresponses) -
                 raise aiohttp.ClientConnectionError("vault")
             return TOKEN
 
-    only(network, TOKEN)
+    mock_service(network, TOKEN)
     async with opened(auth=Vault()) as subject:
         error = await failure(subject, CREATE)
         assert isinstance(error, TransportError)
@@ -607,10 +613,10 @@ async def test_a_source_that_cannot_be_reached_may_heal(network: aioresponses) -
 
 @pytest.mark.parametrize("status", [400, 401])
 async def test_refused_client_credentials(status: int, network: aioresponses) -> None:
-    """The OAuth error is named; the client secret is not shown although the endpoint echoes it."""
+    """The error contains the OAuth error; a client secret that the endpoint echoes is redacted."""
     said = {"error": "invalid_client", "error_description": f"wrong: {SECRET}"}
     network.post(HUB, status=status, payload=said)
-    async with opened(auth=app()) as subject:
+    async with opened(auth=client_credentials()) as subject:
         error = await failure(subject)
     assert isinstance(error, AuthenticationError)
     assert "(invalid_client)" in str(error)
@@ -618,36 +624,36 @@ async def test_refused_client_credentials(status: int, network: aioresponses) ->
     assert subject.requests == {RequestKind.TOKEN: 1}
 
 
-async def test_a_token_endpoint_that_is_down(network: aioresponses) -> None:
-    """It is asked again by the policy, once for the request and not once more for each of its attempts."""
+async def test_token_endpoint_outage(network: aioresponses) -> None:
+    """Token requests are retried by the policy, and not again for each attempt of the request that needs the token."""
     network.post(HUB, status=500, repeat=True)
-    async with opened(auth=app(), retry=RetryPolicy(attempts=3)) as subject:
+    async with opened(auth=client_credentials(), retry=RetryPolicy(attempts=3)) as subject:
         error = await failure(subject)
         assert isinstance(error, TransportError)
         assert not error.sent
     assert subject.requests == {RequestKind.TOKEN: 3}
 
 
-async def test_a_token_endpoint_that_recovers(network: aioresponses) -> None:
-    """A fault of the token endpoint that heals goes unnoticed."""
+async def test_token_endpoint_recovers(network: aioresponses) -> None:
+    """A transient fault of the token endpoint goes unnoticed."""
     network.post(HUB, exception=aiohttp.ServerDisconnectedError())
     network.post(HUB, status=503)
-    hub(network, "token-1")
-    only(network, "token-1")
-    async with opened(auth=app()) as subject:
+    mock_hub(network, "token-1")
+    mock_service(network, "token-1")
+    async with opened(auth=client_credentials()) as subject:
         assert (await subject.send(CREATE)).status == 200
     assert subject.requests == {RequestKind.TOKEN: 3, RequestKind.CREATE: 1}
 
 
-async def test_the_token_endpoint_may_give_the_same_token_again(network: aioresponses) -> None:
-    """Its answer is not redacted, for it is where tokens come from."""
-    hub(network, "token-1", "token-1")
-    only(network, "token-2")
-    async with opened(auth=app()) as subject:
+async def test_token_endpoint_may_return_the_same_token(network: aioresponses) -> None:
+    """Its response is not redacted, because it contains the token."""
+    mock_hub(network, "token-1", "token-1")
+    mock_service(network, "token-2")
+    async with opened(auth=client_credentials()) as subject:
         assert isinstance(await failure(subject), AuthenticationError)
 
 
-async def test_closing_stops_a_renewal() -> None:
+async def test_close_stops_a_renewal() -> None:
     """No task is left, and the waiting call fails."""
 
     async def silence(reader: Any, writer: Any, request: bytes) -> None:
@@ -665,12 +671,12 @@ async def test_closing_stops_a_renewal() -> None:
             await waiting
 
 
-# --- faults on the wire ---------------------------------------------------------------------------------------------
+# --- network faults ---------------------------------------------------------------------------------------------
 
 
-async def test_a_refused_connection() -> None:
+async def test_refused_connection() -> None:
     """Nothing was sent; the cause is chained."""
-    async with RawServer(saying(b"")) as server:
+    async with RawServer(respond_with(b"")) as server:
         url = server.url
     async with opened(url, retry=RetryPolicy(attempts=2)) as subject:
         error = await failure(subject)
@@ -679,7 +685,7 @@ async def test_a_refused_connection() -> None:
     assert isinstance(error.__cause__, aiohttp.ClientConnectorError)
 
 
-async def test_an_unknown_host(network: aioresponses) -> None:
+async def test_unknown_host(network: aioresponses) -> None:
     """Nothing was sent."""
     key: Any = aiohttp.client_reqrep.ConnectionKey("nowhere.invalid", 443, True, True, None, None, None)
     fault = aiohttp.ClientConnectorDNSError(key, OSError(-2, "Name or service not known"))
@@ -687,13 +693,13 @@ async def test_an_unknown_host(network: aioresponses) -> None:
         network.get(f"{BASE}/x", exception=fault)
         error = await failure(subject, attempts=1)
     assert type(error) is ConnectError
-    assert str(error) == f"GET {BASE}/x: the host cannot be found ([Errno -2] Name or service not known)"
+    assert str(error) == f"GET {BASE}/x: the host was not found ([Errno -2] Name or service not known)"
 
 
 @pytest.mark.parametrize("request_", [GET, DELETE, CREATE], ids=["get", "delete", "create"])
-async def test_a_connection_that_is_reset(request_: Request) -> None:
-    """What became of the request is unknown, and aiohttp does not send it again behind our back."""
-    async with RawServer(saying(answer(), None)) as server, opened(server.url) as subject:
+async def test_connection_reset(request_: Request) -> None:
+    """The outcome of the request is unknown, and aiohttp does not resend it on its own."""
+    async with RawServer(respond_with(http_response(), None)) as server, opened(server.url) as subject:
         await subject.send(GET)
         error = await failure(subject, request_, attempts=1)
         assert type(error) is TransportError
@@ -704,16 +710,19 @@ async def test_a_connection_that_is_reset(request_: Request) -> None:
 @pytest.mark.parametrize(
     ("raw", "why"),
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", "the answer broke off"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n", "the answer broke off"),
-        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\n\r\nnot gzip!", "the answer broke off"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", "the response is incomplete"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n", "the response is incomplete"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\n\r\nnot gzip!",
+            "the response is incomplete",
+        ),
         (b"HTTP/1.1 2", "the server closed the connection"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", "the answer is not HTTP"),
-        (b"HTTP/1.1 200 OK\r\nX: a\x00b " + TOKEN.encode() + b"\r\n\r\n", "the answer is not HTTP"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "the response is not valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: a\x00b " + TOKEN.encode() + b"\r\n\r\n", "the response is not valid HTTP"),
     ],
 )
-async def test_an_answer_that_breaks_off(raw: bytes, why: str) -> None:
-    """A body shorter than announced, or what is not HTTP, is no answer; nothing of it is shown that is secret."""
+async def test_incomplete_response(raw: bytes, why: str) -> None:
+    """A truncated body or invalid HTTP is a transport error without secrets."""
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
         writer.write(raw)
@@ -729,11 +738,11 @@ async def test_an_answer_that_breaks_off(raw: bytes, why: str) -> None:
         assert error.__cause__.__traceback__ is None
 
 
-async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+async def never_respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
     await asyncio.Event().wait()
 
 
-async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+async def respond_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
     while True:
         writer.write(b"x")
@@ -741,10 +750,10 @@ async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, r
         await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("handler", [silent, dripping], ids=["no answer", "slow body"])
+@pytest.mark.parametrize("handler", [never_respond, respond_slowly], ids=["no response", "slow body"])
 @pytest.mark.parametrize("own", [True, False], ids=["own session", "caller's session"])
-async def test_an_answer_that_takes_too_long(handler: Any, own: bool, clock: FakeClock) -> None:
-    """The time limit holds for the whole answer, also with a caller's session that has none."""
+async def test_time_limit_of_a_response(handler: Any, own: bool, clock: FakeClock) -> None:
+    """The limit applies to the complete response, even if a caller's session has none."""
     session = None if own else aiohttp.ClientSession(timeout=aiohttp.ClientTimeout())
     server = RawServer(handler)
     async with server, opened(server.url, timeouts=Timeouts(total=60), session=session, clock=clock) as subject:
@@ -758,17 +767,17 @@ async def test_an_answer_that_takes_too_long(handler: Any, own: bool, clock: Fak
         assert type(error) is AnswerTimeoutError
         assert isinstance(error, TimeoutError)
         assert error.sent
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
     if session is not None:
         await session.close()
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own session", "caller's session"])
-async def test_a_server_that_falls_silent(own: bool) -> None:
-    """Without a byte for too long an answer has failed, also with a caller's session that has no timeouts."""
+async def test_read_timeout(own: bool) -> None:
+    """It applies between two reads, even if a caller's session has no timeouts."""
     session = None if own else aiohttp.ClientSession(timeout=aiohttp.ClientTimeout())
     async with (
-        RawServer(silent) as server,
+        RawServer(never_respond) as server,
         opened(server.url, timeouts=Timeouts(read=0.05), session=session) as subject,
     ):
         error = await failure(subject, CREATE)
@@ -778,7 +787,7 @@ async def test_a_server_that_falls_silent(own: bool) -> None:
         await session.close()
 
 
-async def test_a_connection_that_is_not_made_in_time(network: aioresponses) -> None:
+async def test_connect_timeout(network: aioresponses) -> None:
     """Nothing was sent."""
     async with opened() as subject:
         network.post(f"{BASE}/x", exception=aiohttp.ConnectionTimeoutError("late"))
@@ -790,17 +799,17 @@ async def test_a_connection_that_is_not_made_in_time(network: aioresponses) -> N
 @pytest.mark.parametrize(
     "raw",
     [
-        answer(b"x" * 2000),
+        http_response(b"x" * 2000),
         b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2000,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"7d0\r\n" + b"x" * 2000 + b"\r\n0\r\n\r\n",
-        answer(gzip.compress(b"x" * 10_000_000), headers="Content-Encoding: gzip\r\n"),
-        answer(b"x" * 2000, status="500 Oops"),
+        http_response(gzip.compress(b"x" * 10_000_000), headers="Content-Encoding: gzip\r\n"),
+        http_response(b"x" * 2000, status="500 Oops"),
     ],
     ids=["announced", "until closed", "chunked", "gzip bomb", "error"],
 )
-async def test_an_answer_larger_than_the_limit(raw: bytes) -> None:
-    """It is refused as soon as that is known, counted after decompression, and the connection is closed."""
-    async with RawServer(saying(raw)) as server, opened(server.url, max_answer_bytes=1000) as subject:
+async def test_response_larger_than_the_limit(raw: bytes) -> None:
+    """It is refused as soon as its size is known, counted after decompression, and the connection is closed."""
+    async with RawServer(respond_with(raw)) as server, opened(server.url, max_answer_bytes=1000) as subject:
         error = await failure(subject)
         assert isinstance(error, AnswerTooLargeError)
         assert "larger than the limit of 1000 bytes" in str(error)
@@ -810,15 +819,15 @@ async def test_an_answer_larger_than_the_limit(raw: bytes) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        answer(b"x" * 1000),
+        http_response(b"x" * 1000),
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n" + b"x" * 1000 + b"\r\n0\r\n\r\n",
-        answer(gzip.compress(b"x" * 1000), headers="Content-Encoding: gzip\r\n"),
+        http_response(gzip.compress(b"x" * 1000), headers="Content-Encoding: gzip\r\n"),
     ],
     ids=["announced", "chunked", "gzip"],
 )
-async def test_an_answer_as_large_as_the_limit(raw: bytes) -> None:
-    """It is read whole, and the connection is used again."""
-    async with RawServer(saying(raw)) as server, opened(server.url, max_answer_bytes=1000) as subject:
+async def test_response_as_large_as_the_limit(raw: bytes) -> None:
+    """It is read completely, and the connection is reused."""
+    async with RawServer(respond_with(raw)) as server, opened(server.url, max_answer_bytes=1000) as subject:
         for _ in range(2):
             assert (await subject.send(GET)).body == b"x" * 1000
         assert server.connections == 1
@@ -827,8 +836,8 @@ async def test_an_answer_as_large_as_the_limit(raw: bytes) -> None:
 # --- sessions, TLS and proxies --------------------------------------------------------------------------------------
 
 
-async def test_what_a_caller_s_session_brings() -> None:
-    """Its headers and traces are used; its cookies, base URL, credentials and manners are not."""
+async def test_settings_of_a_callers_session() -> None:
+    """Its headers and traces are used; its cookies, base URL, credentials and `raise_for_status` are not."""
     seen = []
 
     async def trace(*args: Any) -> None:
@@ -844,7 +853,10 @@ async def test_what_a_caller_s_session_brings() -> None:
         trace_configs=[traces],
     )
     cookie = "Set-Cookie: a=b\r\n"
-    async with session, RawServer(saying(answer(headers=cookie), answer(status="404 No"))) as server:
+    async with (
+        session,
+        RawServer(respond_with(http_response(headers=cookie), http_response(status="404 No"))) as server,
+    ):
         async with opened(server.url, session=session) as subject:
             await subject.send(GET)
             assert isinstance(await failure(subject), NotFoundError)
@@ -869,9 +881,12 @@ def server_context(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-async def test_a_certificate_that_does_not_verify(server_context: ssl.SSLContext) -> None:
-    """That lasts: it is told at once, and nothing was sent."""
-    async with RawServer(saying(answer()), context=server_context) as server, opened(server.url) as subject:
+async def test_invalid_certificate(server_context: ssl.SSLContext) -> None:
+    """The error is permanent, so it is raised immediately, and nothing was sent."""
+    async with (
+        RawServer(respond_with(http_response()), context=server_context) as server,
+        opened(server.url) as subject,
+    ):
         error = await failure(subject)
         assert type(error) is CertificateError
         assert not error.sent
@@ -879,17 +894,17 @@ async def test_a_certificate_that_does_not_verify(server_context: ssl.SSLContext
         assert (server.requests, subject.requests) == ([], {RequestKind.GET: 1})
 
 
-async def test_an_own_authority(authority: trustme.CA, server_context: ssl.SSLContext) -> None:
-    """A TLS context with another CA bundle is taken."""
+async def test_custom_certificate_authority(authority: trustme.CA, server_context: ssl.SSLContext) -> None:
+    """A TLS context with another CA is used."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    server = RawServer(saying(answer()), context=server_context)
+    server = RawServer(respond_with(http_response()), context=server_context)
     async with server, opened(server.url, ssl=context) as subject:
         assert (await subject.send(GET)).status == 200
 
 
-async def test_tls_to_what_does_not_speak_it() -> None:
-    """A server without TLS is a connection that was never made."""
+async def test_server_without_tls() -> None:
+    """No connection was made."""
 
     async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -904,9 +919,9 @@ async def test_tls_to_what_does_not_speak_it() -> None:
     assert not error.sent
 
 
-async def test_a_proxy_is_used() -> None:
-    """Plain http to another machine through a given proxy, with its credentials, when that was asked for."""
-    async with RawServer(saying(answer(b"[]"))) as proxy:
+async def test_proxy() -> None:
+    """With `insecure_http`, plain http to another machine goes through the proxy with its credentials."""
+    async with RawServer(respond_with(http_response(b"[]"))) as proxy:
         address = proxy.url.replace("http://", "http://user:pr0xy-pass@")
         async with opened("http://db.example", insecure_http=True, proxy=address) as subject:
             assert (await subject.send(GET)).body == b"[]"
@@ -914,9 +929,9 @@ async def test_a_proxy_is_used() -> None:
     assert b"Proxy-Authorization: Basic" in proxy.requests[0]
 
 
-async def test_a_proxy_that_refuses() -> None:
-    """A tunnel that is refused is a connection that was never made; the proxy's password is not shown."""
-    async with RawServer(saying(answer(status="407 Who are you"))) as proxy:
+async def test_proxy_refuses_the_tunnel() -> None:
+    """No connection was made; the proxy's password is not shown."""
+    async with RawServer(respond_with(http_response(status="407 Who are you"))) as proxy:
         address = proxy.url.replace("http://", "http://user:pr0xy-pass@")
         async with opened(proxy=address) as subject:
             error = await failure(subject, CREATE)
@@ -926,9 +941,9 @@ async def test_a_proxy_that_refuses() -> None:
     assert "pr0xy-pass" not in shown + repr(error.__cause__)
 
 
-async def test_a_proxy_that_is_not_there() -> None:
-    """Nor is it when the proxy cannot be reached."""
-    async with RawServer(saying(b"")) as proxy:
+async def test_unreachable_proxy() -> None:
+    """No connection was made; the proxy's password is not shown."""
+    async with RawServer(respond_with(b"")) as proxy:
         address = proxy.url.replace("http://", "http://user:pr0xy-pass@")
     async with opened(proxy=address) as subject:
         error = await failure(subject, attempts=1)
@@ -958,7 +973,7 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 async def test_proxies_of_the_environment(
     base: str, trust_env: bool, no_proxy: str, proxy: str | None, proxied: pytest.MonkeyPatch, network: aioresponses
 ) -> None:
-    """They are taken only when that is asked for, never for loopback, and `NO_PROXY` is respected."""
+    """They are used only with `trust_env`, never for loopback, and `NO_PROXY` is respected."""
     proxied.setenv("no_proxy", no_proxy)
     async with opened(base, trust_env=trust_env) as subject:
         network.get(f"{base}/x")
@@ -967,8 +982,8 @@ async def test_proxies_of_the_environment(
     assert (str(made["proxy"]) if made["proxy"] else None) == proxy
 
 
-async def test_no_proxy_in_the_environment(proxied: pytest.MonkeyPatch, network: aioresponses) -> None:
-    """Trusting an environment without proxies changes nothing."""
+async def test_environment_without_a_proxy(proxied: pytest.MonkeyPatch, network: aioresponses) -> None:
+    """`trust_env` has no effect then."""
     proxied.delenv("https_proxy")
     async with opened(trust_env=True) as subject:
         network.get(f"{BASE}/x")
@@ -977,17 +992,20 @@ async def test_no_proxy_in_the_environment(proxied: pytest.MonkeyPatch, network:
     assert made["proxy"] is None
 
 
-async def test_a_caller_s_session_keeps_its_proxy() -> None:
-    """A proxy that was set where the session was made is not silently left out."""
-    async with RawServer(saying(answer(b"[]"))) as proxy, aiohttp.ClientSession(proxy=proxy.url) as session:
+async def test_proxy_of_a_callers_session() -> None:
+    """The proxy of the session is not bypassed."""
+    async with (
+        RawServer(respond_with(http_response(b"[]"))) as proxy,
+        aiohttp.ClientSession(proxy=proxy.url) as session,
+    ):
         async with opened("http://db.example", insecure_http=True, session=session) as subject:
             await subject.send(GET)
         assert len(proxy.requests) == 1
 
 
-async def test_a_caller_s_session_keeps_its_proxy_s_credentials() -> None:
-    """Also when they were given apart, as aiohttp's older form has it."""
-    async with RawServer(saying(answer(b"[]"))) as proxy:
+async def test_proxy_credentials_of_a_callers_session() -> None:
+    """They may be passed separately, as in older versions of aiohttp."""
+    async with RawServer(respond_with(http_response(b"[]"))) as proxy:
         with warnings.catch_warnings(action="ignore"):  # newer versions of aiohttp deprecate it
             session = aiohttp.ClientSession(proxy=proxy.url, proxy_auth=aiohttp.BasicAuth("user", "pr0xy-pass"))
         async with session, opened("http://db.example", insecure_http=True, session=session) as subject:
@@ -995,11 +1013,11 @@ async def test_a_caller_s_session_keeps_its_proxy_s_credentials() -> None:
         assert b"Proxy-Authorization: Basic" in proxy.requests[0]
 
 
-# --- cancelling -----------------------------------------------------------------------------------------------------
+# --- cancellation -----------------------------------------------------------------------------------------------------
 
 
-async def cancelled_and_usable(subject: Transport, task: asyncio.Task[Response], good: Request) -> None:
-    """Cancel a call, then show that every slot is free and the transport works."""
+async def cancel_and_reuse(subject: Transport, task: asyncio.Task[Response], good: Request) -> None:
+    """Cancel a call, then verify that every slot is free and the transport works."""
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -1008,15 +1026,15 @@ async def cancelled_and_usable(subject: Transport, task: asyncio.Task[Response],
 
 
 @pytest.mark.parametrize("stage", ["headers", "body", "announced body"])
-async def test_cancelled_on_the_wire(stage: str) -> None:
-    """Cancelling while the answer is awaited, and while its body comes, leaves no slot taken and no connection open."""
+async def test_cancelled_while_reading(stage: str) -> None:
+    """Cancelling while waiting for headers or body leaves no slot acquired and no connection open."""
     head = {"headers": b"", "body": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n"}
     reached = asyncio.Event()
     ended = asyncio.Event()
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
         if request.startswith(b"GET /list"):
-            writer.write(answer())
+            writer.write(http_response())
             return
         writer.write(head.get(stage, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"))
         await writer.drain()
@@ -1028,21 +1046,24 @@ async def test_cancelled_on_the_wire(stage: str) -> None:
         task = asyncio.create_task(subject.send(GET))
         await reached.wait()
         await asyncio.sleep(0.01)
-        await cancelled_and_usable(subject, task, LIST)
+        await cancel_and_reuse(subject, task, LIST)
         await ended.wait()
 
 
 async def test_cancelled_while_connecting() -> None:
-    """Cancelling during the connection leaves no slot taken."""
-    async with RawServer(saying(answer())) as server, opened(server.url, limits=Limits(concurrency=1)) as subject:
+    """Cancelling while connecting leaves no slot acquired."""
+    async with (
+        RawServer(respond_with(http_response())) as server,
+        opened(server.url, limits=Limits(concurrency=1)) as subject,
+    ):
         task = asyncio.create_task(subject.send(GET))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        await cancelled_and_usable(subject, task, GET)
+        await cancel_and_reuse(subject, task, GET)
 
 
 async def test_cancelled_while_waiting_for_a_slot(network: aioresponses) -> None:
-    """A call that waits for its turn can give up."""
+    """A call that waits for a slot can be cancelled."""
     hold = asyncio.Event()
 
     async def held(url: Any, **call: Any) -> CallbackResult:
@@ -1059,11 +1080,11 @@ async def test_cancelled_while_waiting_for_a_slot(network: aioresponses) -> None
         await settle()
         hold.set()
         assert (await first).status == 200
-        await cancelled_and_usable(subject, asyncio.create_task(subject.send(GET)), GET)
+        await cancel_and_reuse(subject, asyncio.create_task(subject.send(GET)), GET)
 
 
-async def test_cancelled_while_a_token_is_fetched(network: aioresponses) -> None:
-    """The slot is free again, and the renewal goes on for the others."""
+async def test_cancelled_while_a_token_is_requested(network: aioresponses) -> None:
+    """The slot is released, and the renewal continues for other callers."""
     hold = asyncio.Event()
 
     async def held(url: Any, **call: Any) -> CallbackResult:
@@ -1071,8 +1092,8 @@ async def test_cancelled_while_a_token_is_fetched(network: aioresponses) -> None
         return CallbackResult(payload={"access_token": "token-1", "expires_in": 3600})
 
     network.post(HUB, callback=held)
-    only(network, "token-1")
-    async with opened(auth=app(), limits=Limits(concurrency=2)) as subject:
+    mock_service(network, "token-1")
+    async with opened(auth=client_credentials(), limits=Limits(concurrency=2)) as subject:
         one = asyncio.create_task(subject.send(GET))
         two = asyncio.create_task(subject.send(GET))
         await settle()
@@ -1080,28 +1101,28 @@ async def test_cancelled_while_a_token_is_fetched(network: aioresponses) -> None
         await settle()
         hold.set()
         assert (await two).status == 200
-        await cancelled_and_usable(subject, asyncio.create_task(subject.send(GET)), GET)
+        await cancel_and_reuse(subject, asyncio.create_task(subject.send(GET)), GET)
     assert subject.requests[RequestKind.TOKEN] == 1
 
 
 async def test_cancelled_between_two_attempts(network: aioresponses, clock: FakeClock) -> None:
-    """A call that waits for its next attempt gives up at once."""
+    """A call that waits for its next attempt ends immediately."""
     async with opened(clock=clock, limits=Limits(concurrency=1)) as subject:
         network.get(f"{BASE}/x", status=502)
         network.get(f"{BASE}/list", repeat=True)
         task = asyncio.create_task(subject.send(GET))
         await settle(50)
         assert len(clock.slept) == 1
-        before = clock.sleepers
-        await cancelled_and_usable(subject, task, LIST)
-        assert clock.sleepers == before - 1
+        before = clock.pending_timers
+        await cancel_and_reuse(subject, task, LIST)
+        assert clock.pending_timers == before - 1
 
 
-# --- nothing secret is logged ---------------------------------------------------------------------------------------
+# --- secrets and sharing ---------------------------------------------------------------------------------------
 
 
-async def test_no_log_line_holds_a_secret(caplog: pytest.LogCaptureFixture) -> None:
-    """Not ours, and neither aiohttp's nor asyncio's in debug mode."""
+async def test_no_log_line_contains_a_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the package's loggers nor aiohttp's nor asyncio's in debug mode."""
     loop = asyncio.get_running_loop()
     loop.set_debug(True)
     loop.slow_callback_duration = 0
@@ -1109,11 +1130,13 @@ async def test_no_log_line_holds_a_secret(caplog: pytest.LogCaptureFixture) -> N
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
         if request.startswith(b"POST /token"):
-            writer.write(answer(body))
+            writer.write(http_response(body))
         elif request.startswith(b"GET /x"):
-            writer.write(answer(TOKEN.encode(), status="503 Busy", headers=f"X-Echo: {TOKEN}\r\nRetry-After: 1\r\n"))
+            writer.write(
+                http_response(TOKEN.encode(), status="503 Busy", headers=f"X-Echo: {TOKEN}\r\nRetry-After: 1\r\n")
+            )
         else:
-            reset(writer)
+            reset_connection(writer)
 
     with caplog.at_level(logging.DEBUG):
         async with RawServer(handler) as server:
@@ -1121,21 +1144,21 @@ async def test_no_log_line_holds_a_secret(caplog: pytest.LogCaptureFixture) -> N
             async with opened(server.url, auth=auth) as subject:
                 assert isinstance(await failure(subject), ServiceUnavailableError)
                 assert isinstance(await failure(subject, LIST), TransportError)
-    said = "\n".join(record.getMessage() for record in caplog.records)
-    assert "got a token" in said
-    assert "the server asked for less" in said
-    assert "attempt 2 follows" in said
-    assert TOKEN not in said
-    assert SECRET not in said
+    logged = "\n".join(record.getMessage() for record in caplog.records)
+    assert "obtained a token" in logged
+    assert "throttled by the server" in logged
+    assert "attempt 2 in " in logged
+    assert TOKEN not in logged
+    assert SECRET not in logged
 
 
-def test_a_rate_limit_is_typed() -> None:
-    """429 has its class, with the wish in it."""
+def test_rate_limit_error() -> None:
+    """429 has its own class."""
     assert ApiError.class_for(429) is RateLimitedError
 
 
-async def test_what_requests_share_was_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another task's cancellation is a fault of the connection, and of a client that was left; nobody's own end."""
+async def test_cancellation_of_shared_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another task's cancellation is a transport error, or that of a closed client; the caller is not cancelled."""
 
     async def cancelled(*_: Any, **__: Any) -> None:
         raise asyncio.CancelledError

@@ -1,11 +1,11 @@
-"""Which addresses a token may be sent to."""
+"""URLs to which a token may be sent."""
 
 from __future__ import annotations
 
 import pytest
 from yarl import URL
 
-from asyncbackups._http.urls import BaseAddress, checked_proxy, checked_url, is_loopback, same_origin
+from asyncbackups._http.urls import BaseAddress, check_proxy_url, check_url, is_loopback, same_origin
 from asyncbackups.errors import ConfigurationError
 
 
@@ -22,22 +22,22 @@ from asyncbackups.errors import ConfigurationError
         ("HTTPS://DB.example", "https://db.example"),
     ],
 )
-def test_https_and_loopback_are_taken(given: str, taken: str) -> None:
-    """Https anywhere, plain http on this machine; a path may precede the API's."""
-    assert str(checked_url(given, "base_url")) == taken
+def test_https_and_loopback_are_accepted(given: str, taken: str) -> None:
+    """Https is accepted anywhere, plain http on this machine; the URL may have a path."""
+    assert str(check_url(given, "base_url")) == taken
 
 
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ("http://db.example", "must begin with https://"),
-        ("http://127.0.0.1.example", "must begin with https://"),
-        ("http://10.0.0.1", "must begin with https://"),
-        ("https://user:hunter2@db.example", "must not carry credentials"),
-        ("https://hunter2@db.example", "must not carry credentials"),
-        ("https://db.example/?key=hunter2", "no query and no fragment, as 'https://db.example' has none"),
-        ("https://db.example/?", "no query and no fragment"),
-        ("https://db.example/#hunter2", "no query and no fragment"),
+        ("http://db.example", "must start with https://"),
+        ("http://127.0.0.1.example", "must start with https://"),
+        ("http://10.0.0.1", "must start with https://"),
+        ("https://user:hunter2@db.example", "must not contain credentials"),
+        ("https://hunter2@db.example", "must not contain credentials"),
+        ("https://db.example/?key=hunter2", "must not have a query or a fragment; 'https://db.example' has none"),
+        ("https://db.example/?", "must not have a query or a fragment"),
+        ("https://db.example/#hunter2", "must not have a query or a fragment"),
         ("db.example", "must be a URL such as"),
         ("ftp://db.example", "must be a URL such as"),
         ("https://", "must be a URL such as"),
@@ -46,33 +46,34 @@ def test_https_and_loopback_are_taken(given: str, taken: str) -> None:
         ("https://db.example/\r\nX: y", "must be a URL such as"),
         (" https://db.example/", "must be a URL such as"),
         ("", "must not be blank"),
-        (None, "must be a text"),
-        (7, "must be a text"),
+        (None, "must be a string"),
+        (7, "must be a string"),
     ],
 )
-def test_other_addresses_are_refused(given: object, why: str) -> None:
-    """The message says what would be right, and shows no credentials."""
+def test_other_urls_are_rejected(given: object, why: str) -> None:
+    """The message says what is valid and shows no credentials."""
     with pytest.raises(ConfigurationError, match=why) as caught:
-        checked_url(given, "base_url")
+        check_url(given, "base_url")
     assert "hunter2" not in str(caught.value)
+    assert caught.value.field == "base_url"
     assert str(caught.value).startswith("base_url ")
 
 
-def test_plain_http_can_be_asked_for() -> None:
-    """With `insecure_http` plain http goes anywhere."""
-    assert checked_url("http://db.example", "base_url", insecure_http=True) == URL("http://db.example/")
+def test_plain_http_with_insecure_http() -> None:
+    """With `insecure_http` plain http is accepted anywhere."""
+    assert check_url("http://db.example", "base_url", insecure_http=True) == URL("http://db.example/")
 
 
-def test_a_url_object_is_an_address_too() -> None:
-    """What aiohttp's users have at hand is taken."""
-    assert checked_url(URL("https://db.example/a"), "base_url") == URL("https://db.example/a")
+def test_url_object_is_accepted() -> None:
+    """A yarl URL may be passed instead of a string."""
+    assert check_url(URL("https://db.example/a"), "base_url") == URL("https://db.example/a")
 
 
-def test_a_proxy_may_carry_credentials() -> None:
-    """Proxies are addressed with name and password, as aiohttp does it; a wrong one is not shown."""
-    assert checked_proxy("http://user:hunter2@proxy.example:3128").password == "hunter2"
+def test_proxy_may_contain_credentials() -> None:
+    """As in aiohttp; an invalid one is not shown."""
+    assert check_proxy_url("http://user:hunter2@proxy.example:3128").password == "hunter2"
     with pytest.raises(ConfigurationError) as caught:
-        checked_proxy("socks5://user:hunter2@proxy.example")
+        check_proxy_url("socks5://user:hunter2@proxy.example")
     assert "hunter2" not in str(caught.value)
 
 
@@ -89,22 +90,22 @@ def test_a_proxy_may_carry_credentials() -> None:
     ],
 )
 def test_same_origin(one: str, same: bool) -> None:
-    """Scheme, host and port decide, and nobody brings credentials."""
+    """Scheme, host and port must be equal, and the first URL must not contain credentials."""
     assert same_origin(URL(one), URL("https://db.example/base")) is same
 
 
-def test_what_is_loopback() -> None:
-    """127.0.0.0/8, ::1 and localhost, and no name that only looks like one."""
+def test_is_loopback() -> None:
+    """127.0.0.0/8, ::1 and localhost, but no similar name."""
     assert is_loopback(URL("http://LOCALHOST/"))
     assert not is_loopback(URL("http://localhost.example/"))
     assert not is_loopback(URL("/relative"))
 
 
-def test_paths_are_remembered_but_neither_queries_nor_links() -> None:
-    """What is asked over and over keeps its address; a link that a service made up is not kept, whatever is in it."""
+def test_only_paths_are_cached() -> None:
+    """Links and queries from the service are not cached, since there may be any number of them."""
     base = BaseAddress(URL("https://db.example/before/"))
-    assert base.at("/x").text == "https://db.example/before/x"
-    assert base.at("/x") is base.at("/x")
+    assert base.resolve_path("/x").text == "https://db.example/before/x"
+    assert base.resolve_path("/x") is base.resolve_path("/x")
     for link in ("/x?page=2", "https://db.example/before/x?page=2"):
-        assert base.at(link).text == "https://db.example/before/x?page=2"
-        assert base.at(link) is not base.at(link)
+        assert base.resolve_path(link).text == "https://db.example/before/x?page=2"
+        assert base.resolve_path(link) is not base.resolve_path(link)

@@ -90,12 +90,12 @@ async def test_idle_means_idle(clock: FakeClock, service: Service) -> None:
     service.end(ref)
     await clock.run(100)
     assert len(waiter.events) == 1
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
     engine.track(BackupRef("sun", 8), waiter, deadline=1e5)
     await settle()
     assert engine.untrack(BackupRef("sun", 8), waiter)
     await settle()
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
     await engine.close()
 
 
@@ -265,14 +265,14 @@ async def test_entry_that_cannot_be_read_keeps_no_other_waiting(
     """What the list told before is told; the rest is asked by get, and the list is left alone for a time."""
     engine, waiter = service.engine(), Waiter()
     refs = service.begin(*range(600))
-    decode = lists.backup_from
+    decode = lists.backup_from_json
 
     def choosy(raw: Any) -> Backup:
         if raw["id"] == 500:
             raise ProtocolError("unreadable")
         return decode(raw)
 
-    monkeypatch.setattr(lists, "backup_from", choosy)
+    monkeypatch.setattr(lists, "backup_from_json", choosy)
     for ref in refs:
         engine.track(ref, waiter, deadline=1e4)
     service.end(*refs)
@@ -409,7 +409,7 @@ async def test_closing_tells_who_waits(clock: FakeClock, service: Service) -> No
     assert len(waiter.events) == 5
     assert all(isinstance(event, WatchFailed) for event in waiter.events)
     assert tasks() == []
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
     with pytest.raises(ClientClosedError, match="was left"):
         engine.track(refs[0], waiter, deadline=1e4)
     await engine.close()
@@ -520,5 +520,5 @@ async def test_leaving_discards(clock: FakeClock, service: Service) -> None:
     assert engine.in_flight == 0
     asked = len(service.asked)
     await clock.run(500)
-    assert (len(service.asked), waiter.events, clock.sleepers) == (asked, [], 0)
+    assert (len(service.asked), waiter.events, clock.pending_timers) == (asked, [], 0)
     await engine.close()

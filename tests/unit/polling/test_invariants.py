@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -302,9 +302,7 @@ class Eager(Polling):
             self.scheduler._know.costs.got(star_system, size=1, seconds=0.0)
 
 
-_often = settings(
-    max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
+_often = settings(max_examples=60, stateful_step_count=50)
 TestLearning, TestAlone, TestEager = Learning.TestCase, Alone.TestCase, Eager.TestCase
 for _case in (TestLearning, TestAlone, TestEager):
     _case.settings = _often

@@ -94,7 +94,7 @@ async def _none() -> AsyncIterator[BackupRef]:
 @pytest.mark.parametrize("wrong", [5, "sun/1", BackupRef("sun", 1), _none()])
 def test_what_is_not_several_backups_is_refused(wrong: Any) -> None:
     """One alone, what cannot be iterated over, and what comes asynchronously, for which there is `add`."""
-    with pytest.raises(ConfigurationError, match=r"^refs must be several backups: give a list, "):
+    with pytest.raises(ConfigurationError, match=r"^refs must be a list or another iterable of backups, "):
         Watch(None, wrong, deadline=1.0)  # type: ignore[arg-type]
 
 

@@ -55,7 +55,7 @@ async def test_what_nobody_waits_for_lingers(clock: FakeClock) -> None:
     writer.add([3], within=0.005)
     await clock.run(1)
     assert disk.batches == [[1, 2], [3]]
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
 
 
 async def test_whoever_can_wait_least_says_when(clock: FakeClock) -> None:
@@ -78,7 +78,7 @@ async def test_whoever_can_wait_least_says_when(clock: FakeClock) -> None:
     writer.add([6], within=1)
     await clock.run(1)
     assert disk.batches[2:] == [[5], [6]]
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
 
 
 async def test_after_a_failure_nothing_is_written(clock: FakeClock) -> None:

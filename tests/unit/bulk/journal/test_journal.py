@@ -259,7 +259,7 @@ async def test_intents_wait_for_each_other_while_others_are_under_way(path: Path
         await one.intend(targets[3])
         await asyncio.gather(*waiting)
         assert [event.ref.backup_id for event in told] == [10]
-        assert clock.sleepers == 0
+        assert clock.pending_timers == 0
 
 
 def text_file(path: Path) -> None:

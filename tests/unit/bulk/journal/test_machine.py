@@ -160,6 +160,6 @@ async def listed(earlier: ResumePoint) -> list[Target]:
     return [target async for target in earlier.targets]
 
 
-JournalMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+JournalMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25)
 TestJournal = JournalMachine.TestCase
 TestJournal.__doc__ = "Whatever is done, in whatever order, and wherever it crashes, what was told is kept."

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbackups._base.lru import Recent
+from asyncbackups._base.lru import LruDict
 from asyncbackups._polling.estimation.durations import DurationEstimates, _clusters, _present
 from asyncbackups._polling.estimation.survival import SurvivalEstimate
 from asyncbackups.policies import PollingPolicy
@@ -247,12 +247,12 @@ def test_memory_is_bounded_by_key_and_in_all():
 
 def test_the_least_recently_used_is_forgotten():
     """Being asked for keeps a key alive."""
-    recent: Recent[str, int] = Recent(2)
-    recent.remember("a", 1)
-    recent.remember("b", 2)
-    assert recent.recall("a") == 1
-    recent.remember("c", 3)
-    assert recent.recall("b") is None
+    recent: LruDict[str, int] = LruDict(2)
+    recent.store("a", 1)
+    recent.store("b", 2)
+    assert recent.look_up("a") == 1
+    recent.store("c", 3)
+    assert recent.look_up("b") is None
     assert list(recent) == ["a", "c"]
 
 

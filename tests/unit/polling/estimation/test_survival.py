@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncbackups._polling.estimation.durations import DurationEstimates
-from asyncbackups._polling.estimation.survival import SurvivalEstimate, Learned, Unknown
+from asyncbackups._polling.estimation.survival import Learned, SurvivalEstimate, Unknown
 from asyncbackups.policies import PollingPolicy
 
 POLICY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0.25, request_worth=5)

@@ -1,4 +1,4 @@
-"""A service that means harm gains nothing: no token elsewhere, no memory, no time, no answer to another question."""
+"""A malicious server gains nothing: no token, no memory, no time, and no response to another request."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from asyncbackups import (
     TransportError,
 )
 from asyncbackups.policies import Timeouts
-from tests.faults.hurried_clock import HurriedClock
-from tests.faults.secrecy import everything_of, found
-from tests.faults.stage import ACCESS, SPEC
-from tests.raw_server import Handler, RawServer, answer, saying
+from tests.faults.fast_clock import FastClock
+from tests.faults.harness import ACCESS, SPEC
+from tests.faults.secret_scan import error_texts, find_secrets
+from tests.raw_server import Handler, RawServer, http_response, respond_with
 
 LIMIT = 256 * 1024
 OPERATIONS: dict[str, Callable[[BackupClient], Awaitable[Any]]] = {
@@ -47,48 +47,50 @@ BACKUP = b'{"id": %d, "status": "succeeded", "mechanism": "logical"}'
 
 @pytest.fixture
 async def trap() -> AsyncIterator[RawServer]:
-    """Listen where nobody may come."""
-    async with RawServer(saying(answer())) as server:
+    """Start a server that must receive no connection."""
+    async with RawServer(respond_with(http_response())) as server:
         yield server
         assert server.connections == 0, server.requests
 
 
-def victim(server: RawServer, **settings: Any) -> BackupClient:
-    given: dict[str, Any] = {
+def open_client(server: RawServer, **settings: Any) -> BackupClient:
+    defaults: dict[str, Any] = {
         "auth": ACCESS.token,
         "retry": RetryPolicy(attempts=2, initial=0.001),
         "creating": CreatePolicy(settle=1.0, patience=3.0, resends=0),
         "timeouts": Timeouts(total=100.0),
-        "clock": HurriedClock(100.0),
+        "clock": FastClock(100.0),
         "max_answer_bytes": LIMIT,
     }
-    return BackupClient(server.url, "tenant", **{**given, **settings})
+    return BackupClient(server.url, "tenant", **{**defaults, **settings})
 
 
-async def failing(handler: Handler, operation: str, **settings: Any) -> BackupsError:
-    """Let an operation fail, in bounded time, and return its error; the token is in nothing of it."""
-    async with RawServer(handler) as server, asyncio.timeout(10), victim(server, **settings) as client:
+async def run_failing(handler: Handler, operation: str, **settings: Any) -> BackupsError:
+    """Run an operation that must fail within seconds, check that its error shows no secret, and return the error."""
+    async with RawServer(handler) as server, asyncio.timeout(10), open_client(server, **settings) as client:
         with pytest.raises(BackupsError) as caught:
             await OPERATIONS[operation](client)
-    assert not found({ACCESS.token, ACCESS.client_secret}, everything_of(caught.value))
+    assert not find_secrets({ACCESS.token, ACCESS.client_secret}, error_texts(caught.value))
     return caught.value
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("status", ["301 x", "302 x", "303 x", "307 x", "308 x"])
-async def test_a_redirect_takes_nobody_along(trap: RawServer, operation: str, status: str):
-    """Whatever is asked: the other place is not visited."""
-    error = await failing(saying(answer(status=status, headers=f"Location: {trap.url}/\r\n")), operation)
+async def test_redirects_are_not_followed(trap: RawServer, operation: str, status: str):
+    """No operation sends a request to the location of a redirect."""
+    error = await run_failing(
+        respond_with(http_response(status=status, headers=f"Location: {trap.url}/\r\n")), operation
+    )
     if operation in {"get", "list", "delete", "health"}:
         assert isinstance(error, RedirectRefusedError)
 
 
-async def test_a_token_endpoint_that_redirects_gets_no_secret_sent_elsewhere(trap: RawServer):
-    """The form with the client secret is posted to the token URL alone."""
-    redirect = saying(answer(status="307 x", headers=f"Location: {trap.url}/\r\n"))
+async def test_redirect_of_token_endpoint_is_not_followed(trap: RawServer):
+    """The form with the client secret is posted only to the token URL."""
+    redirect = respond_with(http_response(status="307 x", headers=f"Location: {trap.url}/\r\n"))
     async with RawServer(redirect) as hub:
         auth = ClientCredentials(f"{hub.url}/token", ACCESS.client_id, ACCESS.client_secret, scopes="tenant.t")
-        error = await failing(saying(answer()), "create", auth=auth)
+        error = await run_failing(respond_with(http_response()), "create", auth=auth)
     assert isinstance(error, AuthenticationError)
     assert len(hub.requests) == 1
 
@@ -111,8 +113,8 @@ LINKS = (
 
 @pytest.mark.parametrize("link", LINKS)
 @pytest.mark.parametrize("where", ["header", "body"])
-async def test_a_next_link_leads_nowhere_else(trap: RawServer, link: str, where: str):
-    """Another port, host or scheme, credentials, back slashes: refused, or taken for a path of our own place."""
+async def test_next_links_to_other_origins_are_not_followed(trap: RawServer, link: str, where: str):
+    """Another port, host or scheme, credentials or back slashes: refused, or used as a path of the own origin."""
     pages, target = 0, ""
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
@@ -124,7 +126,7 @@ async def test_a_next_link_leads_nowhere_else(trap: RawServer, link: str, where:
     async with RawServer(handler) as server:
         own = server.url.removeprefix("http://")
         target = link.format(trap=trap.port, own=own)
-        async with victim(server) as client, asyncio.timeout(10):
+        async with open_client(server) as client, asyncio.timeout(10):
             with contextlib.suppress(ProtocolError, TransportError):
                 await client.list("solar")
     assert all(f"Host: {own}\r\n".encode() in request for request in server.requests)
@@ -132,37 +134,37 @@ async def test_a_next_link_leads_nowhere_else(trap: RawServer, link: str, where:
 
 
 def _page(target: str, where: str) -> bytes:
-    """Build a page of a list that goes on at the target, if that is not empty."""
+    """Build a page of a list with a link to the next page, unless the target is empty."""
     if where == "header":
-        return answer(b"[]", headers=f'Link: <{target}>; rel="next"\r\n' if target else "")
+        return http_response(b"[]", headers=f'Link: <{target}>; rel="next"\r\n' if target else "")
     links = {"next": {"href": target}} if target else {}
-    return answer(json.dumps({"backups": [], "links": links}).encode())
+    return http_response(json.dumps({"backups": [], "links": links}).encode())
 
 
-async def test_pages_without_an_end_end():
-    """Every page leads to another one that is new: bounded, as an error and not as a part of the list."""
+async def test_endless_paging_is_an_error():
+    """If each page links to a new one, the list fails after a maximum of pages and returns no partial result."""
     number = 0
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
         nonlocal number
         number += 1
-        writer.write(answer(b"[]", headers=f'Link: </api/{number}>; rel="next"\r\n'))
+        writer.write(http_response(b"[]", headers=f'Link: </api/{number}>; rel="next"\r\n'))
         await writer.drain()
 
-    async with RawServer(handler) as server, victim(server) as client:
-        with pytest.raises(ProtocolError, match="no end"):
+    async with RawServer(handler) as server, open_client(server) as client:
+        with pytest.raises(ProtocolError, match="never end"):
             await client.list("solar")
 
 
-async def test_the_place_of_a_new_backup_is_read_and_not_visited(trap: RawServer):
-    """Of a create's Location only the id is taken: the backup is asked for where the service is."""
-    location = answer(status="201 x", headers=f"Location: {trap.url}/api/backups/5\r\n")
-    async with RawServer(saying(location, answer(BACKUP % 5))) as server, victim(server) as client:
+async def test_location_of_a_new_backup_is_parsed_and_not_followed(trap: RawServer):
+    """Only the id is taken from the Location of a create; the backup is requested from the service itself."""
+    location = http_response(status="201 x", headers=f"Location: {trap.url}/api/backups/5\r\n")
+    async with RawServer(respond_with(location, http_response(BACKUP % 5))) as server, open_client(server) as client:
         assert (await client.create("solar", "earth", SPEC)).id == 5
     assert server.requests[1].startswith(b"GET /api/v1/tenants/tenant/starsystems/solar/backups/5 ")
 
 
-# --- what is too much ------------------------------------------------------------------------------------------------
+# --- size limits ------------------------------------------------------------------------------------------------------
 
 
 async def _endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
@@ -173,9 +175,9 @@ async def _endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, r
 
 
 def _bomb(encoding: str) -> bytes:
-    packed = b" " * 50_000_000
-    body = gzip.compress(packed, 6) if encoding == "gzip" else zlib.compress(packed, 6)
-    return answer(body, headers=f"Content-Encoding: {encoding}\r\n")
+    data = b" " * 50_000_000
+    body = gzip.compress(data, 6) if encoding == "gzip" else zlib.compress(data, 6)
+    return http_response(body, headers=f"Content-Encoding: {encoding}\r\n")
 
 
 async def _never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
@@ -185,22 +187,22 @@ async def _never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, req
 
 FLOODS: dict[str, Handler] = {
     "endless body": _endless,
-    "gzip bomb": saying(_bomb("gzip")),
-    "deflate bomb": saying(_bomb("deflate")),
-    "promised size": saying(answer()[:17] + b"Content-Length: 99999999999999999999\r\n\r\n"),
-    "size in digits without an end": saying(answer()[:17] + b"Content-Length: " + b"9" * 6000 + b"\r\n\r\n"),
-    "headers without an end": saying(b"HTTP/1.1 200 OK\r\n" + b"X-Header: value\r\n" * 200_000 + b"\r\n"),
-    "a header line without an end": saying(b"HTTP/1.1 200 OK\r\nX-Header: " + b"x" * 5_000_000 + b"\r\n\r\n"),
+    "gzip bomb": respond_with(_bomb("gzip")),
+    "deflate bomb": respond_with(_bomb("deflate")),
+    "huge content length": respond_with(http_response()[:17] + b"Content-Length: 99999999999999999999\r\n\r\n"),
+    "endless content length": respond_with(http_response()[:17] + b"Content-Length: " + b"9" * 6000 + b"\r\n\r\n"),
+    "endless headers": respond_with(b"HTTP/1.1 200 OK\r\n" + b"X-Header: value\r\n" * 200_000 + b"\r\n"),
+    "endless header line": respond_with(b"HTTP/1.1 200 OK\r\nX-Header: " + b"x" * 5_000_000 + b"\r\n\r\n"),
 }
 
 
 @pytest.mark.parametrize("operation", ["create", "get", "list", "delete", "health"])
 @pytest.mark.parametrize("flood", FLOODS)
-async def test_a_flood_is_cut_off(flood: str, operation: str):
-    """Whatever is too large ends in a typed error, and the process does not grow with it."""
+async def test_oversized_responses_are_cut_off(flood: str, operation: str):
+    """A response that is too large raises a typed error, and memory stays bounded."""
     tracemalloc.start()
     try:
-        error = await failing(FLOODS[flood], operation)
+        error = await run_failing(FLOODS[flood], operation)
         grown = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -208,9 +210,9 @@ async def test_a_flood_is_cut_off(flood: str, operation: str):
     assert grown < 16 * 1024 * 1024
 
 
-async def test_silence_is_not_waited_for_without_an_end():
-    """A server that promises more and says nothing is left at the timeout."""
-    error = await failing(_never, "get", timeouts=Timeouts(total=5.0))
+async def test_stalled_response_times_out():
+    """A server that announces a body and does not send it causes a timeout."""
+    error = await run_failing(_never, "get", timeouts=Timeouts(total=5.0))
     assert isinstance(error, TransportError)
 
 
@@ -219,13 +221,13 @@ JSON_BOMBS: dict[str, bytes] = {
     "deep objects": b'{"a":' * 40_000 + b"1" + b"}" * 40_000,
     "deep in a member": b'{"id": 1, "extra": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "a number of digits": b'{"id": ' + b"9" * 200_000 + b"}",
-    "a list of such": b'[{"id": ' + b"9" * 200_000 + b"}]",
+    "a list of long numbers": b'[{"id": ' + b"9" * 200_000 + b"}]",
     "an exponent": b'{"id": 1e999999999}',
     "a negative id": b'{"id": -1}',
     "not a number": b'{"id": NaN}',
-    "a text that is no Unicode": b'{"id": "\xff\xfe"}',
+    "invalid UTF-8": b'{"id": "\xff\xfe"}',
     "lone surrogates": b'{"id": "\\ud800"}',
-    "nothing": b"",
+    "empty body": b"",
     "null": b"null",
     "a date far away": b'{"id": 1, "status": 5, "startedAt": "99999-99-99T99:99:99Z"}',
 }
@@ -233,21 +235,25 @@ JSON_BOMBS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("operation", ["create", "get", "list", "wait"])
 @pytest.mark.parametrize("bomb", JSON_BOMBS)
-async def test_json_that_means_harm(bomb: str, operation: str):
-    """Depth, digits and nonsense end in a typed error or are read as what they are; never in another exception."""
-    async with RawServer(saying(answer(JSON_BOMBS[bomb]))) as server, asyncio.timeout(10), victim(server) as client:
-        (came,) = await asyncio.gather(OPERATIONS[operation](client), return_exceptions=True)
-    assert isinstance(came, BackupsError) or not isinstance(came, BaseException), repr(came)
-    assert len(str(came)) < 5000
+async def test_malicious_json_raises_typed_errors(bomb: str, operation: str):
+    """Deep nesting, long numbers and invalid values are parsed or raise a `BackupsError`, never another exception."""
+    async with (
+        RawServer(respond_with(http_response(JSON_BOMBS[bomb]))) as server,
+        asyncio.timeout(10),
+        open_client(server) as client,
+    ):
+        (result,) = await asyncio.gather(OPERATIONS[operation](client), return_exceptions=True)
+    assert isinstance(result, BackupsError) or not isinstance(result, BaseException), repr(result)
+    assert len(str(result)) < 5000
 
 
-# --- answers that are not to the question ----------------------------------------------------------------------------
+# --- responses to other requests --------------------------------------------------------------------------------------
 
 
-async def test_an_answer_that_was_not_asked_for_is_not_taken():
-    """A second answer behind the first does not become the answer to the next question."""
-    both = answer(BACKUP % 1) + answer(BACKUP % 2 + b" " * 10)
-    async with RawServer(saying(both, answer(BACKUP % 2))) as server, victim(server) as client:
+async def test_unsolicited_response_is_discarded():
+    """A second response after the first one is not used for the next request."""
+    both = http_response(BACKUP % 1) + http_response(BACKUP % 2 + b" " * 10)
+    async with RawServer(respond_with(both, http_response(BACKUP % 2))) as server, open_client(server) as client:
         assert (await client.get("solar", 1)).id == 1
         await asyncio.sleep(0)
         second = await client.get("solar", 2)
@@ -255,9 +261,9 @@ async def test_an_answer_that_was_not_asked_for_is_not_taken():
         assert len(server.requests) == 2
 
 
-async def test_an_answer_about_another_backup_is_refused():
-    """A get for 1 that shows 2 is a protocol error."""
-    assert isinstance(await failing(saying(answer(BACKUP % 2)), "get"), ProtocolError)
+async def test_response_about_another_backup_is_refused():
+    """A GET of backup 1 that returns backup 2 is a protocol error."""
+    assert isinstance(await run_failing(respond_with(http_response(BACKUP % 2)), "get"), ProtocolError)
 
 
 @pytest.mark.parametrize(
@@ -271,9 +277,12 @@ async def test_an_answer_about_another_backup_is_refused():
         'Alt-Svc: h3=":443"\r\nRefresh: 0; url=http://127.0.0.1:1/\r\nContent-Location: http://127.0.0.1:1/\r\n',
     ],
 )
-async def test_headers_that_mean_harm(headers: str):
-    """Cookies are not kept, tags and dates that make no sense are not sent back, nothing is visited."""
-    async with RawServer(saying(answer(BACKUP % 1, headers=headers))) as server, victim(server) as client:
+async def test_malicious_headers_are_ignored(headers: str):
+    """Cookies are not kept, invalid entity tags and dates are not sent back, and no URL is requested."""
+    async with (
+        RawServer(respond_with(http_response(BACKUP % 1, headers=headers))) as server,
+        open_client(server) as client,
+    ):
         assert (await client.get("solar", 1)).id == 1
         assert (await client.wait("solar", 1, deadline=60)).id == 1
         assert not any(b"cookie" in request.lower() for request in server.requests)
@@ -300,22 +309,22 @@ async def test_headers_that_mean_harm(headers: str):
     ],
 )
 @pytest.mark.parametrize("operation", ["create", "get", "list", "health"])
-async def test_what_is_not_http_ends_in_a_typed_error(broken: bytes, operation: str):
-    """Two lengths, impossible lengths, statuses and protocols: an error of ours, the token in nothing of it."""
+async def test_invalid_http_raises_typed_errors(broken: bytes, operation: str):
+    """Contradictory lengths, invalid statuses and other protocols raise a `BackupsError` that shows no token."""
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
         writer.write(broken)
         await writer.drain()
         writer.close()
 
-    await failing(handler, operation)
+    await run_failing(handler, operation)
 
 
-async def test_names_cannot_inject(trap: RawServer):
-    """A planet, a star system or a key with line ends and dots stays in its place."""
+async def test_names_cannot_inject_headers_or_paths(trap: RawServer):
+    """A planet, star system or key with line breaks, slashes and dots stays one path segment or value."""
     name = "x\r\nHost: evil\r\n\r\n../../y?z#"
-    async with RawServer(saying(answer(BACKUP % 1))) as server, victim(server) as client:
+    async with RawServer(respond_with(http_response(BACKUP % 1))) as server, open_client(server) as client:
         await client.create(name, name, BackupSpec(retention_period_in_days=1), key=name)
         line = server.requests[0].split(b"\r\n", 1)[0]
     assert b"Host: evil" not in server.requests[0]
-    assert line.count(b"/") == 9 + 1  # eight of the path, one of HTTP/1.1, one before the path
+    assert line.count(b"/") == 9 + 1  # nine in the path, one in HTTP/1.1

@@ -1,4 +1,4 @@
-"""The time as the parts of a client have it."""
+"""The clock of a client."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from asyncbackups.errors import ClientClosedError
 from tests.fake_clock import FakeClock, settle
 
 
-async def test_it_is_the_clock_it_was_given(clock: FakeClock) -> None:
-    """Its times, its timers and its sleeps."""
+async def test_client_clock_uses_its_clock(clock: FakeClock) -> None:
+    """Times, timers and sleeps are those of the clock."""
     one, called = ClientClock(clock), []
     assert (one.monotonic(), one.utcnow()) == (clock.monotonic(), clock.utcnow())
     one.call_at(clock.monotonic() + 1, lambda: called.append(1))
@@ -23,24 +23,24 @@ async def test_it_is_the_clock_it_was_given(clock: FakeClock) -> None:
     await sleeping
 
 
-async def test_leaving_wakes_who_sleeps(clock: FakeClock) -> None:
-    """However long they meant to, and whoever wants to sleep then does not."""
+async def test_close_wakes_all_sleepers(clock: FakeClock) -> None:
+    """Sleeping after closing raises the same error immediately."""
     one = ClientClock(clock)
     sleeping = [asyncio.create_task(one.sleep(300)) for _ in range(3)]
     await settle()
-    one.leave()
+    one.close()
     for task in (*sleeping, asyncio.create_task(one.sleep(300))):
         with pytest.raises(ClientClosedError):
             await task
-    assert clock.sleepers == 0
+    assert clock.pending_timers == 0
 
 
-async def test_cancelled_it_ends(clock: FakeClock) -> None:
-    """A sleep that is cancelled is no client that was left."""
+async def test_cancelled_sleep_is_cancelled(clock: FakeClock) -> None:
+    """It is not reported as a closed client."""
     one = ClientClock(clock)
     sleeping = asyncio.create_task(one.sleep(300))
     await settle()
     sleeping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sleeping
-    one.leave()
+    one.close()

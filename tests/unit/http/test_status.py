@@ -1,0 +1,74 @@
+"""Statuses: which error each one is, and what the error carries."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+
+from asyncbackups._http.messages import Response
+from asyncbackups._http.status import as_protocol_error, raise_for_status
+from asyncbackups.errors import ApiError, NotFoundError, ProtocolError, RateLimitedError, RedirectRefusedError
+
+NOW = datetime(2024, 1, 29, 9, 55, 20, tzinfo=UTC)
+URL = "https://host.example/api/v1/tenants/acme/starsystems/alpha/backups/362"
+
+
+def response(body: Any = b"", status: int = 200, **headers: str) -> Response:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+    return Response(status=status, headers=named, body=raw, method="GET", url=URL, attempt=2)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299, 304])
+def test_success_status_passes(status: int) -> None:
+    """2xx and 304 are no errors."""
+    raise_for_status(response(status=status), now=NOW)
+
+
+def test_error_has_the_response_details() -> None:
+    """The error has status, useful headers, excerpt, attempt and Retry-After, and no other header."""
+    received = response({"message": "busy"}, 429, Retry_After="7", X_Request_Id="r1", Set_Cookie="sid=secret")
+    with pytest.raises(RateLimitedError) as caught:
+        raise_for_status(received, now=NOW)
+    error = caught.value
+    assert (error.status, error.attempt, error.retry_after) == (429, 2, 7.0)
+    assert (error.method, error.url) == ("GET", URL)
+    assert error.headers == {"Retry-After": "7", "X-Request-Id": "r1"}
+    assert error.excerpt == '{"message": "busy"}'
+    assert "secret" not in repr(error)
+
+
+@pytest.mark.parametrize(("status", "cls"), [(404, NotFoundError), (418, ApiError), (599, ApiError)])
+def test_other_error_statuses_are_plain_api_errors(status: int, cls: type[ApiError]) -> None:
+    """4xx and 5xx without a class of their own are `ApiError`."""
+    with pytest.raises(ApiError) as caught:
+        raise_for_status(response(status=status), now=NOW)
+    assert type(caught.value) is cls
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 307, 308])
+def test_redirects_are_refused(status: int) -> None:
+    """A redirect is an error that names its target, truncated."""
+    with pytest.raises(RedirectRefusedError, match=r"to https://evil\.example/x") as caught:
+        raise_for_status(response(status=status, Location="https://evil.example/" + "x" * 10**5), now=NOW)
+    assert len(str(caught.value)) < 1000
+    with pytest.raises(RedirectRefusedError, match=r"to nowhere"):
+        raise_for_status(response(status=status), now=NOW)
+
+
+@pytest.mark.parametrize("status", [100, 103, 0, 600, 999])
+def test_invalid_statuses_are_protocol_errors(status: int) -> None:
+    """A status that is not a final status of HTTP cannot be understood."""
+    with pytest.raises(ProtocolError, match=rf"{status} is not a final HTTP status"):
+        raise_for_status(response(status=status), now=NOW)
+
+
+def test_protocol_error_quotes_the_response() -> None:
+    """Reason, URL, status, attempt and a bounded excerpt."""
+    error = as_protocol_error("odd", response(b"<html>" + b"x" * 10**6))
+    assert (error.url, error.status, error.attempt) == (URL, 200, 2)
+    assert len(error.excerpt) == 500
