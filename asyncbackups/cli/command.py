@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
@@ -13,6 +14,7 @@ from asyncbackups.cli.output import OutputError, flush_output, print_line, print
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Adds a parameter to the function of a command."""
+_GARBAGE_COLLECTION_DELAY = 0.5
 
 
 class Option(click.Option):
@@ -129,6 +131,8 @@ def _run_to_end(result: ExitStatus | Coroutine[Any, Any, ExitStatus]) -> ExitSta
     from asyncbackups.cli.interrupts import on_interrupt  # noqa: PLC0415 - it imports asyncio
 
     async def run() -> ExitStatus:
+        # The program starts without it; by then the modules that the command needs are imported.
+        asyncio.get_running_loop().call_later(_GARBAGE_COLLECTION_DELAY, gc.enable)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - asyncio.run made it
         with on_interrupt(task.cancel):

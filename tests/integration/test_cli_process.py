@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pty
@@ -43,15 +44,16 @@ def test_the_library_needs_no_extra() -> None:
 
 
 @pytest.fixture
-def restored_signals() -> Iterator[None]:
-    """Restore the signal handlers that the program installs."""
+def restored_process() -> Iterator[None]:
+    """Restore what the program changes in its process: signal handlers and the garbage collector."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
+    gc.enable()
 
 
-@pytest.mark.usefixtures("restored_signals")
+@pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_without_the_extra_it_says_what_to_install(
     missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -64,7 +66,7 @@ def test_without_the_extra_it_says_what_to_install(
     assert capsys.readouterr().err == "asyncbackups: the command line needs: pip install 'asyncbackups[cli]'\n"
 
 
-@pytest.mark.usefixtures("restored_signals")
+@pytest.mark.usefixtures("restored_process")
 def test_another_missing_module_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A module that is missing for another reason is not blamed on the extra."""
     monkeypatch.setitem(sys.modules, "asyncbackups.cli.main", None)
