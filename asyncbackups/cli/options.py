@@ -163,12 +163,9 @@ def spec_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def with_spec(*, retention_days: int | None, name: str, description: str, **others: Any) -> Any:
         mechanism, planet_class, temporary = (others.pop(key) for key in ("mechanism", "planet_class", "temporary"))
         metadata = BackupMetadata(name, description)
-        if retention_days is None:
-            spec = BackupSpec(mechanism, planet_class, temporary=temporary, metadata=metadata)
-        elif temporary:
-            spec = BackupSpec(mechanism, planet_class, temporary, retention_days, metadata)
-        else:
-            raise ConfigurationError("--retention-days cannot be combined with --permanent")
+        # Not given is not None: a temporary backup has a default.
+        retention = {} if retention_days is None else {"retention_period_in_days": retention_days}
+        spec = BackupSpec(mechanism, planet_class, temporary=temporary, metadata=metadata, **retention)
         return function(spec=spec, **others)
 
     return with_spec
