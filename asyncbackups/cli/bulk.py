@@ -40,7 +40,7 @@ from asyncbackups.cli.output import (
 )
 from asyncbackups.cli.run_report import RunReport, error_json
 from asyncbackups.cli.tables import print_table
-from asyncbackups.cli.targets import read_planets
+from asyncbackups.cli.targets import load_planets
 from asyncbackups.cli.views import RunView, create_view
 
 if TYPE_CHECKING:
@@ -70,12 +70,12 @@ async def run_bulk(
     as_json: bool,
 ) -> ExitStatus:
     """Create a backup of each planet and wait for all of them."""
-    planets = read_planets(targets)
+    planets = load_planets(targets)
     shown = ShownRun(
         RunReport(targets=len(planets), journal=None if journal is None else str(journal), options=connection.options),
         title=f"backups of {format_count(len(planets), 'planet')}",
         as_json=as_json,
-        earlier=None if journal is None else await _read_status_if_any(journal),
+        earlier=None if journal is None else await _load_status_if_any(journal),
     )
     async with connection.create_client() as client:
         run = client.bulk_create(
@@ -103,7 +103,7 @@ async def resume_run(
 
     The report and the exit status are those of the whole run; events that were reported before are not repeated.
     """
-    earlier = await _read_status(journal)
+    earlier = await _load_status(journal)
     shown = ShownRun(
         RunReport(targets=earlier.targets, journal=str(journal), options=connection.options),
         title=f"backups of {format_count(earlier.targets, 'planet')}, from {journal}",
@@ -133,16 +133,16 @@ def _check_targets(earlier: JournalStatus) -> str:
     return f"the targets in {earlier.path} may be incomplete; resuming with those that were recorded"
 
 
-async def _read_status(journal: Path) -> JournalStatus:
+async def _load_status(journal: Path) -> JournalStatus:
     from asyncbackups import read_status  # noqa: PLC0415 - imports SQLite
 
     return await asyncio.to_thread(read_status, journal)
 
 
-async def _read_status_if_any(journal: Path) -> JournalStatus | None:
+async def _load_status_if_any(journal: Path) -> JournalStatus | None:
     """Read the state of a run; None if it has not started. The run itself reports what is wrong with a journal."""
     try:
-        return await _read_status(journal)
+        return await _load_status(journal)
     except JournalError:
         return None
 
@@ -260,7 +260,7 @@ async def show_status(journal: Path, as_json: bool) -> ExitStatus:
     It works while the run is in progress, and needs neither the service nor credentials.
     """
     try:
-        status = await _read_status(journal)
+        status = await _load_status(journal)
     except JournalError as exc:
         _print_created(str(journal), exc, as_json=as_json)
         return exit_status([exc])

@@ -62,9 +62,9 @@ def complete_target(ctx: click.Context, parameter: click.Parameter, incomplete: 
     """Return the star systems in the file that is the first target; the first target itself is completed as a file."""
     from click.shell_completion import CompletionItem  # noqa: PLC0415 - only completion needs it
 
-    from asyncbackups.cli.targets import read_star_systems  # noqa: PLC0415 - it imports the models
+    from asyncbackups.cli.targets import list_star_systems  # noqa: PLC0415 - it imports the models
 
     given = ctx.params.get(parameter.name or "") or ()
     if not given:
         return [CompletionItem(incomplete, type="file")]
-    return [CompletionItem(f"{name}/") for name in read_star_systems(given[0]) if name.startswith(incomplete)]
+    return [CompletionItem(f"{name}/") for name in list_star_systems(given[0]) if name.startswith(incomplete)]

@@ -17,7 +17,7 @@ from asyncbackups.cli.interrupts import EventFollower
 from asyncbackups.cli.options import Connection, backups_argument, concurrency_option, connection_options, json_option
 from asyncbackups.cli.output import format_count, format_duration
 from asyncbackups.cli.run_report import format_requests, format_results
-from asyncbackups.cli.targets import is_file_argument, read_backups
+from asyncbackups.cli.targets import is_file_argument, load_backups
 from asyncbackups.cli.views import RunView
 
 
@@ -32,7 +32,7 @@ async def delete_backups(
 ) -> ExitStatus:
     """Delete backups."""
     is_single = len(backups) == 1 and not is_file_argument(backups[0])
-    refs = read_backups(backups)
+    refs = load_backups(backups)
     report = DeletionReport(backups=len(refs))
 
     def show_event(event: BackupDeleted | DeleteFailed) -> None:
@@ -91,7 +91,7 @@ class DeletionReport:
         return ExitStatus.INTERRUPTED if self.interrupted else self._worst
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """The number of backups without a result: not started, or cut off."""
         return self.backups - self._counts.total()
 
@@ -103,7 +103,7 @@ class DeletionReport:
             "deleted": self._counts[BackupDeleted],
             "missing": self._counts[BackupGone],
             "delete_failed": self._counts[DeleteFailed],
-            "left": self.left,
+            "left": self.remaining,
             "requests": dict(self.requests),
             "seconds": round(self.seconds, 3),
             "interrupted": self.interrupted,
@@ -116,6 +116,6 @@ class DeletionReport:
         counts = format_results(f"{format_count(self._counts[BackupDeleted], 'backup')} deleted", numbers)
         lines = [f"{counts}; {format_duration(self.seconds)}; {format_requests(self.requests)}"]
         if self.interrupted:
-            advice = "; to delete them: the same command with --missing-ok" if self.left else ""
-            lines.append(f"interrupted: {format_count(self.left, 'backup')} left{advice}")
+            advice = "; to delete them: the same command with --missing-ok" if self.remaining else ""
+            lines.append(f"interrupted: {format_count(self.remaining, 'backup')} left{advice}")
         return lines

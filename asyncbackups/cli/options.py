@@ -125,7 +125,7 @@ def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def with_connection(
         *, base_url: str | None, region: str | None, tenant: str | None, token_file: Path | None, **others: Any
     ) -> Any:
-        return function(connection=read_connection(base_url, region, tenant, token_file), **others)
+        return function(connection=create_connection(base_url, region, tenant, token_file), **others)
 
     return with_connection
 
@@ -193,7 +193,7 @@ class Connection(NamedTuple):
         return BackupClient.from_env(**self.settings, **CLIENT_SETTINGS)
 
 
-def read_connection(
+def create_connection(
     base_url: str | None = None, region: str | None = None, tenant: str | None = None, token_file: Path | None = None
 ) -> Connection:
     """Return the connection that the options describe; None stands for an option that is not given.
@@ -227,7 +227,7 @@ class TokenFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._token = self._read_token()
+        self._token = self._load_token()
 
     def __repr__(self) -> str:
         return f"TokenFile({str(self._path)!r})"
@@ -246,10 +246,10 @@ class TokenFile:
             ConfigurationError: If the file cannot be read or contains no token.
         """
         if self._token == refused:
-            self._token = self._read_token()
+            self._token = self._load_token()
         return self._token
 
-    def _read_token(self) -> str:
+    def _load_token(self) -> str:
         try:
             token = self._path.read_text("utf-8").strip()
         except OSError as exc:

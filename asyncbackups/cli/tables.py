@@ -57,7 +57,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, option
         return
     console = _create_console()
     left_out = draw_table(columns, shown, optional=optional, console=console)
-    print_line(_read_console(console))
+    print_line(_console_text(console))
     if left_out:
         print_message(f"the terminal is too narrow for {', '.join(left_out)}; --json shows everything")
 
@@ -114,7 +114,7 @@ def draw_table(
         table.add_row(*map(Text, row))
     first, *others = (widths[column] for column in shown)
     # If not even that fits, the terminal wraps the lines, which loses nothing.
-    console.width = max(console.width, _framed_width([first, *(min(width, _MIN_WIDTH) for width in others)]))
+    console.width = max(console.width, _frame_width([first, *(min(width, _MIN_WIDTH) for width in others)]))
     console.print(table)
     return [column for column in columns if column not in shown]
 
@@ -123,12 +123,12 @@ def _choose_columns(widths: Mapping[str, int], optional: Sequence[str], availabl
     """Return the columns that fit, in their own order."""
     chosen = widths.keys() - set(optional)
     for column in optional:
-        if _framed_width(widths[one] for one in {*chosen, column}) <= available:
+        if _frame_width(widths[one] for one in {*chosen, column}) <= available:
             chosen.add(column)
     return [column for column in widths if column in chosen]
 
 
-def _framed_width(widths: Iterable[int]) -> int:
+def _frame_width(widths: Iterable[int]) -> int:
     """Return the width of a table with its frame: a line and two blanks per column, and a line at the end."""
     return sum(width + 3 for width in widths) + 1
 
@@ -160,7 +160,7 @@ def render_sections(
         console.print(Panel(table, title=title, title_align="left", border_style="dim"))
     if epilog:
         console.print(f"\n{epilog}")
-    return _read_console(console)
+    return _console_text(console)
 
 
 def _create_console() -> Console:
@@ -172,7 +172,7 @@ def _create_console() -> Console:
     return Console(file=memory, force_terminal=is_terminal(sys.stdout), highlight=False, markup=False)
 
 
-def _read_console(console: Console) -> str:
+def _console_text(console: Console) -> str:
     memory = console.file
     memory.seek(0)
     return memory.read().rstrip()

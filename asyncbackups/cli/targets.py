@@ -18,34 +18,34 @@ _FILE_SUFFIXES = frozenset({".csv", ".list", ".lst", ".targets", ".tsv", ".txt"}
 _Target = TypeVar("_Target", PlanetRef, BackupRef)
 
 
-def read_planets(arguments: Sequence[str]) -> list[PlanetRef]:
+def load_planets(arguments: Sequence[str]) -> list[PlanetRef]:
     """Read planets. The first argument may be a file, or ``-`` for standard input.
 
     Raises:
         ConfigurationError: If there is none, one is malformed (the message names its line), or one is listed twice.
     """
-    return check_distinct(_read_arguments(arguments, PlanetRef))
+    return check_distinct(_parse_arguments(arguments, PlanetRef))
 
 
-def read_backups(arguments: Sequence[str]) -> list[BackupRef]:
+def load_backups(arguments: Sequence[str]) -> list[BackupRef]:
     """Read backups, in the same ways.
 
     Raises:
         ConfigurationError: If there is none, one is malformed (the message names its line), or one is listed twice.
     """
-    return check_distinct(_read_arguments(arguments, BackupRef))
+    return check_distinct(_parse_arguments(arguments, BackupRef))
 
 
-def read_distinct_backups(arguments: Sequence[str]) -> list[BackupRef]:
+def load_distinct_backups(arguments: Sequence[str]) -> list[BackupRef]:
     """Read backups, in the same ways; one that is listed twice counts once.
 
     Raises:
         ConfigurationError: If there is none, or one is malformed (the message names its line).
     """
-    return list(dict.fromkeys(ref for ref, _ in _read_arguments(arguments, BackupRef)))
+    return list(dict.fromkeys(ref for ref, _ in _parse_arguments(arguments, BackupRef)))
 
 
-def read_star_systems(name: str) -> list[str]:
+def list_star_systems(name: str) -> list[str]:
     """Return the star systems in a file of targets, in their order; lines that are malformed are left out.
 
     Args:
@@ -97,10 +97,10 @@ def check_distinct(located: Iterable[tuple[_Target, str]]) -> list[_Target]:
     return list(seen)
 
 
-def _read_arguments(arguments: Sequence[str], kind: type[_Target]) -> Iterator[tuple[_Target, str]]:
+def _parse_arguments(arguments: Sequence[str], kind: type[_Target]) -> Iterator[tuple[_Target, str]]:
     first, *rest = arguments
     if is_file_argument(first):
-        yield from _read_file(first, kind)
+        yield from _load_file(first, kind)
     else:
         yield _parse_first(first, kind), f"argument {first!r}"
     for argument in rest:
@@ -122,7 +122,7 @@ def _parse_first(argument: str, kind: type[_Target]) -> _Target:
     return _parse_target(argument, f"File not found: {argument}; as a target", kind)
 
 
-def _read_file(name: str, kind: type[_Target]) -> list[tuple[_Target, str]]:
+def _load_file(name: str, kind: type[_Target]) -> list[tuple[_Target, str]]:
     source = "standard input" if name == "-" else name
     if name == "-" and sys.stdin is None:
         raise ConfigurationError(f"{source} is closed")

@@ -14,7 +14,7 @@ from asyncbackups.cli.interrupts import EventFollower
 from asyncbackups.cli.options import Connection, backups_argument, connection_options, deadline_option, json_option
 from asyncbackups.cli.output import format_count
 from asyncbackups.cli.run_report import RunReport
-from asyncbackups.cli.targets import read_distinct_backups
+from asyncbackups.cli.targets import load_distinct_backups
 from asyncbackups.cli.views import create_view
 
 
@@ -27,7 +27,7 @@ async def wait_for_backups(
     backups: Sequence[str], connection: Connection, deadline: float, as_json: bool
 ) -> ExitStatus:
     """Wait until every backup has succeeded or failed."""
-    refs = read_distinct_backups(backups)
+    refs = load_distinct_backups(backups)
     report = RunReport(options=connection.options)
     report.add_watched(refs)
 

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from asyncbackups import REGIONS, ConfigurationError
-from asyncbackups.cli.options import DurationType, TokenFile, read_connection
+from asyncbackups.cli.options import DurationType, TokenFile, create_connection
 
 
 def test_options_take_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,11 +16,11 @@ def test_options_take_precedence_over_the_environment(monkeypatch: pytest.Monkey
     monkeypatch.setenv("ASYNCBACKUPS_BASE_URL", "https://elsewhere.example")
     monkeypatch.setenv("ASYNCBACKUPS_TENANT", "theirs")
     monkeypatch.setenv("ASYNCBACKUPS_TOKEN", "abcdef")
-    connection = read_connection(region="emea", tenant="ours")
+    connection = create_connection(region="emea", tenant="ours")
     assert connection.settings == {"base_url": REGIONS["EMEA"].base_url, "tenant": "ours"}
-    assert (connection.options, read_connection().options) == (("--region", "emea", "--tenant", "ours"), ())
+    assert (connection.options, create_connection().options) == (("--region", "emea", "--tenant", "ours"), ())
     assert repr(connection.create_client()) == "<BackupClient of tenant 'ours'>"
-    assert repr(read_connection().create_client()) == "<BackupClient of tenant 'theirs'>"
+    assert repr(create_connection().create_client()) == "<BackupClient of tenant 'theirs'>"
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_options_take_precedence_over_the_environment(monkeypatch: pytest.Monkey
 def test_invalid_connection_options(options: dict[str, str], message: str) -> None:
     """Options that contradict each other, or an unknown region, are refused."""
     with pytest.raises(ConfigurationError, match=message):
-        read_connection(**options)
+        create_connection(**options)
 
 
 async def test_token_file_is_read_again_when_its_token_is_refused(tmp_path: Path) -> None:

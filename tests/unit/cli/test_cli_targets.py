@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from asyncbackups import BackupRef, ConfigurationError, PlanetRef
-from asyncbackups.cli.targets import parse_lines, read_distinct_backups, read_planets, read_star_systems
+from asyncbackups.cli.targets import list_star_systems, load_distinct_backups, load_planets, parse_lines
 
 
 def write_file(path: Path, content: str | bytes) -> str:
@@ -28,7 +28,7 @@ def test_lines_comments_and_blanks() -> None:
 def test_file_then_arguments(tmp_path: Path) -> None:
     """The first argument may be a file (a byte order mark does not matter); planets may follow."""
     name = write_file(tmp_path / "targets", b"\xef\xbb\xbfalpha/prod\nalpha/\xc3\xa9\n")
-    assert read_planets([name, "beta/x"]) == [
+    assert load_planets([name, "beta/x"]) == [
         PlanetRef("alpha", "prod"),
         PlanetRef("alpha", "é"),
         PlanetRef("beta", "x"),
@@ -38,25 +38,25 @@ def test_file_then_arguments(tmp_path: Path) -> None:
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hyphen is standard input."""
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"alpha/prod\n")))
-    assert read_planets(["-"]) == [PlanetRef("alpha", "prod")]
+    assert load_planets(["-"]) == [PlanetRef("alpha", "prod")]
 
 
 def test_closed_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an error that names it."""
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(ConfigurationError, match="standard input is closed"):
-        read_planets(["-"])
+        load_planets(["-"])
 
 
 def test_duplicate_backups_count_once(tmp_path: Path) -> None:
     """Duplicates in a file and among the arguments are dropped; the order is kept."""
     name = write_file(tmp_path / "backups", "b/2\na/1\nb/2\n")
-    assert read_distinct_backups([name, "a/1", "a/3"]) == [BackupRef("b", 2), BackupRef("a", 1), BackupRef("a", 3)]
+    assert load_distinct_backups([name, "a/1", "a/3"]) == [BackupRef("b", 2), BackupRef("a", 1), BackupRef("a", 3)]
 
 
 def test_only_arguments() -> None:
     """Planets alone are enough."""
-    assert read_planets(["alpha/a", "alpha/b"]) == [PlanetRef("alpha", "a"), PlanetRef("alpha", "b")]
+    assert load_planets(["alpha/a", "alpha/b"]) == [PlanetRef("alpha", "a"), PlanetRef("alpha", "b")]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_only_arguments() -> None:
 def test_bad_files_name_the_line(tmp_path: Path, content: str | bytes, message: str) -> None:
     """An error in a file names its line."""
     with pytest.raises(ConfigurationError, match=message):
-        read_planets([write_file(tmp_path / "targets", content)])
+        load_planets([write_file(tmp_path / "targets", content)])
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_bad_files_name_the_line(tmp_path: Path, content: str | bytes, message: 
 def test_bad_arguments(arguments: list[str], message: str) -> None:
     """An argument that is neither a file nor a planet is quoted, and so is a duplicate."""
     with pytest.raises(ConfigurationError, match=message):
-        read_planets(arguments)
+        load_planets(arguments)
 
 
 def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,17 +105,17 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     name = write_file(tmp_path / "targets", "alpha/a")
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(ConfigurationError, match="targets: Permission denied"):
-        read_planets([name])
+        load_planets([name])
 
 
 def test_mistyped_file_is_not_a_planet(tmp_path: Path) -> None:
     """Nobody means a planet called list.txt."""
     with pytest.raises(ConfigurationError, match=r"File not found: targets/list\.txt$"):
-        read_planets(["targets/list.txt"])
+        load_planets(["targets/list.txt"])
 
 
 def test_star_systems_of_a_file(tmp_path: Path) -> None:
     """Completion gets each star system once; malformed lines and missing files have none."""
     name = write_file(tmp_path / "targets", "# all\nalpha/a\nbeta/b # two\nalpha/c\nnonsense\n")
-    assert read_star_systems(name) == ["alpha", "beta"]
-    assert read_star_systems(str(tmp_path)) == read_star_systems("no-such-file") == []
+    assert list_star_systems(name) == ["alpha", "beta"]
+    assert list_star_systems(str(tmp_path)) == list_star_systems("no-such-file") == []
