@@ -34,8 +34,6 @@ if TYPE_CHECKING:  # `import asyncbackups` imports this module, and the engine o
     from asyncbackups._polling.engine import Engine
 
 
-DEFAULT_DEADLINE = 24 * 3600.0
-"""The default deadline of a wait, in seconds: a logical backup may take hours."""
 _ADDED_PER_TURN = 1_000
 """This many backups are added between two turns of the event loop: some milliseconds' work."""
 

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from asyncbackups import RetryPolicy
-from asyncbackups.cli import connection
+from asyncbackups.cli import options
 from asyncbackups.simulator import Simulator
 from tests.cli_program import Program, hosted, settings_for
 from tests.raw_server import RawServer, http_response, respond_with
@@ -18,7 +18,7 @@ from tests.raw_server import RawServer, http_response, respond_with
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
     """Return what runs commands that do not try again."""
-    monkeypatch.setitem(connection.CLIENT, "retry", RetryPolicy(attempts=1))
+    monkeypatch.setitem(options.CLIENT_SETTINGS, "retry", RetryPolicy(attempts=1))
     return Program(capsys)
 
 
