@@ -418,8 +418,8 @@ class Creator:
     async def _view(self, planet: PlanetRef) -> ListView:
         try:
             backups, at_server = await self._operations.list_with_date(planet.star_system, planet.planet, attempts=1)
-        except NotFoundError:  # an empty list, on some services
-            return ListView(planet=())
+        except NotFoundError:
+            return ListView(planet=(), is_missing=True)
         return ListView(planet=tuple(backups), at_server=at_server)
 
     async def _list(self, star_system: str, planet: PlanetRef | None) -> tuple[Backup, ...]:
