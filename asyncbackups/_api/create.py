@@ -228,6 +228,8 @@ class Creator:
                     yield
                 finally:
                     self._active[planet.star_system] -= 1
+                    if not self._active[planet.star_system]:
+                        del self._active[planet.star_system]
         finally:
             lock, waiting = self._turns.pop(planet)
             if waiting > 1:
@@ -264,9 +266,10 @@ class Creator:
     def _check_resend(self, attempt: _Attempt, cause: BaseException | None, sends: int) -> None:
         """Raise an error unless the create may be sent again."""
         planet = attempt.request.planet
-        if isinstance(cause, BackupsError) and rejects_create(cause) and not attempt.possible_duplicate:
-            raise cause
-        if surely_created(cause) or sends > self._policy.resends:
+        rejection = cause if rejects_create(cause) else None
+        if rejection is not None and not attempt.possible_duplicate:
+            raise rejection
+        if rejection is not None or surely_created(cause) or sends > self._policy.resends:
             reason = f"{cause}; it was sent {sends} time(s) and has not appeared"
             raise AmbiguousCreateError(reason, planet=planet) from cause
         _log.warning("%s: the create has not appeared and is sent again", planet)
@@ -301,11 +304,12 @@ class Creator:
             attempt.provisional_id = response.backup_id
             try:
                 backup = await self._operations.get(BackupRef(attempt.request.planet.star_system, response.backup_id))
-                flaw = contradiction(attempt.request, backup, self.names)
             except NotFoundError:
                 flaw = f"the response to a create names {response.backup_id}, which is no backup"
             except BackupsError:
                 backup = response.backup or Backup(id=response.backup_id)  # the watch will see
+            # Meanwhile another create may have received the same id.
+            flaw = flaw or self._flaw_of(attempt, attrs.evolve(response, backup=backup))
         if flaw is None and backup is not None:
             return backup
         error = response.as_error(flaw or "the response to a create names no backup")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -123,7 +124,7 @@ class FakeOperations:
         await asyncio.sleep(0)
         if self.before_create is not None:
             result = self.before_create(planet)
-            if result is not None:
+            if inspect.isawaitable(result):
                 await result
         fault = self.faults.pop(0) if self.faults else None
         if isinstance(fault, Never):
