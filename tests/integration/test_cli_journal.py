@@ -344,7 +344,7 @@ def test_a_journal_whose_targets_may_not_be_all(world: World) -> None:
 
 def test_a_journal_that_can_no_longer_be_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was begun is watched to its end and told; then the report says what is left, and how to go on."""
-    begin = bulk.ShownRun.show_run
+    begin = bulk.ShownRun.show_events
 
     async def with_a_full_disk(self: bulk.ShownRun, run: Any) -> Any:
         enter = run._ledger.open
@@ -359,7 +359,7 @@ def test_a_journal_that_can_no_longer_be_written(world: World, monkeypatch: pyte
 
     planets = [f"a/p{number}" for number in range(300)]
     with monkeypatch.context() as patch:
-        patch.setattr(bulk.ShownRun, "show_run", with_a_full_disk)
+        patch.setattr(bulk.ShownRun, "show_events", with_a_full_disk)
         ended = world.run("bulk", *planets, "--journal", str(world.journal), "--json")
     report = ended.json[-1]
     assert ended.status == report["exit_status"] == 2
