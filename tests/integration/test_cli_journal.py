@@ -271,7 +271,7 @@ def write_newer_version(journal: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (write_newer_version, "was written by a write_newer_version version of asyncbackups"),
+        (write_newer_version, "was written by a newer version of asyncbackups"),
         (lambda path: os.truncate(path, path.stat().st_size // 2), "is damaged"),
     ],
     ids=["newer", "truncated"],

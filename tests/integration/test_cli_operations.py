@@ -95,9 +95,9 @@ def test_wait_for_many_backups(run: Program, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["create", "../../x"], 2, "a planet is write_file star_system/planet, not '../../x'"),
-        (["create", "alpha/a/b"], 2, "a planet is write_file star_system/planet, not 'alpha/a/b'"),
-        (["create", "é"], 2, "a planet is write_file star_system/planet, not 'é'"),
+        (["create", "../../x"], 2, "a planet is written star_system/planet, not '../../x'"),
+        (["create", "alpha/a/b"], 2, "a planet is written star_system/planet, not 'alpha/a/b'"),
+        (["create", "é"], 2, "a planet is written star_system/planet, not 'é'"),
         (["create", "alpha/.."], 2, "planet must not be '..'"),
         (["create", "alpha/x", "--mechanism", "magic"], 1, "400"),
         (["create", "alpha/x", "--retention-days", "0"], 2, "--retention-days must be an integer of at least 1"),
@@ -105,7 +105,7 @@ def test_wait_for_many_backups(run: Program, tmp_path: Path) -> None:
         (["create", "alpha/x", "--name", " "], 2, "--name must not be blank"),
         (["create", "alpha/x", "--planet-class", ""], 2, "--planet-class must not be blank"),
         (["create", "secret/x"], 4, "403"),
-        (["get", "alpha/362x"], 2, "a backup is write_file star_system/backup_id"),
+        (["get", "alpha/362x"], 2, "a backup is written star_system/backup_id"),
         (["get", "alpha/999999"], 1, "404"),
         (["list", "alpha/"], 2, "a planet is written"),
         (["list", "secret"], 4, "403"),
