@@ -69,7 +69,7 @@ def world(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
 
 
 def collect_events(*ended: Ended) -> dict[int, dict[str, Any]]:
-    """Return all collect_events by their ids: a repeated event is the same one."""
+    """Return all events by their ids: a repeated event is the same one."""
     found: dict[int, dict[str, Any]] = {}
     for one in ended:
         for line in one.out.splitlines():
