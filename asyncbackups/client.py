@@ -295,9 +295,9 @@ class BackupClient:
             EngineError: If the polling engine failed.
         """
         ref = BackupRef(star_system, backup_id)
-        from asyncbackups._polling.watch import checked_deadline, wait_for  # noqa: PLC0415 - on first use
+        from asyncbackups._polling.watch import validate_deadline, wait_for  # noqa: PLC0415 - on first use
 
-        return await wait_for(self._require_engine(), ref, deadline=checked_deadline(deadline))
+        return await wait_for(self._require_engine(), ref, deadline=validate_deadline(deadline))
 
     def watch(self, refs: Iterable[BackupRef] | None = None, *, deadline: Seconds = _DEFAULT_DEADLINE) -> Watch:
         """Watch any number of backups: an async iterator over their final events, in order of completion.
@@ -307,9 +307,9 @@ class BackupClient:
                 (`Watch.add`) until `Watch.finish`.
             deadline: Maximum duration for each backup, in seconds, unless given to `Watch.add`.
         """
-        from asyncbackups._polling.watch import Watch, checked_deadline  # noqa: PLC0415 - on first use
+        from asyncbackups._polling.watch import Watch, validate_deadline  # noqa: PLC0415 - on first use
 
-        return Watch(self._require_engine(), refs, deadline=checked_deadline(deadline))
+        return Watch(self._require_engine(), refs, deadline=validate_deadline(deadline))
 
     def bulk_create(
         self,
@@ -343,9 +343,9 @@ class BackupClient:
         self._require_open()
         if journal is None and since is not None:
             raise ConfigurationError("needs a journal: without one, events have no numbers", field="since")
-        ledger = MemoryRunStore(checked_spec) if journal is None else self._open_journal(journal, checked_spec, since)
+        store = MemoryRunStore(checked_spec) if journal is None else self._open_journal(journal, checked_spec, since)
         planets = parse_planets(targets, whole=journal is not None)
-        return self._new_bulk_run(ledger, planets, concurrency=concurrency, deadline=deadline)
+        return self._new_bulk_run(store, planets, concurrency=concurrency, deadline=deadline)
 
     def resume(
         self,
@@ -413,7 +413,7 @@ class BackupClient:
 
         return Engine(
             self._operations,
-            scheduler=lambda: Scheduler(self._polling, draw=self._random.random),
+            scheduler=lambda: Scheduler(self._polling, draw=self._random.random, retry=self._retry),
             clock=self._clock,
             concurrency=self._limits.concurrency,
             status_rule=self._status_rule,
@@ -429,21 +429,21 @@ class BackupClient:
             base_url=self._base_url,
             spec=spec,
             since=None if since is None else check_integer(since, "since", minimum=0),
-            own=self._creator.claim,
+            claim=self._creator.claim,
             clock=self._clock,
         )
 
-    def _new_bulk_run(self, ledger: RunStore, planets: Planets, *, concurrency: int, deadline: Seconds) -> BulkRun:
+    def _new_bulk_run(self, store: RunStore, planets: Planets, *, concurrency: int, deadline: Seconds) -> BulkRun:
         from asyncbackups._bulk.bulk_create import BulkRun  # noqa: PLC0415 - on first use
-        from asyncbackups._polling.watch import checked_deadline  # noqa: PLC0415 - on first use
+        from asyncbackups._polling.watch import validate_deadline  # noqa: PLC0415 - on first use
 
         return BulkRun(
             self._require_engine(),
             create=self._creator.create,
-            ledger=ledger,
+            store=store,
             planets=planets,
             concurrency=check_integer(concurrency, "concurrency", minimum=1),
-            deadline=checked_deadline(deadline),
+            deadline=validate_deadline(deadline),
             clock=self._clock,
             requests=self._transport.requests,
         )

@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other: tables and plots into `benchmarks/results/`, in under ten minutes on two cores.
+"""Run all benchmarks and write tables and plots to `benchmarks/results/`, in under ten minutes on two cores.
 
 python -m benchmarks [--quick] [--only NAME ...]
 """
@@ -18,16 +18,16 @@ ALL = ("import_cost", "schedules", "throughput", "memory", "scheduling", "journa
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="small numbers, few rounds: does everything work?")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the tables and plots go")
+    parser.add_argument("--quick", action="store_true", help="small numbers and few rounds, as a check")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the tables and plots")
     parser.add_argument("--only", nargs="+", choices=ALL, default=ALL, metavar="NAME", help=", ".join(ALL))
     options = parser.parse_args(argv)
-    passed = ["--out", str(options.out), *(["--quick"] if options.quick else [])]
-    began = time.monotonic()
+    arguments = ["--out", str(options.out), *(["--quick"] if options.quick else [])]
+    start = time.monotonic()
     for name in options.only:
-        print(f"--- {name}, after {time.monotonic() - began:.0f} s\n", flush=True)
-        importlib.import_module(f"benchmarks.{name}").main(passed)
-    print(f"--- done in {time.monotonic() - began:.0f} s; tables and plots are in {options.out}")
+        print(f"--- {name}, after {time.monotonic() - start:.0f} s\n", flush=True)
+        importlib.import_module(f"benchmarks.{name}").main(arguments)
+    print(f"--- done in {time.monotonic() - start:.0f} s; tables and plots are in {options.out}")
     return 0
 
 

@@ -1,8 +1,8 @@
-"""A server that answers every get with the same backup under another id: far faster than any client.
+"""A server that returns the same backup for every GET, with the requested id; far faster than any client.
 
-    python -m benchmarks.canned_server     # reads the JSON body of its answers from stdin, prints its port
+    python -m benchmarks.canned_server     # reads the JSON body of its responses from stdin, prints its port
 
-What is asked for, the last segment of the path, takes the place of `ID` in the body.
+The last segment of the request's path replaces `ID` in the body.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from contextlib import contextmanager
 
 END = b"\r\n\r\n"
 ID = 1_000_000
-"""The id in the body that the server is given; ids that are asked for must have as many digits."""
+"""The id in the given body; requested ids must have the same number of digits."""
 
 
 class Canned(asyncio.Protocol):
-    """Answers each request, which must have no body."""
+    """Responds to requests without a body."""
 
     def __init__(self, before: bytes, after: bytes) -> None:
         self._before, self._after = before, after
         self._rest = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin a connection."""
+        """Store the transport."""
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer what is there."""
+        """Respond to each complete request."""
         *requests, self._rest = (self._rest + data).split(END)
         for request in requests:
-            asked = request[: request.index(b" HTTP/")].rpartition(b"/")[2]
-            self._transport.write(self._before + asked + self._after)  # type: ignore[attr-defined]
+            backup_id = request[: request.index(b" HTTP/")].rpartition(b"/")[2]
+            self._transport.write(self._before + backup_id + self._after)  # type: ignore[attr-defined]
 
 
 async def serve(body: bytes) -> None:
@@ -52,7 +52,7 @@ async def serve(body: bytes) -> None:
 
 @contextmanager
 def canned_server(body: bytes) -> Iterator[str]:
-    """Serve a body in a process of its own; gives the base URL."""
+    """Serve a body in a process of its own; yields the base URL."""
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.canned_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
@@ -69,7 +69,7 @@ def canned_server(body: bytes) -> Iterator[str]:
 def main() -> None:
     body = sys.stdin.buffer.read()
     try:
-        import uvloop  # noqa: PLC0415 - an extra
+        import uvloop  # noqa: PLC0415 - optional
     except ImportError:
         asyncio.run(serve(body))
     else:

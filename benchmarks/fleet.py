@@ -1,13 +1,12 @@
-"""A fleet: 100,000 backups in 1,000 star systems, created and watched to the end over HTTP.
+"""A fleet: 100,000 backups in 1,000 star systems, created and watched until they end, over HTTP.
 
     python -m benchmarks.fleet [--quick]
 
-One `client.bulk_create` in a process of its own, the simulator in another. Backups take lognormal times (median 131 s,
-sigma 0.2) in a world four times faster than life, so that nearly all are in flight when the last one is created; 30
-finished ones are in each star system before. Watching is told apart from creating by the moment at which the last
-create was answered; while creates are sent polls go on as well. Delays are from when a backup truly ended to when the
-program had its event, in seconds of the world. Beside it: what one task for each backup would send that asks at once
-and then every 30 s.
+One `client.bulk_create` in a process of its own, the simulator in another. Durations are lognormal (median 131 s, sigma
+0.2), simulated at 4x, so that nearly all backups are in flight when the last one is created; each star system has 30
+finished ones before. The phase of creating, with polls in it, ends with the response to the last create. Latencies are
+from the completion of a backup to its event, in simulated seconds. For comparison: the number of polls of one task per
+backup that polls at once and then every 30 s.
 """
 
 from __future__ import annotations
@@ -34,38 +33,38 @@ PLAIN = 30.0
 
 
 def planets(star_systems: int, each: int) -> Iterator[PlanetRef]:
-    """Name the planets, star systems in turn."""
+    """Yield the planets, alternating between star systems."""
     for planet in range(each):
         for star_system in range(star_systems):
             yield PlanetRef(f"star-system-{star_system}", f"planet-{planet}")
 
 
 class Meter:
-    """Processor time, requests and time since the last reading."""
+    """Reads CPU time, requests and time since the last reading."""
 
     def __init__(self, client: BackupClient) -> None:
         self._client = client
         self._last = self._now()
 
     def _now(self) -> dict[str, float]:
-        asked = self._client.requests
+        requests = self._client.requests
         return {
             "seconds": time.monotonic(),
             "cpu": time.process_time(),
-            "creates": asked.get("create", 0),
-            "gets": asked.get("get", 0),
-            "lists": asked.get("list", 0),
+            "creates": requests.get("create", 0),
+            "gets": requests.get("get", 0),
+            "lists": requests.get("list", 0),
         }
 
     def read(self) -> dict[str, float]:
-        """Return what was used since the last reading."""
+        """Return the differences since the last reading."""
         last, self._last = self._last, self._now()
         return {name: value - last[name] for name, value in self._last.items()}
 
 
 async def fleet(where: dict[str, str], star_systems: int, each: int, speed: float) -> dict[str, Any]:
     """Create and watch in this process."""
-    heard: dict[int, float] = {}
+    received_at: dict[int, float] = {}
     policy, limits = PollingPolicy().sped_up(speed), Limits(concurrency=48)
     phases: dict[str, dict[str, float]] = {}
     created, number = 0, star_systems * each
@@ -78,16 +77,22 @@ async def fleet(where: dict[str, str], star_systems: int, each: int, speed: floa
         async with client.bulk_create(planets(star_systems, each), BackupSpec(), concurrency=32) as run:
             async for event in run:
                 if isinstance(event, BackupSucceeded):
-                    heard[event.ref.backup_id] = time.monotonic()
+                    received_at[event.ref.backup_id] = time.monotonic()
                 elif isinstance(event, BackupCreated):
                     created += 1
                     if created == number:
                         phases["while creating"] = meter.read()
-                        most, used = run.report.in_flight, memory() - before
+                        in_flight, used = run.report.in_flight, memory() - before
                 else:
                     raise AssertionError(event)
-        phases["watching what is left"] = meter.read()
-    return {"phases": phases, "heard": heard, "in_flight": most, "then": used, "peak": peak_memory() - before}
+        phases["watching the others"] = meter.read()
+    return {
+        "phases": phases,
+        "received_at": received_at,
+        "in_flight": in_flight,
+        "then": used,
+        "peak": peak_memory() - before,
+    }
 
 
 def measure(each: int, speed: float, quick: bool) -> dict[str, Any]:
@@ -97,10 +102,11 @@ def measure(each: int, speed: float, quick: bool) -> dict[str, Any]:
         found: dict[str, Any] = in_child("benchmarks.fleet", *(["--quick"] if quick else []), "--side", where)
         truth = sim.backups()
         requests = sim.counts()["requests"]
-    heard = found.pop("heard")
-    found["delays"] = [(when - truth[int(backup_id)]["completed_at"]) * speed for backup_id, when in heard.items()]
-    lives = [truth[int(backup_id)]["completed_at"] - truth[int(backup_id)]["created_at"] for backup_id in heard]
-    found["plain"] = sum(1 + int(life * speed / PLAIN) + 1 for life in lives)
+    received_at = found.pop("received_at")
+    backups = [(truth[int(backup_id)], when) for backup_id, when in received_at.items()]
+    found["latencies"] = [(when - backup["completed_at"]) * speed for backup, when in backups]
+    durations = [backup["completed_at"] - backup["created_at"] for backup, _ in backups]
+    found["plain"] = sum(1 + int(duration * speed / PLAIN) + 1 for duration in durations)
     found["failed"] = sum(
         n for kind in requests.values() for status, n in kind.items() if int(status) not in (200, 201)
     )
@@ -108,7 +114,7 @@ def measure(each: int, speed: float, quick: bool) -> dict[str, Any]:
 
 
 def report(found: dict[str, Any], number: int, star_systems: int, speed: float) -> str:
-    delays, phases = found["delays"], found["phases"]
+    latencies, phases = found["latencies"], found["phases"]
     polls = sum(phase["gets"] + phase["lists"] for phase in phases.values())
     rows = [
         (
@@ -122,42 +128,45 @@ def report(found: dict[str, Any], number: int, star_systems: int, speed: float) 
         )
         for name, of in phases.items()
     ]
-    head = ("phase", "seconds of the clock", "creates", "gets", "lists", "CPU, s", "share of a core")
+    head = ("phase", "seconds", "creates", "gets", "lists", "CPU, s", "share of a core")
     facts = [
-        ("backups that ended and were told, each once", len(delays)),
-        ("in flight when the last was created", found["in_flight"]),
-        ("polls for each backup", polls / number),
-        ("one task each at 30 s would have sent, for each backup", found["plain"] / number),
-        ("of which ours are", f"1/{found['plain'] / polls:.0f}"),
-        ("mean delay of the news, s", statistics.fmean(delays)),
-        ("p99 delay, s", statistics.quantiles(delays, n=100)[98]),
-        ("mean delay of one task each at 30 s would be, s", PLAIN / 2),
-        ("memory when the last was created, bytes for each in flight", round(found["then"] / found["in_flight"])),
-        ("peak memory at the end (all outcomes kept in the report), bytes for each", round(found["peak"] / number)),
-        ("answers that were errors", found["failed"]),
+        ("completions delivered, each once", len(latencies)),
+        ("in flight when the last backup was created", found["in_flight"]),
+        ("polls per backup", polls / number),
+        ("polls per backup of one task each, every 30 s", found["plain"] / number),
+        ("ratio of the two", f"1/{found['plain'] / polls:.0f}"),
+        ("mean detection latency, s", statistics.fmean(latencies)),
+        ("p99 detection latency, s", statistics.quantiles(latencies, n=100)[98]),
+        ("mean detection latency of one task each, every 30 s, s", PLAIN / 2),
+        (
+            "memory when the last backup was created, bytes per backup in flight",
+            round(found["then"] / found["in_flight"]),
+        ),
+        ("peak memory at the end (the report keeps all outcomes), bytes per backup", round(found["peak"] / number)),
+        ("error responses", found["failed"]),
     ]
-    return f"""# A fleet to the end
+    return f"""# A fleet, created and watched
 
 Made by `python -m benchmarks.fleet`: {setting("aiohttp")}. {number:,} backups in {star_systems:,} star systems, created
-and watched by one `client.bulk_create` with the default policy, in a world {speed:g} times faster than life: delays are
-seconds of that world, processor time is real. Lognormal, median 131 s, sigma 0.2; 30 finished backups in each star
-system before. A task for each backup is not run but counted, from the true durations.
+and watched by one `client.bulk_create` with the default policy, simulated at {speed:g}x: latencies are in simulated
+seconds, CPU time is real. Durations are lognormal, median 131 s, sigma 0.2; each star system has 30 finished backups
+before. The polls of one task per backup are computed from the true durations.
 
-{table(("what", "measured"), facts)}
+{table(("figure", "measured"), facts)}
 {table(head, rows)}"""
 
 
-def plot(delays: Sequence[float], path: Path) -> None:
+def plot(latencies: Sequence[float], path: Path) -> None:
     import matplotlib as mpl  # noqa: PLC0415 - only where it is drawn
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415 - after the backend is chosen
 
     figure, axes = plt.subplots(figsize=(7, 4))
-    axes.hist(delays, bins=120, range=(0, max(30.0, statistics.quantiles(delays, n=200)[-1])), density=True)
-    axes.axvline(PLAIN / 2, color="k", linestyle="--", label="mean of one task each at 30 s")
-    axes.axvline(statistics.fmean(delays), color="r", label="our mean")
-    axes.set(xlabel="delay of the news, s", ylabel="share of the backups for each second")
+    axes.hist(latencies, bins=120, range=(0, max(30.0, statistics.quantiles(latencies, n=200)[-1])), density=True)
+    axes.axvline(PLAIN / 2, color="k", linestyle="--", label="mean of one task each, every 30 s")
+    axes.axvline(statistics.fmean(latencies), color="r", label="mean")
+    axes.set(xlabel="detection latency, s", ylabel="share of the backups per second")
     axes.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=90)
@@ -166,8 +175,8 @@ def plot(delays: Sequence[float], path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.fleet", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="only 1,000 backups in 20 star systems, much faster")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the table and the plot go")
+    parser.add_argument("--quick", action="store_true", help="only 1,000 backups in 20 star systems, at 40x")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table and the plot")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     star_systems, each, speed = (20, 50, 40.0) if options.quick else (STAR_SYSTEMS, 100, SPEED)
@@ -177,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     found = measure(each, speed, options.quick)
     write(options.out, "fleet", report(found, star_systems * each, star_systems, speed))
-    plot(found["delays"], options.out / "fleet.png")
+    plot(found["latencies"], options.out / "fleet.png")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The service without a network: an engine over lists and gets that are answered from memory."""
+"""The service without a network: an engine over GETs and LISTs whose responses come from memory."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def raw(star_system: str, backup_id: int, status: str = "in_progress") -> dict[s
 
 
 KEPT = {"status": "in_progress", "mechanism": "logical", "startedAt": "2026-01-05T10:00:00Z"}
-"""What a watch keeps of a backup; lists of `Memory` show no more, so that little time goes into decoding a million."""
+"""The members that a watch keeps; lists of `Memory` show no others, so that decoding a million takes little time."""
 
 
 @attrs.define
 class Memory:
-    """Answers from memory: every backup is in progress, for ever.
+    """Responds from memory: every backup is in progress, without end.
 
     Attributes:
-        ids: Of each star system, its backups.
-        listed: Which star systems were listed.
-        all_listed: Set once all of them were.
-        requests: How many requests there were.
+        ids: The backup ids of each star system.
+        listed: The star systems that were listed.
+        all_listed: Set once all star systems were listed.
+        requests: How many requests were sent.
     """
 
     ids: dict[str, range]
@@ -56,7 +56,7 @@ class Memory:
     requests: int = 0
 
     async def send(self, request: Request, *, attempts: int | None = None) -> Response:  # noqa: ARG002
-        """Answer a request; the turn of the event loop stands for the network."""
+        """Respond to a request; one turn of the event loop represents the network."""
         await asyncio.sleep(0)
         self.requests += 1
         parts = request.path.split("/")
@@ -74,7 +74,7 @@ class Memory:
 
 
 def engine_over(sender: Memory, policy: PollingPolicy | None = None) -> Engine:
-    """Make an engine as a client makes it, over a sender in memory."""
+    """Create an engine as a client does, over a sender in memory."""
     clock, chance = SystemClock(), random.Random(1)
     chosen = PollingPolicy() if policy is None else policy
     return Engine(

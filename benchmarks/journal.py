@@ -1,16 +1,16 @@
-"""What a journal costs: state changes per second, and a bulk run with one against the same run without.
+"""The cost of a journal: state changes per second, and a bulk run with a journal against the same run without one.
 
     python -m benchmarks.journal [--quick]
 
-The run: a client creates a backup of each of 10,000 planets and watches them all, against the simulator in a process of
-its own, over real HTTP. Backups take as long as documented (median 131 s), 60 times faster. They are polled every
-second: with the default schedule a run takes until its luckless last poll, which varies by more than a journal costs.
-The sides take turns, each run in a process of its own; the ratio is that of the medians.
+The run: a client creates a backup of each of 10,000 planets and watches them all, over HTTP, against the simulator in
+another process. Durations are the documented ones (median 131 s), simulated at 60x. Backups are polled every second:
+with the default policy the duration of a run depends on its last poll, which varies by more than the cost of a journal.
+The sides alternate, each run in a process of its own; the ratio is that of the medians.
 
-Two ratios are told beside it, which no target holds, because they are of a service that answers in a fifth of a
-millisecond, as no real one does: of the time until the last create, and of the client's processor time.
+Two more ratios have no target, because no real service responds in a fifth of a millisecond: the time until the last
+create, and the client's CPU time.
 
-The changes: eight workers write intents, wait for each, and record two events for it, over and over.
+State changes: eight workers write intents, wait for each, and record two events for it.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ POLLING = PollingPolicy(initial=1.0, factor=1.0, maximum=1.0, jitter=0.0, learn=
 
 
 async def run(base_url: str, tenant: str, token: str, planets: int, journal: str) -> dict[str, float]:
-    """Run once; an empty `journal` is none."""
+    """Run once; an empty `journal` means no journal."""
     wanted = [PlanetRef(f"s{number % STAR_SYSTEMS}", f"p{number}") for number in range(planets)]
-    began, cpu, created = time.perf_counter(), time.process_time(), 0.0
+    started, cpu, created = time.perf_counter(), time.process_time(), 0.0
     async with (
         BackupClient(base_url, tenant, auth=token, polling=POLLING) as client,
         client.bulk_create(wanted, BackupSpec(), journal=journal or None) as bulk,
     ):
         async for _ in bulk:
             if not created and bulk.report.created == planets:
-                created = time.perf_counter() - began
+                created = time.perf_counter() - started
     if bulk.report.succeeded != planets:
         raise SystemExit(f"not every backup succeeded: {bulk.report}")
-    took = time.perf_counter() - began
+    took = time.perf_counter() - started
     return {
         "seconds": took,
         "created": created,
@@ -70,38 +70,38 @@ async def run(base_url: str, tenant: str, token: str, planets: int, journal: str
 
 
 async def changes(path: Path, planets: int) -> float:
-    """Return state changes per second: intents, which are waited for, and events."""
+    """Return state changes per second: intents, each awaited, and events."""
     journal = Journal(
         path,
         tenant="example",
         base_url="https://example.com",
         spec=BackupSpec(),
         since=None,
-        own=lambda _: None,
+        claim=lambda _: None,
         clock=SystemClock(),
     )
     await journal.open([PlanetRef("a", f"p{number}") for number in range(planets)])
-    told = 0
+    delivered = 0
 
-    def tell(event: Any) -> None:
-        nonlocal told
-        told += 1
-        journal.acknowledge(event.id)
+    def deliver(event: Any) -> None:
+        nonlocal delivered
+        delivered += 1
+        journal.acknowledge_up_to(event.id)
 
     async def work(first: int) -> None:
         for number in range(first, planets, WORKERS):
             target, ref = Planned(number, PlanetRef("a", f"p{number}")), BackupRef("a", number)
             backup = Backup(id=number, status="in_progress", mechanism="logical")
-            await journal.intend(target)
-            journal.record(target, BackupCreated(ref=ref, planet=target.planet, backup=backup), tell)
-            journal.record(target, BackupSucceeded(ref=ref, planet=target.planet, backup=backup), tell)
+            await journal.record_intent(target)
+            journal.record_event(target, BackupCreated(ref=ref, planet=target.planet, backup=backup), deliver)
+            journal.record_event(target, BackupSucceeded(ref=ref, planet=target.planet, backup=backup), deliver)
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     await asyncio.gather(*(work(number) for number in range(WORKERS)))
     await journal.flush()
-    took = time.perf_counter() - began
+    took = time.perf_counter() - started
     await journal.close()
-    return (planets + told) / took
+    return (planets + delivered) / took
 
 
 def side(planets: int, journal: Path | None) -> dict[str, float]:
@@ -135,13 +135,14 @@ def report(rates: list[float], found: dict[str, list[dict[str, float]]], planets
     head = ("side", "run, s", "until the last create, s", "client's CPU, s", "requests")
     rows = [(name, *(of[key] for key in ("seconds", "created", "cpu", "requests"))) for name, of in medians.items()]
     rows.append(("with / without", *(ratio[key] for key in ("seconds", "created", "cpu", "requests"))))
-    return f"""# What a journal costs
+    return f"""# The cost of a journal
 
 Made by `python -m benchmarks.journal`.
 {setting("aiohttp", "aiosqlite", "msgspec")}.
-{planets:,} backups of a median of 131 s, {SPEED:.0f} times faster, polled every second; medians of {len(rates)} rounds.
-Every intent is on the disk (`synchronous=FULL`) before its create is sent. Creates are answered in a fifth of a
-millisecond here: "until the last create" and the CPU show what the journal costs where nothing else costs anything.
+{planets:,} backups with a median of 131 s, simulated at {SPEED:.0f}x, polled every second; medians of {len(rates)}
+rounds. Every intent is on the disk (`synchronous=FULL`) before its create is sent. The simulator responds to a create
+in a fifth of a millisecond: "until the last create" and the CPU time show the cost of the journal where nothing else
+costs time.
 
 {targets(held)}
 {table(head, rows)}"""
@@ -150,7 +151,7 @@ millisecond here: "until the last create" and the CPU show what the journal cost
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.journal", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the tables go")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the tables")
     parser.add_argument(
         "--run", nargs=5, metavar=("URL", "TENANT", "TOKEN", "PLANETS", "JOURNAL"), help=argparse.SUPPRESS
     )

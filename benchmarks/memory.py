@@ -1,14 +1,13 @@
-"""Bytes for each watched backup, and how fast backups are added, at 100,000 and 1,000,000 in 1,000 star systems.
+"""Bytes per watched backup, and how fast backups are added, at 100,000 and 1,000,000 in 1,000 star systems.
 
     python -m benchmarks.memory [--quick]
 
-Each figure comes from a process of its own, with an engine as the client makes it over a sender that answers from
-memory: what is counted is what watching adds to a client that is already there. First all are added through
-`Watch.add`, then the engine runs until every star system has been listed once, so that each backup's status is known:
-that is how it stays while nothing happens. Exact bytes are tracemalloc's (which sees every block of Python's memory,
-garbage collector's headers included); beside them the resident set of a process without tracemalloc, which also holds
-what the allocator keeps for itself. How fast backups are added is measured without tracemalloc, in one go, with the
-garbage collector as it comes; the median of rounds in fresh processes.
+Each figure is measured in a process of its own, with an engine as the client creates it, over a sender that responds
+from memory: the figure is what watching adds to an open client. First all backups are added by `Watch.add`, then the
+engine runs until every star system has been listed once, so that each backup's status is known: the steady state.
+Exact bytes are tracemalloc's (every block of Python's memory, headers of the garbage collector included); beside them
+the resident set of a process without tracemalloc, which includes the free memory of the allocator. The rate of adding
+is measured without tracemalloc, with the garbage collector enabled: the median of rounds in fresh processes.
 """
 
 from __future__ import annotations
@@ -33,17 +32,17 @@ NUMBERS = (100_000, 1_000_000)
 BYTES = {100_000: 1024, 1_000_000: 512}
 
 
-def traced() -> int:
+def traced_bytes() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
-async def watched(number: int, now_used: Callable[[], int]) -> dict[str, float]:
-    """Watch so many backups; return bytes for each when added and when listed, and backups added a second."""
+async def measure_watch(number: int, now_used: Callable[[], int]) -> dict[str, float]:
+    """Watch a number of backups; return bytes per backup when added and when listed, and backups added per second."""
     each = number // STAR_SYSTEMS
     service = Memory({f"star-system-{n}": range(n * each, (n + 1) * each) for n in range(STAR_SYSTEMS)})
     engine = engine_over(service)
     async with Watch(engine, None, deadline=86400.0) as watch:
-        await warmed_up(watch, service)
+        await warm_up(watch, service)
         gc.collect()
         before = now_used()
         began = time.perf_counter()
@@ -54,15 +53,15 @@ async def watched(number: int, now_used: Callable[[], int]) -> dict[str, float]:
         gc.collect()
         added = now_used() - before
         await service.all_listed.wait()
-        await asyncio.sleep(0.1)  # until what was under way is done with
+        await asyncio.sleep(0.1)  # until the requests in flight are finished
         gc.collect()
         steady = now_used() - before
     await engine.close()
     return {"added": added / number, "steady": steady / number, "rate": number / took}
 
 
-async def warmed_up(watch: Watch, service: Memory) -> None:
-    """Let everything be imported and cached that the first backup needs."""
+async def warm_up(watch: Watch, service: Memory) -> None:
+    """Import and cache everything that the first backup needs."""
     ids = service.ids["warm"] = range(9_000_000, 9_000_002)
     refs = [watch.add("warm", backup_id) for backup_id in ids]
     await asyncio.sleep(0.1)
@@ -77,8 +76,8 @@ def measure(number: int, how: str) -> dict[str, float]:
     """Measure in this process."""
     if how == "exact":
         tracemalloc.start(1)
-        return asyncio.run(watched(number, traced))
-    return asyncio.run(watched(number, memory))
+        return asyncio.run(measure_watch(number, traced_bytes))
+    return asyncio.run(measure_watch(number, memory))
 
 
 def report(found: dict[int, dict[str, Any]]) -> str:
@@ -86,8 +85,8 @@ def report(found: dict[int, dict[str, Any]]) -> str:
     for number, of in found.items():
         limit = BYTES.get(number, 1024)
         most = max(of["exact"]["steady"], of["exact"]["added"])
-        held.append(Target.at_most(f"bytes for each of {number:,} watched", limit, most, digits=0))
-        name = f"backups added a second, up to {number:,}"
+        held.append(Target.at_most(f"bytes per backup, {number:,} watched", limit, most, digits=0))
+        name = f"backups added per second, up to {number:,}"
         held.append(Target(name, "at least 100,000", f"{of['rate']:,.0f}", of["rate"] >= 100_000))
     rows = [
         (
@@ -99,11 +98,11 @@ def report(found: dict[int, dict[str, Any]]) -> str:
         )
         for number, of in found.items()
     ]
-    head = ("watched", "bytes each, just added", "bytes each, listed once", "resident bytes each", "added a second")
-    return f"""# Memory of what is watched
+    head = ("watched", "bytes each, just added", "bytes each, listed once", "resident bytes each", "added per second")
+    return f"""# Memory of watched backups
 
-Made by `python -m benchmarks.memory`: {setting()}. {STAR_SYSTEMS:,} star systems; bytes above the client that
-watches nothing, by tracemalloc; the larger of the two figures counts. No network: lists are answered from memory.
+Made by `python -m benchmarks.memory`: {setting()}. {STAR_SYSTEMS:,} star systems; bytes above those of a client that
+watches nothing, by tracemalloc; the larger of the two figures counts. No network: responses come from memory.
 
 {targets(held)}
 {table(head, rows)}"""

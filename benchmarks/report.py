@@ -1,4 +1,4 @@
-"""What all benchmarks share: Markdown tables, targets, sides in processes of their own, and their memory."""
+"""Shared code of the benchmarks: Markdown tables, targets, child processes, and memory figures."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ RESULTS = Path(__file__).parent / "results"
 
 @attrs.frozen
 class Target:
-    """A figure and what it is held to.
+    """A figure and its target.
 
     Attributes:
-        what: What was measured.
-        target: What it should come to.
-        measured: What it came to.
-        met: Whether that is good enough.
+        what: The name of the figure.
+        target: The target value.
+        measured: The measured value.
+        met: Whether the target is met.
     """
 
     what: str
@@ -38,23 +38,23 @@ class Target:
 
     @classmethod
     def at_least(cls, what: str, target: float, measured: float) -> Target:
-        """Hold a ratio to a lower bound."""
+        """Compare a ratio with a lower bound."""
         return cls(what, f"at least {target:.2f}", f"{measured:.2f}", measured >= target)
 
     @classmethod
     def at_most(cls, what: str, target: float, measured: float, *, unit: str = "", digits: int = 2) -> Target:
-        """Hold a figure to an upper bound."""
+        """Compare a figure with an upper bound."""
         return cls(what, f"at most {target:,.{digits}f}{unit}", f"{measured:,.{digits}f}{unit}", measured <= target)
 
 
-def targets(held: Iterable[Target]) -> str:
-    """Write targets as a table."""
-    rows = [(one.what, one.target, one.measured, "yes" if one.met else "**no**") for one in held]
+def targets(results: Iterable[Target]) -> str:
+    """Format targets as a table."""
+    rows = [(one.what, one.target, one.measured, "yes" if one.met else "**no**") for one in results]
     return table(("what", "target", "measured", "met"), rows)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Write a Markdown table: the first column to the left, the others to the right."""
+    """Format a Markdown table with the first column left-aligned and the others right-aligned."""
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines) + "\n"
 
@@ -71,14 +71,14 @@ def _cell(value: object) -> str:
 
 
 def write(out: Path, name: str, text: str) -> None:
-    """Write a benchmark's tables, and print them."""
+    """Write the tables of a benchmark to a file, and print them."""
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.md").write_text(text)
     print(text)
 
 
 def setting(*packages: str) -> str:
-    """Say on what was measured: cores, Python, and the versions of packages."""
+    """Describe the environment: cores, Python, and the versions of packages."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parts = [f"{cores} cores", f"{platform.python_implementation()} {platform.python_version()}"]
     for package in packages:
@@ -90,26 +90,26 @@ def setting(*packages: str) -> str:
 
 
 def median_of(rounds: Iterable[Mapping[str, float]], key: Callable[[Mapping[str, float]], float]) -> float:
-    """Return the median over rounds: a machine that others use too is slow now and then, seldom in most rounds."""
+    """Return the median over rounds, which is robust against rounds slowed down by other processes."""
     return statistics.median(key(one) for one in rounds)
 
 
 def in_child(module: str, *arguments: object) -> Any:
-    """Run a module as a process of its own and return what it prints, which is JSON."""
+    """Run a module in a process of its own, and parse the last line of its output as JSON."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    completed = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(completed.stdout.splitlines()[-1])
 
 
 def memory() -> int:
-    """Return the bytes that this process has in memory now, where /proc tells; else the most it ever had."""
+    """Return the resident memory of this process in bytes; without /proc, the peak."""
     return _from_proc("VmRSS:")
 
 
 def peak_memory() -> int:
-    """Return the most bytes that this process ever had in memory.
+    """Return the peak resident memory of this process in bytes.
 
-    Not `ru_maxrss` where it can be helped: on Linux that begins with the parent's size.
+    `ru_maxrss` is only used without /proc, because on Linux it starts with the size of the parent process.
     """
     return _from_proc("VmHWM:")
 

@@ -1,10 +1,9 @@
-"""How many status requests per second the simulator answers on one core.
+"""Status requests per second that the simulator serves on one core.
 
-The server runs in a process of its own, on uvloop where it is installed. The load comes from this process over
-keep-alive connections, from raw sockets that parse no more of an answer than they must, so that it costs far less
-per request than the server does.
+The server runs in a child process, on uvloop if it is installed. The load comes from this process, over keep-alive
+connections on raw sockets that parse as little of a response as possible, so that a request costs the server far more.
 
-    python benchmarks/simulator_rate.py [--seconds 5] [--connections 16] [--least 5000]
+    python -m benchmarks.simulator_rate [--seconds 5] [--connections 16] [--least 5000]
 """
 
 from __future__ import annotations
@@ -32,25 +31,25 @@ BODY = {
 }
 
 
-def create(sim: SimulatorProcess) -> int:
+def create_backup(sim: SimulatorProcess) -> int:
     request = urllib.request.Request(
         f"{sim.base_url}{STAR_SYSTEM}/planets/mars/backups",
         json.dumps(BODY).encode(),
         {"Authorization": f"Bearer {sim.token}", "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request) as answer:
-        return json.load(answer)["id"]
+    with urllib.request.urlopen(request) as response:
+        return json.load(response)["id"]
 
 
-def answer_size(connection: socket.socket, request: bytes) -> int:
-    """Send one request, check the answer, and return how long such answers are."""
+def measure_response(connection: socket.socket, request: bytes) -> int:
+    """Send one request, check the response, and return its length in bytes."""
     connection.sendall(request)
     head = b""
     while b"\r\n\r\n" not in head:
         head += connection.recv(65536)
     head, _, body = head.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200"):
-        raise SystemExit(f"unexpected answer: {head[:200]!r}")
+        raise SystemExit(f"unexpected response: {head[:200]!r}")
     length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
     rest = length - len(body)
     while rest > 0:
@@ -58,8 +57,8 @@ def answer_size(connection: socket.socket, request: bytes) -> int:
     return len(head) + 4 + length
 
 
-def load(sim: SimulatorProcess, path: str, connections: int, seconds: float) -> tuple[float, float]:
-    """Ask for one path over and over; return requests per second, and the share of this process's core that it took."""
+def send_load(sim: SimulatorProcess, path: str, connections: int, seconds: float) -> tuple[float, float]:
+    """Request one path repeatedly; return requests per second, and this process's share of a core."""
     host, _, port = sim.base_url.removeprefix("http://").rpartition(":")
     request = (
         f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {sim.token}\r\n"
@@ -70,7 +69,7 @@ def load(sim: SimulatorProcess, path: str, connections: int, seconds: float) -> 
     for _ in range(connections):
         connection = socket.create_connection((host, int(port)))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        size = answer_size(connection, request)
+        size = measure_response(connection, request)
         selector.register(connection, selectors.EVENT_READ)
         pending[connection] = size
     for connection in pending:
@@ -92,7 +91,7 @@ def load(sim: SimulatorProcess, path: str, connections: int, seconds: float) -> 
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time that a process has used, where /proc tells; else 0."""
+    """Return the processor time that a process has used; 0 without /proc."""
     stat = Path(f"/proc/{pid}/stat")
     if not stat.exists():
         return 0.0
@@ -102,32 +101,34 @@ def cpu_seconds(pid: int) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long each line takes")
+    parser.add_argument("--seconds", type=float, default=5.0, help="duration of each measurement")
     parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--least", type=float, default=5000.0, help="status requests/s below which to fail")
+    parser.add_argument(
+        "--least", type=float, default=5000.0, help="exit with status 1 below this rate of status requests per second"
+    )
     options = parser.parse_args()
 
     loop = "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
     workload = Workload(duration=Fixed(3600), history=10_000)
-    print(f"simulator in its own process on {loop}, {options.connections} keep-alive connections")
+    print(f"simulator in a child process on {loop}, {options.connections} keep-alive connections")
     print(f"{'request':<38} {'requests/s':>10} {'server core':>12} {'load core':>10}")
     slowest = float("inf")
     with SimulatorProcess(workload=workload) as sim:
-        backup_id = create(sim)
+        backup_id = create_backup(sim)
         paths = {
             "get, in progress": f"{STAR_SYSTEM}/backups/{backup_id}",
             "get, finished": f"{STAR_SYSTEM}/backups/{backup_id - 1}",
             "list of 10,001 backups of a star system": f"{STAR_SYSTEM}/backup",
         }
         for name, path in paths.items():
-            load(sim, path, options.connections, options.seconds / 10)  # warm up
+            send_load(sim, path, options.connections, options.seconds / 10)  # warm up
             before = cpu_seconds(sim.pid)
-            rate, busy = load(sim, path, options.connections, options.seconds)
+            rate, busy = send_load(sim, path, options.connections, options.seconds)
             server = (cpu_seconds(sim.pid) - before) / options.seconds
             print(f"{name:<38} {rate:>10,.0f} {server:>12.0%} {busy:>10.0%}")
             if name.startswith("get"):
                 slowest = min(slowest, rate)
-    print(f"status requests/s on one core: {slowest:,.0f} (at least {options.least:,.0f} wanted)")
+    print(f"status requests/s on one core: {slowest:,.0f} (required: {options.least:,.0f})")
     return 0 if slowest >= options.least else 1
 
 

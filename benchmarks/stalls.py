@@ -1,9 +1,9 @@
-"""For how long a list of 10,000 backups holds the event loop, over real HTTP from a simulator in another process.
+"""How long a list of 10,000 backups blocks the event loop, over real HTTP from a simulator in a child process.
 
     python -m benchmarks.stalls [--quick]     # prints JSON; `benchmarks.scheduling` makes a table of it
 
-Beside what is measured a task takes one turn of the loop after the other and notes what each took: the thread's
-processor time (other processes on the machine do not count), and the clock's.
+During each measurement, a task that yields in a loop records the duration of its longest iteration: the thread's
+processor time (which excludes other processes) and the wall-clock time.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ WATCHED_FOR = 4.0
 
 @attrs.define
 class Turns:
-    """The longest turn of the event loop, in milliseconds."""
+    """The longest iteration of the event loop, in milliseconds."""
 
     cpu: float = 0.0
     wall: float = 0.0
 
-    async def count(self) -> None:
-        """Take turns until cancelled."""
+    async def record(self) -> None:
+        """Yield in a loop until cancelled."""
         wall, cpu = time.perf_counter(), time.thread_time()
         while True:
             await asyncio.sleep(0)
@@ -42,21 +42,21 @@ class Turns:
 
 
 @asynccontextmanager
-async def turns(found: dict[str, dict[str, float]], what: str) -> AsyncIterator[None]:
-    """Note the longest turn within the block."""
-    counted = Turns()
-    task = asyncio.create_task(counted.count())
+async def longest_turn(found: dict[str, dict[str, float]], name: str) -> AsyncIterator[None]:
+    """Store the longest iteration within the block."""
+    recorded = Turns()
+    task = asyncio.create_task(recorded.record())
     await asyncio.sleep(0)
     try:
         yield
         await asyncio.sleep(0)
     finally:
         task.cancel()
-        found[what] = attrs.asdict(counted)
+        found[name] = attrs.asdict(recorded)
 
 
-async def created(client: BackupClient, number: int) -> list[BackupRef]:
-    """Create so many backups of one star system."""
+async def create_backups(client: BackupClient, number: int) -> list[BackupRef]:
+    """Create the given number of backups in one star system."""
     numbers = iter(range(number))
     refs = []
 
@@ -76,14 +76,14 @@ async def measure(number: int, seconds: float) -> dict[str, dict[str, float]]:
     with SimulatorProcess(workload=workload) as sim:
         limits = Limits(concurrency=32)
         async with BackupClient(sim.base_url, sim.tenant, auth=sim.token, polling=often, limits=limits) as client:
-            refs = await created(client, number)
+            refs = await create_backups(client, number)
             over = time.monotonic() + seconds
-            async with turns(found, "client.list"):
+            async with longest_turn(found, "client.list"):
                 await client.list("large")
-            async with client.watch(refs), turns(found, "a watch: all are new, then lists without news"):
+            async with client.watch(refs), longest_turn(found, "a watch: all are new, then lists without changes"):
                 await asyncio.sleep(min(WATCHED_FOR, seconds / 4))
             await asyncio.sleep(max(0.0, over - time.monotonic()))
-            async with client.watch(refs) as watch, turns(found, "a watch: all have succeeded at once"):
+            async with client.watch(refs) as watch, longest_turn(found, "a watch: all have succeeded at once"):
                 ended = 0
                 async for _ in watch:
                     ended += 1

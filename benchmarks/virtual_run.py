@@ -1,8 +1,8 @@
-"""The package's own scheduler in virtual time: backups of one star system, begun together, to the end of the last.
+"""The package's own scheduler in virtual time: backups of one star system that start together, polled to the last end.
 
-Nothing of it is rebuilt here: what is due is asked from the scheduler, answered in no time, and told to it. The first
-list costs what an unmeasured one is taken to cost, backups that finish are learned from, and the last few are asked for
-by get, as in use.
+The scheduler is the real one: its due polls are taken, get responses that take no time, and the responses are recorded.
+As in production, the first list costs what an unmeasured one is assumed to cost, durations of finished backups are
+recorded, and the last few backups are polled by GET.
 """
 
 from __future__ import annotations
@@ -13,45 +13,43 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
+from asyncbackups._api.operations import ResponseInfo
+from asyncbackups._api.pagination import ListEntry
 from asyncbackups._polling.scheduler import Notification, Scheduler
-from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, ResponseCost
+from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll
 from asyncbackups.events import FinalEvent
 from asyncbackups.models import Backup, BackupRef, Progress
 from asyncbackups.policies import PollingPolicy
 
 STAR_SYSTEM = "s"
-BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-FOREVER, LONG_AGO = 1e9, 1e6
+STARTED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+NO_DEADLINE, LONG_AGO = 1e9, 1e6
 
 
-@attrs.frozen
-class _Entry:
-    """An entry of a list, as far as it is looked at."""
-
-    id: int
-    status: str
-    completedAt: str | None  # noqa: N815 - the API's own name
+def response_info(size: int, seconds: float) -> ResponseInfo:
+    """Return what is known of a response, without `Retry-After`, entity tag or date."""
+    return ResponseInfo(size=size, seconds=seconds, retry_after=None, etag=None, date=None)
 
 
 @attrs.define(eq=False)
 class VirtualRun:
-    """Backups that take so long, polled to the end.
+    """Backups of given durations, polled to the end.
 
     Attributes:
         policy: The policy.
-        took: How long each takes, in seconds.
-        get: What a get costs.
-        listing: What a list costs.
-        rng: Chance.
-        requests: Gets and lists so far.
-        lists: Lists so far.
-        delays: Of the news of each backup that has ended, in seconds.
+        durations: How long each backup takes, in seconds.
+        get: The response to a GET: its size and time.
+        listing: The response to a list: its size and time.
+        rng: The source of randomness.
+        requests: GETs and LISTs so far.
+        lists: LISTs so far.
+        delays: The detection latency of each backup that has ended, in seconds.
     """
 
     policy: PollingPolicy
-    took: Sequence[float]
-    get: ResponseCost
-    listing: ResponseCost
+    durations: Sequence[float]
+    get: ResponseInfo
+    listing: ResponseInfo
     rng: random.Random
     requests: int = 0
     lists: int = 0
@@ -59,54 +57,58 @@ class VirtualRun:
     _now: float = 0.0
 
     def run(self, history: Sequence[float]) -> None:
-        """Poll all to the end; a history has been watched before."""
+        """Poll all backups to the end, after those of a history were watched."""
         scheduler = Scheduler(self.policy, draw=self.rng.random)
-        for number, seconds in enumerate(history, len(self.took)):
-            self._add(scheduler, number, born=None)
-            (poll,) = scheduler.due(self._now, room=len(self.took) + 1)
-            scheduler.got(poll, self._sighting(number, age=LONG_AGO, took=seconds), self.get, self._now)
-        for number in range(len(self.took)):
-            self._add(scheduler, number, born=0.0)
-        while (due := scheduler.next_deadline()) is not None:
+        for number, seconds in enumerate(history, len(self.durations)):
+            self._add_backup(scheduler, number, started_at=None)
+            (poll,) = scheduler.take_due(self._now, capacity=len(self.durations) + 1)
+            assert isinstance(poll, GetPoll)
+            scheduler.record_get(poll, self._observation(number, age=LONG_AGO, duration=seconds), self.get, self._now)
+        for number in range(len(self.durations)):
+            self._add_backup(scheduler, number, started_at=0.0)
+        while (due := scheduler.next_wakeup()) is not None:
             self._now = max(self._now, due)
-            for poll in scheduler.due(self._now, room=len(self.took) + 1):
+            for poll in scheduler.take_due(self._now, capacity=len(self.durations) + 1):
                 self.requests += 1
-                for subscriber, event in self._answer(scheduler, poll):
+                for subscriber, event in self._respond(scheduler, poll):
                     subscriber.deliver(event)
 
-    def _add(self, scheduler: Scheduler, number: int, *, born: float | None) -> None:
+    def _add_backup(self, scheduler: Scheduler, number: int, *, started_at: float | None) -> None:
         ref = BackupRef(STAR_SYSTEM, number)
-        scheduler.add(ref, self, now=self._now, deadline=FOREVER, planet="p", mechanism="logical", born=born)
+        scheduler.add(
+            ref, self, now=self._now, deadline=NO_DEADLINE, planet="p", mechanism="logical", started_at=started_at
+        )
 
     def deliver(self, event: FinalEvent) -> None:
-        """Take note of the news of one."""
-        self.delays.append(self._now - self.took[event.ref.backup_id])
+        """Record the detection latency of a backup."""
+        self.delays.append(self._now - self.durations[event.ref.backup_id])
 
-    def _answer(self, scheduler: Scheduler, poll: Poll) -> list[Notification]:
+    def _respond(self, scheduler: Scheduler, poll: Poll) -> list[Notification]:
         if isinstance(poll, GetPoll):
-            return scheduler.got(poll, self._seen(poll.ref.backup_id), self.get, self._now)
-        return self._list(scheduler, poll)
+            return scheduler.record_get(poll, self._observe(poll.ref.backup_id), self.get, self._now)
+        return self._respond_with_list(scheduler, poll)
 
-    def _list(self, scheduler: Scheduler, poll: ListPoll) -> list[Notification]:
+    def _respond_with_list(self, scheduler: Scheduler, poll: ListPoll) -> list[Notification]:
         self.lists += 1
-        entries = [_Entry(number, *self._shown(number)) for number in range(len(self.took))]
-        wanted = scheduler.wanted(poll, entries)
-        return scheduler.listed(poll, entries, {n: self._seen(n) for n in wanted}, self.listing, self._now)
+        entries = [ListEntry(number, *self._status_of(number)) for number in range(len(self.durations))]
+        selected = scheduler.select_entries(poll, entries)
+        observations = {number: self._observe(number) for number in selected}
+        return scheduler.record_list(poll, entries, observations, self.listing, self._now)
 
-    def _shown(self, number: int) -> tuple[str, str | None]:
-        if self._now < self.took[number]:
+    def _status_of(self, number: int) -> tuple[str, str | None]:
+        if self._now < self.durations[number]:
             return "in_progress", None
-        return "succeeded", (BEGAN + timedelta(seconds=self.took[number])).isoformat()
+        return "succeeded", (STARTED_AT + timedelta(seconds=self.durations[number])).isoformat()
 
-    def _seen(self, number: int) -> Observation:
-        return self._sighting(number, age=self._now, took=self.took[number])
+    def _observe(self, number: int) -> Observation:
+        return self._observation(number, age=self._now, duration=self.durations[number])
 
     @staticmethod
-    def _sighting(number: int, *, age: float, took: float) -> Observation:
-        done = age >= took
+    def _observation(number: int, *, age: float, duration: float) -> Observation:
+        done = age >= duration
         return Observation(
             backup=Backup(id=number, status="succeeded" if done else "in_progress", mechanism="logical"),
             progress=Progress.SUCCEEDED if done else Progress.IN_PROGRESS,
             age=age,
-            duration=took if done else None,
+            duration=duration if done else None,
         )

@@ -1,9 +1,9 @@
-"""Polling policies in virtual time: when each asks, and what that costs; exact, without a network.
+"""Polling policies in virtual time: when each one polls, and what that costs; exact, without a network.
 
-Every policy is reduced to the ages at which it asks about a backup. With the distribution of durations known,
-requests and delays follow without simulating time: a backup that takes T is asked about at every age up to the
-first that is at least T. T runs over 2,000 quantiles of its distribution; what is random (jitter, histories, groups)
-is averaged over seeded draws. Ours is the package's own code.
+Every policy is reduced to the ages at which it polls a backup. If the distribution of durations is known, requests and
+delays follow without simulating time: a backup that takes T is polled at every age up to the first that is at least T.
+T runs over 2,000 quantiles of its distribution; random quantities (jitter, histories, groups) are averaged over seeded
+draws. Our policy is the package's own code.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ import attrs
 import numpy as np
 from scipy import stats
 
+from asyncbackups._api.operations import ResponseInfo
 from asyncbackups._polling.cost_model import RequestCosts
 from asyncbackups._polling.estimation.durations import DurationEstimates
 from asyncbackups._polling.estimation.survival import SurvivalEstimate
-from asyncbackups._polling.poll_interval import gap
-from asyncbackups._polling.tracked import ResponseCost
+from asyncbackups._polling.poll_interval import next_interval
 from asyncbackups.policies import PollingPolicy
-from benchmarks.virtual_run import VirtualRun
+from benchmarks.virtual_run import VirtualRun, response_info
 
 Schedule = np.ndarray
 Where = ("s", "p", "logical")
 GET_BYTES, GET_SECONDS = 600, 0.05
 LIST_BYTES, LIST_SECONDS = 450, 50e-6  # per backup listed
-KEPT = 3  # backups that a star system keeps, finished ones included, for each one in flight
+KEPT = 3  # backups that a star system keeps, finished ones included, per backup in progress
 QUANTILES = (np.arange(2000) + 0.5) / 2000
 
 
 @attrs.frozen
 class Outcome:
-    """Requests for each backup, and the delay of its news in seconds: mean and 99th percentile."""
+    """Requests per backup, and its detection latency in seconds: mean and 99th percentile."""
 
     requests: float
     delay: float
@@ -43,7 +43,7 @@ class Outcome:
 
 
 class Mixture:
-    """A mixture of distributions, with the methods of scipy's that are used here."""
+    """A mixture of distributions, with the methods of scipy's distributions that are used here."""
 
     def __init__(self, *parts: tuple[float, Any]) -> None:
         self.parts = parts
@@ -64,38 +64,38 @@ def lognormal(median: float, sigma: float) -> Any:
 
 
 @attrs.frozen
-class World:
-    """How long backups take, and how long the history says they took."""
+class Workload:
+    """How long backups take, and how long they took by the history."""
 
     name: str
     truth: Any
     past: Any
 
     def draw(self, count: int, rng: np.random.Generator, *, past: bool = False) -> np.ndarray:
-        """Draw durations, true ones or ones of the history."""
+        """Draw durations, from the truth or from the history."""
         return np.asarray((self.past if past else self.truth).ppf(rng.random(count)))
 
     @property
-    def lies(self) -> bool:
-        """Tell whether the history is not of this world."""
-        return self.name.startswith("lie")
+    def is_misleading(self) -> bool:
+        """Whether the history is that of another workload."""
+        return self.name.startswith("wrong history")
 
     @property
     def end(self) -> float:
-        """Return an age that all but one in a million finish by."""
+        """Return an age by which all but one in a million have finished."""
         return float(self.truth.ppf(1 - 1e-6))
 
 
-def worlds() -> list[World]:
+def workloads() -> list[Workload]:
     usual = lognormal(131, 0.4)
     mix = Mixture((0.7, usual), (0.3, lognormal(3600, 0.4)))
-    honest = [World(f"sigma {s}", lognormal(131, s), lognormal(131, s)) for s in (0.2, 0.4, 0.8)]
-    false = (("3x longer", 393), ("10x longer", 1310), ("3x shorter", 43.7), ("10x shorter", 13.1))
-    lies = [World(f"lie: {name}", lognormal(median, 0.4), usual) for name, median in false]
-    return [*honest, World("bimodal", mix, mix), *lies]
+    honest = [Workload(f"sigma {s}", lognormal(131, s), lognormal(131, s)) for s in (0.2, 0.4, 0.8)]
+    others = (("3x longer", 393), ("10x longer", 1310), ("3x shorter", 43.7), ("10x shorter", 13.1))
+    misleading = [Workload(f"wrong history: {name}", lognormal(median, 0.4), usual) for name, median in others]
+    return [*honest, Workload("bimodal", mix, mix), *misleading]
 
 
-# --- policies: each yields the ages at which it asks ---
+# --- policies: each yields the ages at which it polls ---
 
 
 def fixed(every: float, *, at_once: bool = False) -> Callable[[random.Random, float], Iterator[float]]:
@@ -132,7 +132,7 @@ BACKOFF, GOOGLE = "1 s x2 cap 60", "google-api-core (1 s x2 cap 60, full jitter)
 
 
 def scaled(policy: PollingPolicy, cadence: float) -> PollingPolicy:
-    """Ask `cadence` times less often: a rate that is the root of a hazard over c needs its square."""
+    """Poll `cadence` times less often: a rate that is the root of a hazard over c needs its square."""
     return attrs.evolve(
         policy,
         initial=policy.initial * cadence,
@@ -141,69 +141,73 @@ def scaled(policy: PollingPolicy, cadence: float) -> PollingPolicy:
     )
 
 
-def ours(belief: SurvivalEstimate, policy: PollingPolicy, rng: random.Random, ahead: float = 0.0) -> Iterator[float]:
-    """Ask as the package does; it takes a backup to be older than it is by `ahead`."""
+def ours(estimate: SurvivalEstimate, policy: PollingPolicy, rng: random.Random, ahead: float = 0.0) -> Iterator[float]:
+    """Poll as the package does; it assumes that a backup is older than it is by `ahead` seconds."""
     age = 0.0
     while True:
-        age += gap([(belief, max(age + ahead, 0.0))], policy=policy, draw=rng.random())
+        age += next_interval([(estimate, max(age + ahead, 0.0))], policy=policy, draw=rng.random())
         yield age
 
 
-def believed(policy: PollingPolicy, history: np.ndarray) -> SurvivalEstimate:
+def estimate_from(policy: PollingPolicy, history: np.ndarray) -> SurvivalEstimate:
     durations = DurationEstimates(policy)
     for seconds in history:
-        durations.observe(*Where, float(seconds))
-    return durations.belief(*Where)
+        durations.record_duration(*Where, float(seconds))
+    return durations.estimate_for(*Where)
 
 
 # --- evaluation ---
 
 
-def until(ages: Iterator[float], end: float) -> Schedule:
-    asked = []
+def schedule_until(ages: Iterator[float], end: float) -> Schedule:
+    polls = []
     for age in ages:
-        asked.append(age)
+        polls.append(age)
         if age >= end:
-            return np.array(asked)
+            return np.array(polls)
     raise AssertionError
 
 
-def outcome(schedules: list[Schedule], took: np.ndarray) -> Outcome:
+def average_outcome(schedules: list[Schedule], durations: np.ndarray) -> Outcome:
     """Average over schedules and durations."""
-    found = [np.searchsorted(asked, took) for asked in schedules]
-    delays = np.concatenate([asked[i] - took for asked, i in zip(schedules, found, strict=True)])
+    found = [np.searchsorted(polls, durations) for polls in schedules]
+    delays = np.concatenate([polls[i] - durations for polls, i in zip(schedules, found, strict=True)])
     return Outcome(float(np.mean(found)) + 1, float(delays.mean()), float(np.quantile(delays, 0.99)))
 
 
-def of_peer(name: str, world: World, draws: int, scale: float = 1.0) -> Outcome:
+def peer_outcome(name: str, workload: Workload, draws: int, scale: float = 1.0) -> Outcome:
     rng = random.Random(1)
     draws = draws if name == GOOGLE else 1
-    return outcome([until(PEERS[name](rng, scale), world.end) for _ in range(draws)], world.truth.ppf(QUANTILES))
+    return average_outcome(
+        [schedule_until(PEERS[name](rng, scale), workload.end) for _ in range(draws)], workload.truth.ppf(QUANTILES)
+    )
 
 
-def of_us(policy: PollingPolicy, world: World, seen: int, draws: int, ahead: float = 0.0) -> Outcome:
+def our_outcome(policy: PollingPolicy, workload: Workload, seen: int, draws: int, ahead: float = 0.0) -> Outcome:
     rng, histories = random.Random(1), np.random.default_rng(1)
-    beliefs = [believed(policy, world.draw(seen, histories, past=True)) for _ in range(draws)]
-    schedules = [until(ours(belief, policy, rng, ahead), world.end) for belief in beliefs]
-    return outcome(schedules, world.truth.ppf(QUANTILES))
+    estimates = [estimate_from(policy, workload.draw(seen, histories, past=True)) for _ in range(draws)]
+    schedules = [schedule_until(ours(estimate, policy, rng, ahead), workload.end) for estimate in estimates]
+    return average_outcome(schedules, workload.truth.ppf(QUANTILES))
 
 
-def optimal(world: World, worth: float, count: int = 1, nodes: int = 1500, first: float = math.inf) -> Outcome:
-    """Find the best schedule by dynamic programming over a grid of ages, the true distribution being known.
+def optimal_outcome(
+    workload: Workload, worth: float, count: int = 1, nodes: int = 1500, first: float = math.inf
+) -> Outcome:
+    """Find the optimal schedule for a known distribution, by dynamic programming over a grid of ages.
 
-    For one backup this is the optimum of Barlow, Hunter and Proschan (1963). For `count` started together and
-    covered by one list it is the best of the schedules that do not look at who is left. With `first` it is the best of
-    those that ask no later than at that age.
+    For one backup this is the optimum of Barlow, Hunter and Proschan (1963). For `count` backups that start together
+    and are covered by one list, it is the best schedule that does not depend on which backups are left. With `first`
+    it is the best schedule that polls no later than at that age.
     """
-    ages = np.concatenate([[0], np.geomspace(world.truth.ppf(1e-5 / count), world.end * 1.5, nodes)])
-    alive = world.truth.sf(ages)
+    ages = np.concatenate([[0], np.geomspace(workload.truth.ppf(1e-5 / count), workload.end * 1.5, nodes)])
+    alive = workload.truth.sf(ages)
     spent = np.concatenate([[0], np.cumsum((alive[1:] + alive[:-1]) / 2 * np.diff(ages))])  # mean of min(T, age)
-    asked = 1 - (1 - alive) ** count
+    polled = 1 - (1 - alive) ** count
     best, follower = np.zeros(len(ages)), np.zeros(len(ages), int)
     for i in range(len(ages) - 2, -1, -1):
-        # The integral of (next - T) over those that finish in the gap.
+        # The integral of (next - T) over the backups that finish before the next poll.
         delay = (ages[i + 1 :] - ages[i]) * alive[i] - (spent[i + 1 :] - spent[i])
-        value = worth * asked[i] + count * delay + best[i + 1 :]
+        value = worth * polled[i] + count * delay + best[i + 1 :]
         if i == 0:
             value = np.where(ages[1:] > first, np.inf, value)
         follower[i] = i + 1 + value.argmin()
@@ -212,22 +216,22 @@ def optimal(world: World, worth: float, count: int = 1, nodes: int = 1500, first
     i = 0
     while i < len(ages) - 1:
         j = follower[i]
-        requests += asked[i]
+        requests += polled[i]
         delays += (ages[j] - ages[i]) * alive[i] - (spent[j] - spent[i])
         i = j
     return Outcome(requests / count, delays)
 
 
-def at_requests(curve: list[Outcome], requests: float) -> float:
-    """Interpolate the delay at so many requests, log-log; outside of what was measured, not a number."""
+def delay_at(curve: list[Outcome], requests: float) -> float:
+    """Interpolate the delay at a number of requests, log-log; not a number outside the measured range."""
     ordered = sorted(curve, key=lambda point: point.requests)
     x = np.log([point.requests for point in ordered])
     y = np.log([point.delay for point in ordered])
     return float(np.exp(np.interp(math.log(requests), x, y, left=math.nan, right=math.nan)))
 
 
-def undominated(curve: list[Outcome]) -> list[Outcome]:
-    """Leave out points that another one beats: backoff that asks less is sometimes sooner, too."""
+def pareto_front(curve: list[Outcome]) -> list[Outcome]:
+    """Drop points that another point beats: backoff with fewer requests sometimes has less delay, too."""
     best: list[Outcome] = []
     for point in sorted(curve, key=lambda point: (point.requests, point.delay)):
         if not best or point.delay < best[-1].delay:
@@ -235,17 +239,19 @@ def undominated(curve: list[Outcome]) -> list[Outcome]:
     return best
 
 
-# --- groups: many backups of one star system, started together ---
+# --- groups: many backups of one star system that start together ---
 
 
-def of_group(policy: PollingPolicy, world: World, count: int, draws: int, seen: int = 30) -> tuple[Outcome, float]:
-    """Poll groups to the end with the package's scheduler; return the outcome and the lists' share of requests."""
+def group_outcome(
+    policy: PollingPolicy, workload: Workload, count: int, draws: int, seen: int = 30
+) -> tuple[Outcome, float]:
+    """Poll groups to the end with the package's scheduler; return the outcome and the share of lists."""
     rng, draw = random.Random(1), np.random.default_rng(1)
     requests, lists, delays = 0, 0, []
-    get, listing = ResponseCost(size=GET_BYTES, seconds=GET_SECONDS), list_cost(count)
+    get, listing = response_info(GET_BYTES, GET_SECONDS), list_response(count)
     for _ in range(draws):
-        history = world.draw(seen, draw, past=True).tolist()
-        run = VirtualRun(policy, world.draw(count, draw).tolist(), get, listing, rng)
+        history = workload.draw(seen, draw, past=True).tolist()
+        run = VirtualRun(policy, workload.draw(count, draw).tolist(), get, listing, rng)
         run.run(history)
         requests += run.requests
         lists += run.lists
@@ -254,30 +260,30 @@ def of_group(policy: PollingPolicy, world: World, count: int, draws: int, seen: 
     return mean, lists / requests
 
 
-def list_cost(count: int) -> ResponseCost:
-    """Return what a list costs in a star system with so many in flight."""
+def list_response(count: int) -> ResponseInfo:
+    """Return the size and time of a list in a star system with a number of backups in progress."""
     listed = count * KEPT
-    return ResponseCost(size=listed * LIST_BYTES, seconds=GET_SECONDS + listed * LIST_SECONDS)
+    return response_info(listed * LIST_BYTES, GET_SECONDS + listed * LIST_SECONDS)
 
 
-def in_gets(count: int) -> float:
-    """Return what a list costs there in gets, once both were measured."""
-    costs, cost = RequestCosts(), list_cost(count)
-    costs.got("s", size=GET_BYTES, seconds=GET_SECONDS)
-    costs.listed(("s", None), size=cost.size, seconds=cost.seconds)
-    return costs.of_list(("s", None))
+def list_cost(count: int) -> float:
+    """Return the cost of such a list in GETs, once both were measured."""
+    costs, response = RequestCosts(), list_response(count)
+    costs.record_get("s", size=GET_BYTES, seconds=GET_SECONDS)
+    costs.record_list(("s", None), size=response.size, seconds=response.seconds)
+    return costs.list_cost(("s", None))
 
 
-def changed(policy: PollingPolicy, world: World, draws: int, new: int = 30) -> Outcome:
-    """Average over the first backups of a changed world: 30 old ones are known, each new one is learned from."""
+def outcome_after_change(policy: PollingPolicy, workload: Workload, draws: int, new: int = 30) -> Outcome:
+    """Average over the first backups of a changed workload: 30 old durations are known, each new one is recorded."""
     rng, draw = random.Random(1), np.random.default_rng(1)
     points = []
     for _ in range(draws):
         durations = DurationEstimates(policy)
-        for seconds in world.draw(30, draw, past=True):
-            durations.observe(*Where, float(seconds))
-        for seconds in world.draw(new, draw):
-            schedule = until(ours(durations.belief(*Where), policy, rng), world.end)
-            points.append(outcome([schedule], world.truth.ppf(QUANTILES[::10])))
-            durations.observe(*Where, float(seconds))
+        for seconds in workload.draw(30, draw, past=True):
+            durations.record_duration(*Where, float(seconds))
+        for seconds in workload.draw(new, draw):
+            schedule = schedule_until(ours(durations.estimate_for(*Where), policy, rng), workload.end)
+            points.append(average_outcome([schedule], workload.truth.ppf(QUANTILES[::10])))
+            durations.record_duration(*Where, float(seconds))
     return Outcome(float(np.mean([p.requests for p in points])), float(np.mean([p.delay for p in points])))

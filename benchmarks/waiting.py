@@ -1,8 +1,8 @@
-"""How each side of `benchmarks.peers` waits for a thousand backups: the code of the comparison, in one process a side.
+"""The sides of `benchmarks.peers`: how each library waits for a thousand backups, in a process of its own.
 
-Every side gets the same: base URL, token, and by how much the world runs faster than life (`speed`), by which it
-divides every duration of its schedule. Once it is prepared the backups are created, star system by star system, and it
-waits for those of each from then on. It notes on the machine's monotonic clock when it knew of each.
+Each side receives the base URL, the token and the simulation speed, by which it divides every duration of its schedule.
+The backups are created after it is ready, one star system after the other, and it waits for those of each from then on.
+It records on the monotonic clock when it detects each completion.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ Refs = list[tuple[str, int]]
 
 @attrs.define
 class Job:
-    """What to wait for.
+    """The settings and the results of a side.
 
     Attributes:
-        base_url: Of the service.
+        base_url: The base URL of the service.
         token: The bearer token.
         tenant: The tenant.
-        warm: Star system and id of a backup to get once before, which nobody waits for.
-        speed: By how much the world is faster than life.
-        every: For the plain loop: seconds of the world from poll to poll.
-        spread: Seconds of the world over which the waits begin.
-        began: When the wait for each backup began, by id.
-        heard: When it was known that it had ended.
+        warm: Star system and id of a backup to request once before the measurement.
+        speed: The simulation speed.
+        every: The poll interval of the plain loop, in simulated seconds.
+        spread: The time over which the waits start, in simulated seconds.
+        started: The start of the wait for each backup, by id.
+        detected: The time when its completion was detected, by id.
     """
 
     base_url: str
@@ -50,9 +50,9 @@ class Job:
     started: dict[int, float] = attrs.field(factory=dict)
     detected: dict[int, float] = attrs.field(factory=dict)
 
-    def scaled(self, of_the_world: float) -> float:
-        """Return how long something takes here."""
-        return of_the_world / self.speed
+    def scaled(self, seconds: float) -> float:
+        """Return the real seconds of a simulated duration."""
+        return seconds / self.speed
 
     def path(self, star_system: str, backup_id: int) -> str:
         """Return the path of a backup."""
@@ -63,22 +63,22 @@ class Job:
         return self.base_url + self.path(star_system, backup_id)
 
     async def wait_in_waves(self, wait: Callable[[Refs], Coroutine[Any, Any, None]]) -> None:
-        """Wait for the backups of each star system as soon as they have been created; they come by stdin."""
+        """Read the refs of created backups from stdin, star system by star system, and wait for them at once."""
         async with asyncio.TaskGroup() as tasks:
             while refs := json.loads(await asyncio.to_thread(sys.stdin.readline)):
                 tasks.create_task(wait([(star_system, backup_id) for star_system, backup_id in refs]))
 
-    async def start_staggered(self, refs: Refs, begin: Callable[[str, int], object]) -> None:
-        """Begin to wait for one backup after the other: waits that begin in one instant would poll in bursts."""
+    async def start_staggered(self, refs: Refs, wait: Callable[[str, int], object]) -> None:
+        """Start the waits one after another; waits that start at the same time would poll in bursts."""
         start, order = time.monotonic(), list(refs)
         random.Random(3).shuffle(order)
         for place, (star_system, backup_id) in enumerate(order):
             await asyncio.sleep(start + self.scaled(self.spread) * place / len(order) - time.monotonic())
             self.started[backup_id] = time.monotonic()
-            begin(star_system, backup_id)
+            wait(star_system, backup_id)
 
     async def one_task_each(self, wait: Callable[[str, int], Awaitable[object]]) -> None:
-        """Run a task for each backup, that returns once it has succeeded."""
+        """Run one task per backup that returns once the backup has succeeded."""
 
         async def run(star_system: str, backup_id: int) -> None:
             await wait(star_system, backup_id)
@@ -92,13 +92,13 @@ class Job:
 
 
 Ready = Callable[[], None]
-"""What a side calls between what it prepares, which is not counted, and the wait: then the backups are created."""
+"""A callback for a side that is ready. The measurement starts there, and the backups are created."""
 
 
-async def ours(job: Job, go: Ready) -> None:
-    """A watch for each star system; the policy's defaults, every duration divided by the speed."""
+async def ours(job: Job, ready: Ready) -> None:
+    """One watch per star system, with the default policy at the simulation speed."""
     async with _client(job) as client:
-        go()
+        ready()
 
         async def wait(refs: Refs) -> None:
             job.started.update(dict.fromkeys((backup_id for _, backup_id in refs), time.monotonic()))
@@ -108,10 +108,10 @@ async def ours(job: Job, go: Ready) -> None:
         await job.wait_in_waves(wait)
 
 
-async def one_by_one(job: Job, go: Ready) -> None:
-    """One watch, to which backups are added when the others begin to wait for them, nothing known of their age."""
+async def one_by_one(job: Job, ready: Ready) -> None:
+    """One watch, to which backups are added at the times when the peers start their waits, without their age."""
     async with _client(job) as client:
-        go()
+        ready()
         async with client.watch() as watch, asyncio.TaskGroup() as tasks:
 
             async def add() -> None:
@@ -128,7 +128,7 @@ async def _client(job: Job) -> AsyncIterator[Any]:
 
     policy = PollingPolicy().sped_up(job.speed)
     async with BackupClient(job.base_url, job.tenant, auth=job.token, polling=policy) as client:
-        # Everybody's first get is before, and lazy imports (the engine and what it runs in): the connections are there.
+        # The first GET is not measured on any side, nor are lazy imports: the connections are already open.
         await client.get(*job.warm)
         async with client.watch([job.warm]):
             await asyncio.sleep(0.1)
@@ -148,29 +148,29 @@ def _session(job: Job) -> Any:
 
 
 async def _get(session: Any, url: str) -> Any:
-    async with session.get(url) as answer:
-        answer.raise_for_status()
-        return await answer.json()
+    async with session.get(url) as response:
+        response.raise_for_status()
+        return await response.json()
 
 
-async def loop(job: Job, go: Ready) -> None:
-    """The hand-written loop: a task for each backup gets it, sleeps, gets it again; at most 200 times for planet."""
+async def loop(job: Job, ready: Ready) -> None:
+    """A hand-written loop: one task per backup requests it and sleeps in turn."""
     async with _session(job) as session:
         await _get(session, job.url(*job.warm))
-        go()
+        ready()
 
         async def wait(star_system: str, backup_id: int) -> None:
             url = job.url(star_system, backup_id)
-            while (await _get(session, url))["status"] != "succeeded":  # noqa: ASYNC110 - that is what it does
+            while (await _get(session, url))["status"] != "succeeded":  # noqa: ASYNC110 - the loop to measure
                 await asyncio.sleep(job.scaled(job.every))
 
         await job.one_task_each(wait)
 
 
-async def azure(job: Job, go: Ready) -> None:
-    """azure-core: `AsyncLROPoller` with `AsyncLROBasePolling` and an own `LongRunningOperation`, as it documents.
+async def azure(job: Job, ready: Ready) -> None:
+    """azure-core: `AsyncLROPoller` with `AsyncLROBasePolling` and a `LongRunningOperation`, as it documents.
 
-    The first answer that a poller starts from would be the create's; here that to one get stands in for all of them.
+    A poller starts from the response to the create; here the response to one GET replaces all of them.
     """
     from azure.core import AsyncPipelineClient  # noqa: PLC0415
     from azure.core.pipeline import PipelineResponse  # noqa: PLC0415
@@ -201,20 +201,20 @@ async def azure(job: Job, go: Ready) -> None:
     policies = [RequestIdPolicy(), headers, AsyncRetryPolicy()]
     async with AsyncPipelineClient(job.base_url, policies=policies) as client:
         request = HttpRequest("GET", job.url(*job.warm))
-        answered: Any = await client.send_request(request, _return_pipeline_response=True)
-        go()
+        first: Any = await client.send_request(request, _return_pipeline_response=True)
+        ready()
 
         async def wait(star_system: str, backup_id: int) -> None:
             method: Any = AsyncLROBasePolling(timeout=job.scaled(30), lro_algorithms=[ByStatus()])
             request = HttpRequest("GET", job.url(star_system, backup_id))
-            answer = PipelineResponse(request, answered.http_response, answered.context)
-            await AsyncLROPoller(client, answer, lambda response: response.http_response.json(), method).result()
+            initial = PipelineResponse(request, first.http_response, first.context)
+            await AsyncLROPoller(client, initial, lambda response: response.http_response.json(), method).result()
 
         await job.one_task_each(wait)
 
 
-async def google(job: Job, go: Ready) -> None:
-    """google-api-core: `operation_async.AsyncOperation.result()`; its default retry, durations over the speed."""
+async def google(job: Job, ready: Ready) -> None:
+    """google-api-core: `operation_async.AsyncOperation.result()` with its default retry, at the simulation speed."""
     from google.api_core import operation_async, retry_async  # noqa: PLC0415
     from google.api_core.future.async_future import RETRY_PREDICATE  # noqa: PLC0415
     from google.longrunning import operations_pb2  # noqa: PLC0415
@@ -225,14 +225,14 @@ async def google(job: Job, go: Ready) -> None:
     )
     async with _session(job) as session:
         await _get(session, job.url(*job.warm))
-        go()
+        ready()
 
         async def wait(star_system: str, backup_id: int) -> None:
             url = job.url(star_system, backup_id)
 
             async def refresh(retry: object = None) -> Any:  # noqa: ARG001 - google-api-core's interface
-                answer = await _get(session, url)
-                operation = operations_pb2.Operation(name=str(backup_id), done=answer["status"] == "succeeded")
+                backup = await _get(session, url)
+                operation = operations_pb2.Operation(name=str(backup_id), done=backup["status"] == "succeeded")
                 if operation.done:
                     operation.response.Pack(empty_pb2.Empty())
                 return operation
@@ -247,8 +247,8 @@ async def google(job: Job, go: Ready) -> None:
         await job.one_task_each(wait)
 
 
-async def botocore(job: Job, go: Ready) -> None:
-    """aiobotocore: its own `AIOWaiter`, 15 s and at most 40 attempts; the operation is a get with aiohttp."""
+async def botocore(job: Job, ready: Ready) -> None:
+    """aiobotocore: its `AIOWaiter` with 15 s and at most 40 attempts; the operation is a GET with aiohttp."""
     from aiobotocore.waiter import AIOWaiter  # noqa: PLC0415
     from botocore.waiter import SingleWaiterConfig  # noqa: PLC0415
 
@@ -258,7 +258,7 @@ async def botocore(job: Job, go: Ready) -> None:
     )
     async with _session(job) as session:
         await _get(session, job.url(*job.warm))
-        go()
+        ready()
 
         async def get(*, url: str) -> Any:
             return await _get(session, url)
@@ -279,28 +279,28 @@ SIDES: dict[str, Callable[[Job, Ready], Awaitable[None]]] = {
 }
 
 
-async def run(side: str, job: Job) -> dict[str, Any]:
-    used: dict[str, float] = {}
+async def measure_side(side: str, job: Job) -> dict[str, Any]:
+    before: dict[str, float] = {}
 
-    def go() -> None:
+    def start() -> None:
         print("prepared", flush=True)
-        used.update(cpu=time.process_time(), memory=float(memory()))
+        before.update(cpu=time.process_time(), memory=float(memory()))
 
-    await SIDES[side](job, go)
+    await SIDES[side](job, start)
     return {
-        "cpu": time.process_time() - used["cpu"],
+        "cpu": time.process_time() - before["cpu"],
         "peak": peak_memory(),
-        "above": peak_memory() - used["memory"],
-        "began": job.started,
-        "heard": job.detected,
+        "above": peak_memory() - before["memory"],
+        "started": job.started,
+        "detected": job.detected,
     }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Wait as one side does, told by `benchmarks.peers` over stdin."""
+    """Run one side with the settings that `benchmarks.peers` sends to stdin, and print its measurements."""
     side = (sys.argv[1:] if argv is None else argv)[0]
     job = Job(**json.loads(sys.stdin.readline()))
-    print(json.dumps(asyncio.run(run(side, job))), flush=True)
+    print(json.dumps(asyncio.run(measure_side(side, job))), flush=True)
     return 0
 
 

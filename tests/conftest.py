@@ -29,7 +29,7 @@ def clock() -> FakeClock:
 
 
 class _Response(aiohttp.ClientResponse):
-    """A response with the argument `stream_writer`, which aiohttp 3.14 requires and aioresponses 0.7.9 does not pass."""
+    """A response with the argument `stream_writer`, which aiohttp 3.14 requires and aioresponses 0.7.9 leaves out."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:

@@ -1,12 +1,13 @@
-"""Figures about the code base, as one table: `python -m tests.figures [FOLDER]`.
+"""Print figures about the code base as a Markdown table: `python -m tests.figures [FOLDER]`.
 
-Modules are files with code in them. Names are those of functions and methods, without magic methods; their words are
-counted as `snake_case` and `CamelCase` separate them. The length of a function is that of its body, without the docstring.
+Names are those of functions and methods except magic methods. The length of a function is that of its body without the
+docstring. Empty `__init__.py` files do not count as modules.
 """
 
 from __future__ import annotations
 
 import ast
+import collections
 import re
 import statistics
 import sys
@@ -24,57 +25,62 @@ TARGETS = {
     "longest function, lines": "at most 40",
     "words per function name": "at least 1.6",
     "function names that are past participles": "at most 4%",
+    "type names used more than once": "0",
 }
 
-_IRREGULAR = frozenset(
-    "asked begun bought broken brought built chosen come done drawn driven eaten fallen felt forgotten found given gone "
-    "got had heard held hidden hurt kept known laid led left lent lost made meant met paid put read said seen sent shown "
-    "shut sold spent spoken stood taken taught thought thrown told understood unsent untold woken won written".split()
+# Verbs whose imperative is the same word (`read`, `put`) are left out: as function names they are imperatives.
+_IRREGULAR_PARTICIPLES = frozenset(
+    """
+    begun bought broken brought built chosen done drawn driven eaten fallen felt forgotten found given gone got had
+    heard held hidden kept known laid led left lent lost made meant met paid said seen sent shown sold spent spoken
+    stood taken taught thought thrown told understood unsent untold woken won written
+    """.split()  # noqa: SIM905 - a list of one word a line is longer than this module
 )
-_NOT_PARTICIPLES = frozenset("bed embed exceed feed need proceed seed shed speed succeed".split())
+_NOT_PARTICIPLES = frozenset({"bed", "embed", "exceed", "feed", "need", "proceed", "seed", "shed", "speed", "succeed"})
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words of an identifier, in lower case."""
-    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", name)
+    """Return the words of a name in `snake_case` or `CamelCase`, in lower case."""
+    parts: list[str] = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", name)
     return [part.lower() for part in parts] or [name]
 
 
 def is_past_participle(name: str) -> bool:
-    """Return True if a function's name is or begins with a past participle (`told`, `judged`, `made_of`)."""
+    """Return True if a name is or begins with a past participle (`told`, `judged`, `made_of`)."""
     first = words_of(name)[0]
-    return first in _IRREGULAR or (first.endswith("ed") and first not in _NOT_PARTICIPLES)
+    return first in _IRREGULAR_PARTICIPLES or (first.endswith("ed") and first not in _NOT_PARTICIPLES)
 
 
-def functions_in(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Yield every function and method of a module, without magic methods."""
+def functions_in(tree: ast.Module) -> Iterator[Function]:
+    """Yield all functions and methods of a module except magic methods."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("__"):
+        if isinstance(node, Function) and not node.name.startswith("__"):
             yield node
 
 
-def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Return the number of lines of a function's body, without its docstring."""
+def body_lines(function: Function) -> int:
+    """Return the number of lines of a function's body without its docstring."""
     body = function.body[1:] if ast.get_docstring(function) is not None else function.body
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
 def modules_in_cycles(package: str) -> list[str]:
-    """Return the modules that lie on an import cycle, imports for type checking and within functions included."""
-    graph = grimp.build_graph(package)
-    left = {module: set(graph.find_modules_directly_imported_by(module)) for module in graph.modules}
-    while free := [module for module, imported in left.items() if not imported & left.keys()]:
-        for module in free:
-            del left[module]
-    return sorted(left)
+    """Return the modules on import cycles, including imports for type checking and imports inside functions."""
+    graph = grimp.build_graph(package, cache_dir=None)
+    imported = {module: graph.find_upstream_modules(module) for module in graph.modules}
+    return sorted(module for module, others in imported.items() if any(module in imported[other] for other in others))
 
 
-def figures_of(root: Path) -> dict[str, str]:
-    """Measure a package.
+def duplicate_types(trees: list[ast.Module]) -> list[str]:
+    """Return the names that more than one class has."""
+    names = [node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    return sorted(name for name, count in collections.Counter(names).items() if count > 1)
 
-    Args:
-        root: Its folder.
-    """
+
+def measure_package(root: Path) -> dict[str, str]:
+    """Return the figures of the package in the given folder."""
     texts = {path: path.read_text("utf-8") for path in sorted(root.rglob("*.py"))}
     trees = {path: ast.parse(text) for path, text in texts.items()}
     modules = {path: len(text.splitlines()) for path, text in texts.items() if trees[path].body}
@@ -84,6 +90,7 @@ def figures_of(root: Path) -> dict[str, str]:
     longest = max(functions, key=body_lines)
     largest = max(modules, key=lambda path: modules[path])
     participles = sum(map(is_past_participle, names)) / len(names)
+    duplicates = duplicate_types(list(trees.values()))
     return {
         "modules": f"{len(modules)} (and {len(texts) - len(modules)} empty __init__.py)",
         "lines": f"{sum(modules.values()):,}",
@@ -97,15 +104,16 @@ def figures_of(root: Path) -> dict[str, str]:
         "functions": f"{len(names):,}",
         "words per function name": f"{statistics.mean(len(words_of(name)) for name in names):.2f}",
         "function names that are past participles": f"{participles:.1%}",
+        "type names used more than once": f"{len(duplicates)} {', '.join(duplicates)}".strip(),
     }
 
 
 def main(arguments: list[str]) -> int:
-    """Print the table for a package's folder, `asyncbackups` unless another one is given."""
-    figures = figures_of(Path(arguments[0] if arguments else "asyncbackups"))
-    print("| figure | now | target |\n|---|---|---|")
-    for name, value in figures.items():
-        print(f"| {name} | {value} | {TARGETS.get(name, '')} |")
+    """Print the table for the given package folder; `asyncbackups` by default."""
+    lines = ["| figure | now | target |", "|---|---|---|"]
+    for name, value in measure_package(Path(arguments[0] if arguments else "asyncbackups")).items():
+        lines.append(f"| {name} | {value} | {TARGETS.get(name, '')} |")
+    sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 

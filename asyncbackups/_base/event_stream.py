@@ -1,4 +1,4 @@
-"""A stream of events: what is put in waits until somebody takes it, in order, and nothing is lost."""
+"""A stream of events: an unbounded, closable queue with an async iterator."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ _Event = TypeVar("_Event")
 
 
 class EventStream(Generic[_Event]):
-    """An async iterator that is an object, not a generator: it may be left and gone on with anywhere (PEP 789).
+    """An async iterator over events; several consumers share the events. No event is lost if a consumer is cancelled.
 
-    Several consumers share the events: each event goes to one of them.
+    It is an object and not a generator, so that iteration may stop and continue anywhere (PEP 789).
+
+    anyio's memory object stream does not fit: it hands an event to a waiting receiver, so a receiver that is cancelled
+    in the same turn of the event loop (`asyncio.wait_for(anext(run), ...)`) takes the event with it. It also demands to
+    be closed for receiving, while the events of a run may be read, or ignored, after leaving it.
     """
 
     def __init__(self) -> None:
         self._events: deque[_Event] = deque()
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._closed = False
 
     def __len__(self) -> int:
@@ -26,12 +30,12 @@ class EventStream(Generic[_Event]):
     def put(self, event: _Event) -> None:
         """Add an event."""
         self._events.append(event)
-        self._news.set()
+        self._changed.set()
 
     def close(self) -> None:
-        """Let the iteration end once all events are taken."""
+        """End the iteration once all events are taken."""
         self._closed = True
-        self._news.set()
+        self._changed.set()
 
     def __aiter__(self) -> EventStream[_Event]:
         return self
@@ -45,6 +49,6 @@ class EventStream(Generic[_Event]):
         while not self._events:
             if self._closed:
                 raise StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
         return self._events.popleft()

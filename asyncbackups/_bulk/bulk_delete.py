@@ -1,4 +1,4 @@
-"""Many deletes: one stream of events, one event for each backup."""
+"""Bulk deletion: one stream of events, one event per backup."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from asyncbackups.models import BackupRef
 
 
 class BulkDeletion:
-    """Deletes backups. Enter with ``async with``, then iterate with ``async for``: one event for each backup.
+    """Deletes backups. Enter with ``async with``, then iterate with ``async for``: one event per backup.
 
-    Deletes run at most `concurrency` at once; what to delete is read as deletes begin, never ahead. One that fails
-    never stops the others. Leaving early begins no more of them. Of a collection, all are checked when this is made.
+    At most `concurrency` deletes run at once; `refs` are read as deletes start, never ahead. A failed delete does not
+    stop the others. Leaving early starts no more deletes.
 
     Args:
-        operations: What it deletes with.
-        refs: The backups.
-        concurrency: The most deletes in flight at once.
+        operations: Sends the deletes.
+        refs: The backups. The items of a collection are checked at once.
+        concurrency: Maximum number of deletes in flight.
         missing_ok: Whether a backup that does not exist counts as deleted.
-        clock: The time.
+        clock: The clock.
 
     Raises:
-        ConfigurationError: If `refs` are not several, or one of a collection is no backup.
+        ConfigurationError: If `refs` is not an iterable of backups.
     """
 
     def __init__(self, operations: Operations, *, refs: Refs, concurrency: int, missing_ok: bool, clock: Clock) -> None:
@@ -39,37 +39,38 @@ class BulkDeletion:
         self._missing_ok = missing_ok
         self._clock = clock
         self._stream: EventStream[BackupDeleted | DeleteFailed] = EventStream()
-        self._intake = WorkerPool(parse_refs(refs), unread=lambda: len(self._stream))
+        self._pool = WorkerPool(parse_refs(refs), unread_events=lambda: len(self._stream))
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Begin.
+        """Start deleting.
 
         Raises:
-            ClientClosedError: If it was entered before: it is used once.
+            ClientClosedError: If it was entered before: a bulk deletion is used once.
         """
         if self._task is not None:
             raise ClientClosedError("a bulk deletion can be entered only once: make another one")
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="asyncbackups-bulk-delete")
+        # In the caller's context, as the task of a `BulkRun`: the deletion belongs to the caller.
+        self._task = asyncio.get_running_loop().create_task(self._delete_all(), name="asyncbackups-bulk-delete")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Begin no more deletes."""
+        """Start no more deletes."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
 
     @property
     def under_way(self) -> int:
-        """How many deletes were begun whose outcome is not known yet."""
-        return self._intake.under_way
+        """Number of deletes that were started and have no outcome yet."""
+        return self._pool.in_progress
 
     async def stop(self) -> None:
-        """Begin no more deletes; returns when the outcome of those under way is known."""
-        self._intake.stop()
-        await self._intake.settled()
+        """Start no more deletes; return when those in flight have their outcome."""
+        self._pool.stop()
+        await self._pool.wait_until_idle()
 
     def __aiter__(self) -> Self:
         return self
@@ -78,36 +79,36 @@ class BulkDeletion:
         """Return the next event.
 
         Raises:
-            StopAsyncIteration: When every backup has its event.
+            StopAsyncIteration: When every backup has had its event.
             ClientClosedError: If it was not entered.
-            Exception: What the iteration of the refs raised, after all events.
+            Exception: The error that the iteration of `refs` raised, after all events.
         """
         if self._task is None:
             raise ClientClosedError("enter it before iterating: `async with client.bulk_delete(...) as deletion`")
         try:
             event = await self._stream.__anext__()
         except StopAsyncIteration:
-            if self._intake.failure is None:
+            if self._pool.failure is None:
                 raise
         else:
-            self._intake.consumed()
+            self._pool.notify_consumed()
             return event
-        raise self._intake.failure
+        raise self._pool.failure
 
-    async def _run(self) -> None:
+    async def _delete_all(self) -> None:
         try:
-            await self._intake.work_off(self._delete, workers=self._concurrency)
+            await self._pool.process_items(self._delete_backup, concurrency=self._concurrency)
         finally:
             self._stream.close()
 
-    async def _delete(self, ref: BackupRef) -> None:
-        began = self._clock.monotonic()
+    async def _delete_backup(self, ref: BackupRef) -> None:
+        started = self._clock.monotonic()
         error: BackupsError | None = None
         try:
             await self._operations.delete(ref, missing_ok=self._missing_ok)
         except BackupsError as exc:
             error = exc
-        elapsed = self._clock.monotonic() - began
+        elapsed = self._clock.monotonic() - started
         if error is None:
             self._stream.put(BackupDeleted(ref=ref, elapsed=elapsed))
         else:

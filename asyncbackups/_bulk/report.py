@@ -1,8 +1,10 @@
-"""What a bulk run has come to: counts, and what became of each planet."""
+"""The report of a bulk run: counts, and the outcome of each planet."""
 
 from __future__ import annotations
 
 import collections
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
@@ -22,11 +24,11 @@ from asyncbackups.models import PlanetRef
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """What became of one planet.
+    """The outcome of one planet.
 
     Attributes:
-        event: The last event that told of it.
-        seconds: From the beginning of its create to that event.
+        event: The last event of the planet.
+        seconds: Seconds from the start of its create to that event.
     """
 
     event: Event
@@ -35,16 +37,16 @@ class Outcome:
 
 @attrs.define(kw_only=True)
 class Counts:
-    """Numbers of backups, by what came of them.
+    """Numbers of backups by state.
 
     Attributes:
-        created: How many were created (adopted ones included).
-        create_failed: How many could not be created, or are not known to be.
-        succeeded: How many succeeded.
-        failed: How many ran and failed.
-        gone: How many were deleted while watched, or never existed.
-        expired: How many were still in progress when their deadline passed.
-        unchecked: How many could no longer be checked.
+        created: Backups that were created, adopted ones included.
+        create_failed: Backups that could not be created, or may not have been created.
+        succeeded: Backups that succeeded.
+        failed: Backups that ran and failed.
+        gone: Backups that were deleted while watched, or never existed.
+        expired: Backups that were in progress when their deadline passed.
+        unchecked: Backups that could no longer be checked.
     """
 
     created: int = 0
@@ -57,29 +59,29 @@ class Counts:
 
     @property
     def final_events(self) -> int:
-        """How many of those created have had their final event."""
+        """Number of created backups that have had their final event."""
         return self.succeeded + self.failed + self.gone + self.expired + self.unchecked
 
     @property
     def in_flight(self) -> int:
-        """How many of those created have not."""
+        """Number of created backups that have not had their final event."""
         return self.created - self.final_events
 
     def count(self, event: Event) -> None:
-        """Take an event into account."""
-        name = _COUNTED[type(event)]
+        """Count an event."""
+        name = _COUNTED_AS[type(event)]
         setattr(self, name, getattr(self, name) + 1)
 
 
 @attrs.define(kw_only=True)
 class BulkReport(Counts):
-    """What a bulk run has come to so far: the counts, and more.
+    """The counts of a bulk run so far, and more.
 
     Attributes:
-        planets: How many targets were taken up.
-        outcomes: Per planet, what became of it; a planet in flight is not in it yet.
-        requests: Requests that the client has sent since the run began, by kind; of a run that was resumed, since then.
-        seconds: How long the run has taken; of a run that was resumed, since it first began.
+        planets: Number of targets that were started.
+        outcomes: The outcome of each planet; a planet in flight has none yet.
+        requests: Requests that the client has sent since the run started, by kind; for a resumed run, since it resumed.
+        seconds: Duration of the run in seconds; for a resumed run, since it first started.
     """
 
     planets: int = 0
@@ -89,22 +91,132 @@ class BulkReport(Counts):
 
     @property
     def ok(self) -> bool:
-        """Whether every planet that was taken up has a backup that succeeded."""
+        """Whether every planet that was started has a backup that succeeded."""
         return self.succeeded == self.planets
 
     def count(self, event: Event) -> None:
-        """Take an event into account."""
+        """Count an event, and keep it as its planet's outcome if it is one."""
         Counts.count(self, event)
-        if event.planet is None or isinstance(event, BackupCreated):
-            return
-        outcome = Outcome(event=event, seconds=event.elapsed)
-        if isinstance(event, CreateFailed):  # a planet that is listed twice keeps what became of its backup
-            self.outcomes.setdefault(event.planet, outcome)
-        else:
-            self.outcomes[event.planet] = outcome
+        if _is_outcome(event):
+            _add_outcome(self.outcomes, event)
 
 
-_COUNTED: dict[type[object], str] = {
+class ReportBuilder:
+    """Builds the report of a bulk run as its events come.
+
+    Args:
+        requests: The client's requests so far, by kind; the client goes on counting in it.
+
+    Attributes:
+        planets: Number of targets that were started.
+    """
+
+    def __init__(self, requests: Mapping[RequestKind, int]) -> None:
+        self.planets: int = 0
+        self._counts = Counts()
+        self._outcomes = _OutcomeLog()
+        self._requests = requests
+        self._requests_before: collections.Counter[RequestKind] | None = None
+        self._started_at: float | None = None
+        self._finished_at: float | None = None
+
+    def start_requests(self) -> None:
+        """Count requests from now on."""
+        self._requests_before = collections.Counter(self._requests)
+
+    def start_clock(self, started_at: float) -> None:
+        """Set the time at which the run first started, in monotonic seconds."""
+        self._started_at = started_at
+
+    def finish(self, finished_at: float) -> None:
+        """Set the time at which the run ended, in monotonic seconds; the first one counts."""
+        if self._finished_at is None:
+            self._finished_at = finished_at
+
+    def add_event(self, event: Event) -> None:
+        """Count an event, and keep it as its planet's outcome if it is one."""
+        self._counts.count(event)
+        if _is_outcome(event):
+            self._outcomes.append(event)
+
+    def snapshot(self, now: float) -> BulkReport:
+        """Return the report as it is now; later events do not change it. Its cost does not grow with the run.
+
+        Args:
+            now: The time, in monotonic seconds.
+        """
+        ended_at = now if self._finished_at is None else self._finished_at
+        before = self._requests_before
+        return _ReportSnapshot(
+            self._counts,
+            self._outcomes,
+            planets=self.planets,
+            requests=collections.Counter() if before is None else collections.Counter(self._requests) - before,
+            seconds=0.0 if self._started_at is None else ended_at - self._started_at,
+        )
+
+
+class _OutcomeLog:
+    """The events that are outcomes, in order. It only grows, so its length identifies a moment."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        # The outcomes of the first `_built` events: whoever reads outcomes again pays only for those that were added.
+        self._outcomes: dict[PlanetRef, Outcome] = {}
+        self._built = 0
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def append(self, event: Event) -> None:
+        self._events.append(event)
+
+    def outcomes_after(self, length: int) -> dict[PlanetRef, Outcome]:
+        """Return the outcomes as they were after the first `length` events."""
+        if length < self._built:
+            self._outcomes, self._built = {}, 0
+        for number in range(self._built, length):
+            _add_outcome(self._outcomes, self._events[number])
+        self._built = length
+        return self._outcomes.copy()
+
+
+class _ReportSnapshot(BulkReport):
+    """A report that collects its outcomes when they are first read.
+
+    There may be a million of them: a program that reads only counts, after each event, must not copy them.
+    """
+
+    __slots__ = ("_length", "_log")
+
+    def __init__(self, counts: Counts, log: _OutcomeLog, **members: Any) -> None:
+        super().__init__(**attrs.asdict(counts), **members)
+        del self.outcomes
+        self._log, self._length = log, len(log)
+
+    def __getattr__(self, name: str) -> Any:
+        # Python calls this for a missing attribute only: for `outcomes` until they are first read.
+        if name != "outcomes":
+            raise AttributeError(name)
+        self.outcomes = self._log.outcomes_after(self._length)
+        return self.outcomes
+
+
+def _is_outcome(event: Event) -> bool:
+    return event.planet is not None and not isinstance(event, BackupCreated)
+
+
+def _add_outcome(outcomes: dict[PlanetRef, Outcome], event: Event) -> None:
+    if event.planet is None:
+        return
+    outcome = Outcome(event=event, seconds=event.elapsed)
+    if isinstance(event, CreateFailed):  # a planet that is listed twice keeps the outcome of its backup
+        outcomes.setdefault(event.planet, outcome)
+    else:
+        outcomes[event.planet] = outcome
+
+
+_COUNTED_AS: dict[type[object], str] = {
     BackupCreated: "created",
     CreateFailed: "create_failed",
     BackupSucceeded: "succeeded",

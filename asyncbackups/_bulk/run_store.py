@@ -1,4 +1,4 @@
-"""What a bulk run asks of the memory that it keeps, and the memory of a run that keeps none."""
+"""The interface through which a bulk run remembers what it did, and the store of a run that remembers nothing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
 
 @attrs.frozen(kw_only=True)
 class Intent:
-    """What a create needs to know of itself.
+    """Permission to send one create, and what is known about earlier attempts.
 
     Attributes:
-        key: The create's identity; None without a journal.
-        may_exist: Whether an earlier process may have sent it.
-        since: When that was (aware, UTC).
-        until: The last sign of life of earlier processes (aware, UTC).
+        key: The create's identity, from which its marker is made; None without a journal.
+        may_exist: Whether an earlier process may have sent this create.
+        since: When the create was first intended (aware, UTC); None without a journal.
+        until: When an earlier process last wrote to the journal (aware, UTC); None for a first attempt.
     """
 
     key: str | None = None
@@ -33,11 +33,11 @@ class Intent:
 
 @attrs.frozen
 class Target:
-    """A planet in its place among the targets.
+    """A planet and its position among the targets.
 
     Attributes:
-        number: Its place, counted from 0.
-        planet: Which planet.
+        number: The position, counted from 0.
+        planet: The planet.
     """
 
     number: int
@@ -46,97 +46,100 @@ class Target:
 
 @attrs.frozen(kw_only=True)
 class RunningBackup:
-    """A backup that an earlier process created and whose end it did not see.
+    """A backup that an earlier process created and that had no outcome yet.
 
     Attributes:
-        target: Of which target.
+        target: The target.
         ref: The backup.
-        intended: When its create was begun (aware, UTC).
-        created: When it was created (aware, UTC).
+        intended_at: When its create was intended (aware, UTC).
+        created_at: When it was created (aware, UTC).
     """
 
     target: Target
     ref: BackupRef
-    intended: datetime
-    created: datetime
+    intended_at: datetime
+    created_at: datetime
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class ResumePoint:
-    """Where a run begins: what earlier processes have done of it, and what is left.
+    """The state in which a run starts: what earlier processes did, and what is left to do.
 
     Attributes:
-        targets: What to create, in this order.
-        taken: How many targets were taken up, and are not among `targets` again.
-        planets: Planets that have their create: none of them gets another one.
-        told: Events of earlier processes, oldest first.
-        undelivered: Those of them that the consumer is told again.
-        running: Backups to watch.
-        started: When the run began (aware, UTC); None where that is now.
-        ended: When the last outcome of a run came of which nothing is left to do (aware, UTC), else None.
+        targets: The targets to create a backup of, in this order.
+        started_targets: Number of targets that were started before and are not among `targets`.
+        created_planets: Planets that have had their create: none of them gets another one.
+        events: Events of earlier processes, oldest first.
+        undelivered: Those of `events` that are delivered again.
+        running: Backups to track.
+        started_at: When the run first started (aware, UTC); None for a new run.
+        ended_at: When the last outcome of a finished run came (aware, UTC); None for an unfinished run.
     """
 
     targets: AsyncIterator[Target]
-    taken: int = 0
-    planets: frozenset[PlanetRef] = frozenset()
-    told: Sequence[Event] = ()
+    started_targets: int = 0
+    created_planets: frozenset[PlanetRef] = frozenset()
+    events: Sequence[Event] = ()
     undelivered: Sequence[Event] = ()
     running: Sequence[RunningBackup] = ()
-    started: datetime | None = None
-    ended: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
 
 
 class RunStore(Protocol):
-    """What must survive the process."""
+    """Stores the progress of one bulk run."""
 
     @property
     def failure(self) -> JournalError | None:
-        """Why nothing can be written any more, or None."""
+        """Why nothing can be written any more; None if all is well."""
         ...
 
     @property
     def spec(self) -> BackupSpec:
-        """What is created."""
+        """The backups to create."""
         ...
 
     async def open(self, planets: Planets) -> ResumePoint:
-        """Begin, or go on.
+        """Start the run, or resume it.
+
+        Args:
+            planets: The targets; None for those that are stored.
 
         Raises:
             JournalError: If that is not possible; nothing was sent.
         """
         ...
 
-    async def intend(self, target: Target) -> Intent:
-        """Write that a create is about to be sent, before it is.
+    async def record_intent(self, target: Target) -> Intent:
+        """Store that a create is about to be sent; the create may be sent once this returns.
 
         Raises:
-            JournalError: If it could not be written: then it must not be sent.
+            JournalError: If it cannot be stored: the create must not be sent.
         """
         ...
 
-    def record(self, target: Target, event: Event, tell: Callable[[Event], None]) -> None:
-        """Write an event, and tell it then, with its id; where it cannot be written, without."""
+    def record_event(self, target: Target, event: Event, deliver: Callable[[Event], None]) -> None:
+        """Store an event, then deliver it with its id; an event that cannot be stored is delivered without an id."""
         ...
 
-    def acknowledge(self, event_id: int) -> None:
-        """Take note that the consumer has dealt with all events up to one."""
+    def acknowledge_up_to(self, event_id: int) -> None:
+        """Store that the consumer has dealt with all events up to and including one."""
         ...
 
     async def flush(self) -> None:
-        """Wait until all that was recorded is told."""
+        """Wait until all recorded events are delivered."""
         ...
 
     async def close(self) -> None:
-        """End; what was recorded is written before."""
+        """Store what was recorded, and close."""
         ...
 
 
 class MemoryRunStore:
-    """Keeps nothing: the run ends with the process.
+    """Stores nothing: the run ends with the process.
 
     Args:
-        spec: What is created.
+        spec: The backups to create.
     """
 
     def __init__(self, spec: BackupSpec) -> None:
@@ -144,29 +147,36 @@ class MemoryRunStore:
         self.failure: JournalError | None = None
 
     async def open(self, planets: Planets) -> ResumePoint:
-        """Begin."""
-        return ResumePoint(targets=numbered(planets or ()))
+        """Start a new run."""
+        return ResumePoint(targets=number_targets(planets or ()))
 
-    async def intend(self, target: Target) -> Intent:  # noqa: ARG002 - as are the next ones: the interface
-        """Write nothing."""
+    async def record_intent(self, target: Target) -> Intent:  # noqa: ARG002 - the interface, here and below
+        """Return an intent without an identity."""
         return Intent()
 
-    def record(self, target: Target, event: Event, tell: Callable[[Event], None]) -> None:  # noqa: ARG002
-        """Tell the event at once."""
-        tell(event)
+    def record_event(self, target: Target, event: Event, deliver: Callable[[Event], None]) -> None:  # noqa: ARG002
+        """Deliver the event at once."""
+        deliver(event)
 
-    def acknowledge(self, event_id: int) -> None:
-        """Forget it."""
+    def acknowledge_up_to(self, event_id: int) -> None:
+        """Do nothing."""
 
     async def flush(self) -> None:
-        """Have nothing to wait for."""
+        """Do nothing."""
 
     async def close(self) -> None:
-        """Have nothing to close."""
+        """Do nothing."""
 
 
-async def numbered(planets: Iterable[PlanetRef] | AsyncIterable[PlanetRef], start: int = 0) -> AsyncIterator[Target]:
-    """Give planets their numbers, as they come."""
+async def number_targets(
+    planets: Iterable[PlanetRef] | AsyncIterable[PlanetRef], start: int = 0
+) -> AsyncIterator[Target]:
+    """Number planets as they are read.
+
+    Args:
+        planets: The planets.
+        start: The number of the first one.
+    """
     number = start
     if isinstance(planets, AsyncIterable):
         async for planet in planets:

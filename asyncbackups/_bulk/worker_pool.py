@@ -1,4 +1,4 @@
-"""Work on many items at once: a few workers that take one after the other, never ahead of what they can do."""
+"""Processes many items concurrently, and reads each item only when there is capacity for it."""
 
 from __future__ import annotations
 
@@ -8,90 +8,104 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Generic, TypeVar
 
 import anyio
+import anyio.abc
 
 from asyncbackups._base.cancellation import await_shared_work
 
 _Item = TypeVar("_Item")
 
-_UNREAD = 1_000
-"""With so many events unread, work waits for the consumer: memory stays bounded by what is in flight."""
+_MAX_UNREAD = 1_000
+"""With this many events unread, workers wait for the consumer: memory stays bounded by the items in flight."""
 
 
 class WorkerPool(Generic[_Item]):
-    """Hands items out to workers, each when it is asked for.
+    """Processes items with a bounded number of workers. Workers start as items come, never ahead of them.
 
     Args:
-        items: What there is to do. It is read by one worker at a time, and never ahead.
-        unread: How many events wait for the consumer.
+        items: The items. One worker at a time reads, and only when it can process the item at once.
+        unread_events: Returns how many events wait for the consumer.
 
     Attributes:
-        failure: What the items raised, or a bug in the work; then nothing more is handed out.
-        under_way: How many items are being worked on.
+        failure: The error that the items or the processing raised; after one, no more items are read.
+        in_progress: Number of items that are being processed.
     """
 
-    def __init__(self, items: AsyncIterator[_Item], *, unread: Callable[[], int]) -> None:
+    def __init__(self, items: AsyncIterator[_Item], *, unread_events: Callable[[], int]) -> None:
         self._items = items
-        self._unread = unread
+        self._unread_events = unread_events
         self._reading = asyncio.Lock()
-        self._room = asyncio.Event()
-        self._ended = asyncio.Event()
+        self._waiting = 0  # workers without an item
+        self._workers = 0
+        self._consumed = asyncio.Event()
+        self._item_done = asyncio.Event()
         self._stopped = False
         self.failure: Exception | None = None
-        self.under_way: int = 0
+        self.in_progress: int = 0
 
     def stop(self) -> None:
-        """Hand out nothing more."""
+        """Read no more items."""
         self._stopped = True
 
-    async def settled(self) -> None:
-        """Wait until nothing is being worked on."""
-        while self.under_way:
-            self._ended.clear()
-            await self._ended.wait()
+    async def wait_until_idle(self) -> None:
+        """Wait until no item is being processed."""
+        while self.in_progress:
+            self._item_done.clear()
+            await self._item_done.wait()
 
-    def consumed(self) -> None:
-        """Take note that the consumer has taken an event."""
-        self._room.set()
+    def notify_consumed(self) -> None:
+        """Let workers that wait for the consumer check again how many events are unread."""
+        self._consumed.set()
 
-    async def work_off(self, work: Callable[[_Item], Awaitable[None]], *, workers: int) -> None:
-        """Work on all items, on `workers` of them at once.
+    async def process_items(self, process: Callable[[_Item], Awaitable[None]], *, concurrency: int) -> None:
+        """Process all items.
 
         Args:
-            work: Does one. What it raises ends the handing out, and lets the work that was begun go on.
-            workers: How many at once.
+            process: Processes one item. If it raises, no more items are read; items in progress are finished.
+            concurrency: Maximum number of items in progress.
         """
         async with anyio.create_task_group() as tasks:
-            for _ in range(workers):
-                tasks.start_soon(self._worker, work)
 
-    async def _worker(self, work: Callable[[_Item], Awaitable[None]]) -> None:
-        while (item := await self._take()) is not None:
+            def start_worker() -> None:
+                if not self._waiting and self._workers < concurrency:
+                    self._waiting += 1
+                    self._workers += 1
+                    tasks.start_soon(self._run_worker, process, start_worker)
+
+            start_worker()
+
+    async def _run_worker(self, process: Callable[[_Item], Awaitable[None]], start_worker: Callable[[], None]) -> None:
+        await asyncio.sleep(0)  # with an eager task factory, workers that start each other would nest
+        while (item := await self._next_item()) is not None:
+            self._waiting -= 1
+            # One worker at most waits for an item: the last one to get an item starts the next worker.
+            start_worker()
             try:
-                await await_shared_work(functools.partial(work, item), _cancelled)
-            except Exception as exc:  # noqa: BLE001 - a bug must not cut off what is done about the other items
+                await await_shared_work(functools.partial(process, item), _stray_cancellation)
+            except Exception as exc:  # noqa: BLE001 - a bug in one item must not end the others
                 self.failure = exc
             finally:
-                self.under_way -= 1
-                self._ended.set()
+                self.in_progress -= 1
+                self._waiting += 1
+                self._item_done.set()
 
-    async def _take(self) -> _Item | None:
+    async def _next_item(self) -> _Item | None:
         async with self._reading:
-            while self._unread() >= _UNREAD:
-                self._room.clear()
-                await self._room.wait()
+            while self._unread_events() >= _MAX_UNREAD:
+                self._consumed.clear()
+                await self._consumed.wait()
             if self._stopped or self.failure is not None:
                 return None
             try:
-                item = await await_shared_work(lambda: anext(self._items, None), _cancelled)
-            except Exception as exc:  # noqa: BLE001 - the caller's iterable may raise anything; it gets it back
+                item = await await_shared_work(lambda: anext(self._items, None), _stray_cancellation)
+            except Exception as exc:  # noqa: BLE001 - the caller's iterable may raise anything; the caller gets it back
                 self.failure = exc
                 return None
-            # While it was waited for, the stop may have come.
+            # The run may have been stopped while the item was awaited.
             if item is None or self._stopped:
                 return None
-            self.under_way += 1
+            self.in_progress += 1
             return item
 
 
-def _cancelled() -> Exception:
-    return RuntimeError("what this shares with another task was cancelled by that one")
+def _stray_cancellation() -> Exception:
+    return RuntimeError("a task that this work shares with another task was cancelled by that other task")

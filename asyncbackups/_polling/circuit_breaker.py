@@ -1,66 +1,58 @@
-"""How the service answers for one star system: after a fault it is asked more slowly, and one request at a time."""
+"""The circuit breaker of one star system: after a fault of the service it is polled more slowly, one poll at a time."""
 
 from __future__ import annotations
 
 import math
 
-from asyncbackups._polling import poll_interval as schedule
+from asyncbackups._polling.poll_interval import shortest_interval
 from asyncbackups._polling.shared_state import PollingState
-from asyncbackups.errors import ApiError, BackupsError, TransportError
-
-_OBEYED = 300.0
-"""The longest `Retry-After` that is obeyed, in seconds."""
-_PASSING = frozenset({408, 424, 429, 500, 502, 503, 504})
-"""Statuses that speak of the service's state, not of what was asked for."""
-
-
-def is_passing(error: BackupsError) -> bool:
-    """Tell whether an error speaks of the service's state, or of the way to it, and not of what was asked for."""
-    if isinstance(error, ApiError):
-        return error.status in _PASSING
-    return isinstance(error, TransportError)
+from asyncbackups.errors import ApiError, BackupsError
 
 
 class CircuitBreaker:
-    """Counts faults in a row, and says until when nothing is to be asked.
+    """Counts faults in a row, and decides until when nothing is sent.
 
     Args:
-        knowledge: The policy, and chance.
+        shared: State shared by all star systems.
 
     Attributes:
-        held_until: Until when nothing is to be asked, in seconds of the monotonic clock.
-        trouble: The last fault, while nothing but faults was heard since.
+        open_until: Until when nothing is sent, in seconds of the monotonic clock.
+        last_fault: The last fault, if no poll has succeeded since; else None.
     """
 
-    def __init__(self, knowledge: PollingState) -> None:
-        self._know = knowledge
+    def __init__(self, shared: PollingState) -> None:
+        self._shared = shared
         self._faults = 0
-        self.held_until: float = -math.inf
-        self.trouble: BackupsError | None = None
+        self.open_until: float = -math.inf
+        self.last_fault: BackupsError | None = None
 
     @property
-    def on_trial(self) -> bool:
-        """Whether the last that was heard was a fault: then one request at a time tries whether all is well again."""
+    def is_half_open(self) -> bool:
+        """Whether the last response was a fault. Then one request at a time tests whether the service has recovered."""
         return self._faults > 0
 
-    def answers(self) -> None:
-        """Take note that the service answers, whatever the answer is."""
+    def record_success(self) -> None:
+        """Record that the service responds, whatever the response is."""
         self._faults = 0
-        self.trouble = None
+        self.last_fault = None
 
-    def fault(self, error: BackupsError, now: float) -> None:
-        """Take note of a passing fault."""
-        self.trouble = error
-        asked = (error.retry_after if isinstance(error, ApiError) else None) or 0.0
-        if now >= self.held_until:  # else it is one more victim of the fault that is known already
-            self.held_until = now + self.pause(self._faults)
+    def record_fault(self, error: BackupsError, now: float) -> None:
+        """Record a fault of the service."""
+        self.last_fault = error
+        retry_after = (error.retry_after if isinstance(error, ApiError) else None) or 0.0
+        if now >= self.open_until:  # else this request was sent before the fault that is known already
+            self.open_until = now + self.backoff_after(self._faults)
             self._faults += 1
-        self.held_until = max(self.held_until, now + min(asked, _OBEYED))
+        self.open_until = max(self.open_until, now + min(retry_after, self._shared.retry_after_maximum))
 
-    def pause(self, faults: int) -> float:
-        """Return how long to wait after so many faults before this one, in seconds."""
-        return self._know.policy.backoff(faults, draw=self._know.draw())
+    def backoff_after(self, faults: int) -> float:
+        """Return how long to wait after a fault, in seconds.
 
-    def obeyed(self, retry_after: float) -> float:
-        """Return how long to wait where an answer asks for it, in seconds: neither a busy loop nor for ever."""
-        return max(schedule.floor(self._know.policy), min(retry_after, _OBEYED))
+        Args:
+            faults: How many faults in a row there were before it.
+        """
+        return self._shared.policy.backoff(faults, draw=self._shared.draw())
+
+    def clamp_retry_after(self, retry_after: float) -> float:
+        """Return how long to wait for a `Retry-After`, in seconds: neither a busy loop nor beyond the maximum."""
+        return max(shortest_interval(self._shared.policy), min(retry_after, self._shared.retry_after_maximum))

@@ -1,43 +1,41 @@
-"""Get or list: what each costs, measured, and which is cheaper for the backups in flight.
+"""GET or LIST: what each costs, measured, and which is cheaper for the backups in progress.
 
-Polled one by one at the best rates, backups with hazards h cost sum(sqrt(2c h)) a second; polled by one list that
-costs C gets, sqrt(2c C sum(h)). The list is cheaper if C < sum(sqrt(h))**2 / sum(h): the number of backups that
-count, which is how many there are where all are alike, and less where few are about to finish. Pure.
+Polled one by one at the optimal rates, backups with hazards h cost sum(sqrt(2c h)) a second, where a request is worth
+c seconds of latency. Polled by one list that costs C GETs, they cost sqrt(2c C sum(h)). The list is cheaper if C <
+sum(sqrt(h))**2 / sum(h): the effective number of backups, which is their number if all are alike, and less if a few
+are about to finish.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import attrs
 
 from asyncbackups._base.lru import LruDict
-
-if TYPE_CHECKING:
-    from asyncbackups._polling.estimation.survival import SurvivalEstimate
-
+from asyncbackups._polling.estimation.survival import SurvivalEstimate
 
 _Key = TypeVar("_Key")
-Where = tuple[str, str | None]
-"""What a list covers: a star system and a planet of it, or `None` for all of it."""
+ListScope = tuple[str, str | None]
+"""What a list covers: a star system and one of its planets, or `None` for all planets."""
 
 _BYTES = 64 * 1024
-"""So many bytes weigh as much as a request."""
+"""This many bytes weigh as much as a request."""
 _SECONDS = 1.0
-"""So many seconds of the server's time weigh as much as a request."""
-_NEWS = 0.3
+"""This many seconds of the server's time weigh as much as a request."""
+_NEWEST_WEIGHT = 0.3
 """Weight of the newest measurement in the average of a cost."""
 _UNMEASURED = 4.0
-"""What a list is taken to cost, in gets, before any was seen."""
+"""The assumed cost of a list, in GETs, before the first measurement."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 300.0, 6 * 3600.0
-"""How many seconds a list that does not work is left alone: at first, and at most."""
+"""For how many seconds a list that does not work is not used: at first, and at most."""
 
 
 @attrs.frozen
 class PollingLoad:
-    """What polling some backups weighs; loads are added to each other.
+    """How much it costs to poll some backups. Loads can be added.
 
     Attributes:
         hazards: The sum of their hazards, per second.
@@ -48,38 +46,41 @@ class PollingLoad:
     roots: float = 0.0
 
     @classmethod
-    def of(
+    def from_members(
         cls, members: Iterable[tuple[SurvivalEstimate, float]], *, horizon: float, scale: float = 1.0
     ) -> PollingLoad:
-        """Weigh backups in flight, or a sample of them.
+        """Return the load of some backups, or of a sample of them.
 
         Args:
-            members: For each, the belief about it and its age now in seconds.
-            horizon: Over how many seconds from now their hazards are averaged; the policy's maximum will do.
-            scale: How many backups each member stands for.
+            members: For each backup, its survival estimate and its age in seconds.
+            horizon: Over how many seconds from now the hazards are averaged; the policy's maximum is suitable.
+            scale: How many backups each member represents.
         """
-        hazards = [(belief.cumulative(age + horizon) - belief.cumulative(age)) / horizon for belief, age in members]
+        hazards = [
+            (estimate.cumulative_hazard(age + horizon) - estimate.cumulative_hazard(age)) / horizon
+            for estimate, age in members
+        ]
         return cls(scale * math.fsum(hazards), scale * math.fsum(map(math.sqrt, hazards)))
 
     def __add__(self, other: PollingLoad) -> PollingLoad:
         return PollingLoad(self.hazards + other.hazards, self.roots + other.roots)
 
-    def by_get(self) -> float:
-        """Return the cost rate of polling each by its own get, over sqrt(2c)."""
+    def cost_by_get(self) -> float:
+        """Return the cost rate of polling each backup by its own GET, over sqrt(2c)."""
         return self.roots
 
-    def by_list(self, cost: float) -> float:
-        """Return the cost rate of polling all by one list that costs so many gets, over sqrt(2c)."""
+    def cost_by_list(self, cost: float) -> float:
+        """Return the cost rate of polling all backups by one list that costs `cost` GETs, over sqrt(2c)."""
         return math.sqrt(cost * self.hazards)
 
 
 @attrs.frozen
 class PollPlan:
-    """Which lists to use for a star system; what they do not cover is asked by get.
+    """Which lists to use for a star system; backups that they do not cover are polled by GET.
 
     Attributes:
-        star_system: Whether one list of the star system covers everything.
-        planets: Else the planets that are covered by a list of their own.
+        star_system: Whether one list of the star system covers all backups.
+        planets: Otherwise, the planets whose backups are covered by a list of their own.
     """
 
     star_system: bool = False
@@ -87,23 +88,23 @@ class PollPlan:
 
 
 class _Average(LruDict[_Key, float]):
-    """For each key, an average in which old measurements fade."""
+    """For each key, an exponentially weighted average."""
 
-    def learn(self, key: _Key, value: float) -> None:
+    def add_measurement(self, key: _Key, value: float) -> None:
         old = self.look_up(key)
-        self.store(key, value if old is None else old + _NEWS * (value - old))
+        self.store(key, value if old is None else old + _NEWEST_WEIGHT * (value - old))
 
 
 @attrs.define
-class _Pause:
-    """A list that does not work: since how often, and until when it is left alone."""
+class _ListPause:
+    """Until when a list that does not work is not used, and for how long that is in seconds."""
 
     until: float
     length: float
 
 
 class RequestCosts:
-    """What gets and lists were seen to cost, and which lists do not work.
+    """The measured costs of GETs and LISTs, and which lists do not work.
 
     Args:
         keys: How many lists to remember.
@@ -111,65 +112,68 @@ class RequestCosts:
 
     def __init__(self, *, keys: int = 4096) -> None:
         self._gets: _Average[str] = _Average(keys)
-        self._lists: _Average[Where] = _Average(keys)
-        self._pauses: LruDict[Where, _Pause] = LruDict(keys)
+        self._lists: _Average[ListScope] = _Average(keys)
+        self._pauses: LruDict[ListScope, _ListPause] = LruDict(keys)
 
-    def got(self, star_system: str, *, size: int, seconds: float) -> None:
-        """Learn what a get cost: the bytes of its answer, and how long that took."""
-        self._gets.learn(star_system, _weight(size, seconds))
+    def record_get(self, star_system: str, *, size: int, seconds: float) -> None:
+        """Record what a GET cost: the bytes of its response, and how long it took."""
+        self._gets.add_measurement(star_system, _request_weight(size, seconds))
 
-    def listed(self, where: Where, *, size: int, seconds: float) -> None:
-        """Learn what a list cost that was answered: the bytes of its answers, and how long they took."""
-        self._lists.learn(where, _weight(size, seconds))
+    def record_list(self, scope: ListScope, *, size: int, seconds: float) -> None:
+        """Record what a LIST cost: the bytes of its responses, and how long they took."""
+        self._lists.add_measurement(scope, _request_weight(size, seconds))
 
-    def worked(self, where: Where) -> None:
-        """Take note that a list was of use: if it once is not, it is left alone for a short time first."""
-        self._pauses.pop(where, None)
+    def clear_pause(self, scope: ListScope) -> None:
+        """Record that a list was useful: its next pause, if any, is a short one again."""
+        self._pauses.pop(scope, None)
 
-    def refused(self, where: Where, *, now: float) -> float:
-        """Remember that a list did not work; return until when it is left alone, longer each time."""
-        last = self._pauses.look_up(where)
+    def pause_list(self, scope: ListScope, *, now: float) -> float:
+        """Do not use a list that did not work for a while, longer each time; return until when."""
+        last = self._pauses.look_up(scope)
         length = _FIRST_PAUSE if last is None else min(2 * last.length, _LONGEST_PAUSE)
-        return self._pauses.store(where, _Pause(now + length, length)).until
+        return self._pauses.store(scope, _ListPause(now + length, length)).until
 
-    def works(self, where: Where, *, now: float) -> bool:
-        """Tell whether a list may be used now."""
-        pause = self._pauses.look_up(where)
+    def is_usable(self, scope: ListScope, *, now: float) -> bool:
+        """Return True if a list may be used now."""
+        pause = self._pauses.look_up(scope)
         return pause is None or now >= pause.until
 
-    def of_list(self, where: Where) -> float:
-        """Return what a list costs, in gets."""
-        weight = self._lists.look_up(where)
+    def list_cost(self, scope: ListScope) -> float:
+        """Return the cost of a list, in GETs."""
+        weight = self._lists.look_up(scope)
         if weight is None:
             return _UNMEASURED
-        get = self._gets.look_up(where[0])
+        get = self._gets.look_up(scope[0])
         return weight / (1.0 if get is None else get)
 
 
-def plan(star_system: str, loads: Mapping[str | None, PollingLoad], costs: RequestCosts, *, now: float) -> PollPlan:
-    """Choose the cheapest way to poll the backups in flight of a star system.
+def choose_lists(
+    star_system: str, loads: Mapping[str | None, PollingLoad], costs: RequestCosts, *, now: float
+) -> PollPlan:
+    """Choose the cheapest way to poll the backups of a star system.
 
     Args:
-        star_system: Which.
-        loads: What polling the backups of each planet weighs; `None` for those of which the planet is unknown.
-        costs: What lists cost here, and which of them work.
-        now: The time, as given to `Costs.refused`.
+        star_system: The star system's id.
+        loads: The load of the backups of each planet; `None` for backups whose planet is unknown.
+        costs: What lists cost, and which of them work.
+        now: The time, on the clock of `RequestCosts.pause_list`.
     """
     total, apart, planets = PollingLoad(), 0.0, set()
     for planet, load in loads.items():
         total += load
-        cheapest = load.by_get()
-        if planet is not None and costs.works((star_system, planet), now=now):
-            listed = load.by_list(costs.of_list((star_system, planet)))
-            if listed < cheapest:
+        cheapest = load.cost_by_get()
+        if planet is not None and costs.is_usable((star_system, planet), now=now):
+            by_list = load.cost_by_list(costs.list_cost((star_system, planet)))
+            if by_list < cheapest:
                 planets.add(planet)
-                cheapest = listed
+                cheapest = by_list
         apart += cheapest
-    if costs.works((star_system, None), now=now) and total.by_list(costs.of_list((star_system, None))) < apart:
+    whole = (star_system, None)
+    if costs.is_usable(whole, now=now) and total.cost_by_list(costs.list_cost(whole)) < apart:
         return PollPlan(star_system=True)
     return PollPlan(planets=frozenset(planets))
 
 
-def _weight(size: int, seconds: float) -> float:
-    """Return what a request weighs, in requests of no size that take no time."""
+def _request_weight(size: int, seconds: float) -> float:
+    """Return the weight of a request, in requests of no size that take no time."""
     return 1 + size / _BYTES + max(seconds, 0.0) / _SECONDS

@@ -1,13 +1,14 @@
-"""The engine: one task per client that asks the scheduler what is due, does it, and tells who waits.
+"""The polling engine: one task per client that sends the polls that are due, and delivers the final events.
 
-It decides nothing: between two decisions of the scheduler it sleeps until the next deadline, or until it is woken. Its
-tasks are as many as its requests in flight, however many backups are watched.
+It decides nothing: between two decisions of the scheduler it sleeps until the next wake-up, or until it is woken. It
+has one task for each request in flight, however many backups are tracked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import contextvars
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,43 +25,33 @@ from asyncbackups._base.clock import Clock
 from asyncbackups._base.validation import quote_value
 from asyncbackups._polling.scheduler import Notification, Scheduler
 from asyncbackups._polling.server_clock import ServerClock
-from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, ResponseCost, Subscriber
-from asyncbackups.errors import (
-    AuthenticationError,
-    BackupsError,
-    ClientClosedError,
-    EngineError,
-    NotFoundError,
-    PermissionDeniedError,
-)
+from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, Subscriber
+from asyncbackups.errors import BackupsError, ClientClosedError, EngineError, is_informative
 from asyncbackups.events import Explanation
 from asyncbackups.models import Backup, BackupRef, Progress, Status, StatusRule, progress_of
 
 _log = logging.getLogger(__name__)
 
-_ANSWERS = (AuthenticationError, NotFoundError, PermissionDeniedError)
-"""Errors that do tell something, and that whoever waits is told of."""
-_TROUBLE = 2
-"""So many failed polls in a row are more than a hiccup."""
-
-_ZONES = timedelta(days=1)
+_FAILURES_LOGGED = 2
+"""A warning is logged after this many failed polls in a row: a single one is common."""
+_TIME_ZONES = timedelta(days=1)
 """Times of all zones are compared as text."""
-_MOST_WORDS = 100
-"""So many statuses that are not documented are reported: a service that makes up new ones must not fill the log."""
+_STATUSES_LOGGED = 100
+"""At most this many undocumented statuses are logged, in case the service invents new ones without end."""
 
 
 class Engine:
-    """Polls every backup in flight of a client, whoever waits for it; a backup watched twice is polled once.
+    """Polls every tracked backup of a client for all its subscribers; a backup watched twice is polled once.
 
-    Its task is started by the first wait and ended by `close`, which may be called from another task.
+    Its task is started by the first subscription and ended by `close`, which may be called from another task.
 
     Args:
-        operations: What it asks with.
-        scheduler: Makes a scheduler: at the start, and anew after a crash.
+        operations: Sends the polls.
+        scheduler: Creates a scheduler: at the start, and again after a crash.
         clock: The time.
-        concurrency: The most polls in flight at once.
-        status_rule: Says what a status means.
-        origin: Says what is known of a backup because this client created it.
+        concurrency: The maximum number of polls in flight.
+        status_rule: Returns what a status means.
+        origin: Returns what this client knows of a backup because it created it.
     """
 
     def __init__(
@@ -80,19 +71,19 @@ class Engine:
         self._concurrency = concurrency
         self._status_rule = status_rule
         self._origin = origin
-        self._server_time = ServerClock()
+        self._server_clock = ServerClock()
         self._wake = asyncio.Event()
         self._asleep_until = -math.inf
         self._task: asyncio.Task[None] | None = None
         self._requests = 0
         self._failures: collections.Counter[str] = collections.Counter()  # in a row, per star system
         self._closed = False
-        self._attached: set[Callable[[], None]] = set()
-        self._words: set[str | None] = {Status.SUCCEEDED}
+        self._close_callbacks: set[Callable[[], None]] = set()
+        self._known_statuses: set[str | None] = {Status.SUCCEEDED}
 
     @property
     def in_flight(self) -> int:
-        """How many backups are in flight."""
+        """How many backups are tracked."""
         return self._scheduler.in_flight
 
     def track(
@@ -103,28 +94,28 @@ class Engine:
         deadline: float,
         planet: str | None = None,
         mechanism: str | None = None,
-        born: float | None = None,
+        started_at: float | None = None,
         patient: bool = False,
     ) -> bool:
-        """Let somebody wait for a backup; returns whether that is new.
+        """Subscribe to a backup; return whether the subscription is new.
 
         Args:
-            ref: Which backup.
-            subscriber: Who waits.
-            deadline: For how long, in seconds from now.
-            planet: Its planet, where that is known.
-            mechanism: How it is made, where that is known.
-            born: When it was created, on the client's clock, where that is known.
-            patient: Whether one of unknown age may wait a moment for others, which one list then tells of.
+            ref: The backup.
+            subscriber: Receives the final event.
+            deadline: When the wait expires, in seconds from now.
+            planet: The backup's planet, if known.
+            mechanism: How it is made, if known.
+            started_at: When it was created, on the client's clock, if known.
+            patient: Whether a backup of unknown age may wait a moment for others, which one list then covers.
 
         Raises:
-            ClientClosedError: If the client was left.
+            ClientClosedError: If the client was closed.
         """
         if self._closed:
-            raise ClientClosedError("the client was left: nothing can be watched any more")
+            raise ClientClosedError("the client was closed: nothing can be watched any more")
         now = self._clock.monotonic()
-        if born is None and (origin := self._origin(ref)) is not None:
-            planet, mechanism, born = origin.planet, origin.mechanism, origin.started_at
+        if started_at is None and (origin := self._origin(ref)) is not None:
+            planet, mechanism, started_at = origin.planet, origin.mechanism, origin.started_at
         new = self._scheduler.add(
             ref,
             subscriber,
@@ -132,80 +123,90 @@ class Engine:
             deadline=now + deadline,
             planet=planet,
             mechanism=mechanism,
-            born=born,
+            started_at=started_at,
             patient=patient,
         )
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="asyncbackups-engine")
+            self._start_task()
         self._wake.set()
         return new
 
+    def _start_task(self) -> None:
+        # The task outlives its first caller, so it must not inherit the caller's context (trace spans, log fields).
+        context = contextvars.Context()
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._run_task(), name="asyncbackups-engine", context=context)
+        if not task.done():  # an eager task may have run to its end already
+            self._task = task
+
     def untrack(self, ref: BackupRef, subscriber: Subscriber) -> bool:
-        """Let somebody no longer wait for a backup; returns whether they did."""
+        """End a subscription without an event; return whether there was one."""
         found = self._scheduler.discard(ref, subscriber)
         if found:
             self._wake.set()  # there may be nothing left to wake up for
         return found
 
     def untrack_all(self, subscriber: Subscriber, star_systems: Iterable[str]) -> None:
-        """Let somebody no longer wait for anything in some star systems."""
+        """End all subscriptions of a subscriber in some star systems without events."""
         self._scheduler.discard_all(subscriber, star_systems)
         self._wake.set()
 
-    def add_close_callback(self, on_left: Callable[[], None]) -> None:
-        """Have something called when the client is left: for who may wait without a backup in flight."""
-        self._attached.add(on_left)
+    def add_close_callback(self, callback: Callable[[], None]) -> None:
+        """Call a function when the client is closed: for watches that have no backup in progress."""
+        self._close_callbacks.add(callback)
 
-    def remove_close_callback(self, on_left: Callable[[], None]) -> None:
-        """Undo `attach`."""
-        self._attached.discard(on_left)
+    def remove_close_callback(self, callback: Callable[[], None]) -> None:
+        """Undo `add_close_callback`."""
+        self._close_callbacks.discard(callback)
 
     def explain(self, ref: BackupRef) -> Explanation | None:
-        """Say when a backup is asked about next, and why; None where it is not in flight."""
+        """Explain when a backup is polled next, and why; None if it is not tracked."""
         return self._scheduler.explain(ref, self._clock.monotonic())
 
     async def close(self) -> None:
-        """End the task; whoever still waits is told that the client was left."""
+        """End the task; open waits end with a `ClientClosedError`."""
         self._closed = True
         task = self._task
         try:
             if task is not None:
                 task.cancel()
-                # Not `await task`: it would not tell the task's cancellation from our own.
+                # Not `await task`: the task's cancellation could not be told from our own.
                 await asyncio.wait({task})
         finally:
-            self._give_up(_client_left())
-            for on_left in list(self._attached):
-                on_left()
+            self._end_waits(_client_closed_error())
+            for callback in list(self._close_callbacks):
+                callback()
 
-    async def _run(self) -> None:
+    async def _run_task(self) -> None:
+        # Here as well as in `_start_task`, where an eager task is assigned only after its first step.
+        self._task = asyncio.current_task()
         error: BackupsError = ClientClosedError("the event loop ended while this backup was watched")
         try:
             async with anyio.create_task_group() as tasks:
-                await self._drive(tasks)
-        except Exception as exc:  # noqa: BLE001 - whatever it was, nobody may be left waiting
-            error = _broken(exc)
+                await self._poll_until_cancelled(tasks)
+        except Exception as exc:  # noqa: BLE001 - whatever it was, no subscriber may be left waiting
+            error = _engine_error(exc)
         finally:
             self._task = None
-            self._give_up(_client_left() if self._closed else error)
+            self._end_waits(_client_closed_error() if self._closed else error)
 
-    def _give_up(self, error: BackupsError) -> None:
-        """Tell whoever waits that it is over, and begin anew: what was under way no longer matters to anybody."""
-        news = self._scheduler.give_up(error, self._clock.monotonic())
+    def _end_waits(self, error: BackupsError) -> None:
+        """End all waits with an error, and start with a new scheduler: polls in flight no longer matter."""
+        notifications = self._scheduler.fail_all(error, self._clock.monotonic())
         self._scheduler = self._new_scheduler()
         self._failures.clear()
         self._requests = 0
-        self._tell(news)
+        self._deliver_events(notifications)
 
-    async def _drive(self, tasks: anyio.abc.TaskGroup) -> None:
+    async def _poll_until_cancelled(self, tasks: anyio.abc.TaskGroup) -> None:
         while True:
             self._wake.clear()
             now = self._clock.monotonic()
-            self._tell(self._scheduler.expire(now))
-            for poll in self._scheduler.due(now, room=self._concurrency - self._requests):
+            self._deliver_events(self._scheduler.expire_waits(now))
+            for poll in self._scheduler.take_due(now, capacity=self._concurrency - self._requests):
                 self._requests += 1
-                tasks.start_soon(self._perform, poll)
-            await self._sleep_until(self._scheduler.next_deadline())
+                tasks.start_soon(self._perform_poll, poll)
+            await self._sleep_until(self._scheduler.next_wakeup())
 
     async def _sleep_until(self, when: float | None) -> None:
         timer = None if when is None else self._clock.call_at(when, self._wake.set)
@@ -216,108 +217,113 @@ class Engine:
             if timer is not None:
                 timer.cancel()
 
-    async def _perform(self, poll: Poll) -> None:
-        await (self._get(poll) if isinstance(poll, GetPoll) else self._list(poll))
+    async def _perform_poll(self, poll: Poll) -> None:
+        # This task starts later than it was created: the backup may have been discarded in between.
+        if not self._scheduler.is_needed(poll):
+            self._scheduler.cancel_poll(poll, self._clock.monotonic())
+        else:
+            await (self._poll_backup(poll) if isinstance(poll, GetPoll) else self._poll_list(poll))
         self._requests -= 1
-        # Mostly what the answer made due is later than what the engine sleeps for. (With nothing due it has no timer.)
-        due = self._scheduler.next_deadline()
-        if self._scheduler.held_back or due is None or due < self._asleep_until:
+        # Mostly the next wake-up is later than the one that the engine sleeps for. (It has no timer if nothing is due.)
+        due = self._scheduler.next_wakeup()
+        if self._scheduler.has_backlog or due is None or due < self._asleep_until:
             self._wake.set()
 
-    async def _get(self, poll: GetPoll) -> None:
-        asked = self._clock.monotonic()
+    async def _poll_backup(self, poll: GetPoll) -> None:
+        sent = self._clock.monotonic()
         try:
-            backup, answer = await self._operations.poll_get(poll.ref, etag=poll.etag)
+            backup, response = await self._operations.poll_get(poll.ref, etag=poll.etag)
         except BackupsError as exc:
-            self._failed(poll, exc)
+            self._handle_failure(poll, exc)
             return
-        now = self._learn_time(poll, answer, asked)
+        now = self._record_time(poll, response, sent)
         if backup is None:
-            self._scheduler.unchanged(poll, _cost(answer), now)
+            self._scheduler.record_unchanged(poll, response, now)
         else:
-            self._tell(self._scheduler.got(poll, self._sighting(backup, now), _cost(answer), now))
+            observation = self._to_observation(backup, now)
+            self._deliver_events(self._scheduler.record_get(poll, observation, response, now))
 
-    async def _list(self, poll: ListPoll) -> None:
-        asked = self._clock.monotonic()
+    async def _poll_list(self, poll: ListPoll) -> None:
+        sent = self._clock.monotonic()
         try:
             listing = await self._operations.poll_list(
-                poll.star_system, poll.planet, etag=poll.etag, wanted=lambda entries: self._wanted(poll, entries)
+                poll.star_system,
+                poll.planet,
+                etag=poll.etag,
+                wanted=lambda entries: self._select_entries(poll, entries),
             )
         except BackupsError as exc:
-            self._failed(poll, exc)
+            self._handle_failure(poll, exc)
             return
-        now = self._learn_time(poll, listing.info, asked)
-        cost = _cost(listing.info)
+        now = self._record_time(poll, listing.info, sent)
         if listing.entries is None:
-            self._scheduler.unchanged(poll, cost, now)
+            self._scheduler.record_unchanged(poll, listing.info, now)
             return
-        sightings = _Sightings(listing.backups, lambda backup: self._sighting(backup, now)) if listing.backups else {}
+        backups = listing.backups
+        observations = _LazyObservations(backups, lambda backup: self._to_observation(backup, now)) if backups else {}
         try:
-            for news in self._scheduler.listed_in_portions(poll, listing.entries, sightings, cost, now):
-                self._tell(news)
+            for part in self._scheduler.record_list_in_parts(poll, listing.entries, observations, listing.info, now):
+                self._deliver_events(part)
                 await asyncio.sleep(0)
-        except BackupsError as exc:  # one of them is no backup: what the others told is true
-            self._failed(poll, exc)
+        except BackupsError as exc:  # an entry is not a backup; the parts recorded before are valid
+            self._handle_failure(poll, exc)
 
-    def _wanted(self, poll: ListPoll, entries: Iterable[ListEntry]) -> set[int]:
-        at_server = self._server_time.at(self._clock.monotonic(), otherwise=self._clock.utcnow())
-        # A rule of the caller's may look at more than the status and whether it is completed.
+    def _select_entries(self, poll: ListPoll, entries: Iterable[ListEntry]) -> set[int]:
+        server_time = self._server_clock.time_at(self._clock.monotonic(), otherwise=self._clock.utcnow())
+        # A custom status rule may depend on more than the status and whether the backup is completed.
         every = self._status_rule is not progress_of
-        return self._scheduler.wanted(poll, entries, latest=(at_server + _ZONES).isoformat(), every=every)
+        latest = (server_time + _TIME_ZONES).isoformat()
+        return self._scheduler.select_entries(poll, entries, latest=latest, every=every)
 
-    def _failed(self, poll: Poll, error: BackupsError) -> None:
-        told_nothing = not isinstance(error, _ANSWERS)
-        if told_nothing:
+    def _handle_failure(self, poll: Poll, error: BackupsError) -> None:
+        uninformative = not is_informative(error)
+        if uninformative:
             self._failures[poll.star_system] += 1
-        if told_nothing and self._failures[poll.star_system] == _TROUBLE:
-            # Once for each time of trouble: who waits for a day wants to know it in its first minute.
-            _log.warning(
-                "polls of star system %r tell nothing, going on until the deadline: %s", poll.star_system, error
-            )
+        if uninformative and self._failures[poll.star_system] == _FAILURES_LOGGED:
+            # Once per outage: a user who waits for a day wants to know in the first minute.
+            _log.warning("polling star system %s fails; retrying until the deadline: %s", poll.star_system, error)
         else:
-            _log.debug("a poll of star system %r failed: %s", poll.star_system, error)
-        self._tell(self._scheduler.failed(poll, error, self._clock.monotonic()))
+            _log.debug("a poll of star system %s failed: %s", poll.star_system, error)
+        self._deliver_events(self._scheduler.record_failure(poll, error, self._clock.monotonic()))
 
-    def _learn_time(self, poll: Poll, answer: ResponseInfo, asked: float) -> float:
-        """Learn from an answer what time it is at the server; returns the time here."""
+    def _record_time(self, poll: Poll, response: ResponseInfo, sent: float) -> float:
+        """Record the server's time of a response; return the time here."""
         now = self._clock.monotonic()
         self._failures.pop(poll.star_system, None)
-        if answer.date is not None:
-            self._server_time.observe(answer.date, asked=asked, came=now)
+        if response.date is not None:
+            self._server_clock.record_date(response.date, sent=sent, received=now)
         return now
 
-    def _sighting(self, backup: Backup, now: float) -> Observation:
+    def _to_observation(self, backup: Backup, now: float) -> Observation:
         progress = self._status_rule(backup)
         if not isinstance(progress, Progress):
             raise TypeError(f"the status rule must return a Progress, not {quote_value(progress)}")
-        if backup.status not in self._words and len(self._words) < _MOST_WORDS:
-            self._words.add(backup.status)
-            _log.info(
-                "the status %s is not documented; it is taken for: %s", quote_value(backup.status), progress.value
-            )
-        at_server = self._server_time.at(now, otherwise=self._clock.utcnow())
+        if backup.status not in self._known_statuses and len(self._known_statuses) < _STATUSES_LOGGED:
+            self._known_statuses.add(backup.status)
+            _log.info("the status %s is not documented; treated as: %s", quote_value(backup.status), progress.value)
+        server_time = self._server_clock.time_at(now, otherwise=self._clock.utcnow())
         return Observation(
             backup=backup,
             progress=progress,
-            age=_between(backup.started_at, at_server),
-            duration=_between(backup.started_at, backup.completed_at),
+            age=_seconds_between(backup.started_at, server_time),
+            duration=_seconds_between(backup.started_at, backup.completed_at),
         )
 
     @staticmethod
-    def _tell(news: list[Notification]) -> None:
-        """Tell everybody, also where one cannot take it: the others are no longer in flight, and would wait on."""
+    def _deliver_events(notifications: list[Notification]) -> None:
+        """Deliver all events, even if one subscriber raises: no other event would ever follow for the rest."""
         failure: Exception | None = None
-        for subscriber, event in news:
+        for subscriber, event in notifications:
             try:
                 subscriber.deliver(event)
-            except Exception as exc:  # noqa: BLE001 - a bug of who waits; it ends the engine, which tells it
+            except Exception as exc:  # noqa: BLE001 - a bug of the subscriber; it ends the engine, which reports it
                 failure = exc
         if failure is not None:
             raise failure
 
 
-class _Sightings(Mapping[int, Observation]):
-    """What a list showed of each backup, made when it is asked for."""
+class _LazyObservations(Mapping[int, Observation]):
+    """What a list showed of each backup, computed on access."""
 
     def __init__(self, backups: Mapping[int, Backup], make: Callable[[Backup], Observation]) -> None:
         self._backups = backups
@@ -333,35 +339,31 @@ class _Sightings(Mapping[int, Observation]):
         return len(self._backups)
 
     def get(self, backup_id: int, default: Any = None) -> Any:
-        """Return it, or the default; unlike the inherited one without an exception for each that is not there."""
+        """Return an observation or the default; unlike the inherited method without an exception for each miss."""
         return self[backup_id] if backup_id in self._backups else default
 
 
-def _client_left() -> ClientClosedError:
-    return ClientClosedError("the client was left while this backup was watched")
+def _client_closed_error() -> ClientClosedError:
+    return ClientClosedError("the client was closed while this backup was watched")
 
 
-def _broken(exc: Exception) -> EngineError:
-    _log.error("the polling engine broke", exc_info=exc)
-    cause = _first(exc)
-    error = EngineError(f"the polling engine broke: {type(cause).__name__}: {cause}")
+def _engine_error(exc: Exception) -> EngineError:
+    _log.error("the polling engine crashed", exc_info=exc)
+    cause = _first_cause(exc)
+    error = EngineError(f"the polling engine crashed: {type(cause).__name__}: {cause}")
     error.__cause__ = cause
     return error
 
 
-def _between(start: datetime | None, end: datetime | None) -> float | None:
-    """Return the seconds from one instant to another; None where one is missing or their order is impossible."""
+def _seconds_between(start: datetime | None, end: datetime | None) -> float | None:
+    """Return the seconds from one time to another; None if one is missing or their order is impossible."""
     if start is None or end is None or end < start:
         return None
     return (end - start).total_seconds()
 
 
-def _cost(answer: ResponseInfo) -> ResponseCost:
-    return ResponseCost(size=answer.size, seconds=answer.seconds, retry_after=answer.retry_after, etag=answer.etag)
-
-
-def _first(exc: BaseException) -> BaseException:
-    """Return the first of what task groups have put together: where several break at once, it is for one reason."""
+def _first_cause(exc: BaseException) -> BaseException:
+    """Return the first exception of a task group's exceptions: if several tasks crash at once, they share a cause."""
     while isinstance(exc, BaseExceptionGroup):
         exc = exc.exceptions[0]
     return exc

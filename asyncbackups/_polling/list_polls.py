@@ -1,57 +1,56 @@
-"""Which lists stand for which gets in a star system, and when each list is due.
-
-A flight is *listed* while a list stands for it: its own `due` is infinite.
-"""
+"""The LISTs of one star system: which are in use, which backups they cover, when each is due, which can be trusted."""
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 
-from asyncbackups._polling import cost_model as planner
-from asyncbackups._polling.due_queue import TimerQueue
+from asyncbackups._polling.cost_model import PollingLoad, choose_lists
 from asyncbackups._polling.poll_interval import SAMPLE
 from asyncbackups._polling.shared_state import PollingState
-from asyncbackups._polling.tracked import ASKED, ListPoll, TrackedBackup
+from asyncbackups._polling.timers import TimerQueue
+from asyncbackups._polling.tracked import LISTED, NEVER, ListPoll, Observation, TrackedBackup
 
-_LIST_FAULTS = 3
-"""How many times in a row a list may be of no use before gets are tried instead."""
-_MOST_PLANETS = 512
-"""A list of their own is considered for so many planets: those with the most flights."""
+_USELESS_LIMIT = 3
+"""A list that is useless this many times in a row is replaced by GETs for a time."""
+_PLANETS_CONSIDERED = 512
+"""At most this many planets, those with the most backups, are considered for a list of their own."""
 _SLACK = 0.2
-"""A list may go by so much of its pause sooner, along with another request: times so much less regular cost a third of
-a per cent in delay at equal requests, and two of three lists no longer wake the process."""
-_LOOKED_AT = 2048
-"""How many flights are looked at to choose lists, at the most."""
+"""A list may be sent early by this fraction of its interval, together with another request. The less regular intervals
+cost 0.3% in latency at equal requests, and two of three lists no longer wake the process."""
+_BACKUPS_SAMPLED = 2048
+"""At most this many backups are examined to choose lists."""
+_OVERDUE = 0.05
+"""A backup that lists show in progress is suspect once its probability of taking this long is below this."""
 
 
 @attrs.define(eq=False)
 class ListPollState:
-    """A list, and the flights that it stands for.
+    """A list that is in use, and the backups that it covers.
 
     Attributes:
-        planet: Of which planet it is; None for all of the star system.
-        due: When it is to be asked for; `ASKED` while that is under way, infinity while nobody needs it.
-        ripe: From when on it may go along with another request.
-        poll: The request that is under way.
-        joined: Whether flights joined since the last request left: then a 304 would not tell of them.
-        etag: The entity tag of the last answer.
-        believed_until: Until then what it shows as running is taken to run.
-        faults: How many times in a row it failed, or told of none of the flights.
-        members: Of a planet's list, the flights that joined it, some of which may be over; a star system's has all.
+        planet: Its planet; None if it lists the whole star system.
+        due: When it is due; `NEVER` while it is in flight or not needed.
+        earliest: From when on it may be sent together with another request.
+        poll: The request in flight, or None.
+        has_new: Whether backups joined since the last request was sent. A 304 would not tell anything about them.
+        etag: The entity tag of the last response.
+        trusted_until: Until when backups that it shows in progress are assumed to be so.
+        useless: How many times in a row it failed, or showed none of its backups.
+        members: The backups that joined the list of a planet; some may have ended. A star system's list covers all.
     """
 
     planet: str | None
-    due: float = math.inf
-    ripe: float = math.inf
+    due: float = NEVER
+    earliest: float = NEVER
     poll: ListPoll | None = None
-    joined: bool = True
+    has_new: bool = True
     etag: str | None = None
-    believed_until: float = -math.inf
-    faults: int = 0
+    trusted_until: float = -math.inf
+    useless: int = 0
     members: dict[int, TrackedBackup] = attrs.field(factory=dict)
 
 
@@ -59,160 +58,217 @@ class ListPolls:
     """The lists that are in use in one star system.
 
     Args:
-        star_system: Its id.
-        knowledge: What all star systems share.
+        star_system: The star system's id.
+        tracked: The tracked backups of the star system, by id; only read here.
+        shared: State shared by all star systems.
     """
 
-    def __init__(self, star_system: str, knowledge: PollingState) -> None:
+    def __init__(self, star_system: str, tracked: Mapping[int, TrackedBackup], shared: PollingState) -> None:
         self._star_system = star_system
-        self._know = knowledge
+        self._tracked = tracked
+        self._shared = shared
         self._in_use: dict[str | None, ListPollState] = {}
         self._queue: TimerQueue[ListPollState] = TimerQueue()
 
-    def of(self, flight: TrackedBackup) -> ListPollState | None:
-        """Return the list that may stand for a flight."""
+    def find_for(self, backup: TrackedBackup) -> ListPollState | None:
+        """Return the list that can cover a backup, or None."""
         if not self._in_use:
             return None
-        return self._in_use.get(None) or (self._in_use.get(flight.planet) if flight.planet is not None else None)
+        return self._in_use.get(None) or (self._in_use.get(backup.planet) if backup.planet is not None else None)
 
-    def covered(self, batch: ListPollState, flights: Mapping[int, TrackedBackup]) -> list[TrackedBackup]:
-        """Return those of the flights that a list covers."""
-        if batch.planet is None:
-            return list(flights.values())
-        batch.members = {number: flight for number, flight in batch.members.items() if flights.get(number) is flight}
-        return list(batch.members.values())
+    def find_covering(self, backup: TrackedBackup) -> ListPollState | None:
+        """Return the list that covers a backup; None while the backup is polled by GET."""
+        return self.find_for(backup) if backup.state is LISTED else None
 
-    def cost(self, batch: ListPollState) -> float:
-        """Return what a list costs, in gets."""
-        return self._know.costs.of_list((self._star_system, batch.planet))
+    def backups_of(self, state: ListPollState) -> list[TrackedBackup]:
+        """Return the tracked backups of a list, also those that are polled by GET at the moment."""
+        tracked = self._tracked
+        if state.planet is None:
+            return list(tracked.values())
+        state.members = {number: backup for number, backup in state.members.items() if tracked.get(number) is backup}
+        return list(state.members.values())
 
-    # When each is due
+    def is_needed(self, poll: ListPoll) -> bool:
+        """Return True if the list of a request is still in use and any of its backups is still tracked."""
+        state = self._in_use.get(poll.planet)
+        if state is None or state.poll is not poll:
+            return False
+        if state.planet is None:
+            return bool(self._tracked)
+        return any(self._tracked.get(number) is backup for number, backup in state.members.items())
+
+    def cost_in_gets(self, state: ListPollState) -> float:
+        """Return the cost of a list, in GETs."""
+        return self._shared.costs.list_cost((self._star_system, state.planet))
+
+    # When each list is due
 
     def next_due(self) -> float:
-        """Return when the first list is due that is not under way; infinity where there is none."""
-        return self._queue.next()
+        """Return when the first list is due; infinity if none is scheduled."""
+        return self._queue.next_time()
 
-    def issue(self, now: float) -> ListPoll:
-        """Ask for the list that is due first."""
-        batch = self._queue.pop(due=ASKED)
-        etag = None if batch.joined else batch.etag
-        batch.joined = False
-        batch.poll = ListPoll(star_system=self._star_system, planet=batch.planet, sent=now, etag=etag)
-        return batch.poll
+    def take_next(self, now: float) -> ListPoll:
+        """Return the request of the list that is due first, which is in flight from now on."""
+        state = self._queue.pop_first()
+        etag = None if state.has_new else state.etag
+        state.has_new = False
+        state.poll = ListPoll(star_system=self._star_system, planet=state.planet, sent=now, etag=etag)
+        return state.poll
 
-    def answered(self, poll: ListPoll) -> ListPollState | None:
-        """Take note that a request is over; returns its list, or None where it was given up meanwhile."""
-        batch = self._in_use.get(poll.planet)
-        if batch is None or batch.poll is not poll:
+    def finish_poll(self, poll: ListPoll) -> ListPollState | None:
+        """Record that a request is no longer in flight; return its list, or None if that was replaced meanwhile."""
+        state = self._in_use.get(poll.planet)
+        if state is None or state.poll is not poll:
             return None
-        batch.poll, batch.due = None, math.inf
-        return batch
+        state.poll = None
+        return state
 
-    def ask_at(self, batch: ListPollState, when: float) -> None:
-        """Let a list be due at a time, and not before; nor before the server wants to be asked for it."""
-        batch.ripe = when = self._allowed(batch, when)
-        self._queue.put(batch, when)
+    def schedule_at(self, state: ListPollState, when: float) -> None:
+        """Schedule a list at a time and not earlier; a `Retry-After` of the server delays it."""
+        state.earliest = when = self._earliest_time(state, when)
+        self._queue.schedule(state, when)
 
-    def ask_in(self, batch: ListPollState, pause: float, now: float) -> None:
-        """Let a list be due after a pause, or a little sooner along with something else."""
-        self.ask_at(batch, now + pause)
-        batch.ripe = self._allowed(batch, now + pause * (1 - _SLACK))
+    def schedule_after(self, state: ListPollState, interval: float, now: float) -> None:
+        """Schedule a list after an interval, or slightly earlier if it can be sent together with another request."""
+        self.schedule_at(state, now + interval)
+        state.earliest = self._earliest_time(state, now + interval * (1 - _SLACK))
+
+    def schedule_by(self, state: ListPollState, when: float) -> None:
+        """Schedule a list at a time, unless it is due earlier or in flight (its response schedules the next one)."""
+        if state.poll is None and self._earliest_time(state, when) < state.due:
+            self.schedule_at(state, when)
 
     def bring_forward(self, now: float) -> bool:
-        """Let the list that is due next be due now, if it may go along with something else; returns whether it is."""
-        batch = self._queue.first()
-        if batch is None or batch.ripe > now:
+        """Make the list that is due next due now, if it may be sent early; return whether it may."""
+        state = self._queue.peek_first()
+        if state is None or state.earliest > now:
             return False
-        self._queue.put(batch, now)
+        self._queue.schedule(state, now)
         return True
 
-    def ask_by(self, batch: ListPollState, when: float) -> None:
-        """Let a list be due at a time, unless it is earlier; one that is under way is seen to when its answer comes."""
-        if self._allowed(batch, when) < batch.due:
-            self.ask_at(batch, when)
+    def pause_until(self, state: ListPollState, until: float) -> None:
+        """Do not send a list before a time, whatever needs it: the server asked for that (`Retry-After`)."""
+        self._shared.list_pauses.store((self._star_system, state.planet), until)
 
-    def rest(self, batch: ListPollState, until: float) -> None:
-        """Do not ask for a list before a time, whoever needs it: the server wants that."""
-        self._know.rests.store((self._star_system, batch.planet), until)
+    def _earliest_time(self, state: ListPollState, when: float) -> float:
+        return max(when, self._shared.list_pauses.get((self._star_system, state.planet), -math.inf))
 
-    def _allowed(self, batch: ListPollState, when: float) -> float:
-        return max(when, self._know.rests.get((self._star_system, batch.planet), -math.inf))
+    def spread_overdue(self, now: float, window: float) -> None:
+        """Delay the overdue lists by random parts of a window."""
+        for state in self._queue.overdue_items(now):
+            self.schedule_at(state, now + self._shared.draw() * window)
 
-    def join(self, flight: TrackedBackup, batch: ListPollState, now: float, *, since: float) -> None:
-        """Let a list stand for a flight; it is asked for no later than the flight alone would be worth it.
+    # Which backups they cover
+
+    def add_backup(self, backup: TrackedBackup, state: ListPollState, now: float, *, since: float) -> None:
+        """Cover a backup; the list is sent no later than is worth it for this backup alone.
 
         Args:
-            flight: Which.
-            batch: The list.
+            backup: The backup.
+            state: The list.
             now: The time.
-            since: Since when nothing is known of it.
+            since: When the backup was last observed.
         """
-        self.stand_for(flight, batch)
-        if batch.poll is None:
-            self.ask_by(batch, max(now, since + self._know.gap([flight], since, cost=self.cost(batch))))
-
-    def hasten(self, flights: Mapping[int, TrackedBackup], now: float) -> None:
-        """Let each list be due no later than it is worth it for all that it stands for together."""
-        for batch in self._in_use.values():
-            together = [flight for flight in self.covered(batch, flights) if flight.due == math.inf]
-            if batch.poll is None and together:
-                self.ask_by(batch, now + self._know.gap(together, now, cost=self.cost(batch)))
+        self.cover_backup(backup, state)
+        if state.poll is None:
+            interval = self._shared.next_interval([backup], since, cost=self.cost_in_gets(state))
+            self.schedule_by(state, max(now, since + interval))
 
     @staticmethod
-    def stand_for(flight: TrackedBackup, batch: ListPollState) -> None:
-        """Let a list stand for a flight, without seeing to it that the list is due."""
-        flight.due = math.inf
-        batch.joined = True
-        if batch.planet is not None:
-            batch.members[flight.backup_id] = flight
+    def cover_backup(backup: TrackedBackup, state: ListPollState) -> None:
+        """Cover a backup, without scheduling the list."""
+        backup.state, backup.due = LISTED, NEVER
+        state.has_new = True
+        if state.planet is not None:
+            state.members[backup.backup_id] = backup
 
-    def spread(self, now: float, window: float) -> None:
-        """Put the lists that are overdue off by random parts of a window."""
-        for batch in self._queue.overdue(now):
-            self.ask_at(batch, now + self._know.draw() * window)
+    def advance_all(self, now: float) -> None:
+        """Schedule each list no later than is worth it for all the backups that it covers together."""
+        for state in self._in_use.values():
+            together = [backup for backup in self.backups_of(state) if backup.state is LISTED]
+            if state.poll is None and together:
+                cost = self.cost_in_gets(state)
+                self.schedule_by(state, now + self._shared.next_interval(together, now, cost=cost))
 
     # Which are in use
 
-    def judge(self, batch: ListPollState, *, useful: bool) -> bool:
-        """Count how often a list was of no use; returns whether that is enough to give it up for a time."""
-        batch.faults = 0 if useful else batch.faults + 1
-        return batch.faults >= _LIST_FAULTS
+    def is_useless(self, state: ListPollState, *, useful: bool) -> bool:
+        """Record whether a list was useful; return True if it was not for too many times in a row."""
+        state.useless = 0 if useful else state.useless + 1
+        return state.useless >= _USELESS_LIMIT
 
-    def drop(self, batch: ListPollState) -> None:
-        """No longer use a list that covers nothing."""
-        del self._in_use[batch.planet]
-        batch.due = math.inf
+    def find_suspect(self, state: ListPollState, backups: Iterable[TrackedBackup], now: float) -> TrackedBackup | None:
+        """Return a backup to check by GET, because the list may lag far behind; None if it can be trusted for now."""
+        overdue = most_overdue(backups, self._shared, now) if now >= state.trusted_until else None
+        if overdue is not None:
+            state.trusted_until = now + self._shared.policy.maximum
+        return overdue
 
-    def clear(self) -> None:
-        """No longer use any."""
+    def trust_from(self, state: ListPollState, newest_end: float) -> None:
+        """Trust a list for a while after the newest end that it showed: it would have shown any earlier end, too."""
+        state.trusted_until = max(state.trusted_until, newest_end + self._shared.policy.maximum)
+
+    def drop_list(self, state: ListPollState) -> None:
+        """Stop using a list that covers nothing."""
+        del self._in_use[state.planet]
+        state.due = NEVER
+
+    def clear_all(self) -> None:
+        """Stop using all lists."""
         self._in_use.clear()
         self._queue.clear()
 
-    def choose(self, flights: Mapping[int, TrackedBackup], now: float) -> dict[str | None, float] | None:
-        """Choose anew which lists are in use.
+    def replan(self, now: float) -> dict[str | None, float] | None:
+        """Choose again which lists to use.
 
         Returns:
-            When those were due that were in use before, by planet; None where nothing has changed.
+            When each list that was in use until now was due (`NEVER` if in flight), by planet; None if the choice is
+            the same.
         """
-        loads = self._loads(flights, now)
-        chosen = planner.plan(self._star_system, loads, self._know.costs, now=now)
+        chosen = choose_lists(self._star_system, self._loads_by_planet(now), self._shared.costs, now=now)
         planets: set[str | None] = {None} if chosen.star_system else set(chosen.planets)
         before = self._in_use
         if planets == before.keys():
             return None
         self._in_use = {planet: before.get(planet) or ListPollState(planet) for planet in planets}
-        dues = {planet: batch.due for planet, batch in before.items()}
+        times = {planet: state.due for planet, state in before.items()}
         for planet in before.keys() - planets:
-            before[planet].due = math.inf
-        return dues
+            before[planet].due = NEVER
+        return times
 
-    def _loads(self, flights: Mapping[int, TrackedBackup], now: float) -> dict[str | None, planner.PollingLoad]:
+    def _loads_by_planet(self, now: float) -> dict[str | None, PollingLoad]:
         by_planet: dict[str | None, list[TrackedBackup]] = {}
-        for flight in flights.values():
-            by_planet.setdefault(flight.planet, []).append(flight)
-        several = [planet for planet, of in by_planet.items() if planet is not None and len(of) > 1]
-        apart = heapq.nlargest(_MOST_PLANETS, several, key=lambda planet: len(by_planet[planet]))
+        for backup in self._tracked.values():
+            by_planet.setdefault(backup.planet, []).append(backup)
+        several = [planet for planet, backups in by_planet.items() if planet is not None and len(backups) > 1]
+        apart = heapq.nlargest(_PLANETS_CONSIDERED, several, key=lambda planet: len(by_planet[planet]))
         groups: dict[str | None, list[TrackedBackup]] = {planet: by_planet.pop(planet) for planet in apart}
-        groups[None] = [flight for of in by_planet.values() for flight in of]
-        sample = max(1, min(SAMPLE, _LOOKED_AT // len(groups)))
-        return {planet: self._know.load(of, now, sample=sample) for planet, of in groups.items() if of}
+        groups[None] = [backup for backups in by_planet.values() for backup in backups]
+        sample = max(1, min(SAMPLE, _BACKUPS_SAMPLED // len(groups)))
+        return {
+            planet: self._shared.polling_load(backups, now, sample=sample)
+            for planet, backups in groups.items()
+            if backups
+        }
+
+
+def end_time(observation: Observation, now: float) -> float:
+    """Return when a backup ended, in seconds of our monotonic clock; negative infinity if unknown.
+
+    An end in the future counts as now; otherwise the list that showed it would be trusted for years.
+    """
+    if observation.age is None or observation.duration is None:
+        return -math.inf
+    return min(now, now - observation.age + observation.duration)
+
+
+def most_overdue(backups: Iterable[TrackedBackup], shared: PollingState, now: float) -> TrackedBackup | None:
+    """Return the oldest backup that a list covers, if it has probably ended; else None."""
+    covered = (
+        (backup.started_at, backup) for backup in backups if backup.state is LISTED and backup.started_at is not None
+    )
+    _, oldest = min(covered, key=lambda pair: pair[0], default=(now, None))
+    if oldest is None:
+        return None
+    estimate, age = shared.estimate_of(oldest, now)
+    return oldest if estimate.survival(age) < _OVERDUE else None

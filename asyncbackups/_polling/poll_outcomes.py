@@ -1,4 +1,4 @@
-"""The backups in flight of one star system, and what each answer means for them. When to ask what: see `agenda`."""
+"""What each response means for the tracked backups of one star system. When they are polled: see `request_queue`."""
 
 from __future__ import annotations
 
@@ -7,40 +7,48 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
-from asyncbackups._polling.circuit_breaker import CircuitBreaker, is_passing
-from asyncbackups._polling.estimation.observations import Lesson, learn, learn_watched
+import attrs
+
+from asyncbackups._api.operations import ResponseInfo
+from asyncbackups._api.pagination import ListEntry
+from asyncbackups._polling.circuit_breaker import CircuitBreaker
+from asyncbackups._polling.estimation.observations import FinishedSelection, record_durations, record_tracked
+from asyncbackups._polling.list_polls import end_time
 from asyncbackups._polling.request_queue import RequestQueue
 from asyncbackups._polling.shared_state import PollingState
-from asyncbackups._polling.staleness import ended
-from asyncbackups._polling.tracked import (
-    ASKED,
-    GetPoll,
-    ListEntryLike,
-    ListPoll,
-    Observation,
-    Poll,
-    ResponseCost,
-    TrackedBackup,
-)
+from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, TrackedBackup
 from asyncbackups.errors import (
     ApiError,
-    AuthenticationError,
     BackupsError,
-    ClientClosedError,
     NotFoundError,
     PermissionDeniedError,
     ProtocolError,
+    ends_wait,
+    is_service_fault,
 )
 
 TrackedOutcome = tuple[TrackedBackup, Observation | BackupsError]
-"""A flight that ended: by what was seen of it, or by the error that means that it cannot be checked."""
+"""A backup whose tracking ends: because of an observation, or of an error after which it cannot be checked."""
 
 _CONFIRMATIONS = 2
-"""How many gets in a row must find nothing before a backup counts as gone: the service may lag."""
+"""A backup is gone once this many GETs in a row did not find it: the service may lag."""
 _PORTION = 256
-"""How many entries of a list are looked at in one go: where all have news that is ten milliseconds' work."""
-_HOPELESS = (PermissionDeniedError, AuthenticationError, ClientClosedError)
-"""What does not heal: who waits is told that it can no longer be checked."""
+"""This many entries of a list are processed at a time; if all have changed, that takes ten milliseconds."""
+
+
+@attrs.define
+class _FailedPolls:
+    """The failed GETs of one backup since it was last observed.
+
+    Attributes:
+        not_found: How many did not find it (404).
+        others: How many failed otherwise, without ending the wait.
+        error: The last of those other errors, or None.
+    """
+
+    not_found: int = 0
+    others: int = 0
+    error: BackupsError | None = None
 
 
 class StarSystemPolling:
@@ -48,299 +56,299 @@ class StarSystemPolling:
 
     Args:
         name: The star system's id.
-        knowledge: What all star systems share.
+        shared: State shared by all star systems.
 
     Attributes:
         name: The star system's id.
-        flights: What is in flight, by backup id.
-        requests: How many requests are under way.
-        due: When the scheduler is to look at it; infinity for never.
-        queued: Whether the scheduler has it in line to take requests.
+        tracked: The tracked backups, by id.
+        requests: How many requests are in flight.
+        due: When the scheduler is to process it; infinity for never.
+        queued: Whether it is in the scheduler's queue of star systems with requests to send.
     """
 
-    def __init__(self, name: str, knowledge: PollingState) -> None:
+    def __init__(self, name: str, shared: PollingState) -> None:
         self.name = name
         self.tracked: dict[int, TrackedBackup] = {}
         self.requests: int = 0
         self.due: float = math.inf
         self.queued = False
-        self._know = knowledge
-        self._agenda = RequestQueue(name, self.tracked, knowledge)
-        self._health = CircuitBreaker(knowledge)
-        self._troubles: dict[int, tuple[int, BackupsError]] = {}  # apart from the flights, because few have one
+        self._shared = shared
+        self._queue = RequestQueue(name, self.tracked, shared)
+        self._breaker = CircuitBreaker(shared)
+        self._failed: dict[int, _FailedPolls] = {}  # not attributes of the backups, because few backups have one
 
-    def trouble_of(self, flight: TrackedBackup) -> BackupsError | None:
-        """Return why the last request about a flight told nothing; None where it told something."""
-        _, error = self._troubles.get(flight.backup_id, (0, self._health.trouble))
-        return error
+    def last_error_of(self, backup: TrackedBackup) -> BackupsError | None:
+        """Return why the last poll of a backup failed; None if it succeeded."""
+        failed = self._failed.get(backup.backup_id)
+        return self._breaker.last_fault if failed is None or failed.error is None else failed.error
 
-    # What is in flight
+    # Tracked backups
 
-    def add(self, flight: TrackedBackup, now: float, *, patient: bool) -> None:
-        """Take up a flight. One of unknown age is asked about at once, as is one that should have been asked about.
+    def add(self, backup: TrackedBackup, now: float, *, patient: bool) -> None:
+        """Start to track a backup. If its age is unknown, or its first poll is overdue, it is polled at once.
 
         Args:
-            flight: Which.
+            backup: The backup.
             now: The time.
-            patient: Whether one of unknown age may wait a moment for others.
+            patient: Whether a backup of unknown age may wait a moment for others.
         """
-        self.tracked[flight.backup_id] = flight
-        self._know.enter(flight)
-        self._agenda.add(flight, now, patient=patient)
+        self.tracked[backup.backup_id] = backup
+        self._shared.enter_cohort(backup)
+        self._queue.add(backup, now, patient=patient)
 
-    def remove(self, flight: TrackedBackup) -> None:
-        """Let go of a flight."""
-        del self.tracked[flight.backup_id]
-        self._know.leave(flight)
-        self._troubles.pop(flight.backup_id, None)
-        self._agenda.remove(flight)
+    def remove(self, backup: TrackedBackup) -> None:
+        """Stop tracking a backup."""
+        del self.tracked[backup.backup_id]
+        self._shared.leave_cohort(backup)
+        self._failed.pop(backup.backup_id, None)
+        self._queue.remove(backup)
 
-    def look_once_more(self, flight: TrackedBackup, now: float, *, since: float) -> None:
-        """Ask about a flight now, unless something is known of it since a time, or it is being asked about."""
-        self._agenda.look_once_more(flight, now, since=since)
+    def poll_before_deadline(self, backup: TrackedBackup, now: float, *, since: float) -> None:
+        """Poll a backup now, unless it was observed since a time, or a poll is in flight."""
+        failed = self._failed.get(backup.backup_id)
+        # After a 404, GETs stay apart: that a backup is gone must be confirmed over time.
+        if backup.observed_at < since and not (failed is not None and failed.not_found):
+            self._queue.poll_now(backup, now)
 
-    def route(self, flight: TrackedBackup) -> tuple[str, float]:
-        """Return what will tell of a flight next ("get" or "list"), and when (`ASKED` while that is under way)."""
-        by, due = self._agenda.route(flight)
-        return by, due if due == ASKED else max(due, self._health.held_until)
+    def next_poll_of(self, backup: TrackedBackup, now: float) -> tuple[str, float]:
+        """Return how a backup is polled next ("get" or "list"), and when (now while that request is in flight)."""
+        method, due, in_flight = self._queue.next_poll_of(backup)
+        return method, now if in_flight else max(due, self._breaker.open_until)
 
     # What is due
 
     def next_due(self) -> float:
-        """Return when the next request is due, or is to be planned anew; infinity where an answer must come first."""
-        return min(self._next_request(), self._agenda.plan_at)
+        """Return when the next poll is due, or the next plan; infinity if a response must come first."""
+        return min(self._next_poll_due(), self._queue.replan_at)
 
-    def _next_request(self) -> float:
-        if self._health.on_trial and self.requests:
+    def _next_poll_due(self) -> float:
+        if self._breaker.is_half_open and self.requests:
             return math.inf
-        return max(self._agenda.next_due(), self._health.held_until)
+        return max(self._queue.next_due(), self._breaker.open_until)
 
     def bring_forward(self, now: float) -> bool:
-        """Let a list be due now that may go along with others; returns whether one is."""
-        at_rest = now < self._health.held_until or (self._health.on_trial and self.requests)
-        return not at_rest and self._agenda.batches.bring_forward(now)
+        """Make the next list due now, if it may be sent together with other requests; return whether it may."""
+        blocked = now < self._breaker.open_until or (self._breaker.is_half_open and self.requests)
+        return not blocked and self._queue.bring_forward(now)
 
-    def take(self, now: float) -> Poll | None:
-        """Return the request that is due, which then counts as under way; None where none is."""
-        self._agenda.make_ready(now)
-        if not self.tracked or self._next_request() > now:
+    def take_poll(self, now: float) -> Poll | None:
+        """Return the poll that is due, which is in flight from now on; None if none is due."""
+        self._queue.prepare_due(now)
+        if not self.tracked or self._next_poll_due() > now:
             return None
         self.requests += 1
-        return self._agenda.take(now)
+        return self._queue.take_poll(now)
 
-    def spread(self, now: float, window: float) -> None:
-        """Put what is overdue off by random parts of a window: after a stall there must be no burst."""
-        self._agenda.spread(now, window)
+    def is_needed(self, poll: Poll) -> bool:
+        """Return True if any backup that a poll covers is still tracked."""
+        if isinstance(poll, GetPoll):
+            return poll.ref.backup_id in self.tracked
+        return self._queue.is_list_needed(poll)
 
-    # What answers tell
+    def cancel_poll(self, poll: Poll, now: float) -> None:
+        """Record that a poll was not sent, because it is not needed any more."""
+        self.requests -= 1
+        if isinstance(poll, ListPoll):
+            self._queue.cancel_list(poll, now)
 
-    def got(self, poll: GetPoll, sighting: Observation, cost: ResponseCost, now: float) -> list[TrackedOutcome]:
-        """Take note of the answer to a get."""
-        flight = self._got_answer(poll, cost)
-        if flight is None:
+    def spread_overdue(self, now: float, window: float) -> None:
+        """Delay what is overdue by random parts of a window: a stall must not be followed by a burst."""
+        self._queue.spread_overdue(now, window)
+
+    # Responses
+
+    def record_get(
+        self, poll: GetPoll, observation: Observation, response: ResponseInfo, now: float
+    ) -> list[TrackedOutcome]:
+        """Record the response to a GET."""
+        backup = self._record_get_response(poll, response)
+        if backup is None:
             return []
-        self._agenda.tag(flight, cost.etag)
-        told_before = flight.told
-        if self._told(flight, sighting, poll.sent, now):
-            self._agenda.hold_list_to(flight, sighting, told_before, now)
-            return [(flight, sighting)]
-        self._agenda.ask_again(flight, now, rest=self._rest(cost))
+        self._queue.set_etag(backup, response.etag)
+        before = backup.observed_at
+        if self._observe(backup, observation, poll.sent, now):
+            self._queue.check_list_lag(backup, observation, before, now)
+            return [(backup, observation)]
+        self._queue.schedule_after_get(backup, now, pause=self._requested_pause(response))
         return []
 
-    def unchanged_since(self, poll: GetPoll, cost: ResponseCost, now: float) -> None:
-        """Take note that a backup is as it was (304)."""
-        flight = self._got_answer(poll, cost)
-        if flight is None:
+    def record_unchanged_get(self, poll: GetPoll, response: ResponseInfo, now: float) -> None:
+        """Record that a backup has not changed (304)."""
+        backup = self._record_get_response(poll, response)
+        if backup is None:
             return
-        if cost.etag is not None:
-            self._agenda.tag(flight, cost.etag)
-        if not flight.polls:
-            self._agenda.ask_at(flight, now)  # the tag was that of an earlier flight, of which this one knows nothing
+        if response.etag is not None:
+            self._queue.set_etag(backup, response.etag)
+        if not backup.polls:
+            # The entity tag was received while the backup was tracked before; this time it was not observed yet.
+            self._queue.schedule_get(backup, now)
             return
-        _told_again(flight, poll.sent)
-        flight.missing = 0
-        self._troubles.pop(flight.backup_id, None)
-        self._agenda.ask_again(flight, now, rest=self._rest(cost))
+        self._count_poll(backup, poll.sent)
+        self._queue.schedule_after_get(backup, now, pause=self._requested_pause(response))
 
-    def wanted(self, poll: ListPoll, entries: Iterable[ListEntryLike], *, latest: str, every: bool = False) -> set[int]:
-        """Return the ids of a list's entries that are worth decoding whole: those with news, and some to learn from.
+    def select_entries(
+        self, poll: ListPoll, entries: Iterable[ListEntry], *, latest: str, every: bool = False
+    ) -> set[int]:
+        """Return the ids of the entries of a list to decode: changed backups, and finished ones for the estimates.
 
         Args:
-            poll: Which list.
-            entries: What is in it.
-            latest: What `completedAt` cannot be later than, as ISO 8601 writes it.
-            every: Whether there may be news of a backup whose status is as it was.
+            poll: The request.
+            entries: The entries.
+            latest: The largest credible `completedAt`, as ISO 8601 text.
+            every: Whether a backup may have changed although its status has not.
         """
-        news: set[int] = set()
-        lesson = Lesson(self._know, (self.name, poll.planet), latest)
+        changed: set[int] = set()
+        finished = FinishedSelection(self._shared, (self.name, poll.planet), latest)
         for entry in entries:
-            flight = self.tracked.get(entry.id)
+            backup = self.tracked.get(entry.id)
             if entry.completedAt is not None:
-                lesson.look_at(entry, watched=flight is not None)
-            if flight is not None and (every or _is_news(flight, entry)):
-                news.add(flight.backup_id)
-        return news | lesson.chosen()
+                finished.consider(entry, tracked=backup is not None)
+            if backup is not None and (every or _has_changed(backup, entry)):
+                changed.add(backup.backup_id)
+        return changed | finished.choose_ids()
 
-    def listed(
+    def record_list(
         self,
         poll: ListPoll,
-        entries: Iterable[ListEntryLike],
-        sightings: Mapping[int, Observation],
-        cost: ResponseCost,
+        entries: Iterable[ListEntry],
+        observations: Mapping[int, Observation],
+        response: ResponseInfo,
         now: float,
     ) -> Iterator[list[TrackedOutcome]]:
-        """Take note of a list, in portions. What it does not show is asked by get: a list declares nothing gone.
+        """Record a list, in portions. What it does not show is polled by GET: a list never declares a backup gone.
 
-        What ended is to be removed before the next portion is asked for, and all portions are to be asked for.
+        The caller must remove what has ended before it takes the next portion, and must take all portions.
         """
-        foreign = [sightings[backup_id] for backup_id in sightings if backup_id not in self.tracked]
-        learn(self._know, (self.name, poll.planet), foreign, now)
-        useful, newest, rest = False, -math.inf, iter(entries)
+        untracked = [observations[backup_id] for backup_id in observations if backup_id not in self.tracked]
+        record_durations(self._shared, (self.name, poll.planet), untracked, now)
+        useful, newest_end, rest = False, -math.inf, iter(entries)
         while portion := list(islice(rest, _PORTION)):
-            over = list(self._seen_in(poll, portion, sightings, now))
-            useful = useful or bool(over)
-            newest = max([newest, *(ended(sighting, now) for _, sighting in over)])
-            yield [*over]
-        self._answered()
-        self._know.costs.listed((self.name, poll.planet), size=cost.size, seconds=cost.seconds)
-        batch = self._agenda.batches.answered(poll)
-        if batch is not None:
-            left = self._agenda.batches.covered(batch, self.tracked)
-            batch.etag = cost.etag
-            # Whatever it does not tell ended, if at all, after what it does tell of.
-            batch.believed_until = max(batch.believed_until, newest + self._know.policy.maximum)
-            self._ask_missing(poll, left, now)
-            useful = useful or any(not flight.unlisted for flight in left)
-            self._agenda.go_on(batch, left, now, rest=self._rest(cost), useful=useful)
+            ended = list(self._observe_entries(poll, portion, observations, now))
+            useful = useful or bool(ended)
+            newest_end = max([newest_end, *(end_time(observation, now) for _, observation in ended)])
+            yield [*ended]
+        self._record_list_response(poll, response)
+        pause = self._requested_pause(response)
+        self._queue.record_list(poll, now, etag=response.etag, newest_end=newest_end, pause=pause, useful=useful)
 
-    def unchanged(self, poll: ListPoll, cost: ResponseCost, now: float) -> None:
-        """Take note that a list is as it was (304)."""
-        self._answered()
-        self._know.costs.listed((self.name, poll.planet), size=cost.size, seconds=cost.seconds)
-        batch = self._agenda.batches.answered(poll)
-        if batch is None:
-            return
-        left = self._agenda.batches.covered(batch, self.tracked)
-        for flight in left:
-            # One that was never seen came after the list that has not changed since.
-            if flight.due == math.inf and flight.polls and flight.told < poll.sent:
-                _told_again(flight, poll.sent)
-                flight.missing = 0
-        self._agenda.go_on(batch, left, now, rest=self._rest(cost), useful=True)
+    def record_unchanged_list(self, poll: ListPoll, response: ResponseInfo, now: float) -> None:
+        """Record that a list has not changed (304)."""
+        self._record_list_response(poll, response)
+        for backup in self._queue.record_unchanged_list(poll, now, pause=self._requested_pause(response)):
+            self._count_poll(backup, poll.sent)
 
-    def failed(self, poll: Poll, error: BackupsError, now: float) -> list[TrackedOutcome]:
-        """Take note of a poll that failed: mostly it told nothing, and the star system slows down."""
+    def record_failure(self, poll: Poll, error: BackupsError, now: float) -> list[TrackedOutcome]:
+        """Record a failed poll. After a fault of the service the whole star system is polled more slowly."""
         self.requests -= 1
-        if is_passing(error):
-            self._health.fault(error, now)
+        if is_service_fault(error):
+            self._breaker.record_fault(error, now)
         elif isinstance(error, ApiError | ProtocolError):
-            self._health.answers()
+            self._breaker.record_success()
         if isinstance(poll, ListPoll):
-            return self._list_failed(poll, error, now)
-        flight = self.tracked.get(poll.ref.backup_id)
-        if flight is not None and isinstance(error, _HOPELESS):
-            return [(flight, error)]
-        if flight is None:
+            return self._record_list_failure(poll, error, now)
+        backup = self.tracked.get(poll.ref.backup_id)
+        if backup is None:
             return []
+        if ends_wait(error):
+            return [(backup, error)]
+        failed = self._failed.setdefault(backup.backup_id, _FailedPolls())
         if isinstance(error, NotFoundError):
-            return self._not_found(flight, error, now)
-        tried, _ = self._troubles.get(flight.backup_id, (0, None))
-        self._troubles[flight.backup_id] = tried + 1, error
-        self._agenda.ask_at(flight, max(self._health.held_until, now + self._health.pause(tried)))
+            return self._record_not_found(backup, failed, error, now)
+        retry_at = now + self._breaker.backoff_after(failed.others)
+        self._queue.schedule_get(backup, max(self._breaker.open_until, retry_at))
+        failed.others, failed.error = failed.others + 1, error
         return []
 
-    def _not_found(self, flight: TrackedBackup, error: NotFoundError, now: float) -> list[TrackedOutcome]:
-        flight.missing += 1
-        policy = self._know.policy
-        # A new backup that was never seen is believed in for a while: gets may lag behind creates, too.
-        new = flight.started_at is not None and not flight.polls and flight.age(now) < policy.maximum
-        if flight.missing >= _CONFIRMATIONS and not new:
-            return [(flight, error)]
-        self._agenda.ask_at(flight, now + policy.initial)
+    def _record_not_found(
+        self, backup: TrackedBackup, failed: _FailedPolls, error: NotFoundError, now: float
+    ) -> list[TrackedOutcome]:
+        failed.not_found += 1
+        policy = self._shared.policy
+        # A backup that was just created may not be found yet: GETs may lag behind creates, too.
+        new = backup.started_at is not None and not backup.polls and backup.age_at(now) < policy.maximum
+        if failed.not_found >= _CONFIRMATIONS and not new:
+            return [(backup, error)]
+        self._queue.schedule_get(backup, now + policy.initial)
         return []
 
-    def _list_failed(self, poll: ListPoll, error: BackupsError, now: float) -> list[TrackedOutcome]:
-        batch = self._agenda.batches.answered(poll)
-        if isinstance(error, AuthenticationError | ClientClosedError):
-            listed = [] if batch is None else self._agenda.batches.covered(batch, self.tracked)
-            return [(flight, error) for flight in listed if flight.due == math.inf]
-        if not is_passing(error):
-            self._agenda.refuse(poll.planet, now)
-        elif batch is not None:
-            self._agenda.try_again(batch, self._health.held_until, now)
+    def _record_list_failure(self, poll: ListPoll, error: BackupsError, now: float) -> list[TrackedOutcome]:
+        # A 403 may be about the list alone: GETs find out whether the backups may be read.
+        if ends_wait(error) and not isinstance(error, PermissionDeniedError):
+            return [(backup, error) for backup in self._queue.abort_list(poll)]
+        if is_service_fault(error):
+            self._queue.retry_list(poll, self._breaker.open_until, now)
+        else:
+            self._queue.refuse_list(poll, now)
         return []
 
-    def _got_answer(self, poll: GetPoll, cost: ResponseCost) -> TrackedBackup | None:
-        self._answered()
-        self._know.costs.got(self.name, size=cost.size, seconds=cost.seconds)
+    def _record_get_response(self, poll: GetPoll, response: ResponseInfo) -> TrackedBackup | None:
+        self._record_response()
+        self._shared.costs.record_get(self.name, size=response.size, seconds=response.seconds)
         return self.tracked.get(poll.ref.backup_id)
 
-    def _rest(self, cost: ResponseCost) -> float:
-        """Return for how many seconds an answer asks not to be asked again; 0 where it does not say."""
-        return self._health.obeyed(cost.retry_after) if cost.retry_after else 0.0
+    def _record_list_response(self, poll: ListPoll, response: ResponseInfo) -> None:
+        self._record_response()
+        self._shared.costs.record_list((self.name, poll.planet), size=response.size, seconds=response.seconds)
 
-    def _answered(self) -> None:
+    def _record_response(self) -> None:
         self.requests -= 1
-        self._health.answers()
+        self._breaker.record_success()
 
-    def _told(self, flight: TrackedBackup, sighting: Observation, sent: float, now: float) -> bool:
-        """Take note of what was seen of a flight; returns whether it ended."""
-        _told_again(flight, sent)
-        flight.missing = 0
-        self._troubles.pop(flight.backup_id, None)
-        flight.status = _shared(sighting.backup.status)
-        cohort, mechanism = flight.cohort, _shared(sighting.backup.mechanism) or flight.mechanism
-        if sighting.progress.final or mechanism != flight.mechanism:
-            self._know.leave(flight)
-        flight.mechanism = mechanism
-        if sighting.age is not None:
-            flight.started_at = now - sighting.age
-        elif flight.started_at is None:
-            flight.started_at = now
-        if sighting.progress.final:
-            learn_watched(self._know, flight, sighting, cohort, now)
+    def _requested_pause(self, response: ResponseInfo) -> float:
+        """Return for how many seconds the server asks not to be polled again; 0 if it does not."""
+        return self._breaker.clamp_retry_after(response.retry_after) if response.retry_after else 0.0
+
+    def _count_poll(self, backup: TrackedBackup, sent: float) -> None:
+        """Record that a poll sent at a time has found a backup."""
+        backup.count_poll(sent)
+        self._failed.pop(backup.backup_id, None)
+
+    def _observe(self, backup: TrackedBackup, observation: Observation, sent: float, now: float) -> bool:
+        """Record what a poll has shown of a backup; return True if the backup has ended."""
+        self._count_poll(backup, sent)
+        backup.status = _shared_text(observation.backup.status)
+        cohort, mechanism = backup.cohort, _shared_text(observation.backup.mechanism) or backup.mechanism
+        if observation.progress.final or mechanism != backup.mechanism:
+            self._shared.leave_cohort(backup)
+        backup.mechanism = mechanism
+        if observation.age is not None:
+            backup.started_at = now - observation.age
+        elif backup.started_at is None:
+            backup.started_at = now
+        if observation.progress.final:
+            record_tracked(self._shared, backup, observation, cohort, now)
         else:
-            self._know.enter(flight)
-        return sighting.progress.final
+            self._shared.enter_cohort(backup)
+        return observation.progress.final
 
-    def _seen_in(
-        self, poll: ListPoll, entries: Iterable[ListEntryLike], sightings: Mapping[int, Observation], now: float
+    def _observe_entries(
+        self, poll: ListPoll, entries: Iterable[ListEntry], observations: Mapping[int, Observation], now: float
     ) -> Iterator[tuple[TrackedBackup, Observation]]:
+        """Record what a list has shown; yield the backups that have ended."""
         sent = poll.sent
         for entry in entries:
-            flight = self.tracked.get(entry.id)
-            # A get has told something newer; or the list shows it twice, because its pages shifted.
-            if flight is None or flight.told >= sent:
+            backup = self.tracked.get(entry.id)
+            # A GET has shown something newer; or the list shows the backup twice, because its pages shifted.
+            if backup is None or backup.observed_at >= sent:
                 continue
-            sighting = sightings.get(flight.backup_id)
-            if sighting is None:
-                if flight.subscriptions[0].added > sent:
-                    continue  # it was not in flight yet when the entries worth decoding were chosen
-                flight.polls += 1
-                flight.told = sent
-                flight.missing = 0
-                self._troubles.pop(flight.backup_id, None)
-            elif self._told(flight, sighting, sent, now):
-                yield flight, sighting
+            observation = observations.get(backup.backup_id)
+            if observation is None:
+                if backup.subscriptions[0].added > sent:
+                    continue  # it was not tracked yet when the entries to decode were selected
+                # As `_count_poll`, inlined: this runs for every backup of every list.
+                backup.polls += 1
+                backup.observed_at = sent
+                self._failed.pop(backup.backup_id, None)
+            elif self._observe(backup, observation, sent, now):
+                yield backup, observation
                 continue
-            self._agenda.listed(flight, now)
-
-    def _ask_missing(self, poll: ListPoll, covered: Iterable[TrackedBackup], now: float) -> None:
-        for flight in covered:
-            if flight.due == math.inf and flight.told < poll.sent and flight.subscriptions[0].added <= poll.sent:
-                flight.unlisted = True
-                self._agenda.ask_at(flight, now)
+            self._queue.cover_by_list(backup, now)
 
 
-def _is_news(flight: TrackedBackup, entry: ListEntryLike) -> bool:
-    return entry.status != flight.status or entry.completedAt is not None or not flight.polls
+def _has_changed(backup: TrackedBackup, entry: ListEntry) -> bool:
+    return entry.status != backup.status or entry.completedAt is not None or not backup.polls
 
 
-def _told_again(flight: TrackedBackup, sent: float) -> None:
-    flight.polls += 1
-    flight.told = max(flight.told, sent)
-
-
-def _shared(word: str | None) -> str | None:
-    """Return one object for equal words: decoded ones are new each time, and a million flights say "in progress"."""
-    return sys.intern(word) if type(word) is str else word
+def _shared_text(text: str | None) -> str | None:
+    """Return one object for equal texts: decoded ones are new each time, and a million backups share few statuses."""
+    return sys.intern(text) if type(text) is str else text

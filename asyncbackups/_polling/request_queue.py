@@ -1,259 +1,381 @@
-"""What one star system is to be asked, and when: which flights by get, which by list, and when that is decided anew.
-
-A flight is *single* while it is asked by get, and *listed* while a list stands for it (see `batches`).
-"""
+"""The future polls of one star system: which backups are polled by GET, which by LIST, when, and when to replan."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 
-from asyncbackups._polling.due_queue import TimerQueue
-from asyncbackups._polling.list_polls import ListPolls, ListPollState
-from asyncbackups._polling.newcomers import Newcomers
+from asyncbackups._polling.list_polls import ListPolls, ListPollState, end_time
 from asyncbackups._polling.shared_state import PollingState
-from asyncbackups._polling.staleness import ended, suspect
-from asyncbackups._polling.tracked import ASKED, GetPoll, Observation, Poll, TrackedBackup
+from asyncbackups._polling.timers import TimerQueue
+from asyncbackups._polling.tracked import (
+    LISTED,
+    NEVER,
+    REQUESTED,
+    SCHEDULED,
+    UNSCHEDULED,
+    GetPoll,
+    ListPoll,
+    Observation,
+    Poll,
+    TrackedBackup,
+)
 
 _GROWTH = 1.25
-"""Once there are so many times the flights that were planned for, it is planned anew."""
+"""The polls are replanned once the number of backups has grown by this factor since the last plan."""
+_GATHER = 0.5
+"""For how long new backups wait for each other, in units of what a request is worth."""
+
+
+class NewBackups:
+    """The backups of one star system of which nothing is known yet, not even their age.
+
+    The first is polled at once. Those that are added within a moment after a request wait until the moment is over, if
+    their subscribers can wait: then one list is sent for all of them, if they are more than it costs in GETs.
+
+    Args:
+        lists: The lists in use.
+        request_worth: How many seconds of latency a request is worth.
+    """
+
+    def __init__(self, lists: ListPolls, *, request_worth: float) -> None:
+        self._lists = lists
+        self._moment = _GATHER * request_worth
+        self._gather_until = -math.inf
+        self._backups: deque[TrackedBackup] = deque()
+
+    def add(self, backup: TrackedBackup, now: float, *, patient: bool) -> float:
+        """Add a backup; return when it is to be polled."""
+        self._backups.append(backup)
+        return max(now, self._gather_until) if patient else now
+
+    def gather_after(self, now: float) -> None:
+        """Start to gather: a GET of a new backup, or a list, was sent."""
+        self._gather_until = now + self._moment
+
+    def merge_due(self, now: float) -> None:
+        """Replace the GETs of new backups that are due by a list due now, if they are more than it costs in GETs."""
+        while self._backups and not _is_new(self._backups[0]):
+            self._backups.popleft()
+        if not self._backups or self._backups[0].due > now:
+            return
+        state = self._lists.find_for(self._backups[0])
+        # A list in flight could only be sent again; its response comes first.
+        if state is None or state.poll is not None:
+            return
+        covered = [backup for backup in self._backups if _is_new(backup) and self._lists.find_for(backup) is state]
+        if len(covered) > self._lists.cost_in_gets(state):
+            for backup in covered:
+                self._lists.cover_backup(backup, state)
+            self._lists.schedule_at(state, now)
+
+    def clear(self) -> None:
+        """Remove all backups."""
+        self._backups.clear()
+
+
+def _is_new(backup: TrackedBackup) -> bool:
+    return backup.started_at is None and backup.state is SCHEDULED and not backup.unlisted
 
 
 class RequestQueue:
-    """The requests to come of one star system.
+    """The polls to come of one star system.
 
     Args:
-        star_system: Its id.
-        flights: What is in flight there, by backup id; the star system's own, which this one only reads.
-        knowledge: What all star systems share.
+        star_system: The star system's id.
+        tracked: Its tracked backups, by id; only read here.
+        shared: State shared by all star systems.
 
     Attributes:
-        batches: The lists in use.
-        plan_at: When it is to be planned anew at once, whatever else is due.
+        replan_at: When to replan at once, whatever else is due.
     """
 
-    def __init__(self, star_system: str, flights: Mapping[int, TrackedBackup], knowledge: PollingState) -> None:
-        self.batches: ListPolls = ListPolls(star_system, knowledge)
-        self.plan_at: float = math.inf
+    def __init__(self, star_system: str, tracked: Mapping[int, TrackedBackup], shared: PollingState) -> None:
+        self.replan_at: float = math.inf
         self._star_system = star_system
-        self._flights = flights
-        self._know = knowledge
-        self._singles: TimerQueue[TrackedBackup] = TimerQueue()
-        self._newcomers = Newcomers(self.batches, request_worth=knowledge.policy.request_worth)
-        # Apart from the flights, because few have one.
+        self._tracked = tracked
+        self._shared = shared
+        self._lists = ListPolls(star_system, tracked, shared)
+        self._gets: TimerQueue[TrackedBackup] = TimerQueue()
+        self._new = NewBackups(self._lists, request_worth=shared.policy.request_worth)
+        # Not attributes of the backups, because few backups have one.
         self._etags: dict[int, str] = {}
-        self._rests: dict[int, float] = {}
+        self._get_pauses: dict[int, float] = {}
         self._planned = 0
         self._plan_until = -math.inf
 
-    # What is in flight
+    # Tracked backups
 
-    def add(self, flight: TrackedBackup, now: float, *, patient: bool) -> None:
-        """Take up a new flight, which is in `flights` already.
+    def add(self, backup: TrackedBackup, now: float, *, patient: bool) -> None:
+        """Schedule the first poll of a new backup, which is in `tracked` already.
 
         Args:
-            flight: Which.
+            backup: The backup.
             now: The time.
-            patient: Whether one of unknown age may wait a moment for others.
+            patient: Whether a backup of unknown age may wait a moment for others.
         """
-        if flight.started_at is None:
-            self._singles.put(flight, self._newcomers.add(flight, now, patient=patient))
+        if backup.started_at is None:
+            self.schedule_get(backup, self._new.add(backup, now, patient=patient))
         else:
-            self.ask_in_time(flight, now, since=flight.started_at)
-        if len(self._flights) >= 2 * max(1, self._planned):
-            self.plan_at = min(self.plan_at, now)
+            self._schedule_next(backup, now, since=backup.started_at)
+        if len(self._tracked) >= 2 * max(1, self._planned):
+            self.replan_at = min(self.replan_at, now)
 
-    def remove(self, flight: TrackedBackup) -> None:
-        """Let go of a flight, which is no longer in `flights`."""
-        flight.due = math.inf
-        self._etags.pop(flight.backup_id, None)
-        self._rests.pop(flight.backup_id, None)
-        if not self._flights:
-            self._singles.clear()
-            self.batches.clear()
-            self._newcomers.clear()
-            self._planned, self._plan_until, self.plan_at = 0, -math.inf, math.inf
+    def remove(self, backup: TrackedBackup) -> None:
+        """Remove a backup, which is no longer in `tracked`."""
+        backup.state, backup.due = UNSCHEDULED, NEVER
+        self._etags.pop(backup.backup_id, None)
+        self._get_pauses.pop(backup.backup_id, None)
+        if not self._tracked:
+            self._gets.clear()
+            self._lists.clear_all()
+            self._new.clear()
+            self._planned, self._plan_until, self.replan_at = 0, -math.inf, math.inf
 
-    def tag(self, flight: TrackedBackup, etag: str | None) -> None:
-        """Remember the entity tag of a get's answer; None for none."""
+    def set_etag(self, backup: TrackedBackup, etag: str | None) -> None:
+        """Keep the entity tag of the last GET of a backup; None if it had none."""
         if etag is None:
-            self._etags.pop(flight.backup_id, None)
+            self._etags.pop(backup.backup_id, None)
         else:
-            self._etags[flight.backup_id] = etag
+            self._etags[backup.backup_id] = etag
 
-    def route(self, flight: TrackedBackup) -> tuple[str, float]:
-        """Return what will tell of a flight next ("get" or "list"), and when (`ASKED` while that is under way)."""
-        batch = self._list_for(flight)
-        return ("get", flight.due) if batch is None else ("list", batch.due)
-
-    def _list_for(self, flight: TrackedBackup) -> ListPollState | None:
-        """Return the list that stands for a flight; None while it is asked by get."""
-        return self.batches.of(flight) if flight.due == math.inf else None
+    def next_poll_of(self, backup: TrackedBackup) -> tuple[str, float, bool]:
+        """Return how a backup is polled next ("get" or "list"), when, and whether that request is in flight."""
+        state = self._lists.find_covering(backup)
+        if state is None:
+            return "get", backup.due, backup.state is REQUESTED
+        return "list", state.due, state.poll is not None
 
     # What is due
 
     def next_due(self) -> float:
-        """Return when the next request is due; infinity for never."""
-        return min(self._singles.next(), self.batches.next_due())
+        """Return when the next poll is due; infinity if none is scheduled."""
+        return min(self._gets.next_time(), self._lists.next_due())
 
-    def make_ready(self, now: float) -> None:
-        """Plan anew where it is time to, and put together what may be asked about at once."""
-        if now >= min(self._plan_until, self.plan_at) or len(self._flights) > self._planned * _GROWTH:
-            self.plan(now)
-        self._newcomers.fold(now)
+    def prepare_due(self, now: float) -> None:
+        """Replan if it is time to, and merge new backups into a list."""
+        if now >= min(self._plan_until, self.replan_at) or len(self._tracked) > self._planned * _GROWTH:
+            self.replan(now)
+        self._new.merge_due(now)
 
-    def take(self, now: float) -> Poll:
-        """Return the request that is due first, which then counts as under way."""
-        if self.batches.next_due() <= self._singles.next():
-            self._newcomers.asked(now)
-            return self.batches.issue(now)
-        flight = self._singles.pop(due=ASKED)
-        if flight.started_at is None:
-            self._newcomers.asked(now)
-        return GetPoll(ref=flight.ref, sent=now, etag=self._etags.get(flight.backup_id))
+    def take_poll(self, now: float) -> Poll:
+        """Return the poll that is due first, which is in flight from now on."""
+        if self._lists.next_due() <= self._gets.next_time():
+            self._new.gather_after(now)
+            return self._lists.take_next(now)
+        backup = self._gets.pop_first()
+        backup.state = REQUESTED
+        if backup.started_at is None:
+            self._new.gather_after(now)
+        return GetPoll(ref=backup.ref, sent=now, etag=self._etags.get(backup.backup_id))
 
-    def spread(self, now: float, window: float) -> None:
-        """Put what is overdue off by random parts of a window: after a stall there must be no burst."""
-        self.batches.spread(now, window)
-        for flight in self._singles.overdue(now):
-            self._singles.put(flight, now + self._know.draw() * window)
+    def bring_forward(self, now: float) -> bool:
+        """Make the list that is due next due now, if it may be sent early; return whether it may."""
+        return self._lists.bring_forward(now)
 
-    # When to ask about a flight
+    def spread_overdue(self, now: float, window: float) -> None:
+        """Delay what is overdue by random parts of a window: a stall must not be followed by a burst."""
+        self._lists.spread_overdue(now, window)
+        for backup in self._gets.overdue_items(now):
+            self.schedule_get(backup, now + self._shared.draw() * window)
 
-    def ask_at(self, flight: TrackedBackup, when: float) -> None:
-        """Ask about a flight by get."""
-        self._singles.put(flight, when)
+    # When to poll a backup
 
-    def ask_in_time(self, flight: TrackedBackup, now: float, *, since: float) -> None:
-        """Ask about a flight of which nothing is known since a time, by a list where there is one."""
-        batch = self.batches.of(flight)
-        if batch is None:
-            self._singles.put(flight, max(now, since + self._know.gap([flight], since)))
-        else:
-            self._join(flight, batch, now, since=since)
+    def schedule_get(self, backup: TrackedBackup, when: float) -> None:
+        """Schedule a GET of a backup."""
+        backup.state = SCHEDULED
+        self._gets.schedule(backup, when)
 
-    def ask_again(self, flight: TrackedBackup, now: float, *, rest: float) -> None:
-        """Ask again about a flight that a get has told of.
+    def schedule_after_get(self, backup: TrackedBackup, now: float, *, pause: float) -> None:
+        """Schedule the next poll of a backup that a GET has shown in progress.
 
         Args:
-            flight: Which.
+            backup: The backup.
             now: The time.
-            rest: For how many seconds the server does not want to be asked; 0 where it did not say.
+            pause: How many seconds the server asked to wait; 0 if it did not.
         """
-        self._rests.pop(flight.backup_id, None)
-        if rest:
-            self._rests[flight.backup_id] = now + rest
-            self._singles.put(flight, now + rest)
-        elif flight.unlisted:
-            self._singles.put(flight, now + self._know.gap([flight], now))
+        self._get_pauses.pop(backup.backup_id, None)
+        if pause:
+            self._get_pauses[backup.backup_id] = now + pause
+            self.schedule_get(backup, now + pause)
+        elif backup.unlisted:
+            self.schedule_get(backup, now + self._shared.next_interval([backup], now))
         else:
-            self.ask_in_time(flight, now, since=now)
+            self._schedule_next(backup, now, since=now)
 
-    def listed(self, flight: TrackedBackup, now: float) -> None:
-        """Let the list that showed a flight stand for it from now on."""
-        flight.unlisted = False
-        if math.isfinite(flight.due) and (batch := self.batches.of(flight)) is not None:
-            self._join(flight, batch, now, since=now)
+    def cover_by_list(self, backup: TrackedBackup, now: float) -> None:
+        """Poll a backup that a list has shown by that list from now on."""
+        backup.unlisted = False
+        if backup.state is SCHEDULED and (state := self._lists.find_for(backup)) is not None:
+            self._join_list(backup, state, now, since=now)
 
-    def look_once_more(self, flight: TrackedBackup, now: float, *, since: float) -> None:
-        """Ask about a flight now, unless something is known of it since a time, or it is being asked about."""
-        # One that was not found is looked for again soon: that it is gone must not be concluded at once.
-        if flight.told >= since or flight.due == ASKED or flight.missing:
-            return
-        batch = self._list_for(flight)
-        if batch is None:
-            allowed = max(now, self._rests.get(flight.backup_id, now))
-            self._singles.put(flight, min(flight.due, allowed))
-        elif batch.poll is None:
-            self.batches.ask_by(batch, now)
+    def poll_now(self, backup: TrackedBackup, now: float) -> None:
+        """Poll a backup now, unless a poll is in flight; a `Retry-After` of the server delays the poll."""
+        state = self._lists.find_covering(backup)
+        if state is not None:
+            self._lists.schedule_by(state, now)
+        elif backup.state is not REQUESTED:
+            allowed = max(now, self._get_pauses.get(backup.backup_id, now))
+            self.schedule_get(backup, min(backup.due, allowed))
 
-    def _join(self, flight: TrackedBackup, batch: ListPollState, now: float, *, since: float) -> None:
-        self._etags.pop(flight.backup_id, None)
-        self.batches.join(flight, batch, now, since=since)
+    def _schedule_next(self, backup: TrackedBackup, now: float, *, since: float) -> None:
+        """Schedule the next poll of a backup that was last observed at a time, by a list if one is in use."""
+        state = self._lists.find_for(backup)
+        if state is None:
+            self.schedule_get(backup, max(now, since + self._shared.next_interval([backup], since)))
+        else:
+            self._join_list(backup, state, now, since=since)
 
-    # Lists
+    def _join_list(self, backup: TrackedBackup, state: ListPollState, now: float, *, since: float) -> None:
+        self._etags.pop(backup.backup_id, None)
+        self._lists.add_backup(backup, state, now, since=since)
 
-    def go_on(
-        self, batch: ListPollState, covered: Collection[TrackedBackup], now: float, *, rest: float, useful: bool
+    # Responses to lists
+
+    def is_list_needed(self, poll: ListPoll) -> bool:
+        """Return True if a list is still in use and any of its backups is still tracked."""
+        return self._lists.is_needed(poll)
+
+    def record_list(
+        self, poll: ListPoll, now: float, *, etag: str | None, newest_end: float, pause: float, useful: bool
     ) -> None:
-        """See to it that a list is asked for again, if it is of any use.
+        """Schedule what follows a processed list: the next one, and a GET of each backup that it did not show.
 
         Args:
-            batch: Which.
-            covered: What it stands for.
+            poll: The request.
             now: The time.
-            rest: For how many seconds the server does not want to be asked for it; 0 where it did not say.
-            useful: Whether it told of any of them.
+            etag: The entity tag of the response, or None.
+            newest_end: When the last backup ended that the list showed as ended; negative infinity if unknown.
+            pause: How many seconds the server asked to wait; 0 if it did not.
+            useful: Whether the list showed the end of any of its backups.
         """
-        if useful:
-            self._know.costs.worked((self._star_system, batch.planet))
-        if rest:
-            self.batches.rest(batch, now + rest)
-        if not covered:
-            self.batches.drop(batch)
-            self._plan_until = now
+        state = self._lists.finish_poll(poll)
+        if state is None:
             return
-        if rest:
-            self.batches.ask_at(batch, now + rest)
+        backups = self._lists.backups_of(state)
+        state.etag = etag
+        self._lists.trust_from(state, newest_end)
+        self._get_missing(poll, backups, now)
+        useful = useful or any(not backup.unlisted for backup in backups)
+        self._schedule_list(state, backups, now, pause=pause, useful=useful)
+
+    def record_unchanged_list(self, poll: ListPoll, now: float, *, pause: float) -> list[TrackedBackup]:
+        """Schedule the next list after a 304; return the backups that are in progress according to it."""
+        state = self._lists.finish_poll(poll)
+        if state is None:
+            return []
+        backups = self._lists.backups_of(state)
+        confirmed = [
+            # A backup that was never observed is newer than the list, which has not changed since.
+            backup
+            for backup in backups
+            if backup.state is LISTED and backup.polls and backup.observed_at < poll.sent
+        ]
+        self._schedule_list(state, backups, now, pause=pause, useful=True)
+        return confirmed
+
+    def abort_list(self, poll: ListPoll) -> list[TrackedBackup]:
+        """Record that a list failed for good; return the backups that it covers."""
+        state = self._lists.finish_poll(poll)
+        backups = [] if state is None else self._lists.backups_of(state)
+        return [backup for backup in backups if backup.state is LISTED]
+
+    def refuse_list(self, poll: ListPoll, now: float) -> None:
+        """Use other polls than a list that does not work, for a time."""
+        self._lists.finish_poll(poll)
+        self._pause_list(poll.planet, now)
+
+    def retry_list(self, poll: ListPoll, when: float, now: float) -> None:
+        """Schedule a list again after a transient failure."""
+        state = self._lists.finish_poll(poll)
+        if state is None:
+            return
+        self._lists.schedule_at(state, when)
+        if self._lists.is_useless(state, useful=False):
+            self._pause_list(state.planet, now)
+
+    def cancel_list(self, poll: ListPoll, now: float) -> None:
+        """Record that a list was not sent because it is no longer needed."""
+        state = self._lists.finish_poll(poll)
+        if state is not None:
+            self._drop_list(state, now)
+
+    def check_list_lag(self, backup: TrackedBackup, observation: Observation, listed_at: float, now: float) -> None:
+        """Stop using a list for a time, if it showed a backup in progress long after the backup had ended.
+
+        Args:
+            backup: A backup that a GET has shown as ended.
+            observation: What the GET showed.
+            listed_at: When the poll was sent that last showed the backup in progress.
+            now: The time.
+        """
+        state = self._lists.find_for(backup)
+        if state is not None and -math.inf < end_time(observation, now) < listed_at - self._shared.policy.maximum:
+            self._pause_list(state.planet, now)
+
+    def _get_missing(self, poll: ListPoll, backups: Iterable[TrackedBackup], now: float) -> None:
+        for backup in backups:
+            # One that was added after the list was sent cannot be in it.
+            if backup.state is LISTED and backup.observed_at < poll.sent and backup.subscriptions[0].added <= poll.sent:
+                backup.unlisted = True
+                self.schedule_get(backup, now)
+
+    def _schedule_list(
+        self, state: ListPollState, backups: list[TrackedBackup], now: float, *, pause: float, useful: bool
+    ) -> None:
+        if useful:
+            self._shared.costs.clear_pause((self._star_system, state.planet))
+        if pause:
+            self._lists.pause_until(state, now + pause)
+        if not backups:
+            self._drop_list(state, now)
+            return
+        if pause:
+            self._lists.schedule_at(state, now + pause)
         else:
-            self.batches.ask_in(batch, self._know.gap(list(covered), now, cost=self.batches.cost(batch)), now)
-        if self.batches.judge(batch, useful=useful):
-            self.refuse(batch.planet, now)
-        else:
-            self._check(batch, covered, now)
+            interval = self._shared.next_interval(backups, now, cost=self._lists.cost_in_gets(state))
+            self._lists.schedule_after(state, interval, now)
+        if self._lists.is_useless(state, useful=useful):
+            self._pause_list(state.planet, now)
+        elif (suspect := self._lists.find_suspect(state, backups, now)) is not None:
+            self.schedule_get(suspect, now)
 
-    def _check(self, batch: ListPollState, covered: Iterable[TrackedBackup], now: float) -> None:
-        """Now and then ask by get about the backup that should have ended most surely: lists may be far behind."""
-        overdue = suspect(covered, self._know, now) if now >= batch.believed_until else None
-        if overdue is not None:
-            batch.believed_until = now + self._know.policy.maximum
-            self._singles.put(overdue, now)
+    def _drop_list(self, state: ListPollState, now: float) -> None:
+        self._lists.drop_list(state)
+        self._plan_until = now
 
-    def try_again(self, batch: ListPollState, when: float, now: float) -> None:
-        """Ask for a list again that failed for the moment."""
-        self.batches.ask_at(batch, when)
-        if self.batches.judge(batch, useful=False):
-            self.refuse(batch.planet, now)
-
-    def hold_list_to(self, flight: TrackedBackup, sighting: Observation, told: float, now: float) -> None:
-        """Give a list up for a time that showed a backup as running long after it had ended."""
-        batch = self.batches.of(flight)
-        if batch is not None and -math.inf < ended(sighting, now) < told - self._know.policy.maximum:
-            self.refuse(batch.planet, now)
-
-    def refuse(self, planet: str | None, now: float) -> None:
-        """Give a list up for a time: that of a planet, or of the star system."""
-        self._know.costs.refused((self._star_system, planet), now=now)
-        self.plan(now)
+    def _pause_list(self, planet: str | None, now: float) -> None:
+        self._shared.costs.pause_list((self._star_system, planet), now=now)
+        self.replan(now)
 
     # The plan
 
-    def plan(self, now: float) -> None:
-        """Decide anew which lists stand for which gets."""
-        self._planned = len(self._flights)
-        self._plan_until, self.plan_at = now + self._know.policy.maximum, math.inf
-        if not self._know.policy.coalesce or not self._flights:
+    def replan(self, now: float) -> None:
+        """Choose again which lists to use, and which backups they cover."""
+        self._planned = len(self._tracked)
+        self._plan_until, self.replan_at = now + self._shared.policy.maximum, math.inf
+        if not self._shared.policy.coalesce or not self._tracked:
             return
-        before = self.batches.choose(self._flights, now)
+        before = self._lists.replan(now)
         if before is not None:
-            for flight in self._flights.values():
-                self._assign(flight, before, now)
-        self.batches.hasten(self._flights, now)
+            for backup in self._tracked.values():
+                self._reassign(backup, before, now)
+        self._lists.advance_all(now)
 
-    def _assign(self, flight: TrackedBackup, before: Mapping[str | None, float], now: float) -> None:
-        """Put a flight where the new plan wants it; it is asked no later than before, as far as that was known."""
-        batch = self.batches.of(flight)
-        if flight.due == ASKED or flight.unlisted:
+    def _reassign(self, backup: TrackedBackup, before: Mapping[str | None, float], now: float) -> None:
+        """Assign a backup to a GET or a list by the new plan; it is polled no later than it was to be before."""
+        state = self._lists.find_for(backup)
+        if backup.state is REQUESTED or backup.unlisted:
             return
-        if batch is None:
-            if flight.due == math.inf:
-                self._singles.put(flight, now if flight.started_at is None else now + self._know.gap([flight], now))
+        if state is None:
+            if backup.state is LISTED:
+                interval = 0.0 if backup.started_at is None else self._shared.next_interval([backup], now)
+                self.schedule_get(backup, now + interval)
             return
-        when = flight.due
-        if when == math.inf:
-            when = before.get(None, before.get(flight.planet, math.inf))
-        if math.isfinite(when):
-            self.batches.stand_for(flight, batch)
-            self.batches.ask_by(batch, when)
+        when = before.get(None, before.get(backup.planet, NEVER)) if backup.state is LISTED else backup.due
+        if when < NEVER:
+            self._lists.cover_backup(backup, state)
+            self._lists.schedule_by(state, when)
         else:
-            self._join(flight, batch, now, since=now)
+            self._join_list(backup, state, now, since=now)

@@ -1,6 +1,7 @@
-"""Which requests are due, over all star systems; who is told what; and when there is something to do again.
+"""Which polls are due, over all star systems; which events follow from responses; and when to wake up next.
 
-The scheduler decides, the engine acts: it asks `due`, performs, feeds back what came, and sleeps until `next_deadline`.
+The scheduler decides, the engine acts: it takes what is due, sends it, records the responses, and sleeps until
+`next_wakeup`.
 """
 
 from __future__ import annotations
@@ -10,21 +11,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from asyncbackups._api.operations import ResponseInfo
+from asyncbackups._api.pagination import ListEntry
 from asyncbackups._polling.cost_model import RequestCosts
-from asyncbackups._polling.due_queue import TimerQueue
 from asyncbackups._polling.estimation.censoring import Cohorts
 from asyncbackups._polling.estimation.durations import DurationEstimates
-from asyncbackups._polling.estimation.observations import NO_INSTANT
+from asyncbackups._polling.estimation.observations import LATEST_TIMESTAMP
 from asyncbackups._polling.poll_outcomes import StarSystemPolling, TrackedOutcome
 from asyncbackups._polling.shared_state import PollingState
-from asyncbackups._polling.timers import DeadlineTimers
+from asyncbackups._polling.timers import DeadlineTimers, TimerQueue
 from asyncbackups._polling.tracked import (
     GetPoll,
-    ListEntryLike,
     ListPoll,
     Observation,
     Poll,
-    ResponseCost,
     Subscriber,
     Subscription,
     TrackedBackup,
@@ -40,35 +40,49 @@ from asyncbackups.events import (
     WatchFailed,
 )
 from asyncbackups.models import BackupRef, PlanetRef, Progress
-from asyncbackups.policies import PollingPolicy
+from asyncbackups.policies import PollingPolicy, RetryPolicy
 
 Notification = tuple[Subscriber, FinalEvent]
-"""Who is to be told, and what."""
+"""A subscriber, and the event to deliver to it."""
 
 _SHARE = 3
-"""A star system with requests under way takes another place only below so many times the free ones."""
+"""A star system with requests in flight takes more capacity only below this many times the free capacity."""
 _STALL = 5.0
-"""Seconds by which the engine may be late before what is overdue is spread out."""
-_LOOK = 2.0
-"""At least so many seconds before its deadline a long wait takes its last look: deadlines are rounded, too."""
-_LOOK_PART = 0.1
-"""What part of a short wait that is."""
+"""If the engine is late by more than this many seconds, overdue polls are spread out."""
+_FINAL_POLL = 2.0
+"""A long wait is polled a last time at least this many seconds before its deadline: deadlines are rounded, too."""
+_FINAL_POLL_PART = 0.1
+"""A short wait is polled a last time this fraction of its duration before its deadline."""
 _TOGETHER = 8
-"""Where fewer star systems than this are due, those that are nearly due go along; more would be a burst."""
-_AT_ONCE = 1_000
-"""How many deadlines may pass in one go: a few milliseconds' work."""
+"""If fewer star systems than this are due, lists that are nearly due are sent along; more would be a burst."""
+_EXPIRED_AT_ONCE = 1_000
+"""At most this many deadlines expire at a time: a few milliseconds' work."""
 
 
 class Scheduler:
-    """Every backup in flight of a client.
+    """All tracked backups of a client.
 
     Args:
-        policy: When to ask.
-        draw: Gives uniform numbers from [0, 1).
+        policy: When to poll.
+        draw: Returns uniform numbers from [0, 1).
+        retry: The client's retry policy, whose limit of `Retry-After` holds for polls, too.
     """
 
-    def __init__(self, policy: PollingPolicy, *, draw: Callable[[], float]) -> None:
-        self._know = PollingState(policy, draw, DurationEstimates(policy), RequestCosts(), Cohorts(policy.initial))
+    def __init__(
+        self,
+        policy: PollingPolicy,
+        *,
+        draw: Callable[[], float],
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+    ) -> None:
+        self._shared = PollingState(
+            policy,
+            retry.retry_after_maximum,
+            draw,
+            DurationEstimates(policy),
+            RequestCosts(),
+            Cohorts(policy.initial),
+        )
         self._star_systems: dict[str, StarSystemPolling] = {}
         self._deadlines: DeadlineTimers[Subscription] = DeadlineTimers(lambda subscription: subscription.open)
         self._waiting: TimerQueue[StarSystemPolling] = TimerQueue()
@@ -77,10 +91,10 @@ class Scheduler:
 
     @property
     def in_flight(self) -> int:
-        """How many backups are in flight, each counted once however many wait for it."""
+        """How many backups are tracked, each counted once however many subscribers it has."""
         return self._in_flight
 
-    # Who waits for what
+    # Subscriptions
 
     def add(
         self,
@@ -91,313 +105,328 @@ class Scheduler:
         deadline: float,
         planet: str | None = None,
         mechanism: str | None = None,
-        born: float | None = None,
+        started_at: float | None = None,
         patient: bool = False,
     ) -> bool:
-        """Let somebody wait for a backup.
+        """Subscribe to a backup.
 
         Args:
-            ref: Which backup.
-            subscriber: Who waits.
+            ref: The backup.
+            subscriber: Receives the final event.
             now: The time now, in seconds of the monotonic clock.
-            deadline: Until when, on the same clock.
-            planet: Its planet, where that is known.
-            mechanism: How it is made, where that is known.
-            born: When it was created, on the same clock, where that is known.
-            patient: Whether one of unknown age may wait a moment for others, which one list then tells of.
+            deadline: When the wait expires, on the same clock.
+            planet: The backup's planet, if known.
+            mechanism: How it is made, if known.
+            started_at: When it was created, on the same clock, if known.
+            patient: Whether a backup of unknown age may wait a moment for others, which one list then covers.
 
         Returns:
-            Whether that is new; False where the same subscriber already waits for it.
+            Whether the subscription is new; False if the subscriber has one for this backup already.
         """
         star_system = self._star_systems.get(ref.star_system)
         if star_system is None:
-            star_system = self._star_systems[ref.star_system] = StarSystemPolling(ref.star_system, self._know)
-        flight = star_system.tracked.get(ref.backup_id)
-        if flight is None:
-            flight = TrackedBackup(star_system.name, ref.backup_id, planet, mechanism, born)
-            self._subscribe(flight, subscriber, now, deadline)
+            star_system = self._star_systems[ref.star_system] = StarSystemPolling(ref.star_system, self._shared)
+        backup = star_system.tracked.get(ref.backup_id)
+        if backup is None:
+            backup = TrackedBackup(star_system.name, ref.backup_id, planet, mechanism, started_at)
+            self._subscribe(backup, subscriber, now, deadline)
             self._in_flight += 1
-            star_system.add(flight, now, patient=patient)
-            self._schedule(star_system)
+            star_system.add(backup, now, patient=patient)
+            self._schedule_star_system(star_system)
             return True
-        if any(subscription.subscriber is subscriber for subscription in flight.subscriptions):
+        if any(subscription.subscriber is subscriber for subscription in backup.subscriptions):
             return False
-        flight.planet = flight.planet or planet
-        self._subscribe(flight, subscriber, now, deadline)
+        backup.planet = backup.planet or planet
+        self._subscribe(backup, subscriber, now, deadline)
         return True
 
-    def _subscribe(self, flight: TrackedBackup, subscriber: Subscriber, now: float, deadline: float) -> None:
-        deadline = self._deadlines.rounded(deadline, now=now)
-        subscription = Subscription(subscriber, flight, now, deadline)
-        self._deadlines.add(subscription, deadline - self._last_look(deadline - now), now=now)
-        flight.subscriptions = (*flight.subscriptions, subscription)
+    def _subscribe(self, backup: TrackedBackup, subscriber: Subscriber, now: float, deadline: float) -> None:
+        deadline = self._deadlines.round_deadline(deadline, now=now)
+        subscription = Subscription(subscriber, backup, now, deadline)
+        self._deadlines.add(subscription, deadline - self._final_poll_lead(deadline - now), now=now)
+        backup.subscriptions = (*backup.subscriptions, subscription)
 
-    def _last_look(self, lasting: float) -> float:
-        """Return how long before its end a wait of so many seconds is to be sure that it was not over long before."""
-        return min(max(self._know.policy.initial, _LOOK), lasting * _LOOK_PART)
+    def _final_poll_lead(self, duration: float) -> float:
+        """Return how many seconds before its deadline a wait of some duration is polled a last time."""
+        return min(max(self._shared.policy.initial, _FINAL_POLL), duration * _FINAL_POLL_PART)
 
     def discard(self, ref: BackupRef, subscriber: Subscriber) -> bool:
-        """Let somebody no longer wait for a backup; returns whether they did."""
-        flight = self._find(ref)
-        return flight is not None and self._discard(flight, subscriber)
+        """End a subscription without an event; return whether there was one."""
+        backup = self._find_tracked(ref)
+        return backup is not None and self._discard(backup, subscriber)
 
-    def _discard(self, flight: TrackedBackup, subscriber: Subscriber) -> bool:
-        for subscription in flight.subscriptions:
+    def _discard(self, backup: TrackedBackup, subscriber: Subscriber) -> bool:
+        for subscription in backup.subscriptions:
             if subscription.subscriber is subscriber:
-                self._unsubscribe(flight, subscription)
-                self._deadlines.ended()
+                self._unsubscribe(backup, subscription)
+                self._deadlines.count_ended()
                 return True
         return False
 
     def discard_all(self, subscriber: Subscriber, star_systems: Iterable[str]) -> None:
-        """Let somebody no longer wait for anything in some star systems."""
+        """End all subscriptions of a subscriber in some star systems without events."""
         for name in star_systems:
             star_system = self._star_systems.get(name)
-            for flight in [] if star_system is None else list(star_system.tracked.values()):
-                self._discard(flight, subscriber)
+            for backup in [] if star_system is None else list(star_system.tracked.values()):
+                self._discard(backup, subscriber)
 
-    def give_up(self, error: BackupsError, now: float) -> list[Notification]:
-        """End every wait with an error. The scheduler is not to be used any more: it may be what broke."""
-        news: list[Notification] = []
+    def fail_all(self, error: BackupsError, now: float) -> list[Notification]:
+        """End every wait with an error. The scheduler must not be used afterwards: its state may be inconsistent."""
+        notifications: list[Notification] = []
         for star_system in self._star_systems.values():
-            for flight in star_system.tracked.values():
-                news += self._close(flight, error, now)
+            for backup in star_system.tracked.values():
+                notifications += self._close_subscriptions(backup, error, now)
         self._star_systems.clear()
         self._in_flight = 0
-        return news
+        return notifications
 
-    def _unsubscribe(self, flight: TrackedBackup, subscription: Subscription) -> None:
+    def _unsubscribe(self, backup: TrackedBackup, subscription: Subscription) -> None:
         subscription.open = False
-        flight.subscriptions = tuple(other for other in flight.subscriptions if other is not subscription)
-        if not flight.subscriptions:
-            self._settle(self._let_go(flight))
+        backup.subscriptions = tuple(other for other in backup.subscriptions if other is not subscription)
+        if not backup.subscriptions:
+            self._release_star_system(self._stop_tracking(backup))
 
-    def _let_go(self, flight: TrackedBackup) -> StarSystemPolling:
-        """Forget a flight; its star system is still to be settled, once for all that one answer told of."""
-        star_system = self._star_systems[flight.star_system]
-        star_system.remove(flight)
+    def _stop_tracking(self, backup: TrackedBackup) -> StarSystemPolling:
+        """Forget a backup. Its star system must be released afterwards, once for all backups of a response."""
+        star_system = self._star_systems[backup.star_system]
+        star_system.remove(backup)
         self._in_flight -= 1
         return star_system
 
-    def _settle(self, star_system: StarSystemPolling) -> None:
-        """Forget a star system that has become idle; else see to its next request."""
+    def _release_star_system(self, star_system: StarSystemPolling) -> None:
+        """Forget a star system that has become idle; else schedule its next poll."""
         if star_system.tracked or star_system.requests or star_system.queued:
-            self._schedule(star_system)
+            self._schedule_star_system(star_system)
         else:
             star_system.due = math.inf
             del self._star_systems[star_system.name]
 
-    def _find(self, ref: BackupRef) -> TrackedBackup | None:
+    def _find_tracked(self, ref: BackupRef) -> TrackedBackup | None:
         star_system = self._star_systems.get(ref.star_system)
         return None if star_system is None else star_system.tracked.get(ref.backup_id)
 
     # What is due
 
     @property
-    def held_back(self) -> bool:
-        """Whether something was due that had no room: it is to be asked for again once an answer has come."""
+    def has_backlog(self) -> bool:
+        """Whether polls were due for which there was no capacity: take them once a response has been received."""
         return bool(self._ready)
 
-    def next_deadline(self) -> float | None:
-        """Return when there is something to do, as far as no answer comes before; None for never."""
-        when = min(self._waiting.next(), self._deadlines.next())
+    def next_wakeup(self) -> float | None:
+        """Return when there is something to do, unless a response is received before; None for never."""
+        when = min(self._waiting.next_time(), self._deadlines.next_time())
         return when if when < math.inf else None
 
-    def due(self, now: float, *, room: int) -> list[Poll]:
-        """Return the requests to send now; each counts as under way until its answer is recorded.
+    def take_due(self, now: float, *, capacity: int) -> list[Poll]:
+        """Return the polls to send now; each is in flight until its response is recorded.
 
-        Star systems take turns, and none takes the last places while it has requests under way: many backups or slow
-        answers in one do not starve another.
+        Star systems take turns, and none takes the last capacity while it has requests in flight: many backups, or
+        slow responses, in one star system do not starve another.
 
         Args:
             now: The time now, in seconds of the monotonic clock.
-            room: How many requests may be sent.
+            capacity: How many requests may be sent.
         """
         self._collect_ready(now)
         polls: list[Poll] = []
         blocked = 0
-        while len(polls) < room and blocked < len(self._ready):
+        while len(polls) < capacity and blocked < len(self._ready):
             star_system = self._ready.popleft()
-            if star_system.requests and star_system.requests >= _SHARE * (room - len(polls)):
+            if star_system.requests and star_system.requests >= _SHARE * (capacity - len(polls)):
                 self._ready.append(star_system)
                 blocked += 1
                 continue
-            poll = star_system.take(now)
+            poll = star_system.take_poll(now)
             if poll is None:
                 star_system.queued = False
-                self._settle(star_system)
+                self._release_star_system(star_system)
                 continue
             polls.append(poll)
             self._ready.append(star_system)
             blocked = 0
         return polls
 
-    def expire(self, now: float) -> list[Notification]:
-        """Return waits whose deadline has passed, which are over; of very many, some are left for next time.
+    def is_needed(self, poll: Poll) -> bool:
+        """Return True if any backup that a poll covers is still tracked."""
+        return self._star_systems[poll.star_system].is_needed(poll)
 
-        Who will soon not wait any longer is looked after once more before: a backup that has succeeded is not to be
-        called unfinished because the schedule was to ask about it later.
+    def cancel_poll(self, poll: Poll, now: float) -> None:
+        """Record that a poll was not sent, because it is not needed any more."""
+        star_system = self._star_systems[poll.star_system]
+        star_system.cancel_poll(poll, now)
+        self._release_star_system(star_system)
+
+    def expire_waits(self, now: float) -> list[Notification]:
+        """End the waits whose deadline has passed; if there are very many, some are left for the next call.
+
+        Shortly before its deadline each wait is polled a last time: a backup that has succeeded must not be reported
+        as unfinished because its next poll was scheduled for later.
         """
-        news: list[Notification] = []
-        for subscription in self._deadlines.pop_due(now, most=_AT_ONCE):
-            flight = subscription.tracked
+        notifications: list[Notification] = []
+        for subscription in self._deadlines.pop_due(now, limit=_EXPIRED_AT_ONCE):
+            backup = subscription.tracked
             if now < subscription.deadline:
-                self._look_once_more(subscription, now)
+                self._poll_before_deadline(subscription, now)
                 continue
-            about = _about(flight, subscription, now)
-            trouble = self._star_systems[flight.star_system].trouble_of(flight)
-            event = WatchExpired(**about, backup=flight.last_seen(), error=trouble)
-            news.append((subscription.subscriber, event))
-            self._unsubscribe(flight, subscription)
-        return news
+            error = self._star_systems[backup.star_system].last_error_of(backup)
+            fields = _common_fields(backup, subscription, now)
+            event = WatchExpired(**fields, backup=backup.last_seen(), error=error)
+            notifications.append((subscription.subscriber, event))
+            self._unsubscribe(backup, subscription)
+        return notifications
 
-    def _look_once_more(self, subscription: Subscription, now: float) -> None:
-        flight, left = subscription.tracked, subscription.deadline - now
+    def _poll_before_deadline(self, subscription: Subscription, now: float) -> None:
+        backup, left = subscription.tracked, subscription.deadline - now
         self._deadlines.add(subscription, subscription.deadline, now=now)
-        star_system = self._star_systems[flight.star_system]
-        star_system.look_once_more(flight, now, since=now - left)
-        self._schedule(star_system)
+        star_system = self._star_systems[backup.star_system]
+        star_system.poll_before_deadline(backup, now, since=now - left)
+        self._schedule_star_system(star_system)
 
     def explain(self, ref: BackupRef, now: float) -> Explanation | None:
-        """Say when a backup is asked about next and why; None where it is not in flight."""
-        flight = self._find(ref)
-        if flight is None:
+        """Explain when a backup is polled next and why; None if it is not tracked."""
+        backup = self._find_tracked(ref)
+        if backup is None:
             return None
-        star_system = self._star_systems[ref.star_system]
-        by, due = star_system.route(flight)
+        method, due = self._star_systems[ref.star_system].next_poll_of(backup, now)
         return Explanation(
             ref=ref,
-            by=by,
+            by=method,
             due_in=max(0.0, due - now),
-            age=None if flight.started_at is None else flight.age(now),
-            status=flight.status,
-            polls=flight.polls,
-            learned_from=self._know.member(flight, now)[0].seen,
-            expires_in=max(subscription.deadline for subscription in flight.subscriptions) - now,
+            age=None if backup.started_at is None else backup.age_at(now),
+            status=backup.status,
+            polls=backup.polls,
+            learned_from=self._shared.estimate_of(backup, now)[0].sample_size,
+            expires_in=max(subscription.deadline for subscription in backup.subscriptions) - now,
         )
 
     def _collect_ready(self, now: float) -> None:
-        while (due := self._waiting.next()) <= now:
-            star_system = self._take_up()
+        while (due := self._waiting.next_time()) <= now:
+            star_system = self._enqueue_first()
             if now - due > _STALL:
-                star_system.spread(now, min(now - due, self._know.policy.maximum))
-        # As timers with slack do it: what is nearly due goes along with what is, instead of waking everybody again.
-        while 0 < len(self._ready) < _TOGETHER and (other := self._waiting.first()) and other.bring_forward(now):
-            self._take_up()
+                star_system.spread_overdue(now, min(now - due, self._shared.policy.maximum))
+        # As timers with slack do: what is nearly due is sent together with what is due, without a wake-up of its own.
+        while 0 < len(self._ready) < _TOGETHER and (other := self._waiting.peek_first()) and other.bring_forward(now):
+            self._enqueue_first()
 
-    def _take_up(self) -> StarSystemPolling:
-        star_system = self._waiting.pop(due=math.inf)
+    def _enqueue_first(self) -> StarSystemPolling:
+        star_system = self._waiting.pop_first()
         star_system.queued = True
         self._ready.append(star_system)
         return star_system
 
-    def _schedule(self, star_system: StarSystemPolling) -> None:
+    def _schedule_star_system(self, star_system: StarSystemPolling) -> None:
         if star_system.queued:
             return
         due = star_system.next_due()
         if due == math.inf:
             star_system.due = due
         elif due != star_system.due:
-            self._waiting.put(star_system, due)
+            self._waiting.schedule(star_system, due)
 
-    # What came
+    # Responses
 
-    def wanted(
-        self, poll: ListPoll, entries: Iterable[ListEntryLike], *, latest: str = NO_INSTANT, every: bool = False
+    def select_entries(
+        self, poll: ListPoll, entries: Iterable[ListEntry], *, latest: str = LATEST_TIMESTAMP, every: bool = False
     ) -> set[int]:
-        """Return the ids of a list's entries that are worth decoding whole.
+        """Return the ids of the entries of a list that are worth decoding.
 
         Args:
-            poll: Which list.
-            entries: What is in it.
-            latest: What `completedAt` cannot be later than, as ISO 8601 writes it.
-            every: Whether there may be news of a backup whose status is as it was.
+            poll: The request.
+            entries: The entries.
+            latest: The largest credible `completedAt`, as ISO 8601 text.
+            every: Whether a backup may have changed although its status has not.
         """
-        return self._star_systems[poll.star_system].wanted(poll, entries, latest=latest, every=every)
+        return self._star_systems[poll.star_system].select_entries(poll, entries, latest=latest, every=every)
 
-    def got(self, poll: GetPoll, sighting: Observation, cost: ResponseCost, now: float) -> list[Notification]:
-        """Record the answer to a get; returns who is to be told what."""
+    def record_get(
+        self, poll: GetPoll, observation: Observation, response: ResponseInfo, now: float
+    ) -> list[Notification]:
+        """Record the response to a GET; return the events to deliver."""
         star_system = self._star_systems[poll.star_system]
-        return self._conclude(star_system, star_system.got(poll, sighting, cost, now), now)
+        return self._finish_poll(star_system, star_system.record_get(poll, observation, response, now), now)
 
-    def listed(
+    def record_list(
         self,
         poll: ListPoll,
-        entries: Iterable[ListEntryLike],
-        sightings: Mapping[int, Observation],
-        cost: ResponseCost,
+        entries: Iterable[ListEntry],
+        observations: Mapping[int, Observation],
+        response: ResponseInfo,
         now: float,
     ) -> list[Notification]:
-        """Record a list: all its entries, and those that `wanted` asked for; returns who is to be told what."""
-        portions = self.listed_in_portions(poll, entries, sightings, cost, now)
-        return [one for portion in portions for one in portion]
+        """Record a list: all its entries, and those that were selected; return the events to deliver."""
+        parts = self.record_list_in_parts(poll, entries, observations, response, now)
+        return [notification for part in parts for notification in part]
 
-    def listed_in_portions(
+    def record_list_in_parts(
         self,
         poll: ListPoll,
-        entries: Iterable[ListEntryLike],
-        sightings: Mapping[int, Observation],
-        cost: ResponseCost,
+        entries: Iterable[ListEntry],
+        observations: Mapping[int, Observation],
+        response: ResponseInfo,
         now: float,
     ) -> Iterator[list[Notification]]:
-        """Record a list as `listed` does, a portion each time that the next one is asked for.
+        """Record a list as `record_list` does, one part for each `next`.
 
-        In between anything else may be recorded. All portions are to be asked for: only then is the poll over.
+        In between anything else may be recorded. The caller must take all parts: only then is the poll finished.
         """
         star_system = self._star_systems[poll.star_system]
-        for outcomes in star_system.listed(poll, entries, sightings, cost, now):
-            yield [one for flight, what in outcomes for one in self._end(flight, what, now)]
-        self._settle(star_system)
+        for outcomes in star_system.record_list(poll, entries, observations, response, now):
+            yield [one for backup, outcome in outcomes for one in self._end_tracking(backup, outcome, now)]
+        self._release_star_system(star_system)
 
-    def unchanged(self, poll: Poll, cost: ResponseCost, now: float) -> None:
-        """Record that what was asked about is as it was (304)."""
+    def record_unchanged(self, poll: Poll, response: ResponseInfo, now: float) -> None:
+        """Record that a backup or a list has not changed (304)."""
         star_system = self._star_systems[poll.star_system]
         if isinstance(poll, GetPoll):
-            star_system.unchanged_since(poll, cost, now)
+            star_system.record_unchanged_get(poll, response, now)
         else:
-            star_system.unchanged(poll, cost, now)
-        self._settle(star_system)
+            star_system.record_unchanged_list(poll, response, now)
+        self._release_star_system(star_system)
 
-    def failed(self, poll: Poll, error: BackupsError, now: float) -> list[Notification]:
-        """Record a poll that failed; returns who is to be told that it cannot be checked any more."""
+    def record_failure(self, poll: Poll, error: BackupsError, now: float) -> list[Notification]:
+        """Record a failed poll; return the events to deliver, if it ends any wait."""
         star_system = self._star_systems[poll.star_system]
-        return self._conclude(star_system, star_system.failed(poll, error, now), now)
+        return self._finish_poll(star_system, star_system.record_failure(poll, error, now), now)
 
-    def _conclude(
+    def _finish_poll(
         self, star_system: StarSystemPolling, outcomes: Iterable[TrackedOutcome], now: float
     ) -> list[Notification]:
-        news = [one for flight, what in outcomes for one in self._end(flight, what, now)]
-        self._settle(star_system)
-        return news
+        notifications = [one for backup, outcome in outcomes for one in self._end_tracking(backup, outcome, now)]
+        self._release_star_system(star_system)
+        return notifications
 
-    def _end(self, flight: TrackedBackup, what: Observation | BackupsError, now: float) -> list[Notification]:
-        news = self._close(flight, what, now)
-        for _ in news:
-            self._deadlines.ended()
-        self._let_go(flight)
-        return news
+    def _end_tracking(
+        self, backup: TrackedBackup, outcome: Observation | BackupsError, now: float
+    ) -> list[Notification]:
+        notifications = self._close_subscriptions(backup, outcome, now)
+        for _ in notifications:
+            self._deadlines.count_ended()
+        self._stop_tracking(backup)
+        return notifications
 
     @staticmethod
-    def _close(flight: TrackedBackup, what: Observation | BackupsError, now: float) -> list[Notification]:
-        news: list[Notification] = []
-        for subscription in flight.subscriptions:
+    def _close_subscriptions(
+        backup: TrackedBackup, outcome: Observation | BackupsError, now: float
+    ) -> list[Notification]:
+        notifications: list[Notification] = []
+        for subscription in backup.subscriptions:
             subscription.open = False
-            news.append((subscription.subscriber, _final_event(flight, subscription, what, now)))
-        return news
+            notifications.append((subscription.subscriber, _final_event(backup, subscription, outcome, now)))
+        return notifications
 
 
 def _final_event(
-    flight: TrackedBackup, subscription: Subscription, what: Observation | BackupsError, now: float
+    backup: TrackedBackup, subscription: Subscription, outcome: Observation | BackupsError, now: float
 ) -> FinalEvent:
-    about = _about(flight, subscription, now)
-    if isinstance(what, Observation):
-        kind = BackupSucceeded if what.progress is Progress.SUCCEEDED else BackupFailed
-        return kind(**about, backup=what.backup)
-    if isinstance(what, NotFoundError):
-        return BackupGone(**about, backup=flight.last_seen())
-    return WatchFailed(**about, error=what, backup=flight.last_seen())
+    fields = _common_fields(backup, subscription, now)
+    if isinstance(outcome, Observation):
+        kind = BackupSucceeded if outcome.progress is Progress.SUCCEEDED else BackupFailed
+        return kind(**fields, backup=outcome.backup)
+    if isinstance(outcome, NotFoundError):
+        return BackupGone(**fields, backup=backup.last_seen())
+    return WatchFailed(**fields, error=outcome, backup=backup.last_seen())
 
 
-def _about(flight: TrackedBackup, subscription: Subscription, now: float) -> dict[str, Any]:
-    planet = None if flight.planet is None else PlanetRef(flight.star_system, flight.planet)
-    return {"ref": flight.ref, "planet": planet, "elapsed": now - subscription.added, "polls": flight.polls}
+def _common_fields(backup: TrackedBackup, subscription: Subscription, now: float) -> dict[str, Any]:
+    planet = None if backup.planet is None else PlanetRef(backup.star_system, backup.planet)
+    return {"ref": backup.ref, "planet": planet, "elapsed": now - subscription.added, "polls": backup.polls}

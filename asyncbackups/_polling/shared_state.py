@@ -1,4 +1,4 @@
-"""What all star systems of a client share: the policy, how long backups take, and what requests cost."""
+"""State shared by all star systems of a client: the policy, the duration estimates, and the costs of requests."""
 
 from __future__ import annotations
 
@@ -7,99 +7,107 @@ from collections.abc import Callable, Iterable, Sequence
 import attrs
 
 from asyncbackups._base.lru import LruDict
-from asyncbackups._polling import cost_model as planner
-from asyncbackups._polling import poll_interval as schedule
+from asyncbackups._polling import poll_interval
+from asyncbackups._polling.cost_model import ListScope, PollingLoad, RequestCosts
 from asyncbackups._polling.estimation.censoring import Cohorts
 from asyncbackups._polling.estimation.durations import DurationEstimates
 from asyncbackups._polling.estimation.survival import SurvivalEstimate
 from asyncbackups._polling.tracked import TrackedBackup
 from asyncbackups.policies import PollingPolicy
 
-_LISTS = 4096
-"""Of so many lists it is remembered up to where they were learned from; and so many backups that were."""
+_REMEMBERED = 4096
+"""State is kept for this many lists, and for this many backups whose durations were recorded."""
 
 
 @attrs.frozen
 class PollingState:
-    """What is known, and what follows from it for flights.
+    """The shared state, and what follows from it for tracked backups.
 
     Attributes:
-        policy: When to ask.
-        draw: Gives uniform numbers from [0, 1).
+        policy: When to poll.
+        retry_after_maximum: The longest `Retry-After` that is honored, in seconds.
+        draw: Returns uniform numbers from [0, 1).
         durations: How long backups take.
-        costs: What gets and lists cost.
-        cohorts: What is under watch, by when it began: it says what may be learned from yet.
-        learned: The latest backups that were learned from under watch; lists will show them again.
-        rests: Until when the server does not want to be asked for a list, for the latest lists of which it said so.
-        learned_until: For each list, the newest `completedAt` of what was learned from it, as the service wrote it.
+        costs: What GETs and LISTs cost.
+        cohorts: The tracked backups by start time; decides which durations may be recorded.
+        recorded: The latest backups whose durations were recorded while tracked; lists will show them again.
+        list_pauses: For the latest lists that came with a `Retry-After`: until when the server asked to wait.
+        recorded_until: For each list, the newest `completedAt` among the durations recorded from it, as text.
     """
 
     policy: PollingPolicy
+    retry_after_maximum: float
     draw: Callable[[], float]
     durations: DurationEstimates
-    costs: planner.RequestCosts
+    costs: RequestCosts
     cohorts: Cohorts
-    learned: LruDict[tuple[str, int], None] = attrs.field(factory=lambda: LruDict(_LISTS))
-    rests: LruDict[planner.Where, float] = attrs.field(factory=lambda: LruDict(_LISTS))
-    learned_until: LruDict[planner.Where, str] = attrs.field(factory=lambda: LruDict(_LISTS))
+    recorded: LruDict[tuple[str, int], None] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
+    list_pauses: LruDict[ListScope, float] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
+    recorded_until: LruDict[ListScope, str] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
 
-    def enter(self, flight: TrackedBackup) -> None:
-        """Take note that a flight whose age is known is under watch; once is enough."""
-        if flight.cohort is None and flight.started_at is not None:
-            flight.cohort = self.cohorts.of(flight.started_at)
-            self.cohorts.enter(flight.cohort, flight.star_system, flight.mechanism)
+    def enter_cohort(self, backup: TrackedBackup) -> None:
+        """Count a tracked backup in its cohort, if its age is known and it is not counted yet."""
+        if backup.cohort is None and backup.started_at is not None:
+            backup.cohort = self.cohorts.cohort_at(backup.started_at)
+            self.cohorts.add_running(backup.cohort, backup.star_system, backup.mechanism)
 
-    def leave(self, flight: TrackedBackup) -> None:
-        """Take note that a flight is no longer under watch, or not as what it was entered."""
-        if flight.cohort is not None:
-            self.cohorts.leave(flight.cohort, flight.star_system, flight.mechanism)
-            flight.cohort = None
+    def leave_cohort(self, backup: TrackedBackup) -> None:
+        """Do not count a backup in its cohort any more: it is no longer tracked, or its start or mechanism changed."""
+        if backup.cohort is not None:
+            self.cohorts.remove_running(backup.cohort, backup.star_system, backup.mechanism)
+            backup.cohort = None
 
-    def member(self, flight: TrackedBackup, now: float) -> tuple[SurvivalEstimate, float]:
-        """Return what the schedule needs to know of a flight: the belief about it, and its age."""
-        belief = self.durations.belief(flight.star_system, flight.planet, flight.mechanism)
-        return belief, flight.age(now)
+    def estimate_of(self, backup: TrackedBackup, now: float) -> tuple[SurvivalEstimate, float]:
+        """Return the survival estimate of a backup, and its age in seconds."""
+        return self.durations.estimate_for(backup.star_system, backup.planet, backup.mechanism), backup.age_at(now)
 
-    def members(self, flights: Iterable[TrackedBackup], now: float) -> list[tuple[SurvivalEstimate, float]]:
-        """Return `member` of each, asking for the belief about those alike once; all are of one star system."""
-        beliefs: dict[tuple[str | None, str | None], SurvivalEstimate] = {}
+    def estimates_of(self, backups: Iterable[TrackedBackup], now: float) -> list[tuple[SurvivalEstimate, float]]:
+        """Return `estimate_of` each of some backups of one star system, computing equal estimates once."""
+        estimates: dict[tuple[str | None, str | None], SurvivalEstimate] = {}
         members: list[tuple[SurvivalEstimate, float]] = []
-        for flight in flights:
-            alike = (flight.planet, flight.mechanism)
-            belief = beliefs.get(alike)
-            if belief is None:
-                belief = beliefs[alike] = self.durations.belief(flight.star_system, *alike)
-            members.append((belief, flight.age(now)))
+        for backup in backups:
+            alike = (backup.planet, backup.mechanism)
+            estimate = estimates.get(alike)
+            if estimate is None:
+                estimate = estimates[alike] = self.durations.estimate_for(backup.star_system, *alike)
+            members.append((estimate, backup.age_at(now)))
         return members
 
-    def gap(self, flights: Sequence[TrackedBackup], now: float, *, cost: float = 1.0) -> float:
-        """Return the seconds until the next request, which costs so many gets and tells of all these flights."""
-        return schedule.gap(_Members(self, flights, now), policy=self.policy, cost=cost, draw=self.draw())
+    def next_interval(self, backups: Sequence[TrackedBackup], now: float, *, cost: float = 1.0) -> float:
+        """Return the seconds until the next request that covers some backups.
 
-    def load(
-        self, flights: Sequence[TrackedBackup], now: float, *, sample: int = schedule.SAMPLE
-    ) -> planner.PollingLoad:
-        """Weigh what polling these flights costs, from so many of them."""
-        chosen = flights[:: -(-len(flights) // sample)]
-        return planner.PollingLoad.of(
-            self.members(chosen, now),
+        Args:
+            backups: The backups.
+            now: The time.
+            cost: What the request costs, in GETs.
+        """
+        members = _LazyEstimates(self, backups, now)
+        return poll_interval.next_interval(members, policy=self.policy, cost=cost, draw=self.draw())
+
+    def polling_load(
+        self, backups: Sequence[TrackedBackup], now: float, *, sample: int = poll_interval.SAMPLE
+    ) -> PollingLoad:
+        """Return the load of polling some backups, estimated from a sample of them."""
+        chosen = backups[:: -(-len(backups) // sample)]
+        return PollingLoad.from_members(
+            self.estimates_of(chosen, now),
             horizon=self.policy.maximum,
-            scale=len(flights) / len(chosen),
+            scale=len(backups) / len(chosen),
         )
 
 
 @attrs.frozen
-class _Members(Sequence[tuple[SurvivalEstimate, float]]):
-    """Flights as the schedule sees them; built only for those that it looks at."""
+class _LazyEstimates(Sequence[tuple[SurvivalEstimate, float]]):
+    """The estimates and ages of some backups, computed only for those that are accessed."""
 
-    know: PollingState
-    flights: Sequence[TrackedBackup]
+    shared: PollingState
+    backups: Sequence[TrackedBackup]
     now: float
 
     def __len__(self) -> int:
-        return len(self.flights)
+        return len(self.backups)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         if isinstance(index, slice):
-            return self.know.members(self.flights[index], self.now)
-        return self.know.member(self.flights[index], self.now)
+            return self.shared.estimates_of(self.backups[index], self.now)
+        return self.shared.estimate_of(self.backups[index], self.now)

@@ -1,8 +1,9 @@
-"""A backup in flight, who waits for it, what may be asked about it and what answers tell."""
+"""Tracked backups and their subscribers, the polls that can be sent for them, and what a response shows of one."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import enum
+from typing import Protocol
 
 import attrs
 import msgspec
@@ -10,27 +11,44 @@ import msgspec
 from asyncbackups.events import FinalEvent
 from asyncbackups.models import Backup, BackupRef, Progress
 
-ASKED = float("-inf")
-"""The `due` of what is being asked for: its request is under way."""
+NEVER = float("inf")
+"""The time of a poll that is not scheduled."""
 
 
 class Subscriber(Protocol):
-    """Somebody who waits for backups."""
+    """Receives the final events of the backups that it subscribed to."""
 
     def deliver(self, event: FinalEvent) -> None:
-        """Take the one final event of a backup. Must not raise or block."""
+        """Receive the one final event of a backup. Must not raise or block."""
+
+
+class TrackedState(enum.Enum):
+    """How the next observation of a tracked backup is obtained."""
+
+    UNSCHEDULED = enum.auto()
+    """No poll is scheduled: the backup is new, or no longer tracked."""
+    SCHEDULED = enum.auto()
+    """A GET is scheduled; `TrackedBackup.due` is its time."""
+    REQUESTED = enum.auto()
+    """A GET is in flight."""
+    LISTED = enum.auto()
+    """A LIST covers the backup, which has no time of its own."""
+
+
+# Bound once: CPython 3.11 runs Python code each time that a member is looked up through its class.
+UNSCHEDULED, SCHEDULED, REQUESTED, LISTED = TrackedState
 
 
 @attrs.define(eq=False, weakref_slot=False)
 class Subscription:
-    """One wait for one backup.
+    """One subscriber's wait for one backup.
 
     Attributes:
-        subscriber: Who waits.
-        flight: For what.
-        added: Since when, in seconds of the monotonic clock.
-        deadline: Until when.
-        open: Whether it still waits: False once its one final event is out, or it was given up.
+        subscriber: Receives the final event.
+        tracked: The backup.
+        added: When the wait started, in seconds of the monotonic clock.
+        deadline: When it expires, on the same clock.
+        open: Whether the wait continues: False once its final event was created, or the wait was discarded.
     """
 
     subscriber: Subscriber
@@ -42,22 +60,22 @@ class Subscription:
 
 @attrs.define(eq=False, weakref_slot=False)
 class TrackedBackup:
-    """A backup in flight. There may be a million of these: small, and sharing what can be shared.
+    """A backup in progress. There may be a million of these: keep them small, and share values between them.
 
     Attributes:
-        star_system: Where it is.
-        backup_id: Its number.
-        planet: Of which planet it is, where that is known.
-        mechanism: How it is made, where that is known.
-        born: When it began, in seconds of our monotonic clock; None while its age is not known.
-        cohort: What it began together with, as `cohorts` has it; None while it is not entered there.
-        status: As last seen; None while it was not seen.
-        polls: How many answers told of it.
-        told: When the newest request that told of it was sent; negative infinity before.
-        due: When it is to be asked about by a get; `ASKED` while that is under way, infinity while a list does it.
-        missing: How many gets in a row found nothing.
-        unlisted: Whether the last list did not show it; then it is asked by get until one does.
-        subscriptions: Who waits for it; never empty while it is in flight.
+        star_system: Its star system's id.
+        backup_id: Its id.
+        planet: Its planet's id, or None if unknown.
+        mechanism: How it is made, or None if unknown.
+        started_at: When it started, in seconds of our monotonic clock; None while its age is unknown.
+        cohort: Its cohort (see `estimation.censoring`); None while it is not counted in one.
+        status: Its last observed status; None before the first observation.
+        polls: How many polls have shown it.
+        observed_at: When the newest poll that showed it was sent; negative infinity before the first one.
+        state: How its next observation is obtained.
+        due: When its next GET is due, if `state` is SCHEDULED; else `NEVER`.
+        unlisted: Whether the last LIST did not show it. It is polled by GET until a LIST does.
+        subscriptions: The waits for it; never empty while it is tracked.
     """
 
     star_system: str
@@ -68,36 +86,41 @@ class TrackedBackup:
     cohort: int | None = None
     status: str | None = None
     polls: int = 0
-    told: float = float("-inf")
-    due: float = float("inf")
-    missing: int = 0
+    observed_at: float = float("-inf")
+    state: TrackedState = UNSCHEDULED
+    due: float = NEVER
     unlisted: bool = False
     subscriptions: tuple[Subscription, ...] = ()
 
     @property
     def ref(self) -> BackupRef:
-        """Its name; made anew each time, which is cheaper than a million kept."""
+        """Its name; created on each access, which is cheaper than keeping a million."""
         return BackupRef(self.star_system, self.backup_id)
 
-    def age(self, now: float) -> float:
-        """Return its age in seconds; 0 where it is not known."""
+    def age_at(self, now: float) -> float:
+        """Return its age in seconds; 0 if unknown."""
         return 0.0 if self.started_at is None else max(0.0, now - self.started_at)
 
     def last_seen(self) -> Backup | None:
-        """Return what the watch keeps of it (id, status and mechanism), or None where it was never seen."""
+        """Return what is kept of the last observation (id, status and mechanism); None before the first one."""
         if self.status is None:
             return None
         return Backup(id=self.backup_id, status=self.status, mechanism=self.mechanism)
 
+    def count_poll(self, sent: float) -> None:
+        """Record that a poll sent at a time has shown the backup."""
+        self.polls += 1
+        self.observed_at = max(self.observed_at, sent)
+
 
 @attrs.frozen(kw_only=True)
 class GetPoll:
-    """Ask about one backup.
+    """A GET of one backup.
 
     Attributes:
-        ref: Which.
-        sent: When it was issued, in seconds of the monotonic clock.
-        etag: The entity tag of the last answer about it: then 304 tells that nothing has changed.
+        ref: The backup.
+        sent: When the poll was issued, in seconds of the monotonic clock.
+        etag: The entity tag of the last response for this backup; a 304 then means that nothing has changed.
     """
 
     ref: BackupRef
@@ -106,19 +129,19 @@ class GetPoll:
 
     @property
     def star_system(self) -> str:
-        """The star system that is asked."""
+        """The star system's id."""
         return self.ref.star_system
 
 
 @attrs.frozen(kw_only=True)
 class ListPoll:
-    """Ask about all backups of a star system, or of one of its planets, at once.
+    """A LIST of all backups of a star system, or of one of its planets.
 
     Attributes:
-        star_system: Which.
-        planet: Which planet; None for all.
-        sent: When it was issued, in seconds of the monotonic clock.
-        etag: The entity tag of the last answer, if it may be used: then 304 tells that nothing has changed.
+        star_system: The star system's id.
+        planet: The planet's id; None for all planets.
+        sent: When the poll was issued, in seconds of the monotonic clock.
+        etag: The entity tag of the last response, if it may be used; a 304 then means that nothing has changed.
     """
 
     star_system: str
@@ -130,39 +153,14 @@ class ListPoll:
 Poll = GetPoll | ListPoll
 
 
-@attrs.frozen(kw_only=True)
-class ResponseCost:
-    """What an answer cost, and what else it said about asking.
-
-    Attributes:
-        size: Bytes of its bodies.
-        seconds: How long it took.
-        retry_after: When the server wants to be asked again: seconds from now, or None.
-        etag: Its entity tag, or None.
-    """
-
-    size: int = 0
-    seconds: float = 0.0
-    retry_after: float | None = None
-    etag: str | None = None
-
-
-class ListEntryLike(Protocol):
-    """An entry of a list, as far as it must be known to tell whether there is news."""
-
-    id: int
-    status: Any
-    completedAt: Any  # noqa: N815 - the API's own name
-
-
 class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What an answer showed of one backup.
+    """What a response showed of one backup.
 
     Attributes:
-        backup: The whole of it.
+        backup: The whole backup.
         progress: What its status means.
-        age: Seconds since it began, by the server's own clock; None where the answer does not say.
-        duration: Seconds that it took, where it is finished and the answer says so.
+        age: Seconds since it started, by the server's clock; None if the response does not say.
+        duration: How many seconds it took, if it has finished and the response says so; else None.
     """
 
     backup: Backup

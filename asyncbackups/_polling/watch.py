@@ -38,7 +38,7 @@ _AT_ONCE = 1_000
 """How many backups are taken up between two turns of the event loop: some milliseconds' work."""
 
 
-def checked_deadline(deadline: Seconds) -> float:
+def validate_deadline(deadline: Seconds) -> float:
     """Return a deadline as a positive number of seconds from now.
 
     Raises:
@@ -91,11 +91,11 @@ class Watch:
         finished, self._finished = self._finished or first is not None, False
         try:
             for number, ref in enumerate(first or (), 1):
-                self._add(ref, self._deadline)
+                self._track(ref, self._deadline)
                 if number % _AT_ONCE == 0:
                     await asyncio.sleep(0)
         except BaseException:
-            self._stop()
+            self._stop_watching()
             raise
         if finished:
             self.finish()
@@ -105,9 +105,9 @@ class Watch:
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop watching what is still in flight."""
-        self._stop()
+        self._stop_watching()
 
-    def _stop(self) -> None:
+    def _stop_watching(self) -> None:
         self._left = True
         self._engine.remove_close_callback(self._end_with_client)
         if self._in_flight:
@@ -135,18 +135,18 @@ class Watch:
             ClientClosedError: If the watch was not entered, is finished, or was left.
         """
         ref = BackupRef(star_system, backup_id)
-        limit = self._deadline if deadline is None else checked_deadline(deadline)
+        limit = self._deadline if deadline is None else validate_deadline(deadline)
         if not self._entered or self._left or self._finished:
             state = "was left" if self._left else "is finished" if self._finished else "is not entered (async with)"
             raise ClientClosedError(f"nothing can be added: the watch {state}")
-        self._add(ref, limit)
+        self._track(ref, limit)
         return ref
 
-    def _add(self, ref: BackupRef, deadline: float) -> None:
+    def _track(self, ref: BackupRef, deadline: float) -> None:
         if self._engine.track(ref, self, deadline=deadline, patient=True):
             self._in_flight[ref.star_system] += 1
 
-    def _one_less(self, ref: BackupRef) -> None:
+    def _count_ended(self, ref: BackupRef) -> None:
         self._in_flight[ref.star_system] -= 1
         if not self._in_flight[ref.star_system]:
             del self._in_flight[ref.star_system]
@@ -159,7 +159,7 @@ class Watch:
         """
         ref = parse_ref(ref)
         if self._engine.untrack(ref, self):
-            self._one_less(ref)
+            self._count_ended(ref)
             self._close_if_over()
 
     def finish(self) -> None:
@@ -182,7 +182,7 @@ class Watch:
 
     def deliver(self, event: FinalEvent) -> None:
         """Take an event; for the engine."""
-        self._one_less(event.ref)
+        self._count_ended(event.ref)
         self._stream.put(event)
         self._close_if_over()
 
@@ -244,10 +244,10 @@ async def wait_for(engine: Engine, ref: BackupRef, *, deadline: float) -> Backup
     if isinstance(event, BackupSucceeded):
         return event.backup
     # Many may raise one error, and each time its traceback would grow.
-    raise error_of(event).with_traceback(None)
+    raise error_from_event(event).with_traceback(None)
 
 
-def error_of(event: BackupFailed | BackupGone | WatchExpired | WatchFailed) -> BackupsError:
+def error_from_event(event: BackupFailed | BackupGone | WatchExpired | WatchFailed) -> BackupsError:
     """Return the error that says what an event of failure says."""
     match event:
         case BackupFailed():

@@ -1,12 +1,47 @@
-"""The Database API as a program: what it does over real HTTP, how long its backups take, and how it fails.
+"""The Database API as a local HTTP server, for tests and demonstrations; it shares no code with the client.
 
-It is an oracle for tests and a stage for demonstrations, and shares no code with the client.
+`Simulator` serves the documented operations, the token endpoint and health in your event loop; `SimulatorProcess`
+serves them in a child process, `run` and `serve` until a signal arrives::
+
+    workload = Workload(duration=Fixed(60), planets={"alpha/test": PlanetProfile(failure_share=1)})
+    lost = Fault(Drop(when="after"), kind="create", planet="prod", count=1)
+    async with Simulator(speed=600, workload=workload, faults=[lost]) as sim:
+        async with BackupClient(sim.base_url, sim.tenant, auth=sim.token) as client:
+            await client.create("alpha", "prod", BackupSpec())
+        assert sim.creates == {("alpha", "prod"): 1}
+
+Settings are checked when they are given; an invalid one raises a `ValueError` that names it.
+
+- `Workload`: durations (`Fixed`, `Lognormal`, `Bimodal` or any callable), failures and history, by mechanism and planet
+  (`PlanetProfile`). Durations and outcomes are reproducible for a `seed`, and durations are divided by `speed`.
+- `ApiBehavior`: everything that the documentation leaves open, with `StatusWords`, `CreateAnswer`, `Paging`,
+  `MetadataEcho` and `ErrorBody`.
+- `Access`: the accepted credentials. `ManualClock`: a clock that a test moves instead of waiting.
+
+`Simulator.faults` is a list of `Fault` rules. Each matches requests by operation, star system, planet, number and
+probability; it delays them, holds them at a `Gate`, or applies an action. `stop()` and `start()` simulate an outage.
+
+- `Respond`, `Html`, `Redirect`: another response, before or after the request takes effect (`When`).
+- `Drop`, `Truncate`, `Slow`, `Endless`: a dropped connection, or a body that is cut off, slow or endless.
+- `Malformed`, `Oversized`, `GzipBomb`: a body that is not JSON or too large.
+
+`Simulator.creates` counts the creates that took effect, `counts` the requests (`RequestCounts`) and
+`faults.hits(fault)` the requests that a fault affected; `state` has the true phase and outcome of every backup.
+`SimulatorProcess.counts()` and `.backups()` return the same across processes.
 """
 
+from typing import Any
+
 from asyncbackups.simulator.access import Access
-from asyncbackups.simulator.clock import Clock, ManualClock, SystemClock
-from asyncbackups.simulator.counts import Counts
-from asyncbackups.simulator.faults import (
+from asyncbackups.simulator.api_behavior import (
+    ApiBehavior,
+    CreateAnswer,
+    ErrorBody,
+    MetadataEcho,
+    Paging,
+    StatusWords,
+)
+from asyncbackups.simulator.fault_rules import (
     Drop,
     Endless,
     Fault,
@@ -22,22 +57,21 @@ from asyncbackups.simulator.faults import (
     Truncate,
     When,
 )
+from asyncbackups.simulator.outcome_model import Bimodal, Fixed, Lognormal, PlanetProfile, Workload
 from asyncbackups.simulator.process import SimulatorProcess, SimulatorSettings, run, serve
-from asyncbackups.simulator.routing import Kind
+from asyncbackups.simulator.routes import OperationKind
 from asyncbackups.simulator.server import Simulator
-from asyncbackups.simulator.shape import ApiShape, CreateAnswer, Echo, ErrorBody, Paging, StatusWords
-from asyncbackups.simulator.workload import Bimodal, Fixed, Lognormal, PlanetProfile, Workload
-from asyncbackups.simulator.world import Order, Phase, SimulatedBackup, World
+from asyncbackups.simulator.settings import warn_renamed
+from asyncbackups.simulator.simulation_clock import ManualClock, RealTimeClock, SimulationClock
+from asyncbackups.simulator.state import CreateBody, Phase, RequestCounts, SimulatedBackup, SimulatorState
 
 __all__ = [
     "Access",
-    "ApiShape",
+    "ApiBehavior",
     "Bimodal",
-    "Clock",
-    "Counts",
     "CreateAnswer",
+    "CreateBody",
     "Drop",
-    "Echo",
     "Endless",
     "ErrorBody",
     "Fault",
@@ -46,28 +80,48 @@ __all__ = [
     "Gate",
     "GzipBomb",
     "Html",
-    "Kind",
     "Lognormal",
     "Malformed",
     "ManualClock",
-    "Order",
+    "MetadataEcho",
+    "OperationKind",
     "Oversized",
     "Paging",
     "Phase",
     "PlanetProfile",
+    "RealTimeClock",
     "Redirect",
+    "RequestCounts",
     "Respond",
     "SimulatedBackup",
+    "SimulationClock",
     "Simulator",
     "SimulatorProcess",
     "SimulatorSettings",
+    "SimulatorState",
     "Slow",
     "StatusWords",
-    "SystemClock",
     "Truncate",
     "When",
     "Workload",
-    "World",
     "run",
     "serve",
 ]
+
+_RENAMED = {
+    "ApiShape": "ApiBehavior",
+    "Clock": "SimulationClock",
+    "Counts": "RequestCounts",
+    "Echo": "MetadataEcho",
+    "Kind": "OperationKind",
+    "Order": "CreateBody",
+    "SystemClock": "RealTimeClock",
+    "World": "SimulatorState",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warn_renamed(f"{__name__}.{name}", _RENAMED[name])
+    return globals()[_RENAMED[name]]

@@ -1,197 +1,220 @@
-"""The Database API as documented, and as its settings fill the gaps: a route and a request in, an `Answer` out.
-
-It does no I/O and knows no web server, so that what it says can be tested by calling it.
-"""
+"""The Database API: a route and a request in, a response out, without I/O."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, MutableSet
-from typing import assert_never
+from collections.abc import Callable, Mapping, MutableSet
+from typing import Any, assert_never
 from urllib.parse import parse_qsl, quote
 
 import msgspec
+from attrs import define, field, frozen
 
-from asyncbackups.simulator.access import TokenRefused, TokenStore
-from asyncbackups.simulator.answers import JSON_TYPE, Answer, Incoming, json_answer, refusal
-from asyncbackups.simulator.orders import BadOrder, read_order
-from asyncbackups.simulator.paging import Page, page_asked_for, wrap_list
-from asyncbackups.simulator.rendering import Renderer
-from asyncbackups.simulator.routing import Kind, Route
-from asyncbackups.simulator.shape import ApiShape, CreateAnswer, Paging
-from asyncbackups.simulator.world import SimulatedBackup, World
+from asyncbackups.simulator.access import TokenRequestError, TokenStore
+from asyncbackups.simulator.api_behavior import (
+    ApiBehavior,
+    BackupRenderer,
+    CreateAnswer,
+    ErrorBody,
+    ListPage,
+    Paging,
+    parse_page_number,
+    wrap_list,
+)
+from asyncbackups.simulator.request_body import CreateBodyError, parse_create_body
+from asyncbackups.simulator.routes import OperationKind, Route
+from asyncbackups.simulator.state import SimulatedBackup, SimulatorState
 
-__all__ = ["DatabaseApi"]
+JSON_TYPE = {"Content-Type": "application/json"}
 
 
+@frozen
+class ServerRequest:
+    """A received request without its route: headers (case-insensitive), body, and the origin of its URL."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    origin: str
+
+
+@frozen
+class ServerResponse:
+    """A response with a complete body."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = JSON_TYPE
+
+
+def json_response(status: int, content: Any, headers: Mapping[str, str] | None = None) -> ServerResponse:
+    """Return a response with a JSON body."""
+    return ServerResponse(status, msgspec.json.encode(content), {**JSON_TYPE, **(headers or {})})
+
+
+@define(eq=False)
 class DatabaseApi:
-    """Answers requests out of a world.
+    """The operations of the Database API.
 
     Args:
-        world: The backups.
-        renderer: How they are written.
-        shape: What the guide leaves open.
-        tokens: The tokens in force.
-        tenant: The one tenant.
-        forbidden: Star systems that answer 403; may be changed at any time.
+        state: The backups.
+        behavior: The API's behavior.
+        renderer: Encodes backups.
+        tokens: The valid tokens.
+        tenant: The only tenant.
+        forbidden: Star systems that respond with 403; may be changed at any time.
     """
 
-    def __init__(
-        self,
-        world: World,
-        renderer: Renderer,
-        *,
-        shape: ApiShape,
-        tokens: TokenStore,
-        tenant: str,
-        forbidden: MutableSet[str],
-    ) -> None:
-        self._world = world
-        self._renderer = renderer
-        self._shape = shape
-        self._tokens = tokens
-        self._tenant = tenant
-        self._forbidden = forbidden
-        self._operations: dict[Kind, Callable[[Route, Incoming], Answer]] = {
-            Kind.CREATE: self._create,
-            Kind.GET: self._get,
-            Kind.LIST: self._list,
-            Kind.LIST_PLANET: self._list,
-            Kind.DELETE: self._delete,
+    _state: SimulatorState
+    _behavior: ApiBehavior
+    _renderer: BackupRenderer
+    _tokens: TokenStore
+    _tenant: str
+    _forbidden: MutableSet[str]
+    _operations: dict[OperationKind, Callable[[Route, ServerRequest], ServerResponse]] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._operations = {
+            OperationKind.CREATE: self._create_backup,
+            OperationKind.GET: self._get_backup,
+            OperationKind.LIST: self._list_backups,
+            OperationKind.LIST_PLANET: self._list_backups,
+            OperationKind.DELETE: self._delete_backup,
         }
 
-    def answer(self, route: Route, incoming: Incoming) -> Answer:
-        """Do what a request asks for.
+    def respond(self, route: Route, request: ServerRequest) -> ServerResponse:
+        """Carry out a request and return its response."""
+        if route.kind is OperationKind.TOKEN:
+            return self._issue_token(request)
+        refusal = self._refuse_request(route, request)
+        if refusal is not None:
+            return refusal
+        if route.kind is OperationKind.HEALTH:
+            return json_response(200, {"status": self._behavior.health_status})
+        return self._operations[route.kind](route, request)
 
-        Args:
-            route: What it asks for.
-            incoming: The rest of the request.
-        """
-        if route.kind is Kind.TOKEN:
-            return self._token(incoming)
-        refused = self._refuse(route, incoming)
-        if refused is not None:
-            return refused
-        if route.kind is Kind.HEALTH:
-            return json_answer(200, {"status": self._shape.health_status})
-        return self._operations[route.kind](route, incoming)
-
-    def _refuse(self, route: Route, incoming: Incoming) -> Answer | None:
-        """Check everything that is the same for all operations."""
-        if route.kind is Kind.HEALTH and not self._shape.health_needs_token:
+    def _refuse_request(self, route: Route, request: ServerRequest) -> ServerResponse | None:
+        """Make the checks that all operations share."""
+        if route.kind is OperationKind.HEALTH and not self._behavior.health_needs_token:
             return None
-        grant = self._tokens.check(incoming.headers.get("Authorization"))
+        grant = self._tokens.find_grant(request.headers.get("Authorization"))
         if grant is None:
             message = "The bearer token is missing, invalid or expired."
-            return self._refusal(401, message, WWW_Authenticate="Bearer")
-        if route.kind is Kind.OTHER:
-            return self._unknown_path(route)
-        if not grant.allows(route.kind):
-            return self._refusal(403, "The token's scopes do not cover this operation.")
-        return None if route.kind is Kind.HEALTH else self._refuse_place(route)
+            return self._error_response(401, message, {"WWW-Authenticate": "Bearer"})
+        if route.kind is OperationKind.OTHER:
+            return self._refuse_path(route)
+        if not grant.allows_operation(route.kind):
+            return self._error_response(403, "The token's scopes do not cover this operation.")
+        return None if route.kind is OperationKind.HEALTH else self._refuse_target(route)
 
-    def _refuse_place(self, route: Route) -> Answer | None:
+    def _refuse_path(self, route: Route) -> ServerResponse:
+        if route.allowed:
+            return self._error_response(405, "Method not supported.", {"Allow": ", ".join(route.allowed)})
+        return self._error_response(404, "No such path.")
+
+    def _refuse_target(self, route: Route) -> ServerResponse | None:
         if route.tenant != self._tenant or route.star_system in self._forbidden:
-            return self._refusal(403, "Not in the access group.")
-        if not self._world.knows(route.star_system, route.planet):
-            return self._refusal(404, "There is no such star system or planet.")
+            return self._error_response(403, "Not in the access group.")
+        if not self._state.has_planet(route.star_system, route.planet):
+            return self._error_response(404, "No such star system or planet.")
         return None
 
-    def _unknown_path(self, route: Route) -> Answer:
-        if route.allowed:
-            return self._refusal(405, "This method is not supported here.", Allow=", ".join(route.allowed))
-        return self._refusal(404, "There is nothing under this path.")
-
-    def _create(self, route: Route, incoming: Incoming) -> Answer:
-        media_type = incoming.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    def _create_backup(self, route: Route, request: ServerRequest) -> ServerResponse:
+        media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if media_type != "application/json":
-            return self._refusal(400, "The body's Content-Type must be application/json.")
+            return self._error_response(400, "The body's Content-Type must be application/json.")
         try:
-            order = read_order(incoming.body, self._shape)
-        except BadOrder as exc:
-            return self._refusal(400, str(exc))
-        backup = self._world.create(route.star_system, route.planet, order)
-        return self._created(backup, incoming)
+            body = parse_create_body(request.body, self._behavior)
+        except CreateBodyError as exc:
+            return self._error_response(400, str(exc))
+        backup = self._state.create(route.star_system, route.planet, body)
+        return self._create_response(backup, request)
 
-    def _created(self, backup: SimulatedBackup, incoming: Incoming) -> Answer:
-        shape, status = self._shape, self._shape.create_status
-        phase = backup.phase(self._world.now())
-        match shape.create_answer:
+    def _create_response(self, backup: SimulatedBackup, request: ServerRequest) -> ServerResponse:
+        behavior, status = self._behavior, self._behavior.create_status
+        phase = backup.phase(self._state.now())
+        match behavior.create_answer:
             case CreateAnswer.OBJECT:
-                return Answer(status, self._renderer.encode(backup, phase))
+                return ServerResponse(status, self._renderer.encode_backup(backup, phase))
             case CreateAnswer.WRAPPED:
-                whole = msgspec.Raw(self._renderer.encode(backup, phase))
-                return json_answer(status, {shape.create_wrapper: whole})
+                encoded = msgspec.Raw(self._renderer.encode_backup(backup, phase))
+                return json_response(status, {behavior.create_wrapper: encoded})
             case CreateAnswer.LOCATION:
-                return Answer(status, b"", {"Location": self._backup_url(backup, incoming)})
+                location = f"{self._star_system_url(backup.star_system, request)}/backups/{backup.id}"
+                return ServerResponse(status, b"", {"Location": location})
             case CreateAnswer.WITHOUT_ID:
-                members = self._renderer.members(backup, phase)
+                members = self._renderer.backup_members(backup, phase)
                 del members["id"]
-                return json_answer(status, members)
+                return json_response(status, members)
             case CreateAnswer.EMPTY:
-                return Answer(status, b"", {})
+                return ServerResponse(status, b"", {})
             case _:
-                assert_never(shape.create_answer)
+                assert_never(behavior.create_answer)
 
-    def _get(self, route: Route, incoming: Incoming) -> Answer:
-        world = self._world
-        backup = world.find(route.star_system, route.backup_id or 0)
+    def _get_backup(self, route: Route, request: ServerRequest) -> ServerResponse:
+        backup = self._state.find(route.star_system, route.backup_id or 0)
         if backup is None:
-            return self._refusal(404, "There is no such backup.")
-        phase = backup.phase(world.now())
+            return self._error_response(404, "No such backup.")
+        phase = backup.phase(self._state.now())
         headers = JSON_TYPE
-        seconds = self._shape.in_progress_retry_after
+        seconds = self._behavior.in_progress_retry_after
         if seconds is not None and not phase.final:
             headers = {**JSON_TYPE, "Retry-After": str(seconds)}
-        answer = Answer(200, self._renderer.encode(backup, phase), headers)
-        return self._tagged(answer, incoming) if self._shape.etag else answer
+        response = ServerResponse(200, self._renderer.encode_backup(backup, phase), headers)
+        return self._add_etag(response, request) if self._behavior.etag else response
 
-    def _list(self, route: Route, incoming: Incoming) -> Answer:
-        planet = route.planet if route.kind is Kind.LIST_PLANET else None
-        shelf = self._world.shelf(route.star_system, planet)
-        now = self._world.now()
-        if self._shape.paging is Paging.NONE:
-            page = Page(self._renderer.array(shelf, now))
+    def _list_backups(self, route: Route, request: ServerRequest) -> ServerResponse:
+        planet = route.planet if route.kind is OperationKind.LIST_PLANET else None
+        shown = self._state.backup_list(route.star_system, planet)
+        now = self._state.now()
+        if self._behavior.paging is Paging.NONE:
+            page = ListPage(self._renderer.encode_list(shown, now))
         else:
-            number, size = page_asked_for(route.query), self._shape.page_size
-            array, more, total = self._renderer.page(shelf, now, (number - 1) * size, size)
-            page = Page(array, number, not more, total, -(-total // size))
-        body, headers = wrap_list(page, self._shape, self._list_url(route, incoming))
-        answer = Answer(200, body, {**JSON_TYPE, **headers})
-        return self._tagged(answer, incoming) if self._shape.etag else answer
+            number, size = parse_page_number(route.query), self._behavior.page_size
+            array, total = self._renderer.encode_slice(shown, now, (number - 1) * size, size)
+            page = ListPage(array, number, total, -(-total // size))
+        body, headers = wrap_list(page, self._behavior, self._list_url(route, request))
+        response = ServerResponse(200, body, {**JSON_TYPE, **headers})
+        return self._add_etag(response, request) if self._behavior.etag else response
 
-    def _delete(self, route: Route, incoming: Incoming) -> Answer:  # noqa: ARG002 - as every operation
-        if not self._world.delete(route.star_system, route.backup_id or 0):
-            return self._refusal(404, "There is no such backup.")
-        return Answer(200, b"", {})
+    def _delete_backup(self, route: Route, request: ServerRequest) -> ServerResponse:  # noqa: ARG002 - common signature
+        if not self._state.delete(route.star_system, route.backup_id or 0):
+            return self._error_response(404, "No such backup.")
+        return ServerResponse(200, b"", {})
 
-    def _token(self, incoming: Incoming) -> Answer:
-        form = dict(parse_qsl(incoming.body.decode("utf-8", "replace"), keep_blank_values=True))
+    def _issue_token(self, request: ServerRequest) -> ServerResponse:
+        form = dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
+        no_store = {"Cache-Control": "no-store"}
         try:
-            return json_answer(200, self._tokens.issue(form), Cache_Control="no-store")
-        except TokenRefused as exc:
-            return json_answer(exc.status, {"error": exc.error}, Cache_Control="no-store")
+            return json_response(200, self._tokens.issue_token(form), no_store)
+        except TokenRequestError as exc:
+            return json_response(exc.status, {"error": exc.code}, no_store)
 
-    def _tagged(self, answer: Answer, incoming: Incoming) -> Answer:
-        tag = f'"{hashlib.blake2b(answer.body, digest_size=8).hexdigest()}"'
-        headers = {**answer.headers, "ETag": tag}
-        if tag in incoming.headers.get("If-None-Match", ""):
+    def _add_etag(self, response: ServerResponse, request: ServerRequest) -> ServerResponse:
+        tag = f'"{hashlib.blake2b(response.body, digest_size=8).hexdigest()}"'
+        headers = {**response.headers, "ETag": tag}
+        if tag in request.headers.get("If-None-Match", ""):
             del headers["Content-Type"]
-            return Answer(304, b"", headers)
-        return Answer(200, answer.body, headers)
+            return ServerResponse(304, b"", headers)
+        return ServerResponse(200, response.body, headers)
 
-    def _refusal(self, status: int, message: str, **headers: str) -> Answer:
-        return refusal(self._shape.error_body, status, message, **headers)
+    def _error_response(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> ServerResponse:
+        match self._behavior.error_body:
+            case ErrorBody.JSON:
+                return json_response(status, {"status": status, "message": message}, headers)
+            case ErrorBody.TEXT:
+                plain = {"Content-Type": "text/plain; charset=utf-8"}
+                return ServerResponse(status, message.encode(), {**plain, **(headers or {})})
+            case ErrorBody.EMPTY:
+                return ServerResponse(status, b"", headers or {})
+            case _:
+                assert_never(self._behavior.error_body)
 
-    def _backup_url(self, backup: SimulatedBackup, incoming: Incoming) -> str:
-        return f"{self._base(backup.star_system, incoming)}/backups/{backup.id}"
+    def _list_url(self, route: Route, request: ServerRequest) -> str:
+        star_system_url = self._star_system_url(route.star_system, request)
+        if route.kind is OperationKind.LIST_PLANET:
+            return f"{star_system_url}/planets/{quote(route.planet, safe='')}/backups"
+        return f"{star_system_url}/{self._behavior.list_segment}"
 
-    def _list_url(self, route: Route, incoming: Incoming) -> str:
-        base = self._base(route.star_system, incoming)
-        if route.kind is Kind.LIST_PLANET:
-            return f"{base}/planets/{quote(route.planet, safe='')}/backups"
-        return f"{base}/{self._shape.list_segment}"
-
-    def _base(self, star_system: str, incoming: Incoming) -> str:
-        origin = incoming.origin if self._shape.absolute_links else ""
+    def _star_system_url(self, star_system: str, request: ServerRequest) -> str:
+        origin = request.origin if self._behavior.absolute_links else ""
         return f"{origin}/api/v1/tenants/{quote(self._tenant, safe='')}/starsystems/{quote(star_system, safe='')}"

@@ -1,4 +1,4 @@
-"""The simulator in a process of its own: in the foreground until a signal comes, or as a child of a test."""
+"""The simulator in a process of its own: in the foreground until a signal arrives, or as a child process."""
 
 from __future__ import annotations
 
@@ -14,22 +14,20 @@ from types import TracebackType
 from typing import IO, Any, Self, TypedDict, Unpack
 
 from asyncbackups.simulator.access import Access
-from asyncbackups.simulator.faults import Fault
+from asyncbackups.simulator.api_behavior import ApiBehavior
+from asyncbackups.simulator.fault_rules import Fault
+from asyncbackups.simulator.outcome_model import Workload
 from asyncbackups.simulator.server import Simulator
-from asyncbackups.simulator.shape import ApiShape
-from asyncbackups.simulator.workload import Workload
 
-__all__ = ["SimulatorProcess", "SimulatorSettings", "run", "run_event_loop", "serve"]
+_ADMIN_TIMEOUT = 30.0
+"""Seconds that an admin request to the child may take."""
 
-ASK_LIMIT = 30.0
-"""Seconds within which a child must answer an admin request."""
-
-# Whatever proxy the environment names, the child is on loopback.
+# Without a proxy, even if the environment names one: the child is on loopback.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class SimulatorSettings(TypedDict, total=False):
-    """The settings of a `Simulator` that can be handed to another process."""
+    """The settings of a `Simulator` that can be passed to another process."""
 
     tenant: str
     star_systems: Mapping[str, Sequence[str]] | None
@@ -37,50 +35,43 @@ class SimulatorSettings(TypedDict, total=False):
     speed: float
     seed: int
     workload: Workload
-    shape: ApiShape
+    behavior: ApiBehavior
     access: Access
     faults: Iterable[Fault]
     clock_offset: float
     host: str
     port: int
+    shape: ApiBehavior
 
 
 def run_event_loop(main: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine to its end, on uvloop where it is installed.
-
-    Args:
-        main: The coroutine.
-    """
+    """Run a coroutine to completion, on uvloop if it is installed."""
     try:
-        import uvloop  # noqa: PLC0415 - an extra
+        import uvloop  # noqa: PLC0415 - optional
     except ImportError:
         asyncio.run(main)
     else:
         uvloop.run(main)
 
 
-def say_where(sim: Simulator) -> None:
-    """Print the one line that a person needs.
-
-    Args:
-        sim: A simulator that serves.
-    """
+def print_address(sim: Simulator) -> None:
+    """Print base URL, tenant and token in one line."""
     sys.stdout.write(f"Database API simulator at {sim.base_url} (tenant {sim.tenant}, token {sim.token})\n")
     sys.stdout.flush()
 
 
 async def serve(
     *,
-    announce: Callable[[Simulator], None] = say_where,
+    announce: Callable[[Simulator], None] = print_address,
     until: asyncio.Event | None = None,
     **settings: Unpack[SimulatorSettings],
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
-        announce: Called once it serves; prints one line with base URL and token unless given.
-        until: An event that ends it, too.
-        **settings: Those of `Simulator`.
+        announce: Called when the simulator is serving; by default prints one line with base URL and token.
+        until: An event that also ends it.
+        **settings: The settings of `Simulator`.
 
     Raises:
         OSError: The port cannot be bound.
@@ -100,35 +91,27 @@ async def serve(
             loop.remove_signal_handler(number)
 
 
-def run(*, announce: Callable[[Simulator], None] = say_where, **settings: Unpack[SimulatorSettings]) -> None:
-    """Serve until SIGINT or SIGTERM, in an event loop of its own (uvloop where it is installed).
-
-    Args:
-        announce: Called once it serves; prints one line with base URL and token unless given.
-        **settings: Those of `Simulator`.
-
-    Raises:
-        OSError: The port cannot be bound.
-    """
+def run(*, announce: Callable[[Simulator], None] = print_address, **settings: Unpack[SimulatorSettings]) -> None:
+    """Call `serve` in a new event loop, on uvloop if it is installed, until SIGINT or SIGTERM."""
     run_event_loop(serve(announce=announce, **settings))
 
 
 class SimulatorProcess:
-    """A simulator in a child process, so that it shares neither the event loop nor the core of what it tests.
+    """A simulator in a child process: it neither blocks nor is blocked by the event loop of the code under test.
 
-    It serves inside a `with` block, and ends with it, or with this process, however that ends::
+    It serves inside a `with` block; the child ends with the block, or with this process, even if that is killed::
 
         with SimulatorProcess(speed=60) as sim:
             client = BackupClient(sim.base_url, sim.tenant, auth=sim.token)
 
     Args:
-        **settings: Those of `Simulator`. Models of durations must be picklable: no lambdas.
+        **settings: The settings of `Simulator`; they must be picklable, so a duration model cannot be a lambda.
 
     Attributes:
-        base_url: Where the API is served.
+        base_url: The base URL of the API.
         token: A bearer token that never expires.
-        tenant: The one tenant.
-        token_url: Where client credentials are exchanged for a token.
+        tenant: The only tenant.
+        token_url: The URL of the token endpoint.
     """
 
     def __init__(self, **settings: Unpack[SimulatorSettings]) -> None:
@@ -144,15 +127,15 @@ class SimulatorProcess:
         """The child's process id.
 
         Raises:
-            RuntimeError: It is not running.
+            RuntimeError: The child is not running.
         """
-        return self._running().pid
+        return self._running_child().pid
 
     def start(self) -> None:
-        """Start the child and wait until it serves.
+        """Start the child and wait until it is serving.
 
         Raises:
-            RuntimeError: It is running already, or the child could not start; it has said why on stderr.
+            RuntimeError: The child is running already, or could not start; it has written the reason to stderr.
         """
         if self._child is not None:
             raise RuntimeError("the simulator's process is running already")
@@ -160,9 +143,9 @@ class SimulatorProcess:
         self._child = subprocess.Popen(
             [sys.executable, "-m", "asyncbackups.simulator"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        stdin, stdout = _pipes(self._child)
+        stdin, stdout = _open_pipes(self._child)
         try:
-            # It stays open: when it ends, whatever way, the child knows that it is not needed any more.
+            # stdin stays open: when it closes, for whatever reason, the child knows that its parent has ended.
             stdin.write(len(packed).to_bytes(8, "big") + packed)
             stdin.flush()
             line = stdout.readline()
@@ -171,38 +154,38 @@ class SimulatorProcess:
         if not line:
             self.kill()
             raise RuntimeError("the simulator's process did not start; its stderr says why")
-        told = json.loads(line)
-        self.base_url, self.token = told["base_url"], told["token"]
-        self.tenant, self.token_url = told["tenant"], told["token_url"]
+        address = json.loads(line)
+        self.base_url, self.token = address["base_url"], address["token"]
+        self.tenant, self.token_url = address["tenant"], address["token_url"]
 
     def counts(self) -> dict[str, Any]:
-        """Ask what was counted: `total`, `requests` by kind and status, `bytes_sent`, `peak`, `creates`.
+        """Return the counts: `total`, `requests` by operation and status, `bytes_sent`, `in_flight`, `peak`, `creates`.
 
         Raises:
-            RuntimeError: It is not running.
+            RuntimeError: The child is not running.
         """
-        counts: dict[str, Any] = self._ask("counts")
+        counts: dict[str, Any] = self._request_admin("counts")
         counts["creates"] = {(star_system, planet): n for star_system, planet, n in counts["creates"]}
         return counts
 
     def backups(self) -> dict[int, dict[str, Any]]:
-        """Ask for the truth about all backups, by id.
+        """Return the true outcomes of all backups, by id.
 
         Each has `star_system`, `planet`, `succeeds`, `created_at` and `completed_at`. The times are seconds of
-        `time.monotonic()`, which counts alike in all processes of a machine.
+        `time.monotonic()`, which is the same in all processes of a machine.
 
         Raises:
-            RuntimeError: It is not running.
+            RuntimeError: The child is not running.
         """
-        return {int(backup_id): truth for backup_id, truth in self._ask("backups").items()}
+        return {int(backup_id): backup for backup_id, backup in self._request_admin("backups").items()}
 
     def terminate(self) -> int:
-        """End the child in an orderly way and return its exit status; 0 when it had ended before."""
-        return self._end(signal.SIGTERM)
+        """Stop the child with SIGTERM and return its exit status; 0 if it is not running."""
+        return self._stop_child(signal.SIGTERM)
 
     def kill(self) -> int:
-        """End the child at once and return its exit status; 0 when it had ended before."""
-        return self._end(signal.SIGKILL)
+        """Stop the child with SIGKILL and return its exit status; 0 if it is not running."""
+        return self._stop_child(signal.SIGKILL)
 
     def __enter__(self) -> Self:
         self.start()
@@ -213,27 +196,26 @@ class SimulatorProcess:
     ) -> None:
         self.terminate()
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running_child(self) -> subprocess.Popen[bytes]:
         if self._child is None:
             raise RuntimeError("the simulator's process is not running: use `with`")
         return self._child
 
-    def _ask(self, what: str) -> Any:
-        self._running()
-        with _OPENER.open(f"{self.base_url}/_simulator/{what}", timeout=ASK_LIMIT) as answer:
-            return json.load(answer)
+    def _request_admin(self, page: str) -> Any:
+        self._running_child()
+        with _OPENER.open(f"{self.base_url}/_simulator/{page}", timeout=_ADMIN_TIMEOUT) as response:
+            return json.load(response)
 
-    def _end(self, number: signal.Signals) -> int:
+    def _stop_child(self, number: signal.Signals) -> int:
         child, self._child = self._child, None
         if child is None:
             return 0
         child.send_signal(number)
-        # Also closes both pipes.
-        with child:
+        with child:  # also closes both pipes
             return child.wait()
 
 
-def _pipes(child: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
-    if child.stdin is None or child.stdout is None:  # pragma: no cover - what the type cannot say
+def _open_pipes(child: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    if child.stdin is None or child.stdout is None:  # pragma: no cover - the type does not express it
         raise RuntimeError("the child was started without pipes")
     return child.stdin, child.stdout

@@ -1,4 +1,4 @@
-"""The simulator as a server on loopback."""
+"""The simulator as an HTTP server on loopback: `Simulator`, and the handler of its requests."""
 
 from __future__ import annotations
 
@@ -6,103 +6,201 @@ import random
 import ssl
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from email.utils import format_datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import msgspec
 from aiohttp import web
 from attrs import define, field
 
-from asyncbackups.simulator.access import Access, TokenStore
-from asyncbackups.simulator.api import DatabaseApi
-from asyncbackups.simulator.clock import Clock, SystemClock
-from asyncbackups.simulator.counts import Counts
-from asyncbackups.simulator.faults import Fault, FaultRules
-from asyncbackups.simulator.rendering import Renderer
-from asyncbackups.simulator.routing import TOKEN_PATH
-from asyncbackups.simulator.service import Service
-from asyncbackups.simulator.settings import (
-    finite,
-    instance_of,
-    is_texts,
-    mapping,
-    natural,
-    optional,
-    positive,
-    text,
-    texts,
-    whole,
-)
-from asyncbackups.simulator.shape import ApiShape
-from asyncbackups.simulator.workload import Workload
-from asyncbackups.simulator.world import World
+from asyncbackups.simulator import settings
+from asyncbackups.simulator.access import READ_SCOPE, WRITE_SCOPE, Access, TokenStore
+from asyncbackups.simulator.api import DatabaseApi, ServerRequest, ServerResponse
+from asyncbackups.simulator.api_behavior import ApiBehavior, BackupRenderer
+from asyncbackups.simulator.fault_effects import alter_response, prevents_effect, send_broken
+from asyncbackups.simulator.fault_rules import Drop, Fault, FaultMatch, FaultRules, When
+from asyncbackups.simulator.outcome_model import Workload
+from asyncbackups.simulator.routes import TOKEN_PATH, OperationKind, Route, find_route
+from asyncbackups.simulator.simulation_clock import RealTimeClock, SimulationClock
+from asyncbackups.simulator.state import DROPPED, RequestCounts, SimulatorState
 
-__all__ = ["Simulator"]
+_NOT_GIVEN: Any = object()
 
 
-def _as_set(names: Iterable[str]) -> set[str]:
-    """Make a set of names; what cannot be names is left as it is, for the validator to refuse."""
+@define(eq=False)
+class RequestHandler:
+    """Receives requests, applies faults, sends responses and counts both."""
+
+    _api: DatabaseApi
+    _state: SimulatorState
+    _counts: RequestCounts
+    _faults: FaultRules
+    _list_segment: str
+    _scheme: str
+    _date_second: float = 0.0
+    _date: str = ""
+
+    async def handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Respond to a request."""
+        route = find_route(request.method, request.raw_path, list_segment=self._list_segment)
+        if route.kind is OperationKind.ADMIN:
+            return self._respond_to_admin(route.admin_page)
+        self._counts.enter()
+        try:
+            received = await self._receive_request(request)
+            match = self._match_faults(route) if self._faults else None
+            if match is not None:
+                return await self._apply_faults(match, request, route, received)
+            return self._build_response(route, self._api.respond(route, received))
+        finally:
+            self._counts.leave()
+
+    def _match_faults(self, route: Route) -> FaultMatch | None:
+        planet = route.planet
+        if not planet and route.backup_id is not None:
+            backup = self._state.find(route.star_system, route.backup_id)
+            planet = "" if backup is None else backup.planet
+        return self._faults.match_request(route.kind, route.star_system, planet)
+
+    async def _apply_faults(
+        self, match: FaultMatch, request: web.BaseRequest, route: Route, received: ServerRequest
+    ) -> web.StreamResponse:
+        await match.hold_request(When.BEFORE)
+        action = match.action
+        correct = None if prevents_effect(action) else self._api.respond(route, received)
+        await match.hold_request(When.AFTER)
+        if action is None:
+            return self._build_response(route, correct or ServerResponse(500))
+        altered = alter_response(action, correct)
+        if altered is not None:
+            return self._build_response(route, altered)
+        status = DROPPED if correct is None or isinstance(action, Drop) else correct.status
+        self._counts.add(route.kind, status, 0)
+        try:
+            return await send_broken(action, request, correct)
+        except ConnectionError:
+            # The client has disconnected, which is the only end of an endless body.
+            return web.Response()
+
+    def _build_response(self, route: Route, response: ServerResponse) -> web.Response:
+        self._counts.add(route.kind, response.status, len(response.body))
+        headers = {**response.headers, "Date": self._format_date()}
+        return web.Response(body=response.body, status=response.status, headers=headers)
+
+    async def _receive_request(self, request: web.BaseRequest) -> ServerRequest:
+        body = await request.read() if request.body_exists else b""
+        return ServerRequest(request.headers, body, f"{self._scheme}://{request.headers.get('Host', '')}")
+
+    def _format_date(self) -> str:
+        """Return the server's time for the `Date` header, formatted once per second."""
+        utcnow = self._state.utcnow()
+        second = utcnow.timestamp() // 1
+        if second != self._date_second:
+            self._date_second = second
+            self._date = format_datetime(utcnow, usegmt=True)
+        return self._date
+
+    def _respond_to_admin(self, page: str) -> web.Response:
+        """Report counts or the true state of the backups to another process; not part of the API, and not counted."""
+        if page == "counts":
+            content = self._counts.as_dict()
+            content["creates"] = [[*planet, number] for planet, number in self._state.creates.items()]
+        elif page == "backups":
+            content = {
+                str(backup.id): {
+                    "star_system": backup.star_system,
+                    "planet": backup.planet,
+                    "succeeds": backup.outcome.succeeds,
+                    "created_at": backup.created_at,
+                    "completed_at": backup.completed_at,
+                }
+                for backup in self._state
+            }
+        else:
+            return web.Response(status=404)
+        return web.Response(body=msgspec.json.encode(content), content_type="application/json")
+
+
+def _convert_names(names: Iterable[str]) -> set[str]:
+    """Return a set of names; anything else is returned unchanged, for the validator to refuse."""
     given = list(names) if isinstance(names, Iterable) and not isinstance(names, str) else names
-    return set(given) if is_texts(given) else names  # type: ignore[return-value]
+    return set(given) if settings.are_texts(given) else names  # type: ignore[return-value]
 
 
-def _as_rules(faults: Iterable[Fault]) -> FaultRules:
+def _convert_faults(faults: Iterable[Fault]) -> FaultRules:
     return FaultRules(faults, rng=random.Random())  # noqa: S311 - seeded with the simulator's seed later
 
 
-def _no_rules() -> FaultRules:
-    return _as_rules(())
+_planets_by_star_system = settings.mapping_to("lists of strings", settings.are_texts)
 
 
 @define(kw_only=True, eq=False, slots=False)
 class Simulator:
-    """The Database API over real HTTP on loopback, with backups that take their time and can fail.
+    """The Database API over real HTTP on loopback, with backups that take time and can fail.
 
-    Enter it with `async with`; it serves from `base_url` in the event loop that entered it::
+    Enter it with `async with`; it serves at `base_url`, in the event loop that entered it::
 
         async with Simulator(speed=60, workload=Workload(duration=Lognormal(120, 0.4))) as sim:
             client = BackupClient(sim.base_url, sim.tenant, auth=sim.token)
 
-    Its settings are also its attributes. `stop` and `start` make an outage: the port and all backups stay.
+    Its settings are also its attributes. `stop` and `start` simulate an outage: the port and all backups stay.
 
     Args:
-        tenant: The one tenant that it has.
-        star_systems: The planets of each star system; anything else is a 404. `None`: every name exists.
-        forbidden: Star systems that answer 403.
-        speed: What durations of backups are divided by; at 60 a backup of two minutes takes two seconds.
-        seed: What makes durations and outcomes repeat: same seed, same planet, same backup, same fate.
-        workload: What backups are like, and the history at the start.
-        shape: What the guide leaves open about the API.
+        tenant: The only tenant.
+        star_systems: The planets of each star system; other names are a 404. None if every name exists.
+        forbidden: Star systems that respond with 403.
+        speed: Divisor of durations; at 60, a backup of two minutes takes two seconds.
+        seed: Makes durations and outcomes reproducible: they depend on the seed, the planet and the number of its
+            earlier backups.
+        workload: Durations, failures and history of the backups.
+        behavior: The behavior that the documentation leaves open.
         access: Tokens and client credentials.
-        faults: What goes wrong, from the start; the attribute is a list that may be changed at any time.
-        clock: The time; the machine's own unless given.
+        faults: The initial faults; the attribute is a list that may be changed at any time.
+        clock: The time; by default the machine's clock.
         clock_offset: Seconds by which the server's time of day is ahead of `clock`.
         host: Address to bind.
         port: Port to bind; 0 for any free one.
-        ssl_context: A server context, to serve over TLS.
+        ssl_context: A server-side context, to serve over TLS.
+        shape: The former name of `behavior`, deprecated.
+
+    Attributes:
+        counts: Counts of the received requests.
+        state: The backups.
+        tokens: The valid tokens.
     """
 
-    tenant: str = field(default="example", validator=text)
+    tenant: str = field(default="example", validator=settings.text)
     star_systems: Mapping[str, Sequence[str]] | None = field(
-        default=None, validator=optional(mapping(is_texts, "lists of strings"))
+        default=None, validator=settings.optional(_planets_by_star_system)
     )
-    forbidden: set[str] = field(factory=set, converter=_as_set, validator=texts)
-    speed: float = field(default=1.0, validator=positive)
-    seed: int = field(default=0, validator=whole)
-    workload: Workload = field(factory=Workload, validator=instance_of(Workload))
-    shape: ApiShape = field(factory=ApiShape, validator=instance_of(ApiShape))
-    access: Access = field(factory=Access, validator=instance_of(Access))
-    faults: FaultRules = field(factory=_no_rules, converter=_as_rules)
-    clock: Clock = field(factory=SystemClock, validator=instance_of(Clock))
-    clock_offset: float = field(default=0.0, validator=finite)
-    host: str = field(default="127.0.0.1", validator=text)
-    port: int = field(default=0, validator=natural(0, 65535))
-    ssl_context: ssl.SSLContext | None = field(default=None, validator=optional(instance_of(ssl.SSLContext)))
+    forbidden: set[str] = field(factory=set, converter=_convert_names, validator=settings.texts)
+    speed: float = field(default=1.0, validator=settings.positive)
+    seed: int = field(default=0, validator=settings.whole)
+    workload: Workload = field(factory=Workload, validator=settings.instance_of(Workload))
+    behavior: ApiBehavior = field(factory=ApiBehavior, validator=settings.instance_of(ApiBehavior))
+    access: Access = field(factory=Access, validator=settings.instance_of(Access))
+    faults: FaultRules = field(factory=lambda: _convert_faults(()), converter=_convert_faults)
+    clock: SimulationClock = field(factory=RealTimeClock, validator=settings.instance_of(SimulationClock))
+    clock_offset: float = field(default=0.0, validator=settings.finite)
+    host: str = field(default="127.0.0.1", validator=settings.text)
+    port: int = field(default=0, validator=settings.whole_from(0, 65535))
+    ssl_context: ssl.SSLContext | None = field(
+        default=None, validator=settings.optional(settings.instance_of(ssl.SSLContext))
+    )
+    _shape: ApiBehavior = field(default=_NOT_GIVEN, alias="shape", repr=False)
+
+    shape = settings.RenamedAttribute("behavior")
+    world = settings.RenamedAttribute("state")
 
     def __attrs_post_init__(self) -> None:
-        self.counts: Counts = Counts()
+        if self._shape is not _NOT_GIVEN:
+            settings.warn_renamed("Simulator(shape=...)", "behavior", stacklevel=4)  # of the generated __init__
+            self.behavior = self._shape
+        self.counts: RequestCounts = RequestCounts()
         self.faults.seed(self.seed)
         self.tokens: TokenStore = TokenStore(self.access, tenant=self.tenant, clock=self.clock)
-        self.world: World = World(
+        self.state: SimulatorState = SimulatorState(
             self.workload,
             clock=self.clock,
             rng=random.Random(),  # noqa: S311 - durations are no secrets
@@ -111,25 +209,16 @@ class Simulator:
             clock_offset=self.clock_offset,
             star_systems=self.star_systems,
         )
-        self._service = self._build_service()
+        self._handler = self._build_handler()
         self._runner: web.ServerRunner | None = None
 
-    def _build_service(self) -> Service:
-        fractional = self.shape.fractional_seconds
-        renderer = Renderer(
-            self.shape, tenant=self.tenant, fractional=self.speed != 1 if fractional is None else fractional
-        )
-        api = DatabaseApi(
-            self.world,
-            renderer,
-            shape=self.shape,
-            tokens=self.tokens,
-            tenant=self.tenant,
-            forbidden=self.forbidden,
-        )
-        return Service(
-            api, self.world, self.counts, self.faults, list_segment=self.shape.list_segment, scheme=self._scheme
-        )
+    def _build_handler(self) -> RequestHandler:
+        behavior, fractional_seconds = self.behavior, self.behavior.fractional_seconds
+        if fractional_seconds is None:
+            fractional_seconds = self.speed != 1
+        renderer = BackupRenderer(behavior, tenant=self.tenant, fractional_seconds=fractional_seconds)
+        api = DatabaseApi(self.state, behavior, renderer, self.tokens, self.tenant, self.forbidden)
+        return RequestHandler(api, self.state, self.counts, self.faults, behavior.list_segment, self._scheme)
 
     @property
     def _scheme(self) -> str:
@@ -137,10 +226,10 @@ class Simulator:
 
     @property
     def base_url(self) -> str:
-        """Where the API is served, without a slash at the end.
+        """The base URL of the API, without a slash at the end.
 
         Raises:
-            RuntimeError: The simulator has never been started, so that no port is known.
+            RuntimeError: The simulator has never been started, so its port is not known.
         """
         if not self.port:
             raise RuntimeError("the simulator has no address before it is started: use `async with`")
@@ -149,7 +238,7 @@ class Simulator:
 
     @property
     def token_url(self) -> str:
-        """Where client credentials are exchanged for a token."""
+        """The URL of the token endpoint."""
         return self.base_url + TOKEN_PATH
 
     @property
@@ -159,35 +248,35 @@ class Simulator:
 
     @property
     def client_id(self) -> str:
-        """The client id that the token endpoint knows."""
+        """The client id that the token endpoint accepts."""
         return self.access.client_id
 
     @property
     def client_secret(self) -> str:
-        """The client secret that the token endpoint knows."""
+        """The client secret that the token endpoint accepts."""
         return self.access.client_secret
 
     @property
     def scopes(self) -> list[str]:
         """The scopes that all operations together need."""
-        return [f"tenant.{self.tenant}", "gcc.deployments.read", "gcc.deployments.write"]
+        return [f"tenant.{self.tenant}", READ_SCOPE, WRITE_SCOPE]
 
     @property
     def creates(self) -> Counter[tuple[str, str]]:
         """Creates that took effect, by star system and planet."""
-        return self.world.creates
+        return self.state.creates
 
     async def start(self) -> None:
-        """Begin to serve; after a `stop`, on the same port and with everything as it was.
+        """Start serving; after a `stop`, on the same port and with the same backups.
 
         Raises:
-            RuntimeError: It is serving already.
+            RuntimeError: The simulator is serving already.
             OSError: The port cannot be bound.
         """
         if self._runner is not None:
             raise RuntimeError("the simulator is serving already")
-        # The low-level server: routing is ours, and a request then costs a fraction of an application's.
-        server = web.Server(self._service.handle, access_log=None)
+        # The low-level server: an application's routing would cost several times as much per request.
+        server = web.Server(self._handler.handle_request, access_log=None)
         runner = web.ServerRunner(server, shutdown_timeout=0.01)
         await runner.setup()
         try:
@@ -199,7 +288,7 @@ class Simulator:
         self._runner = runner
 
     async def stop(self) -> None:
-        """Stop serving and drop all connections; backups go on and are there again after `start`."""
+        """Stop serving and drop all connections; backups continue, and are available again after `start`."""
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()

@@ -1,192 +1,121 @@
-"""Validators of the simulator's settings: each error names the class, the setting, the value and what is allowed."""
+"""Validators of the simulator's settings, and attributes that keep their old name for one release."""
 
 from __future__ import annotations
 
 import math
+import sys
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from attrs import Attribute
-
-__all__ = [
-    "callable_model",
-    "finite",
-    "flag",
-    "instance_of",
-    "is_text",
-    "is_texts",
-    "mapping",
-    "natural",
-    "not_negative",
-    "one_of",
-    "optional",
-    "positive",
-    "share",
-    "some_texts",
-    "text",
-    "texts",
-    "whole",
-]
+from attrs import Attribute, validators
 
 Validator: TypeAlias = Callable[[Any, "Attribute[Any]", Any], None]
 
 _SHOWN_CHARACTERS = 200
 
 
-def _refuse(instance: Any, attribute: Attribute[Any], value: Any, wanted: str) -> None:
-    shown = repr(value)[:_SHOWN_CHARACTERS]
-    raise ValueError(f"{type(instance).__name__}.{attribute.name} must be {wanted}, not {shown}")
+def must_be(description: str, accepts: Callable[[Any], bool]) -> Validator:
+    """Return a validator for attrs; its `ValueError` names the class, the setting, what is accepted and the value.
+
+    Args:
+        description: The accepted values, for the message.
+        accepts: Returns True for an accepted value.
+    """
+
+    def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+        if not accepts(value):
+            shown = repr(value)[:_SHOWN_CHARACTERS]
+            raise ValueError(f"{type(instance).__name__}.{attribute.name} must be {description}, not {shown}")
+
+    return validate
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: Any) -> bool:
+    """Return True for a finite number that fits into a float; True and False are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def positive(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-    """Accept a finite number greater than 0."""
-    if not (_is_number(value) and value > 0):
-        _refuse(instance, attribute, value, "a number greater than 0")
-
-
-def not_negative(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-    """Accept a finite number of 0 or more."""
-    if not (_is_number(value) and value >= 0):
-        _refuse(instance, attribute, value, "a number of 0 or more")
-
-
-def finite(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-    """Accept any finite number."""
-    if not _is_number(value):
-        _refuse(instance, attribute, value, "a finite number")
-
-
-def share(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-    """Accept a number from 0 to 1."""
-    if not (_is_number(value) and 0 <= value <= 1):
-        _refuse(instance, attribute, value, "a number from 0 to 1")
-
-
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Return True for an integer; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def whole(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-    """Accept any whole number."""
-    if not _is_whole(value):
-        _refuse(instance, attribute, value, "a whole number")
-
-
-def natural(least: int, most: int | None = None) -> Validator:
-    """Accept a whole number in a range.
-
-    Args:
-        least: The smallest accepted.
-        most: The greatest accepted; `None` for no limit.
-    """
-
-    def check(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-        if not (_is_whole(value) and least <= value <= (value if most is None else most)):
-            limit = f"of {least} or more" if most is None else f"from {least} to {most}"
-            _refuse(instance, attribute, value, f"a whole number {limit}")
-
-    return check
-
-
-def text(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-    """Accept a string that is not empty."""
-    if not is_text(value):
-        _refuse(instance, attribute, value, "a string that is not empty")
-
-
 def is_text(value: Any) -> bool:
-    """Whether something is a string that is not empty."""
+    """Return True for a string that is not empty."""
     return isinstance(value, str) and bool(value)
 
 
-def texts(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-    """Accept several strings."""
-    if not is_texts(value):
-        _refuse(instance, attribute, value, "a list of strings that are not empty")
-
-
-def some_texts(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-    """Accept a sequence of strings, at least one; they may be empty."""
-    several = isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
-    if not (several and all(isinstance(one, str) for one in value)):
-        _refuse(instance, attribute, value, "a list of at least one string")
-
-
-def is_texts(value: Any) -> bool:
-    """Whether something holds strings that are not empty; one string is not several, although it can be iterated."""
+def are_texts(value: Any) -> bool:
+    """Return True for a collection of strings that are not empty; a single string is no such collection."""
     return isinstance(value, Collection) and not isinstance(value, str) and all(map(is_text, value))
 
 
-def flag(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-    """Accept yes or no."""
-    if not isinstance(value, bool):
-        _refuse(instance, attribute, value, "True or False")
+def _are_strings(value: Any) -> bool:
+    is_sequence = isinstance(value, Sequence) and not isinstance(value, str)
+    return is_sequence and len(value) > 0 and all(isinstance(item, str) for item in value)
+
+
+positive = must_be("a number greater than 0", lambda value: is_number(value) and value > 0)
+not_negative = must_be("a number of 0 or more", lambda value: is_number(value) and value >= 0)
+finite = must_be("a finite number", is_number)
+share = must_be("a number from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
+whole = must_be("a whole number", is_whole)
+text = must_be("a string that is not empty", is_text)
+texts = must_be("a list of strings that are not empty", are_texts)
+some_strings = must_be("a list of at least one string", _are_strings)
+flag = must_be("True or False", lambda value: isinstance(value, bool))
+duration_model = must_be("a callable that takes a random.Random and returns seconds", callable)
+
+optional: Callable[[Validator], Validator] = validators.optional
+
+
+def whole_from(minimum: int, maximum: int | None = None) -> Validator:
+    """Accept a whole number in a range; a `maximum` of None sets no limit."""
+    limit = f"of {minimum} or more" if maximum is None else f"from {minimum} to {maximum}"
+    highest = math.inf if maximum is None else maximum
+    return must_be(f"a whole number {limit}", lambda value: is_whole(value) and minimum <= value <= highest)
 
 
 def instance_of(cls: Any) -> Validator:
-    """Accept objects of a class.
-
-    Args:
-        cls: The class, or several with `|` between them.
-    """
+    """Accept instances of a class, or of any class of a union."""
     names = " or ".join(one.__name__ for one in getattr(cls, "__args__", (cls,)))
-
-    def check(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-        if isinstance(value, type) or not isinstance(value, cls):  # a class has the methods of a protocol, too
-            _refuse(instance, attribute, value, f"an instance of {names}")
-
-    return check
+    # isinstance() alone would accept a class where a protocol is wanted: it has the same methods.
+    return must_be(f"an instance of {names}", lambda value: not isinstance(value, type) and isinstance(value, cls))
 
 
-def mapping(fits: Callable[[Any], bool], wanted: str) -> Validator:
-    """Accept a mapping from strings.
+def mapping_to(description: str, accepts: Callable[[Any], bool]) -> Validator:
+    """Accept a mapping from non-empty strings to accepted values; the arguments are those of `must_be`."""
 
-    Args:
-        fits: Whether something may be one of its values.
-        wanted: What may be, in words.
-    """
+    def accepts_mapping(value: Any) -> bool:
+        return isinstance(value, Mapping) and all(is_text(key) and accepts(item) for key, item in value.items())
 
-    def check(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-        given = value.items() if isinstance(value, Mapping) else [(None, None)]
-        if not all(is_text(key) and fits(one) for key, one in given):
-            _refuse(instance, attribute, value, f"a mapping of strings to {wanted}")
-
-    return check
+    return must_be(f"a mapping of strings to {description}", accepts_mapping)
 
 
 def one_of(*accepted: Any) -> Validator:
-    """Accept certain values only.
-
-    Args:
-        *accepted: Those values.
-    """
-
-    def check(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-        if value not in accepted:
-            _refuse(instance, attribute, value, f"one of {', '.join(map(repr, accepted))}")
-
-    return check
+    """Accept the given values only."""
+    return must_be(f"one of {', '.join(map(repr, accepted))}", lambda value: value in accepted)
 
 
-def callable_model(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-    """Accept a model of durations: anything that can be called."""
-    if not callable(value):
-        _refuse(instance, attribute, value, "a callable that takes a random.Random and returns seconds")
+class RenamedAttribute:
+    """The old name of a public attribute or method: reads the new one, with a `DeprecationWarning`."""
+
+    def __init__(self, new_name: str) -> None:
+        self._new_name = new_name
+        self._old_name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._old_name = name
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+        warn_renamed(f"{owner.__name__}.{self._old_name}", self._new_name)
+        return getattr(instance, self._new_name)
 
 
-def optional(check: Validator) -> Validator:
-    """Accept `None`, too.
-
-    Args:
-        check: What other values must pass.
-    """
-
-    def check_unless_none(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-        if value is not None:
-            check(instance, attribute, value)
-
-    return check_unless_none
+def warn_renamed(old_name: str, new_name: str, *, stacklevel: int = 3) -> None:
+    """Warn that a public name was renamed; by default the caller's caller is warned."""
+    message = f"{old_name} was renamed to {new_name}; the old name will be removed in the next release"
+    warnings.warn(message, DeprecationWarning, stacklevel=stacklevel)

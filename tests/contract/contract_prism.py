@@ -1,11 +1,11 @@
-"""The client against Prism, an independent mock server that knows nothing but `docs/openapi.yaml`.
+"""The client against Prism, an independent mock server that implements only `docs/openapi.yaml`.
 
 Not part of the default test run, hence the file's name. It needs node and Prism (`npm install @stoplight/prism-cli`);
-the environment variable `PRISM` names its program, "prism" unless given::
+the environment variable `PRISM` names its executable, "prism" by default::
 
     PRISM=node_modules/.bin/prism pytest tests/contract/contract_prism.py
 
-Prism answers 422 to a request that is not as described, so what succeeds here has been sent as documented.
+Prism responds with 422 to a request that does not match the description, so a success shows that it does.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from asyncbackups import (
 
 DESCRIPTION = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 DOCUMENTED = 362
-"""The id of the guide's example."""
+"""The id of the documented example backup."""
 
 
 @pytest.fixture(scope="module")
 def documented() -> Iterator[str]:
-    """Serve what is documented."""
-    yield from _prism(DESCRIPTION)
+    """Serve the documented API."""
+    yield from _run_prism(DESCRIPTION)
 
 
 @pytest.fixture(scope="module")
 def completed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve what is documented, with one of the ways in which its unknowns may turn out."""
+    """Serve the documented API with one possible choice for everything that the documentation leaves open."""
     description = yaml.safe_load(DESCRIPTION.read_text())
     backup = {"application/json": {"schema": {"$ref": "#/components/schemas/Backup"}}}
     listed = {
@@ -55,23 +55,23 @@ def completed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             methods["post"]["responses"] = {"201": {"description": "Created.", "content": backup}}
     path = tmp_path_factory.mktemp("prism") / "openapi.yaml"
     path.write_text(yaml.safe_dump(description))
-    yield from _prism(path)
+    yield from _run_prism(path)
 
 
-def _prism(description: Path) -> Iterator[str]:
+def _run_prism(description: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [os.environ.get("PRISM", "prism"), "mock", "-h", "127.0.0.1", "-p", str(port), str(description)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
-        said = []
+        output = []
         for line in process.stdout:
-            said.append(line)
+            output.append(line)
             if "is listening on" in line:
                 break
         else:
-            pytest.fail(f"Prism did not start: {''.join(said)}")
+            pytest.fail(f"Prism did not start: {''.join(output)}")
         yield f"http://127.0.0.1:{port}"
         process.terminate()
 
@@ -84,7 +84,7 @@ def client(base_url: str, **settings: Any) -> BackupClient:
 
 
 async def test_get_reads_the_documented_example(documented: str) -> None:
-    """The guide's own backup comes out as it is printed there."""
+    """The documented example backup is parsed completely."""
     async with client(documented) as backups:
         backup = await backups.get("test", DOCUMENTED)
     assert (backup.id, backup.status, backup.display_status) == (DOCUMENTED, "succeeded", "ready")
@@ -92,7 +92,7 @@ async def test_get_reads_the_documented_example(documented: str) -> None:
     assert backup.environment.name == "testbackup"
 
 
-async def test_wait_ends_at_once_for_what_has_succeeded(documented: str) -> None:
+async def test_wait_returns_at_once_for_succeeded_backup(documented: str) -> None:
     """One get is enough."""
     async with client(documented) as backups:
         assert (await backups.wait("test", DOCUMENTED)).status == "succeeded"
@@ -100,29 +100,29 @@ async def test_wait_ends_at_once_for_what_has_succeeded(documented: str) -> None
 
 
 async def test_delete_is_sent_as_documented(documented: str) -> None:
-    """Prism takes it."""
+    """Prism accepts the request."""
     async with client(documented) as backups:
         await backups.delete("test", DOCUMENTED)
 
 
-async def test_create_is_sent_as_documented_and_an_answer_without_id_is_ambiguous(documented: str) -> None:
-    """The body follows the schema (else Prism says 422); no answer is documented, so the id must be looked for."""
+async def test_create_is_sent_as_documented_and_response_without_id_is_ambiguous(documented: str) -> None:
+    """The body follows the schema (else Prism returns 422); the response is not documented and has no id."""
     async with client(documented) as backups:
         with pytest.raises(AmbiguousCreateError):
             await backups.create("test", "earth", BackupSpec(retention_period_in_days=10))
         assert backups.requests["create"] == 1
 
 
-async def test_a_list_without_a_list_is_told(documented: str) -> None:
-    """Prism's answer to an object of unknown members is an empty one: no list, and never an empty list."""
+async def test_list_response_without_list_is_an_error(documented: str) -> None:
+    """For an object with undocumented members Prism returns `{}`: a protocol error, not an empty list."""
     async with client(documented) as backups:
         for planet in (None, "earth"):
             with pytest.raises(ProtocolError, match="no list"):
                 await backups.list("test", planet)
 
 
-async def test_all_five_operations_where_the_unknowns_are_settled(completed: str) -> None:
-    """With an envelope and a create answer chosen, everything works end to end."""
+async def test_all_operations_with_completed_description(completed: str) -> None:
+    """With a list envelope and a create response chosen, all operations work."""
     async with client(completed) as backups:
         created = await backups.create("test", "earth", BackupSpec(retention_period_in_days=10))
         assert [backup.id for backup in await backups.list("test")] == [created.id]

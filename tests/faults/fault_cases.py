@@ -13,7 +13,7 @@ from typing import Any
 
 from asyncbackups.policies import CreatePolicy, RetryPolicy
 from asyncbackups.simulator import (
-    ApiShape,
+    ApiBehavior,
     Drop,
     Endless,
     Fault,
@@ -27,7 +27,7 @@ from asyncbackups.simulator import (
     Truncate,
     When,
 )
-from asyncbackups.simulator.faults import Action
+from asyncbackups.simulator.fault_rules import Action
 from tests.faults.harness import FAULTED, FaultCase, Harness
 from tests.faults.outcomes import OR, format_counts
 
@@ -371,13 +371,13 @@ FAULT_CASES: list[FaultCase] = [
     # Lists
     FaultCase(
         name="lists lag and are stale, lost create responses",
-        shape=ApiShape(list_lag=30.0, list_stale=20.0),
+        behavior=ApiBehavior(list_lag=30.0, list_stale=20.0),
         faults=lambda _: [Fault(LOST_RESPONSE, kind="create")],
         expected={"list": "stale"},
     ),
     FaultCase(
         name="no metadata echoed, lost create responses",
-        shape=ApiShape(echo_metadata="none"),
+        behavior=ApiBehavior(echo_metadata="none"),
         faults=lambda _: [Fault(LOST_RESPONSE, kind="create")],
         # The time of the earlier attempt is unknown, so its only candidate is reported and not adopted.
         expected={"create again": "AmbiguousCreateError"},

@@ -23,7 +23,17 @@ from asyncbackups import (
     RetryPolicy,
 )
 from asyncbackups.policies import Timeouts
-from asyncbackups.simulator import Access, ApiShape, Fault, Gate, Lognormal, Order, PlanetProfile, Simulator, Workload
+from asyncbackups.simulator import (
+    Access,
+    ApiBehavior,
+    CreateBody,
+    Fault,
+    Gate,
+    Lognormal,
+    PlanetProfile,
+    Simulator,
+    Workload,
+)
 from tests.faults.fast_clock import FastClock
 from tests.raw_server import RawServer, http_response, respond_with
 
@@ -60,7 +70,7 @@ class FaultCase:
         disrupt: Called once, when the first request of the operation arrives; that request is held until it returns.
         disrupt_after_effect: Whether that request takes effect before `disrupt` is called.
         prepare: Called just before the operation starts.
-        shape: The API shape of the simulator.
+        behavior: The API behavior of the simulator.
         token_life: The lifetime of tokens, in seconds.
         has_token: Whether the client has a token when the operation starts.
         untrusted_tls: Whether the simulator uses TLS with a certificate that the client does not trust.
@@ -77,7 +87,7 @@ class FaultCase:
     disrupt: Callable[[Harness], Awaitable[None]] | None = None
     disrupt_after_effect: bool = False
     prepare: Callable[[Harness], Awaitable[None]] | None = None
-    shape: ApiShape = attrs.field(factory=ApiShape)
+    behavior: ApiBehavior = attrs.field(factory=ApiBehavior)
     token_life: float = 3600.0
     has_token: bool = True
     untrusted_tls: bool = False
@@ -142,8 +152,8 @@ class Harness:
 
     def create_backup(self, planet: str, *, star_system: str = STAR_SYSTEM) -> BackupRef:
         """Create a backup without the client."""
-        order = Order(type="temporary", temporary=True, retention_days=3)
-        return BackupRef(star_system, self.sim.world.create(star_system, planet, order).id)
+        order = CreateBody(type="temporary", temporary=True, retention_days=3)
+        return BackupRef(star_system, self.sim.state.create(star_system, planet, order).id)
 
     async def arm_faults(self) -> None:
         """Start recording creates, and let the faults of the case take effect."""
@@ -231,7 +241,7 @@ async def open_harness(case: FaultCase) -> AsyncIterator[Harness]:
         clock=server_clock,
         seed=7,
         workload=Workload(duration=Lognormal(20.0, 0.2), planets={FAILING: PlanetProfile(failure_share=1.0)}),
-        shape=case.shape,
+        behavior=case.behavior,
         access=attrs.evolve(ACCESS, token_life=case.token_life),
         ssl_context=server_context,
     )

@@ -138,7 +138,7 @@ async def delete(harness: Harness) -> OperationResult:
     await harness.arm_faults()
     result = OperationResult()
     await _record_errors(harness.client.delete(ref.star_system, ref.backup_id), result)
-    if not result.errors and harness.sim.world.find(ref.star_system, ref.backup_id) is not None:
+    if not result.errors and harness.sim.state.find(ref.star_system, ref.backup_id) is not None:
         result.violations.append("reported as deleted, but still exists")
     return result
 
@@ -252,7 +252,7 @@ def _check_creates(harness: Harness, result: OperationResult, planets: Iterable[
         if isinstance(error, AmbiguousCreateError):
             _check_candidates(harness, planet, error, result)
     for planet, backup_id in result.created.items():
-        actual = harness.sim.world.find(planet.star_system, backup_id)
+        actual = harness.sim.state.find(planet.star_system, backup_id)
         if actual is None or actual.planet != planet.planet:
             result.violations.append(f"{planet}: backup {backup_id} does not belong to that planet")
 
@@ -261,7 +261,7 @@ def _check_candidates(
     harness: Harness, planet: PlanetRef, error: AmbiguousCreateError, result: OperationResult
 ) -> None:
     for backup in error.candidates:
-        actual = harness.sim.world.find(planet.star_system, backup.id)
+        actual = harness.sim.state.find(planet.star_system, backup.id)
         if actual is None or actual.planet != planet.planet:
             result.violations.append(f"{planet}: {backup.id} cannot be a candidate")
 
@@ -278,7 +278,7 @@ def _check_events(harness: Harness, result: OperationResult) -> None:
                 result.errors.append(BackupFailedError.of(ref, backup))
                 outcomes.append("ok")
             case BackupGone(ref=ref):
-                if harness.sim.world.find(ref.star_system, ref.backup_id) is not None and not harness.case.server_lies:
+                if harness.sim.state.find(ref.star_system, ref.backup_id) is not None and not harness.case.server_lies:
                     result.violations.append(f"{ref} reported as gone, but exists")
                 outcomes.append("BackupGone")
             case WatchExpired():
@@ -290,7 +290,7 @@ def _check_events(harness: Harness, result: OperationResult) -> None:
 
 
 def _check_final(harness: Harness, ref: BackupRef, backup: Backup, reported: Phase, result: OperationResult) -> None:
-    actual = harness.sim.world.phase(ref.backup_id)
+    actual = harness.sim.state.phase(ref.backup_id)
     if actual is not reported or backup.id != ref.backup_id:
         result.violations.append(f"{ref} reported as {reported.name}, but is {actual.name}")
 

@@ -99,9 +99,9 @@ class Soak:
     def _check_event(self, event: object) -> None:
         self.ended[type(event).__name__] += 1
         if isinstance(event, BackupSucceeded | BackupFailed):
-            actual = self.sim.world[event.ref.backup_id]
+            actual = self.sim.state[event.ref.backup_id]
             succeeded = isinstance(event, BackupSucceeded)
-            if succeeded != actual.fate.succeeds or not self.sim.world.phase(event.ref.backup_id).final:
+            if succeeded != actual.outcome.succeeds or not self.sim.state.phase(event.ref.backup_id).final:
                 self.violations.append(f"wrong outcome: {event}")
         else:
             self.violations.append(f"not a final outcome: {event}")

@@ -33,21 +33,21 @@ from asyncbackups import (
 )
 from asyncbackups.policies import Timeouts
 from asyncbackups.simulator import (
-    ApiShape,
+    ApiBehavior,
+    CreateBody,
     Drop,
-    Echo,
     Fault,
     Fixed,
     Html,
     Malformed,
-    Order,
+    MetadataEcho,
     Respond,
     Simulator,
     Truncate,
     When,
     Workload,
 )
-from asyncbackups.simulator.faults import Action
+from asyncbackups.simulator.fault_rules import Action
 from tests.faults.fast_clock import FastClock
 from tests.faults.harness import MeanJitter
 
@@ -74,7 +74,7 @@ FAULTS = st.lists(
     max_size=4,
 )
 SHAPES = st.builds(
-    ApiShape,
+    ApiBehavior,
     echo_metadata=st.sampled_from(["both", "list", "get", "none"]),
     list_lag=st.sampled_from([0.0, SETTLE / 2]),
     envelope=st.sampled_from(["backups", None, "items"]),
@@ -99,7 +99,7 @@ class CreateMachine(RuleBasedStateMachine):
     """Compares the results of creates with the simulator's backups. Service and clients share a clock at 1000x."""
 
     @initialize(shape=SHAPES, by_time=st.booleans())
-    def start(self, shape: ApiShape, by_time: bool) -> None:
+    def start(self, shape: ApiBehavior, by_time: bool) -> None:
         self.runner = asyncio.Runner()
         self.clock = FastClock(1000.0)
         self.calls: list[CreateCall] = []
@@ -107,9 +107,9 @@ class CreateMachine(RuleBasedStateMachine):
         self.by_time = by_time
         # Without metadata, backups of independent processes are indistinguishable. Adoption by time is meant for
         # services where only one process creates, so that process is not restarted then.
-        self.may_restart = shape.echo_metadata is not Echo.NONE or not by_time
+        self.may_restart = shape.echo_metadata is not MetadataEcho.NONE or not by_time
         self.forgotten: set[tuple[str, str]] = set()
-        self.sim = Simulator(clock=self.clock, shape=shape, workload=Workload(duration=Fixed(5000.0)))
+        self.sim = Simulator(clock=self.clock, behavior=shape, workload=Workload(duration=Fixed(5000.0)))
         self.run(self.sim.start())
         self.client = self.open_client()
 
@@ -161,8 +161,8 @@ class CreateMachine(RuleBasedStateMachine):
     @rule(planet=PLANETS)
     def somebody_else_creates(self, planet: str) -> None:
         """Create a backup of another kind without the client, which must never adopt it."""
-        order = Order(type="permanent", mechanism="snapshot", metadata={"name": "somebody else's"})
-        self.sim.world.create(STAR_SYSTEM, planet, order)
+        order = CreateBody(type="permanent", mechanism="snapshot", metadata={"name": "somebody else's"})
+        self.sim.state.create(STAR_SYSTEM, planet, order)
         self.history.append("somebody else created")
 
     def run_creates(self, calls: list[CreateCall], faults: list[Fault]) -> None:
@@ -206,7 +206,7 @@ class CreateMachine(RuleBasedStateMachine):
         yield from (f"backup {one} belongs to several creates: {owned}" for one, number in ids.items() if number > 1)
         identities = Counter((planet, key) for planet, key, _ in owned)
         yield from (f"{one} has {number} backups: {owned}" for one, number in identities.items() if number > 1)
-        ours = {backup.id: backup.planet for backup in self.sim.world if backup.order.type == "temporary"}
+        ours = {backup.id: backup.planet for backup in self.sim.state if backup.create_body.type == "temporary"}
         yield from (f"backup {one} is not ours" for one in ids if one not in ours)
         # An ambiguous create accounts for at most one backup: it is only sent again if it surely had no effect.
         ambiguous = Counter(call.planet for call in self.calls if isinstance(call.result, AmbiguousCreateError))

@@ -81,9 +81,9 @@ def check_outcomes(service: Service, report: BulkReport) -> None:
     assert not unexpected, (kinds, unexpected[:3])
     assert len(report.outcomes) == NUMBER
     for planet, outcome in report.outcomes.items():
-        actual = service.sim.world[outcome.event.ref.backup_id]
+        actual = service.sim.state[outcome.event.ref.backup_id]
         assert (actual.star_system, actual.planet) == (planet.star_system, planet.planet)
-        assert isinstance(outcome.event, BackupSucceeded) == actual.fate.succeeds
+        assert isinstance(outcome.event, BackupSucceeded) == actual.outcome.succeeds
     assert service.sim.creates == {(planet.star_system, planet.planet): 1 for planet in TARGETS}
 
 

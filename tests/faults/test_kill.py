@@ -26,7 +26,7 @@ import pytest
 
 import asyncbackups
 from asyncbackups import TargetState, read_status
-from asyncbackups.simulator import ApiShape, Echo, Lognormal, SimulatorProcess, Workload
+from asyncbackups.simulator import ApiBehavior, Lognormal, MetadataEcho, SimulatorProcess, Workload
 
 KILLS = int(os.environ.get("ASYNCBACKUPS_KILLS", "6"))
 PLANETS = int(os.environ.get("ASYNCBACKUPS_KILL_PLANETS", "40"))
@@ -148,11 +148,11 @@ class KilledRun:
         assert status.states[TargetState.SUCCEEDED] == succeeded
 
 
-@pytest.fixture(params=[Echo.NONE, Echo.GET], ids=["without metadata", "with metadata"])
+@pytest.fixture(params=[MetadataEcho.NONE, MetadataEcho.GET], ids=["without metadata", "with metadata"])
 def sim(request: pytest.FixtureRequest) -> Iterator[SimulatorProcess]:
     workload = Workload(duration=Lognormal(20, 0.5), failure_share=0.1)
-    shape = ApiShape(echo_metadata=request.param)
-    with SimulatorProcess(workload=workload, shape=shape, speed=100, seed=SEED) as process:
+    shape = ApiBehavior(echo_metadata=request.param)
+    with SimulatorProcess(workload=workload, behavior=shape, speed=100, seed=SEED) as process:
         yield process
 
 

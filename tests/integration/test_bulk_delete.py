@@ -38,8 +38,8 @@ async def _known(backups: BackupClient) -> list[BackupRef]:
     return [BackupRef("solar", backup.id) for backup in await backups.list("solar")]
 
 
-async def test_many_backups_are_deleted_with_one_event_each(sim: Simulator) -> None:
-    """Afterwards the list is empty."""
+async def test_each_backup_is_deleted_with_one_event(sim: Simulator) -> None:
+    """The list is empty afterwards."""
     async with client(sim) as backups:
         refs = await _known(backups)
         async with backups.bulk_delete(refs, concurrency=4) as deletion:
@@ -49,8 +49,8 @@ async def test_many_backups_are_deleted_with_one_event_each(sim: Simulator) -> N
         assert await backups.list("solar") == []
 
 
-async def test_one_that_fails_does_not_stop_the_others(sim: Simulator) -> None:
-    """What does not exist or may not be touched is told with its error, in the same stream."""
+async def test_failed_delete_does_not_stop_the_others(sim: Simulator) -> None:
+    """Its error is an event in the same stream."""
     async with client(sim) as backups:
         [known, *_] = await _known(backups)
         refs = [("solar", 999_999), BackupRef("closed", 1), str(known)]
@@ -64,15 +64,15 @@ async def test_one_that_fails_does_not_stop_the_others(sim: Simulator) -> None:
     assert isinstance(events[known], BackupDeleted)
 
 
-async def test_what_is_missing_may_count_as_deleted(sim: Simulator) -> None:
-    """With missing_ok, 404 is fine."""
+async def test_missing_backup_may_count_as_deleted(sim: Simulator) -> None:
+    """With `missing_ok`, a 404 is a success."""
     async with client(sim) as backups, backups.bulk_delete([("solar", 999_999)], missing_ok=True) as deletion:
         assert [type(event) async for event in deletion] == [BackupDeleted]
 
 
 @pytest.mark.parametrize("trouble", [Drop(When.AFTER), Respond(503, when=When.AFTER)])
-async def test_a_delete_whose_answer_was_lost_is_done(sim: Simulator, trouble: Drop | Respond) -> None:
-    """It is sent again, and 404 then means that it has done its work."""
+async def test_delete_with_a_lost_response_is_done(sim: Simulator, trouble: Drop | Respond) -> None:
+    """It is sent again, and a 404 then means that the first one was processed."""
     async with client(sim) as backups:
         [ref, *_] = await _known(backups)
         sim.faults.append(Fault(trouble, kind="delete", count=1))
@@ -80,8 +80,8 @@ async def test_a_delete_whose_answer_was_lost_is_done(sim: Simulator, trouble: D
             assert [type(event) async for event in deletion] == [BackupDeleted]
 
 
-async def test_leaving_early_begins_no_more(sim: Simulator) -> None:
-    """Of thirty, one was under way."""
+async def test_leaving_early_starts_no_more_deletes(sim: Simulator) -> None:
+    """Of thirty, one was in flight."""
     gate = Gate()
     sim.faults.append(Fault(kind="delete", gate=gate))
     async with client(sim) as backups:
@@ -93,8 +93,8 @@ async def test_leaving_early_begins_no_more(sim: Simulator) -> None:
         assert not [task for task in asyncio.all_tasks() if "bulk-delete" in task.get_name()]
 
 
-async def test_stop_waits_for_what_is_under_way(sim: Simulator) -> None:
-    """It begins no more deletes, and returns with the outcome of those that were begun."""
+async def test_stop_waits_for_the_deletes_in_flight(sim: Simulator) -> None:
+    """No more deletes start; it returns with the outcome of those in flight."""
     gate = Gate()
     sim.faults.append(Fault(kind="delete", gate=gate))
     async with client(sim) as backups, backups.bulk_delete(await _known(backups), concurrency=2) as deletion:
@@ -108,8 +108,8 @@ async def test_stop_waits_for_what_is_under_way(sim: Simulator) -> None:
         assert backups.requests["delete"] == 2
 
 
-async def test_what_is_no_backup_is_raised_after_the_events_of_the_others(sim: Simulator) -> None:
-    """A wrong item ends the reading of what is read as it comes, and is named."""
+async def test_invalid_item_is_raised_after_the_events_before_it(sim: Simulator) -> None:
+    """It ends the reading of an iterator, and the error names it."""
     async with client(sim) as backups:
         [ref, *_] = await _known(backups)
         async with backups.bulk_delete(iter([ref, "nonsense"])) as deletion:
@@ -118,8 +118,8 @@ async def test_what_is_no_backup_is_raised_after_the_events_of_the_others(sim: S
                 await anext(deletion)
 
 
-async def test_refs_may_come_asynchronously(sim: Simulator) -> None:
-    """An async iterable will do."""
+async def test_refs_may_come_from_an_async_iterable(sim: Simulator) -> None:
+    """They are read as deletes start."""
     async with client(sim) as backups:
         refs = await _known(backups)
 
@@ -131,8 +131,8 @@ async def test_refs_may_come_asynchronously(sim: Simulator) -> None:
             assert len([event async for event in deletion]) == 3
 
 
-async def test_it_is_entered_once_and_before_iterating(sim: Simulator) -> None:
-    """Anything else is told at once."""
+async def test_deletion_is_entered_once_and_before_iterating(sim: Simulator) -> None:
+    """Anything else is an error."""
     async with client(sim) as backups:
         deletion = backups.bulk_delete([])
         with pytest.raises(ClientClosedError, match="enter it"):

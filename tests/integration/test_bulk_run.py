@@ -1,4 +1,4 @@
-"""Bulk runs over real HTTP: every planet gets one backup, and one outcome, that is true."""
+"""Bulk runs over HTTP: every planet gets one backup and one true outcome."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from asyncbackups import (
     RetryPolicy,
 )
 from asyncbackups.simulator import (
-    ApiShape,
+    ApiBehavior,
     CreateAnswer,
     Drop,
-    Echo,
     Fault,
     Html,
-    Kind,
     Lognormal,
     Malformed,
+    MetadataEcho,
+    OperationKind,
     Paging,
     Respond,
     Simulator,
@@ -47,7 +47,7 @@ PLANETS = [f"sun-{place % 3}/planet-{place}" for place in range(18)]
 
 @asynccontextmanager
 async def stage(**settings: Any) -> AsyncIterator[Any]:
-    """Run the service and a client of it, both so fast that minutes take a second."""
+    """Run the simulator and a client, so fast that minutes take a second."""
     async with Simulator(speed=SPEED, seed=5, **{"workload": USUAL, **settings}) as sim:
         client = BackupClient(
             sim.base_url,
@@ -73,27 +73,27 @@ def adds_up(report: BulkReport) -> bool:
 
 
 SHAPES = {
-    "as documented": ApiShape(),
-    "bare array": ApiShape(envelope=None),
-    "wrapped": ApiShape(create_answer=CreateAnswer.WRAPPED, create_status=201),
-    "location": ApiShape(create_answer=CreateAnswer.LOCATION, create_status=202),
-    "no id in the answer": ApiShape(create_answer=CreateAnswer.WITHOUT_ID),
-    "no answer": ApiShape(create_answer=CreateAnswer.EMPTY, echo_metadata=Echo.GET),
-    "plural path": ApiShape(plural_list_path=True),
-    "paged": ApiShape(paging=Paging.LINKS_NEXT, page_size=4),
-    "pages not understood": ApiShape(paging=Paging.TOTAL_PAGES, page_size=4),
-    "tagged": ApiShape(etag=True),
+    "as documented": ApiBehavior(),
+    "bare array": ApiBehavior(envelope=None),
+    "wrapped": ApiBehavior(create_answer=CreateAnswer.WRAPPED, create_status=201),
+    "location": ApiBehavior(create_answer=CreateAnswer.LOCATION, create_status=202),
+    "no id in the response": ApiBehavior(create_answer=CreateAnswer.WITHOUT_ID),
+    "empty response": ApiBehavior(create_answer=CreateAnswer.EMPTY, echo_metadata=MetadataEcho.GET),
+    "plural path": ApiBehavior(plural_list_path=True),
+    "paged": ApiBehavior(paging=Paging.LINKS_NEXT, page_size=4),
+    "pages not understood": ApiBehavior(paging=Paging.TOTAL_PAGES, page_size=4),
+    "tagged": ApiBehavior(etag=True),
 }
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-async def test_every_planet_gets_one_backup_and_one_outcome(shape: ApiShape) -> None:
-    """Whichever way the API turns out, and what is told is true."""
-    async with stage(shape=shape) as (sim, client):
+async def test_every_planet_gets_one_backup_and_one_outcome(shape: ApiBehavior) -> None:
+    """Whatever the shape of the API's responses, the outcomes are true."""
+    async with stage(behavior=shape) as (sim, client):
         events, report = await run_all(client)
         assert adds_up(report)
         assert report.created == len(PLANETS)
-        assert set(sim.world.creates.values()) == {1}
+        assert set(sim.state.creates.values()) == {1}
         assert Counter(event.planet for event in events) == dict.fromkeys(map(PlanetRef.parse, PLANETS), 2)
         for planet, outcome in report.outcomes.items():
             backup = await client.get(planet.star_system, outcome.event.ref.backup_id)
@@ -102,30 +102,32 @@ async def test_every_planet_gets_one_backup_and_one_outcome(shape: ApiShape) -> 
 
 
 FAULTS = {
-    "lost answers": Fault(Drop(When.AFTER), kind=Kind.CREATE, probability=0.4),
-    "errors after the effect": Fault(Respond(503, when=When.AFTER), kind=Kind.CREATE, probability=0.4),
-    "gateway pages after the effect": Fault(Html(502, when=When.AFTER), kind=Kind.CREATE, probability=0.4),
-    "truncated": Fault(Truncate(), kind=Kind.CREATE, probability=0.4),
-    "malformed": Fault(Malformed(), kind=Kind.CREATE, probability=0.4),
+    "lost responses": Fault(Drop(When.AFTER), kind=OperationKind.CREATE, probability=0.4),
+    "errors after the effect": Fault(Respond(503, when=When.AFTER), kind=OperationKind.CREATE, probability=0.4),
+    "gateway pages after the effect": Fault(Html(502, when=When.AFTER), kind=OperationKind.CREATE, probability=0.4),
+    "truncated": Fault(Truncate(), kind=OperationKind.CREATE, probability=0.4),
+    "malformed": Fault(Malformed(), kind=OperationKind.CREATE, probability=0.4),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-async def test_lost_answers_make_no_second_backup(fault: Fault) -> None:
-    """They are found again; no planet ever sees two creates."""
+async def test_lost_responses_cause_no_duplicates(fault: Fault) -> None:
+    """The backups are adopted; no planet gets a second create."""
     async with stage() as (sim, client):
         sim.faults.append(fault)
         events, report = await run_all(client)
         assert adds_up(report)
         assert report.created == len(PLANETS)
-        assert set(sim.world.creates.values()) == {1}
+        assert set(sim.state.creates.values()) == {1}
         assert any(isinstance(event, BackupCreated) and event.adopted == "marker" for event in events)
 
 
-async def test_one_planet_that_is_refused_stops_no_other() -> None:
-    """It is reported, with what the service said."""
+async def test_refused_planet_does_not_stop_the_others() -> None:
+    """Its event quotes the service's response."""
     async with stage() as (sim, client):
-        sim.faults.append(Fault(Respond(400, body="no such planet class"), kind=Kind.CREATE, planet="planet-4"))
+        sim.faults.append(
+            Fault(Respond(400, body="no such planet class"), kind=OperationKind.CREATE, planet="planet-4")
+        )
         events, report = await run_all(client)
         assert adds_up(report)
         (failed,) = [event for event in events if isinstance(event, CreateFailed)]
@@ -134,8 +136,8 @@ async def test_one_planet_that_is_refused_stops_no_other() -> None:
         assert report.create_failed == 1
 
 
-async def test_targets_may_come_as_they_are_known() -> None:
-    """An async iterable that waits for something is read as creates begin."""
+async def test_targets_may_come_from_an_async_iterable() -> None:
+    """It is read as creates start."""
 
     async def targets() -> AsyncIterator[str]:
         for planet in PLANETS[:6]:
@@ -149,7 +151,7 @@ async def test_targets_may_come_as_they_are_known() -> None:
 
 
 async def test_leaving_early_leaves_nothing_behind() -> None:
-    """No task and no request goes on."""
+    """No task and no request remains."""
     async with stage() as (sim, client):
         async with client.bulk_create(PLANETS, BackupSpec(), concurrency=4) as run:
             async for _ in run:
@@ -159,11 +161,11 @@ async def test_leaving_early_leaves_nothing_behind() -> None:
         await settle()
         assert sum(client.requests.values()) == spent
         assert not [task for task in asyncio.all_tasks() if "bulk" in task.get_name()]
-        assert sum(sim.world.creates.values()) <= run.report.planets
+        assert sum(sim.state.creates.values()) <= run.report.planets
 
 
 async def test_two_runs_share_one_client() -> None:
-    """Each tells of its own planets only."""
+    """Each has the events of its own planets only."""
     async with stage() as (_sim, client):
         (first, one), (second, two) = await asyncio.gather(run_all(client, PLANETS[:6]), run_all(client, PLANETS[6:12]))
         assert adds_up(one)

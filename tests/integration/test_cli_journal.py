@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 import pytest
 
-from asyncbackups.cli import bulk
+from asyncbackups._bulk.journal import database
 from asyncbackups.simulator import Fault, Fixed, Gate, PlanetProfile, Respond, Simulator, Workload
 from tests.cli_program import Ended, Hosted, Program, finish, hosted, settings_of, start
 
@@ -228,7 +228,7 @@ def test_status_of_a_running_run(world: World) -> None:
         "star system\tplanets\twaiting\tcreating\trunning\tsucceeded\tfailed\tgone\texpired\tunchecked\tcreate failed"
     )
     assert people.out.splitlines()[-1] == "all\t5\t2\t1\t0\t2\t0\t0\t0\t0\t0"
-    assert (refused.status, f"is being run by process {process.pid}" in refused.error) == (2, True)
+    assert (refused.status, f"is in use by process {process.pid}" in refused.error) == (2, True)
 
 
 def test_status_needs_no_settings(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +306,11 @@ def test_files_that_are_not_journals(world: World, command: str, tmp_path: Path)
     """A missing file, another file and a directory are one line with status 2."""
     text = tmp_path / "text"
     text.write_text("hello " * 1000)
-    for name, said in ((tmp_path / "none", "does not exist"), (text, "is not a journal"), (tmp_path, "is no file")):
+    for name, said in (
+        (tmp_path / "none", "does not exist"),
+        (text, "is not a journal"),
+        (tmp_path, "not a regular file"),
+    ):
         ended = world.run(command, str(name))
         assert (ended.status, ended.out) == (2, "")
         assert said in ended.error
@@ -344,22 +348,9 @@ def test_journal_with_incomplete_targets(world: World) -> None:
 
 def test_journal_that_can_no_longer_be_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Existing backups are watched to their end; the report has what is left and the command that resumes."""
-    begin = bulk.ShownRun.show_events
-
-    async def with_a_full_disk(self: bulk.ShownRun, run: Any) -> Any:
-        enter = run._ledger.open
-
-        async def opened(planets: Any) -> Any:
-            earlier = await enter(planets)
-            await run._ledger._connection.execute_fetchall("PRAGMA max_page_count=1")
-            return earlier
-
-        run._ledger.open = opened
-        return await begin(self, run)
-
     planets = [f"a/p{number}" for number in range(300)]
     with monkeypatch.context() as patch:
-        patch.setattr(bulk.ShownRun, "show_events", with_a_full_disk)
+        patch.setattr(database, "PRAGMAS", (*database.PRAGMAS, "PRAGMA max_page_count=20"))
         ended = world.run("bulk", *planets, "--journal", str(world.journal), "--json")
     report = ended.json[-1]
     assert ended.status == report["exit_status"] == 2

@@ -17,7 +17,7 @@ import attrs
 import pytest
 
 from asyncbackups.simulator import (
-    ApiShape,
+    ApiBehavior,
     Fault,
     Fixed,
     Lognormal,
@@ -34,36 +34,36 @@ BODY = b'{"mechanism": "logical", "planetClass": "dev", "temporary": false}'
 PLANET = "api/v1/tenants/example/starsystems/test/planets/mars/backups"
 
 
-def ask(sim: SimulatorProcess, path: str, body: bytes | None = None) -> dict[str, object]:
+def send_request(sim: SimulatorProcess, path: str, body: bytes | None = None) -> dict[str, object]:
     headers = {"Authorization": f"Bearer {sim.token}", "Content-Type": "application/json"}
-    with urllib.request.urlopen(urllib.request.Request(f"{sim.base_url}/{path}", body, headers)) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(urllib.request.Request(f"{sim.base_url}/{path}", body, headers)) as response:
+        return json.load(response)
 
 
-def test_a_child_process_serves_counts_and_tells_the_truth() -> None:
-    """A simulator in a child takes any settings, answers, and tells counts and true times."""
+def test_child_serves_and_reports_counts_and_outcomes() -> None:
+    """A child process takes the settings, serves, and reports counts and true times."""
     workload = Workload(duration=Fixed(60), by_mechanism={"snapshot": Lognormal(5, 0.1)}, first_id=7)
     faults = [Fault(Respond(503), kind="health")]
-    with SimulatorProcess(workload=workload, faults=faults, shape=ApiShape(envelope="items")) as sim:
-        assert ask(sim, PLANET, BODY)["id"] == 7
-        assert len(ask(sim, PLANET)["items"]) == 1
+    with SimulatorProcess(workload=workload, faults=faults, behavior=ApiBehavior(envelope="items")) as sim:
+        assert send_request(sim, PLANET, BODY)["id"] == 7
+        assert len(send_request(sim, PLANET)["items"]) == 1
         with pytest.raises(urllib.error.HTTPError, match="503") as caught:
-            ask(sim, "management/health")
+            send_request(sim, "management/health")
         caught.value.close()
         counts = sim.counts()
         assert counts["requests"] == {"create": {"200": 1}, "health": {"503": 1}, "list_planet": {"200": 1}}
         assert counts["creates"] == {("test", "mars"): 1}
-        truth = sim.backups()[7]
-        assert truth["completed_at"] - truth["created_at"] == pytest.approx(60)
-        assert truth["succeeds"] is True
+        backup = sim.backups()[7]
+        assert backup["completed_at"] - backup["created_at"] == pytest.approx(60)
+        assert backup["succeeds"] is True
     with pytest.raises(RuntimeError, match="not running"):
         sim.counts()
 
 
-def test_a_child_takes_settings_of_any_length() -> None:
-    """More than a pipe holds at a time arrives whole."""
+def test_child_takes_settings_of_any_length() -> None:
+    """Settings longer than a pipe buffer arrive complete."""
     with SimulatorProcess(star_systems={"test": [f"planet-{number}" for number in range(50_000)]}) as sim:
-        assert ask(sim, PLANET.replace("mars", "planet-49999"), BODY)["id"] == 1
+        assert send_request(sim, PLANET.replace("mars", "planet-49999"), BODY)["id"] == 1
 
 
 @pytest.mark.parametrize(
@@ -73,20 +73,20 @@ def test_a_child_takes_settings_of_any_length() -> None:
         ([], b""),
         ([], b"\0\0\0"),
         ([], (9).to_bytes(8, "big") + b"cut"),
-        ([], b"what somebody types\n"),
+        ([], b"typed by hand\n"),
     ],
 )
-def test_a_child_without_its_parent_says_what_it_is(arguments: list[str], given: bytes) -> None:
-    """Started by hand, it prints one line about what to start instead, and ends with status 2."""
+def test_child_without_parent_prints_usage(arguments: list[str], given: bytes) -> None:
+    """Started by hand, it prints one line with the command to use instead, and exits with status 2."""
     command = [sys.executable, "-m", "asyncbackups.simulator", *arguments]
     ended = subprocess.run(command, input=given, capture_output=True, check=False, timeout=30)
-    said = ended.stderr.decode().splitlines()
-    assert (ended.returncode, ended.stdout, len(said)) == (2, b"", 1)
-    assert "asyncbackups simulate" in said[0]
+    lines = ended.stderr.decode().splitlines()
+    assert (ended.returncode, ended.stdout, len(lines)) == (2, b"", 1)
+    assert "asyncbackups simulate" in lines[0]
 
 
-def test_terminate_is_orderly_and_kill_is_not() -> None:
-    """SIGTERM ends the child with status 0; a kill is a kill; a second end is no error."""
+def test_terminate_and_kill() -> None:
+    """SIGTERM stops the child with status 0, SIGKILL at once; stopping it twice is no error."""
     sim = SimulatorProcess()
     sim.start()
     with pytest.raises(RuntimeError, match="already"):
@@ -97,8 +97,8 @@ def test_terminate_is_orderly_and_kill_is_not() -> None:
     assert sim.kill() == -signal.SIGKILL
 
 
-def test_a_child_that_cannot_start_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
-    """A port that cannot be bound is reported as a start that failed."""
+def test_failed_start_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+    """A port that cannot be bound is reported as a failed start."""
     with SimulatorProcess() as sim:
         port = int(sim.base_url.rpartition(":")[2])
         with pytest.raises(RuntimeError, match="did not start"):
@@ -106,8 +106,8 @@ def test_a_child_that_cannot_start_is_an_error(capfd: pytest.CaptureFixture[str]
     assert "address already in use" in capfd.readouterr().err.lower()
 
 
-def test_the_child_ends_with_its_parent() -> None:
-    """When the parent is killed, the child notices and ends."""
+def test_child_ends_with_its_parent() -> None:
+    """The child exits when its parent is killed."""
     program = (
         "from asyncbackups.simulator import SimulatorProcess\n"
         "sim = SimulatorProcess(); sim.start(); print(sim.pid, flush=True); input()\n"
@@ -123,7 +123,7 @@ def test_the_child_ends_with_its_parent() -> None:
 
 
 def test_run_prints_one_line_and_ends_on_sigterm(capsys: pytest.CaptureFixture[str]) -> None:
-    """`run` prints base URL and token in one line, and SIGTERM ends it without an error."""
+    """`run` prints base URL and token in one line, and SIGTERM ends it with status 0."""
     program = "from asyncbackups.simulator import run; run(port=0)"
     with subprocess.Popen([sys.executable, "-c", program], stdout=-1, text=True) as child:
         line = child.stdout.readline()
@@ -133,8 +133,8 @@ def test_run_prints_one_line_and_ends_on_sigterm(capsys: pytest.CaptureFixture[s
     assert "simulator-token" in line
 
 
-def test_run_ends_on_sigint_and_announces(capsys: pytest.CaptureFixture[str]) -> None:
-    """`run` hands the serving simulator to `announce`, and ends on SIGINT."""
+def test_run_announces_and_ends_on_sigint(capsys: pytest.CaptureFixture[str]) -> None:
+    """`run` passes the simulator to `announce`, and SIGINT ends it."""
     seen: list[str] = []
 
     def announce(sim: Simulator) -> None:
@@ -147,13 +147,13 @@ def test_run_ends_on_sigint_and_announces(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_settings_of_process_and_simulator_agree() -> None:
-    """Whatever a simulator can be told, a process can be told as well, but for what cannot be pickled."""
-    names = {attribute.name for attribute in attrs.fields(Simulator)}
+    """A process accepts every setting of a simulator that can be pickled."""
+    names = {attribute.alias for attribute in attrs.fields(Simulator)}
     assert set(SimulatorSettings.__annotations__) == names - {"clock", "ssl_context"}
 
 
-def test_a_child_that_dies_at_once_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child that ends before it has read its settings is a start that failed, too."""
+def test_child_that_exits_at_once_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that exits before it has read its settings is a failed start."""
     monkeypatch.setattr(sys, "executable", "/bin/false")
     many = SimulatorProcess(star_systems={"x": [str(n) for n in range(50_000)]})
     with pytest.raises(RuntimeError, match="did not start"):
@@ -162,8 +162,8 @@ def test_a_child_that_dies_at_once_is_an_error(monkeypatch: pytest.MonkeyPatch) 
         _ = many.pid
 
 
-def test_without_uvloop_asyncio_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where uvloop is not installed, asyncio's own loop runs the simulator."""
+def test_asyncio_serves_without_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If uvloop is not installed, the simulator runs on asyncio's event loop."""
     monkeypatch.setitem(sys.modules, "uvloop", None)
     seen: list[str] = []
 

@@ -29,16 +29,16 @@ from asyncbackups import (
 )
 from asyncbackups.simulator import (
     Access,
-    ApiShape,
+    ApiBehavior,
     CreateAnswer,
     Drop,
-    Echo,
     Fault,
     Fixed,
     Html,
-    Kind,
     Lognormal,
     Malformed,
+    MetadataEcho,
+    OperationKind,
     Oversized,
     Paging,
     Respond,
@@ -100,45 +100,45 @@ async def check_events(sim: Simulator, client: BackupClient, events: list[Any]) 
 
 
 SHAPES = {
-    "as documented": ApiShape(),
-    "bare array": ApiShape(envelope=None),
-    "other envelope": ApiShape(envelope="content", envelope_extra={"took": 3, "warnings": []}),
-    "other words": ApiShape(
+    "as documented": ApiBehavior(),
+    "bare array": ApiBehavior(envelope=None),
+    "other envelope": ApiBehavior(envelope="content", envelope_extra={"took": 3, "warnings": []}),
+    "other words": ApiBehavior(
         words=StatusWords(queued="Wartend", in_progress="Läuft", failed="CANCELLED", display_succeeded="Fertig")
     ),
-    "unknown word for failure": ApiShape(words=StatusWords(failed="kaputt")),
-    "wrapped create": ApiShape(create_answer=CreateAnswer.WRAPPED, create_status=201),
-    "location only": ApiShape(create_answer=CreateAnswer.LOCATION, create_status=202),
-    "no echo": ApiShape(echo_metadata=Echo.NONE),
-    "plural path": ApiShape(plural_list_path=True),
-    "link header": ApiShape(paging=Paging.LINK_HEADER, page_size=5),
-    "next link": ApiShape(paging=Paging.LINKS_NEXT, page_size=5, absolute_links=False),
-    "pages not understood": ApiShape(paging=Paging.TOTAL_PAGES, page_size=5),
-    "last is false": ApiShape(paging=Paging.LAST_FALSE, page_size=5),
-    "page token": ApiShape(paging=Paging.NEXT_PAGE_TOKEN, page_size=5),
-    "lists that lag": ApiShape(list_lag=30.0),
-    "lists that are stale": ApiShape(list_stale=30.0),
-    "entity tags": ApiShape(etag=True),
-    "entity tags, paged": ApiShape(etag=True, paging=Paging.LINK_HEADER, page_size=5),
-    "whole seconds": ApiShape(fractional_seconds=False),
-    "more members": ApiShape(extra_members={"completed": None, "items": [1, 2], "statuses": {"status": "?"}}),
+    "unknown word for failure": ApiBehavior(words=StatusWords(failed="kaputt")),
+    "wrapped create": ApiBehavior(create_answer=CreateAnswer.WRAPPED, create_status=201),
+    "location only": ApiBehavior(create_answer=CreateAnswer.LOCATION, create_status=202),
+    "no echo": ApiBehavior(echo_metadata=MetadataEcho.NONE),
+    "plural path": ApiBehavior(plural_list_path=True),
+    "link header": ApiBehavior(paging=Paging.LINK_HEADER, page_size=5),
+    "next link": ApiBehavior(paging=Paging.LINKS_NEXT, page_size=5, absolute_links=False),
+    "pages not understood": ApiBehavior(paging=Paging.TOTAL_PAGES, page_size=5),
+    "last is false": ApiBehavior(paging=Paging.LAST_FALSE, page_size=5),
+    "page token": ApiBehavior(paging=Paging.NEXT_PAGE_TOKEN, page_size=5),
+    "lists that lag": ApiBehavior(list_lag=30.0),
+    "lists that are stale": ApiBehavior(list_stale=30.0),
+    "entity tags": ApiBehavior(etag=True),
+    "entity tags, paged": ApiBehavior(etag=True, paging=Paging.LINK_HEADER, page_size=5),
+    "whole seconds": ApiBehavior(fractional_seconds=False),
+    "more members": ApiBehavior(extra_members={"completed": None, "items": [1, 2], "statuses": {"status": "?"}}),
 }
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-async def test_watch_works_with_every_api_shape(shape: ApiShape) -> None:
+async def test_watch_works_with_every_api_shape(shape: ApiBehavior) -> None:
     """Each backup has exactly one final event, and it is correct."""
-    async with fast_service(shape=shape) as (sim, client):
+    async with fast_service(behavior=shape) as (sim, client):
         events = await watch_new_backups(client)
         assert {type(event).__name__ for event in events} == {"BackupSucceeded", "BackupFailed"}
         await check_events(sim, client, events)
 
 
-POLLS = (Kind.GET, Kind.LIST, Kind.LIST_PLANET)
-LISTS = (Kind.LIST, Kind.LIST_PLANET)
+POLLS = (OperationKind.GET, OperationKind.LIST, OperationKind.LIST_PLANET)
+LISTS = (OperationKind.LIST, OperationKind.LIST_PLANET)
 
 
-def often(action: Any, probability: float = 0.3, kinds: tuple[Kind, ...] = POLLS) -> list[Fault]:
+def often(action: Any, probability: float = 0.3, kinds: tuple[OperationKind, ...] = POLLS) -> list[Fault]:
     return [Fault(action, kind=kind, probability=probability) for kind in kinds]
 
 
@@ -155,7 +155,7 @@ FAULTS = {
     "malformed": often(Malformed()),
     "oversized": often(Oversized(2 * 10**6), 0.2),
     "lists not allowed": often(Respond(403), 1.0, LISTS),
-    "lists not found": often(Respond(404), 1.0, (Kind.LIST,)),
+    "lists not found": often(Respond(404), 1.0, (OperationKind.LIST,)),
     "lists too large": often(Oversized(2 * 10**6), 1.0, LISTS),
 }
 
@@ -269,8 +269,8 @@ async def test_expiring_tokens_are_renewed_while_watching() -> None:
 
 async def test_retry_after_of_a_backup_in_progress_is_honored() -> None:
     """The next poll waits for the `Retry-After` of the last response."""
-    shape = ApiShape(in_progress_retry_after=1)
-    async with fast_service(shape=shape, workload=Workload(duration=Fixed(250), history=0)) as (_sim, client):
+    shape = ApiBehavior(in_progress_retry_after=1)
+    async with fast_service(behavior=shape, workload=Workload(duration=Fixed(250), history=0)) as (_sim, client):
         (ref,) = await create_backups(client, 1)
         async with client.watch([ref], deadline=20) as watch:
             (event,) = [event async for event in watch]

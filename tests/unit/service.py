@@ -19,7 +19,7 @@ from asyncbackups._polling.engine import Engine
 from asyncbackups._polling.scheduler import Scheduler
 from asyncbackups.errors import BackupsError, NotFoundError
 from asyncbackups.models import BackupRef, progress_of
-from asyncbackups.policies import PollingPolicy
+from asyncbackups.policies import PollingPolicy, RetryPolicy
 from tests.fake_clock import FakeClock
 
 
@@ -100,11 +100,18 @@ class Service:
     def operations(self) -> Operations:
         return Operations(self, RequestBuilder("example"), utcnow=self.clock.utcnow)
 
-    def engine(self, *, concurrency: int = 32, status_rule: Any = progress_of, **policy: Any) -> Engine:
+    def engine(
+        self,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        *,
+        concurrency: int = 32,
+        status_rule: Any = progress_of,
+        **policy: Any,
+    ) -> Engine:
         chance = random.Random(1)
         return Engine(
             self.operations(),
-            scheduler=lambda: Scheduler(PollingPolicy(**policy), draw=chance.random),
+            scheduler=lambda: Scheduler(PollingPolicy(**policy), draw=chance.random, retry=retry),
             clock=self.clock,
             concurrency=concurrency,
             status_rule=status_rule,

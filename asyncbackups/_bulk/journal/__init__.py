@@ -1,8 +1,4 @@
-"""What must survive the process: the journal of a bulk run.
-
-`entries`, `state` and `agreement` decide and are pure; `database`, `connection` and `lock` do the reading and writing;
-`writer` gathers; `journal` puts them together as the `ledger` that a bulk run talks to.
-"""
+"""The journal of a bulk run: what it did, in a SQLite file that survives the process."""
 
 from asyncbackups._bulk.journal.lock import Holder
 from asyncbackups._bulk.journal.run_state import TargetState

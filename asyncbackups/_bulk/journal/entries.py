@@ -1,7 +1,7 @@
-"""What a journal is made of: entries, in the order in which things happened; events and errors as JSON. Pure.
+"""The entries of a journal, and events and errors as JSON. Pure.
 
-A journal only ever grows. Where a run stands is what its entries add up to (`state`), so a crash between any two of
-them leaves a state that the run has really been in.
+A journal is append-only and a run's state is the sum of its entries (`run_state`), so a crash between any two entries
+leaves a state that the run has been in.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from asyncbackups.events import (
 from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
 
 Row: TypeAlias = "tuple[int, int | None, str, str, str]"
-"""An entry as the database holds it: id, number of the target, kind, time, JSON."""
+"""An entry as stored: id, number of the target, kind, time, JSON. The stored form must not change."""
 
-REF_MARK = "named"
-"""The first member of whatever tells of a backup."""
+REF_MEMBER = "named"
+"""The first member of each event about a backup: its name."""
 
 
 class EntryKind(enum.StrEnum):
-    """What an entry says."""
+    """The kind of an entry; values are stored and must not change."""
 
-    BEGUN = "begun"
-    """The run began; always the first."""
+    STARTED = "begun"
+    """The run started; always the first entry."""
     TARGET = "target"
-    """A planet is a target."""
+    """A target was added."""
     LISTED = "listed"
-    """There are no more targets."""
+    """All targets were added."""
     INTENT = "intent"
     """A create is about to be sent."""
     CREATED = "created"
@@ -70,8 +70,8 @@ _EVENTS: dict[EntryKind, type[Event]] = {
     EntryKind.UNCHECKED: WatchFailed,
 }
 _KINDS: dict[type[object], EntryKind] = {cls: kind for kind, cls in _EVENTS.items()}
-if set(_KINDS) != set(get_args(Event)):  # pragma: no cover - said at import, by whoever adds an event
-    raise TypeError("an event has no place in the journal")
+if set(_KINDS) != set(get_args(Event)):  # pragma: no cover - a new kind of event was forgotten here
+    raise TypeError("each kind of event needs a kind of entry")
 
 
 @attrs.frozen
@@ -80,10 +80,10 @@ class Entry:
 
     Attributes:
         id: Its number, ascending; for an event, the event's id.
-        kind: What it says.
-        target: Of which target, by its number in the list; None where it is about the run.
-        at: When (aware, UTC).
-        data: More of it, as JSON.
+        kind: Its kind.
+        target: The number of its target; None for an entry about the run.
+        at: When it was made (aware, UTC).
+        data: Further data as JSON, depending on the kind.
     """
 
     id: int
@@ -94,20 +94,20 @@ class Entry:
 
     @property
     def is_event(self) -> bool:
-        """Whether the consumer is told of it."""
+        """Whether it is an event, which is delivered to the consumer."""
         return self.kind in _EVENTS
 
     @property
     def row(self) -> Row:
-        """The entry as the database holds it."""
+        """The entry as stored."""
         return (self.id, self.target, self.kind.value, self.at.isoformat(), self.data)
 
     @classmethod
-    def of(cls, row: Row) -> Entry:
-        """Read an entry from the database.
+    def from_row(cls, row: Row) -> Entry:
+        """Parse a stored entry.
 
         Raises:
-            ValueError: If it is none.
+            ValueError: If it is invalid.
         """
         number, target, kind, at, data = row
         return cls(number, EntryKind(kind), target, datetime.fromisoformat(at), data)
@@ -115,12 +115,12 @@ class Entry:
 
 @attrs.frozen(kw_only=True)
 class Header:
-    """What a journal is of: it goes on only with the same.
+    """The identity of a run: a journal resumes only the same run.
 
     Attributes:
         tenant: The tenant's id.
-        base_url: Where the service is.
-        spec: What is created.
+        base_url: The URL of the service.
+        spec: The backups to create.
     """
 
     tenant: str
@@ -128,72 +128,72 @@ class Header:
     spec: BackupSpec
 
     @property
-    def text(self) -> str:
+    def json_text(self) -> str:
         """The header as JSON."""
-        return _encode({"tenant": self.tenant, "base_url": self.base_url, "spec": plain(self.spec)})
+        return _encode_json({"tenant": self.tenant, "base_url": self.base_url, "spec": plain(self.spec)})
 
     @classmethod
-    def of(cls, text: str) -> Header:
-        """Read a header.
+    def from_json(cls, text: str) -> Header:
+        """Parse a header.
 
         Raises:
-            ValueError: If it is none.
+            ValueError: If it is invalid.
         """
         raw = msgspec.json.decode(text)
         return cls(tenant=raw["tenant"], base_url=raw["base_url"], spec=spec_from_json(raw["spec"]))
 
 
-def kind_of(event: Event) -> EntryKind:
-    """Return the kind of entry that tells of an event."""
+def entry_kind_of(event: Event) -> EntryKind:
+    """Return the kind of entry that stores an event."""
     return _KINDS[type(event)]
 
 
-def event_text(event: Event) -> str:
-    """Return an event as JSON; its backup's name comes first, so that it is found even in a broken database."""
+def event_to_json(event: Event) -> str:
+    """Return an event as JSON; its backup's name comes first, so that it is found even in a damaged database."""
     try:
-        text = _ENCODER.encode(event).decode()
+        text = _EVENT_ENCODER.encode(event).decode()
     except (RecursionError, ValueError, TypeError):
-        # What the service sent is nested too deep to be written: what the library reads of it is enough.
-        text = _BARE_ENCODER.encode(_bare(event)).decode()
+        # Members that the service sent are nested too deep to be encoded: keep the members that this library reads.
+        text = _FALLBACK_ENCODER.encode(_without_details(event)).decode()
     if isinstance(event, CreateFailed):
         return text
-    name = _encode((event.ref.star_system, event.ref.backup_id))
-    return f'{{"{REF_MARK}":{name},{text[1:]}'
+    name = _encode_json((event.ref.star_system, event.ref.backup_id))
+    return f'{{"{REF_MEMBER}":{name},{text[1:]}'
 
 
-def event_from(entry: Entry) -> Event:
-    """Read an event.
+def event_from_entry(entry: Entry) -> Event:
+    """Decode an event.
 
     Raises:
-        ValueError: If the entry tells of none.
+        ValueError: If the entry is not an event.
     """
-    event = _decoder(entry.kind).decode(entry.data)
+    event = _event_decoder(entry.kind).decode(entry.data)
     return attrs.evolve(event, id=entry.id)
 
 
 @functools.cache
-def _decoder(kind: EntryKind) -> msgspec.json.Decoder[Event]:
-    return msgspec.json.Decoder(_EVENTS[kind], dec_hook=_from_hook)
+def _event_decoder(kind: EntryKind) -> msgspec.json.Decoder[Event]:
+    return msgspec.json.Decoder(_EVENTS[kind], dec_hook=_decoding_hook)
 
 
-def _bare(event: Event) -> Event:
+def _without_details(event: Event) -> Event:
     if isinstance(event, CreateFailed) or event.backup is None:
         return event
-    return attrs.evolve(event, backup=_bare_backup(event.backup))
+    return attrs.evolve(event, backup=_without_backup_details(event.backup))
 
 
-def _bare_backup(backup: Backup) -> Backup:
+def _without_backup_details(backup: Backup) -> Backup:
     return attrs.evolve(backup, environment=None, database_to_application_builds=None, extra={})
 
 
-def _error(error: BackupsError, shown: Callable[[Backup], Backup]) -> dict[str, Any]:
-    """Take an error apart. Never by pickle: whoever can write the file would run code."""
+def _error_to_json(error: BackupsError, shown: Callable[[Backup], Backup]) -> dict[str, Any]:
+    """Encode an error by its members, not by pickle: a changed file could run code."""
     name = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in errors.__all__)
     state = {key: value for key, value in vars(error).items() if not key.startswith("__")}
-    return {"type": name, "args": _tagged(error.args, shown), "state": _tagged(state, shown)}
+    return {"type": name, "args": _add_type_tags(error.args, shown), "state": _add_type_tags(state, shown)}
 
 
-def _tagged(value: object, shown: Callable[[Backup], Backup]) -> Any:
+def _add_type_tags(value: object, shown: Callable[[Backup], Backup]) -> Any:
     match value:
         case PlanetRef():
             return {"$planet": (value.star_system, value.planet)}
@@ -202,13 +202,13 @@ def _tagged(value: object, shown: Callable[[Backup], Backup]) -> Any:
         case Backup():
             return {"$backup": shown(value)}
         case Mapping():
-            return {str(key): _tagged(member, shown) for key, member in value.items()}
+            return {str(key): _add_type_tags(member, shown) for key, member in value.items()}
         case list() | tuple():
-            return [_tagged(member, shown) for member in value]
+            return [_add_type_tags(member, shown) for member in value]
     return value if isinstance(value, bool | int | float | None) else replace_surrogates(str(value))
 
 
-def _untagged(value: Any) -> Any:
+def _resolve_type_tags(value: Any) -> Any:
     match value:
         case {"$planet": [star_system, planet]}:
             return PlanetRef(star_system, planet)
@@ -217,42 +217,42 @@ def _untagged(value: Any) -> Any:
         case {"$backup": raw}:
             return msgspec.convert(raw, Backup)
         case dict():
-            return {key: _untagged(member) for key, member in value.items()}
+            return {key: _resolve_type_tags(member) for key, member in value.items()}
         case list():
-            return tuple(_untagged(member) for member in value)
+            return tuple(_resolve_type_tags(member) for member in value)
         case _:
             return value
 
 
-def _error_from(raw: Mapping[str, Any]) -> BackupsError:
+def _error_from_json(raw: Mapping[str, Any]) -> BackupsError:
     name = raw["type"]
     cls: type[BackupsError] = getattr(errors, name) if name in errors.__all__ else BackupsError
-    args = _untagged(raw["args"])
+    args = _resolve_type_tags(raw["args"])
     error = cls.__new__(cls, *args)
     error.args = args
-    vars(error).update(_untagged(raw["state"]))
+    vars(error).update(_resolve_type_tags(raw["state"]))
     return error
 
 
-def _hook(shown: Callable[[Backup], Backup]) -> Callable[[Any], Any]:
+def _encoding_hook(shown: Callable[[Backup], Backup]) -> Callable[[Any], Any]:
     def hook(value: Any) -> Any:
         if isinstance(value, BackupsError):
-            return _error(value, shown)
-        raise TypeError(f"an event holds {type(value).__name__}, which cannot be written")
+            return _error_to_json(value, shown)
+        raise TypeError(f"an event holds {type(value).__name__}, which has no JSON form")
 
     return hook
 
 
-def _from_hook(wanted: type[Any], raw: Any) -> Any:
+def _decoding_hook(wanted: type[Any], raw: Any) -> Any:
     if wanted is BackupsError:
-        return _error_from(raw)
-    raise TypeError(f"an event holds {wanted.__name__}, which cannot be read")
+        return _error_from_json(raw)
+    raise TypeError(f"an event holds {wanted.__name__}, which has no JSON form")
 
 
-# msgspec knows attrs classes: this costs a twentieth of what the API's own form does, for each event of a run.
-_ENCODER = msgspec.json.Encoder(enc_hook=_hook(lambda backup: backup))
-_BARE_ENCODER = msgspec.json.Encoder(enc_hook=_hook(_bare_backup))
+# msgspec encodes attrs classes itself, at a twentieth of the cost of the API's own form.
+_EVENT_ENCODER = msgspec.json.Encoder(enc_hook=_encoding_hook(lambda backup: backup))
+_FALLBACK_ENCODER = msgspec.json.Encoder(enc_hook=_encoding_hook(_without_backup_details))
 
 
-def _encode(value: object) -> str:
+def _encode_json(value: object) -> str:
     return msgspec.json.encode(value).decode()

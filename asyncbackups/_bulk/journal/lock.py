@@ -1,7 +1,7 @@
-"""One process at a time: a lock file beside the journal, held through the operating system.
+"""The lock of a journal, so that one process at a time runs it: a lock file beside the journal.
 
-The lock belongs to the open file: it ends with the process, however that ends, so there are no stale locks. What is
-written in the file only says who holds it.
+The operating system's lock belongs to the open file and ends with the process, so there are no stale locks. The text
+in the file only names the holder.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ import msgspec
 
 from asyncbackups.errors import JournalError
 
-_MODE = 0o600
+_FILE_MODE = 0o600
 _ATTEMPTS = 20
 _PAUSE = 0.01
-"""Seconds: whoever only looks who holds the lock has it for a moment."""
+"""Seconds between attempts: reading the holder takes the lock for a moment."""
 
 
 @attrs.frozen(kw_only=True)
 class Holder:
-    """Who runs a journal.
+    """The process that runs a journal.
 
     Attributes:
-        pid: The process's id.
-        host: The machine's name.
-        since: Since when (aware, UTC).
+        pid: The id of the process.
+        host: The name of its machine.
+        since: When it started to run the journal (aware, UTC).
     """
 
     pid: int
@@ -44,81 +44,81 @@ class Holder:
 
 
 class Lock:
-    """The lock of one journal. Its methods block, for a fifth of a second at the most.
+    """The lock of one journal. Its methods block, for at most a fifth of a second.
 
     Args:
         journal: The journal's file.
     """
 
     def __init__(self, journal: Path) -> None:
-        self._path = _beside(journal)
+        self._path = _lock_path(journal)
         self._journal = journal
         self._file: int | None = None
 
     def acquire(self) -> None:
-        """Take it.
+        """Take the lock.
 
         Raises:
-            JournalError: If another run has it; the message says who.
+            JournalError: If another run has it; the message names the holder.
         """
         for _ in range(_ATTEMPTS):
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | _NO_LINK, _MODE)
-            if _taken(file) and _same(file, self._path):
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | _OPEN_FLAGS, _FILE_MODE)
+            if _try_lock(file) and _is_same_file(file, self._path):
                 self._file = file
                 os.truncate(file, 0)
-                os.write(file, _described())
+                os.write(file, _encode_holder())
                 return
             os.close(file)
             time.sleep(_PAUSE)
-        holder = _read(self._path)
+        holder = _load_holder(self._path)
         who = str(holder) if holder else "another process"
         raise JournalError(
-            f"the journal {self._journal} is being run by {who}: two at once would create backups twice",
+            f"the journal {self._journal} is in use by {who}: two runs at once would create duplicate backups",
             path=str(self._journal),
         )
 
     def release(self) -> None:
-        """Give it back. Doing so twice is doing so once."""
+        """Release the lock. Idempotent."""
         file, self._file = self._file, None
         if file is None:
             return
-        # Removed while it is held: whoever has opened it meanwhile sees that the name is no longer its file.
+        # Removed while it is locked: a process that has opened it meanwhile sees that the path is no longer its file.
         with contextlib.suppress(OSError):
             self._path.unlink()
         os.close(file)
 
 
-def holder_of(journal: Path) -> Holder | None:
-    """Return who runs a journal now; None where nobody does."""
-    path = _beside(journal)
+def find_holder(journal: Path) -> Holder | None:
+    """Return the process that runs a journal now, or None."""
+    path = _lock_path(journal)
     try:
-        file = os.open(path, os.O_RDWR | _NO_LINK)
+        file = os.open(path, os.O_RDWR | _OPEN_FLAGS)
     except OSError:
         return None
     try:
-        return None if _taken(file) else _read(path)
+        return None if _try_lock(file) else _load_holder(path)
     finally:
         os.close(file)
 
 
-def _beside(journal: Path) -> Path:
+def _lock_path(journal: Path) -> Path:
     return journal.with_name(f"{journal.name}-lock")
 
 
-def _same(file: int, path: Path) -> bool:
-    """Whether a name still means an open file."""
+def _is_same_file(file: int, path: Path) -> bool:
+    """Return True if a path still leads to an open file."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
     except OSError:
         return False
 
 
-def _described() -> bytes:
+def _encode_holder() -> bytes:
     holder = Holder(pid=os.getpid(), host=socket.gethostname(), since=datetime.now(UTC))
     return msgspec.json.encode({"pid": holder.pid, "host": holder.host, "since": holder.since})
 
 
-def _read(path: Path) -> Holder | None:
+def _load_holder(path: Path) -> Holder | None:
     try:
         raw = msgspec.json.decode(path.read_bytes())
         return Holder(pid=raw["pid"], host=raw["host"], since=datetime.fromisoformat(raw["since"]))
@@ -126,13 +126,13 @@ def _read(path: Path) -> Holder | None:
         return None
 
 
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_OPEN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
-if sys.platform == "win32":  # pragma: no cover - another system
+if sys.platform == "win32":  # pragma: no cover - not tested here
     import msvcrt
 
-    def _taken(file: int) -> bool:
-        """Try to lock an open file, far behind what is written in it: there, a lock forbids reading, too."""
+    def _try_lock(file: int) -> bool:
+        """Try to lock an open file, far behind its text: on Windows, a lock forbids reading, too."""
         os.lseek(file, 1 << 30, os.SEEK_SET)
         try:
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
@@ -143,7 +143,7 @@ if sys.platform == "win32":  # pragma: no cover - another system
 else:
     import fcntl
 
-    def _taken(file: int) -> bool:
+    def _try_lock(file: int) -> bool:
         """Try to lock an open file."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,31 +1,36 @@
-"""Where a run stands: what its journal's entries add up to. Pure.
+"""The state of a run: the sum of its journal's entries, and whether it matches the run that is requested. Pure.
 
-Each target goes one way: waiting, creating, running, and one of the ends. An entry that does not fit there is damage,
-and is never glossed over.
+Each target passes through waiting, creating, running and one final state. An entry that does not fit is damage.
 """
 
 from __future__ import annotations
 
 import collections
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 import attrs
 import msgspec
 
+from asyncbackups._api.codec import plain
+from asyncbackups._base.validation import quote_value
 from asyncbackups._bulk.journal.entries import Entry, EntryKind, Header
 from asyncbackups._bulk.run_store import Intent
 from asyncbackups.models import BackupRef, PlanetRef
 
+_MAX_NAMED = 3
+"""Maximum number of planets that a message names; it counts the others."""
+
 
 class TargetState(enum.StrEnum):
-    """How far a target is."""
+    """The state of a target."""
 
     WAITING = "waiting"
-    """Nothing was done for it yet."""
+    """Not started."""
     CREATING = "creating"
-    """Its create may have been sent; what became of that is not known (yet)."""
+    """Its create may have been sent; the outcome is not known (yet)."""
     RUNNING = "running"
     """Its backup exists and has not ended."""
     SUCCEEDED = "succeeded"
@@ -37,13 +42,13 @@ class TargetState(enum.StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing more will be done for it."""
-        return self not in _OPEN
+        """Whether nothing more will be done for the target."""
+        return self not in _OPEN_STATES
 
 
-_OPEN = frozenset({TargetState.WAITING, TargetState.CREATING, TargetState.RUNNING})
+_OPEN_STATES = frozenset({TargetState.WAITING, TargetState.CREATING, TargetState.RUNNING})
 
-_STEPS: dict[EntryKind, tuple[frozenset[TargetState], TargetState]] = {
+_TRANSITIONS: dict[EntryKind, tuple[frozenset[TargetState], TargetState]] = {
     EntryKind.INTENT: (frozenset({TargetState.WAITING}), TargetState.CREATING),
     EntryKind.CREATED: (frozenset({TargetState.CREATING}), TargetState.RUNNING),
     # A planet that is listed twice is refused before its create is intended.
@@ -53,136 +58,199 @@ _STEPS: dict[EntryKind, tuple[frozenset[TargetState], TargetState]] = {
         for kind in (EntryKind.SUCCEEDED, EntryKind.FAILED, EntryKind.GONE, EntryKind.EXPIRED, EntryKind.UNCHECKED)
     },
 }
-"""What an entry makes of a target, and which states it may follow."""
+"""For each kind of entry, the states that it may follow and the state that it leads to."""
 
 
-class ImpossibleEntryError(ValueError):
-    """The entries do not add up: the journal is damaged, or another program wrote it."""
+class InconsistentEntryError(ValueError):
+    """The entries are inconsistent: the journal is damaged, or another program wrote it."""
 
 
 @attrs.define
-class Place:
-    """A target, in its place in the list.
+class TargetProgress:
+    """The progress of one target.
 
     Attributes:
-        planet: Which planet.
-        state: How far it is.
-        key: Its create's identity, once there is an intent.
-        intended: When its create was intended (aware, UTC).
-        ref: Its backup, once that is known.
-        created: When that was (aware, UTC).
+        planet: The planet.
+        state: Its state.
+        key: The identity of its create; None before the intent.
+        intended_at: When its create was intended (aware, UTC); None before that.
+        ref: Its backup; None while that is unknown.
+        created_at: When its backup was created (aware, UTC); None while that is unknown.
     """
 
     planet: PlanetRef
     state: TargetState = TargetState.WAITING
     key: str | None = None
-    intended: datetime | None = None
+    intended_at: datetime | None = None
     ref: BackupRef | None = None
-    created: datetime | None = None
+    created_at: datetime | None = None
 
     @property
-    def intent(self) -> Intent:
-        """How to go on with a create that an earlier process may have sent."""
-        return Intent(key=self.key, may_exist=True, since=self.intended)
+    def resend_intent(self) -> Intent:
+        """The intent with which to reconcile a create that an earlier process may have sent."""
+        return Intent(key=self.key, may_exist=True, since=self.intended_at)
 
 
 class RunState:
-    """Adds entries up.
+    """Adds up the entries of a journal.
 
     Attributes:
-        header: What the run is of; None before the first entry.
-        started: When it began (aware, UTC).
-        changed: When the last entry was written.
-        told: When the last event was, or None.
-        places: The targets, in order.
-        listed: Whether these are all.
+        header: The identity of the run; None before the first entry.
+        started_at: When the run started (aware, UTC).
+        changed_at: When the last entry was written.
+        last_event_at: When the last event was written, or None.
+        targets: The targets, in order.
+        listed: Whether `targets` is complete.
         acknowledged: The id of the last event that the consumer has dealt with.
         last_id: The id of the last entry.
     """
 
     def __init__(self) -> None:
         self.header: Header | None = None
-        self.started: datetime | None = None
-        self.changed: datetime | None = None
-        self.told: datetime | None = None
-        self.places: list[Place] = []
+        self.started_at: datetime | None = None
+        self.changed_at: datetime | None = None
+        self.last_event_at: datetime | None = None
+        self.targets: list[TargetProgress] = []
         self.listed: bool = False
         self.acknowledged: int = 0
         self.last_id: int = 0
 
-    def apply(self, entry: Entry) -> None:
+    def apply_entry(self, entry: Entry) -> None:
         """Add the next entry.
 
         Raises:
-            ValueError: If it cannot follow those before it.
+            ValueError: If it cannot follow the entries before it.
         """
         if entry.id <= self.last_id:
-            raise ImpossibleEntryError(f"entry {entry.id} follows entry {self.last_id}")
-        if (entry.kind is EntryKind.BEGUN) == (self.header is not None):
-            raise ImpossibleEntryError(f"entry {entry.id} ({entry.kind}) is out of order")
+            raise InconsistentEntryError(f"entry {entry.id} follows entry {self.last_id}")
+        if (entry.kind is EntryKind.STARTED) == (self.header is not None):
+            raise InconsistentEntryError(f"entry {entry.id} ({entry.kind}) is out of order")
         if entry.target is None:
-            self._of_run(entry)
+            self._apply_run_entry(entry)
         elif entry.kind is EntryKind.TARGET:
-            self._target(entry)
+            self._add_target(entry)
         else:
-            self._step(entry)
-        self.last_id, self.changed = entry.id, entry.at
+            self._advance_target(entry)
+        self.last_id, self.changed_at = entry.id, entry.at
         if entry.is_event:
-            self.told = entry.at
+            self.last_event_at = entry.at
 
-    def refs(self) -> tuple[BackupRef, ...]:
+    def list_created_refs(self) -> tuple[BackupRef, ...]:
         """Return all backups that were created."""
-        return tuple(place.ref for place in self.places if place.ref is not None)
+        return tuple(target.ref for target in self.targets if target.ref is not None)
 
-    def counts(self) -> collections.Counter[TargetState]:
-        """Return how many targets are in each state."""
-        return collections.Counter(place.state for place in self.places)
+    def count_states(self) -> collections.Counter[TargetState]:
+        """Return the number of targets in each state."""
+        return collections.Counter(target.state for target in self.targets)
 
-    def in_state(self, state: TargetState) -> Iterator[tuple[int, Place]]:
-        """Iterate over the targets in a state, with their numbers."""
-        return ((number, place) for number, place in enumerate(self.places) if place.state is state)
+    def targets_in_state(self, state: TargetState) -> Iterator[tuple[int, TargetProgress]]:
+        """Yield the targets in a state, with their numbers."""
+        return ((number, target) for number, target in enumerate(self.targets) if target.state is state)
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether every target is known and has its outcome."""
-        return self.listed and all(place.state.final for place in self.places)
+        return self.listed and all(target.state.final for target in self.targets)
 
-    def _of_run(self, entry: Entry) -> None:
+    def _apply_run_entry(self, entry: Entry) -> None:
         match entry.kind:
-            case EntryKind.BEGUN:
-                self.header, self.started = Header.of(entry.data), entry.at
+            case EntryKind.STARTED:
+                self.header, self.started_at = Header.from_json(entry.data), entry.at
             case EntryKind.LISTED:
                 self.listed = True
             case EntryKind.ACKNOWLEDGED:
                 self.acknowledged = max(self.acknowledged, int(entry.data))
             case _:
-                raise ImpossibleEntryError(f"entry {entry.id} ({entry.kind}) names no target")
+                raise InconsistentEntryError(f"entry {entry.id} ({entry.kind}) names no target")
 
-    def _target(self, entry: Entry) -> None:
-        if self.listed or entry.target != len(self.places):
-            raise ImpossibleEntryError(f"entry {entry.id} numbers a target {entry.target}, after {len(self.places)}")
-        self.places.append(Place(PlanetRef(*msgspec.json.decode(entry.data))))
+    def _add_target(self, entry: Entry) -> None:
+        if self.listed or entry.target != len(self.targets):
+            raise InconsistentEntryError(
+                f"entry {entry.id} adds target {entry.target} after {len(self.targets)} targets"
+            )
+        self.targets.append(TargetProgress(PlanetRef(*msgspec.json.decode(entry.data))))
 
-    def _step(self, entry: Entry) -> None:
-        allowed, after = _STEPS.get(entry.kind, (frozenset(), TargetState.WAITING))
+    def _advance_target(self, entry: Entry) -> None:
+        allowed, after = _TRANSITIONS.get(entry.kind, (frozenset(), TargetState.WAITING))
         number = entry.target
-        if number is None or not 0 <= number < len(self.places) or self.places[number].state not in allowed:
-            raise ImpossibleEntryError(f"entry {entry.id} ({entry.kind}) cannot follow those before it")
-        place = self.places[number]
+        if number is None or not 0 <= number < len(self.targets) or self.targets[number].state not in allowed:
+            raise InconsistentEntryError(f"entry {entry.id} ({entry.kind}) cannot follow the entries before it")
+        target = self.targets[number]
         if entry.kind is EntryKind.INTENT:
-            place.key, place.intended = msgspec.json.decode(entry.data)["key"], entry.at
+            target.key, target.intended_at = msgspec.json.decode(entry.data)["key"], entry.at
         elif entry.kind is EntryKind.CREATED:
-            place.ref, place.created = _ref_of(entry), entry.at
-        place.state = after
+            target.ref, target.created_at = _decode_ref(entry), entry.at
+        target.state = after
 
 
-class _Named(msgspec.Struct):
+class _RefOnly(msgspec.Struct):
     named: tuple[str, int]
 
 
-_NAMED = msgspec.json.Decoder(_Named)
+_REF_DECODER = msgspec.json.Decoder(_RefOnly)
 
 
-def _ref_of(entry: Entry) -> BackupRef:
-    """Read the backup's name without decoding the rest."""
-    return BackupRef(*_NAMED.decode(entry.data).named)
+def _decode_ref(entry: Entry) -> BackupRef:
+    """Read the backup of an entry without decoding the rest."""
+    return BackupRef(*_REF_DECODER.decode(entry.data).named)
+
+
+def describe_header_difference(journal: Header, here: Header) -> str | None:
+    """Describe how the journal's run differs from the requested one; None if they are the same run."""
+    there, now = _flatten_header(journal), _flatten_header(here)
+    names = [name for name in {**there, **now} if there.get(name) != now.get(name)]
+    return _join_parts(
+        f"{name} is {_format_value(there, name)} in the journal and {_format_value(now, name)} here" for name in names
+    )
+
+
+def describe_target_difference(journal: Sequence[PlanetRef], here: Sequence[PlanetRef], *, listed: bool) -> str | None:
+    """Describe how the journal's targets differ from the requested ones; None if they agree.
+
+    Args:
+        journal: The targets in the journal.
+        here: The requested targets: all of them, or, if there are more than in the journal, at least one more.
+        listed: Whether the journal has all targets; otherwise there may be more of them here.
+    """
+    parts = []
+    pairs = zip(journal, here, strict=False)
+    first = next((number for number, (there, now) in enumerate(pairs) if there != now), None)
+    if first is not None:
+        parts.append(f"target {first + 1} is {journal[first]} in the journal and {here[first]} here")
+    if len(here) < len(journal) or (listed and len(here) != len(journal)):
+        # An iterable is read only as far as needed, so that the number of targets beyond the journal's is unknown.
+        count = str(len(here)) if len(here) < len(journal) else "more"
+        parts.append(f"there are {len(journal)} targets in the journal and {count} here")
+    if not parts:
+        return None
+    parts += _describe_missing("only in the journal", journal, here)
+    parts += _describe_missing("only here", here, journal)
+    return _join_parts(parts)
+
+
+def _describe_missing(where: str, some: Sequence[PlanetRef], others: Sequence[PlanetRef]) -> list[str]:
+    known = set(others)
+    missing = [planet for planet in some if planet not in known]
+    names = [str(planet) for planet in missing[:_MAX_NAMED]]
+    if len(missing) > _MAX_NAMED:
+        names.append(f"{len(missing) - _MAX_NAMED} more")
+    return [f"{where}: {', '.join(names)}"] if names else []
+
+
+def _flatten_header(header: Header) -> dict[str, Any]:
+    spec = dict(plain(header.spec))
+    metadata = spec.pop("metadata", {})
+    return {
+        "tenant": header.tenant,
+        "base_url": header.base_url.rstrip("/"),
+        **{f"spec.{name}": value for name, value in spec.items()},
+        **{f"spec.metadata.{name}": value for name, value in metadata.items()},
+    }
+
+
+def _format_value(values: dict[str, Any], name: str) -> str:
+    return quote_value(values[name]) if name in values else "not given"
+
+
+def _join_parts(parts: Iterable[str]) -> str | None:
+    return "; ".join(parts) or None

@@ -1,13 +1,13 @@
-"""Which finished backups may be learned from yet: those of a cohort that is nearly over.
+"""Which durations may be recorded yet: those of backups whose cohort has nearly finished.
 
-Of backups that began together the quick ones finish first. Whoever learns from them at once expects the others to be
-as quick, and asks about them far too often (the durations are right-censored). So what finishes is held back until
-nearly all that began no later have finished, too; then the whole cohort is learned from, without bias. Where backups
-begin all the time, or one after the other, that is soon. Only where nothing is known yet a third is enough.
+Of backups that started together, the quick ones finish first. An estimate from them alone expects the others to be as
+quick, and polls them far too often (the durations are right-censored). So a duration is held back until nearly all
+backups that started no later have finished, too; then the whole cohort is recorded, without bias. If backups start all
+the time, or one after the other, that is soon. Only while nothing is known yet, a third is enough.
 
-Nor must the last of them be the last that is remembered: slow ones only, they would look like a world that has become
-slow. So each gets a place among the others at random, as if it had finished with them; and of very many the same share
-is learned from before and after. Pure: no clock, no I/O.
+Nor may the last ones to finish be the newest observations: they are the slow ones, and would look like a workload that
+has become slow. So each duration gets a random place among the others of its cohort, as if it had finished with them;
+and of very many the same share is recorded before and after.
 """
 
 from __future__ import annotations
@@ -20,121 +20,129 @@ import msgspec
 
 from asyncbackups._base.lru import LruDict
 
-_NEARLY = 0.9
-"""Once so much of what began no later is over, what is over is learned from."""
-_AT_FIRST = 1 / 3
-"""Where nothing else is known, so much is enough: what is biased is better than nothing, a fifth in delay and cost."""
+_NEARLY_ALL = 0.9
+"""Durations are released once this part of the backups that started no later has finished."""
+_FIRST_PART = 1 / 3
+"""While nothing else is known, this part is enough: a biased estimate is better than none, by a fifth in delay and
+cost."""
 _ENOUGH = 8
-"""So many without bias are something else."""
-_KINDS = 4096
-"""Of so many kinds it is remembered how much is known of them."""
-_HELD = 256
-"""So many finished backups are held back for each scope; of more, an even share is."""
+"""This many unbiased durations count as something known."""
+_SCOPES_KEPT = 4096
+"""For this many scopes the number of unbiased durations is remembered."""
+_HELD_BACK = 256
+"""At most this many durations are held back per scope; of more, an even share is kept."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
-"""Its multiples, modulo one, are spread evenly: the usual shuffle without randomness (H. Weyl's sequence)."""
-_OFTEN = 8
-"""It is looked whether a cohort is nearly over whenever this part of what is held back is new."""
-_APART = 64
-"""Of so many cohorts it is known apart how many are over: one that never ends must not make this grow with the days."""
+"""Its multiples, modulo one, are spread evenly: a shuffle without random numbers (H. Weyl's sequence)."""
+_CHECKS = 8
+"""A scope is checked for release whenever one in this many of the durations held back is new."""
+_COHORTS_APART = 64
+"""Finished backups are counted separately for this many cohorts, so that one backup that never ends does not make the
+counts grow with the days."""
 _NEAR = 2
-"""So near to the oldest that runs, what is over may well have begun with it: the server's clock says when, not ours."""
+"""A backup that started this few cohorts before the oldest running one may have started with it: the start is given by
+the server's clock, not ours."""
 
-Kind = tuple[str | None, str | None]
-"""What is learned together: a star system, or None for all; and a mechanism, or None where it is unknown."""
+ScopeKey = tuple[str | None, str | None]
+"""Durations that are held back together: a star system, or None for all; and a mechanism, or None if unknown."""
 
 
-class Finished(msgspec.Struct, frozen=True, gc=False):
-    """How long a backup took, of which planet it was, and when it began (the index of its cohort)."""
+class FinishedBackup(msgspec.Struct, frozen=True, gc=False):
+    """The cohort, the planet and the duration in seconds of a finished backup."""
 
     cohort: int
     planet: str | None
     seconds: float
 
 
-class Placed(msgspec.Struct, frozen=True, gc=False):
-    """A finished backup, and its place among all that are learned from: the newer, the higher."""
+class PlacedBackup(msgspec.Struct, frozen=True, gc=False):
+    """A finished backup, and its place among all that are recorded: the newer, the higher."""
 
     place: float
-    one: Finished
+    finished: FinishedBackup
 
 
 @attrs.define(eq=False)
-class _Scope:
-    """What is running and what is held back of one kind.
+class _CensoredScope:
+    """The running backups and the durations held back of one scope.
 
     Attributes:
-        running: How many are under watch, by cohort.
-        over: How many have finished, by cohort, as far back as the oldest that runs; old cohorts are put together.
-        held: What is held back, each with a number from [0, 1).
-        least: Only what has at least this number is.
-        released: The last cohort that was released while others ran that began no later.
-        share: What `least` was for that.
-        unbiased: How many were released of cohorts that were nearly over.
-        news: How many have finished since it was last looked what need not be held back any more.
+        running: How many backups are tracked, by cohort.
+        over: How many have finished, by cohort, back to the oldest that runs; old cohorts are merged.
+        held: The finished backups held back, each with a number from [0, 1).
+        least: Backups with a lower number are not kept.
+        released: The last cohort that was released while backups ran that started no later.
+        share: The value of `least` at that release.
+        unbiased: How many backups of nearly finished cohorts were released.
+        unchecked: How many have finished since the last check for release.
     """
 
     running: Counter[int] = attrs.field(factory=Counter)
     over: Counter[int] = attrs.field(factory=Counter)
-    held: list[Placed] = attrs.field(factory=list)
+    held: list[PlacedBackup] = attrs.field(factory=list)
     least: float = 0.0
     released: float = -math.inf
     share: float = 0.0
     unbiased: int = 0
-    news: int = 0
+    unchecked: int = 0
 
-    def leave(self, cohort: int) -> None:
-        """Take note that one is no longer under watch."""
+    def remove_running(self, cohort: int) -> None:
+        """Record that a backup is no longer tracked."""
         self.running[cohort] -= 1
         if not self.running[cohort]:
             del self.running[cohort]
 
-    def hold(self, one: Finished, number: float) -> None:
-        """Hold back a finished one, which has drawn a number from [0, 1)."""
-        self.over[one.cohort] += 1
-        self.news += 1
-        if number >= (self.share if one.cohort <= self.released else self.least):
-            self.held.append(Placed(number, one))
-        if len(self.held) > _HELD:
-            self.least = (1 + self.least) / 2
-            self.held = [drawn for drawn in self.held if drawn.place >= self.least]
-        if len(self.over) > 2 * _APART:
-            self._put_together(sorted(self.over)[:-_APART])
+    def hold_back(self, finished: FinishedBackup, number: float) -> None:
+        """Hold back a finished backup.
 
-    def _put_together(self, cohorts: list[int]) -> None:
-        """Count what is over of some cohorts, ascending, as of the last of them."""
+        Args:
+            finished: The backup.
+            number: Its number, from [0, 1).
+        """
+        self.over[finished.cohort] += 1
+        self.unchecked += 1
+        if number >= (self.share if finished.cohort <= self.released else self.least):
+            self.held.append(PlacedBackup(number, finished))
+        if len(self.held) > _HELD_BACK:
+            self.least = (1 + self.least) / 2
+            self.held = [placed for placed in self.held if placed.place >= self.least]
+        if len(self.over) > 2 * _COHORTS_APART:
+            self._merge_cohorts(sorted(self.over)[:-_COHORTS_APART])
+
+    def _merge_cohorts(self, cohorts: list[int]) -> None:
+        """Count the finished backups of some cohorts, ascending, in the last of them."""
         self.over[cohorts[-1]] = sum(self.over.pop(cohort) for cohort in cohorts)
 
-    def release(self) -> list[Placed]:
-        """Return what need not be held back any more."""
-        if self.running and self.news * _OFTEN < max(len(self.held), len(self.running) // _OFTEN):
+    def take_released(self) -> list[PlacedBackup]:
+        """Return what need not be held back any more, and stop holding it back."""
+        if self.running and self.unchecked * _CHECKS < max(len(self.held), len(self.running) // _CHECKS):
             return []
-        self.news = 0
-        nearly = self._over_up_to(_NEARLY)
-        last = max(self.released, nearly if self.known else self._over_up_to(_AT_FIRST))
-        free = [drawn for drawn in self.held if drawn.one.cohort <= last]
-        self.unbiased += sum(drawn.one.cohort <= nearly for drawn in free)
-        self.held = [drawn for drawn in self.held if drawn.one.cohort > last]
-        return self._placed(free)
+        self.unchecked = 0
+        nearly = self._last_cohort_over(_NEARLY_ALL)
+        last = max(self.released, nearly if self.is_known else self._last_cohort_over(_FIRST_PART))
+        free = [placed for placed in self.held if placed.finished.cohort <= last]
+        self.unbiased += sum(placed.finished.cohort <= nearly for placed in free)
+        self.held = [placed for placed in self.held if placed.finished.cohort > last]
+        return self._assign_places(free)
 
-    def _placed(self, free: list[Placed]) -> list[Placed]:
-        """Give what is released its places: with what was released before, if it began no later."""
-        newest = max((drawn.one.cohort for drawn in free), default=-math.inf)
+    def _assign_places(self, free: list[PlacedBackup]) -> list[PlacedBackup]:
+        """Assign places to what is released: among what was released before, if it started no later."""
+        newest = max((placed.finished.cohort for placed in free), default=-math.inf)
         if newest > self.released:
             self.released, self.share = newest, self.least
-        placed = [Placed(self.released + drawn.place, drawn.one) for drawn in free]
+        result = [PlacedBackup(self.released + placed.place, placed.finished) for placed in free]
         if not self.held:
             self.least = 0.0
         if not self.running:
             self.released, self.share = -math.inf, 0.0
-        return placed
+        return result
 
     @property
-    def known(self) -> bool:
-        """Whether enough was learned of this kind, without bias."""
+    def is_known(self) -> bool:
+        """Whether enough unbiased durations were recorded in this scope."""
         return self.unbiased >= _ENOUGH
 
-    def _over_up_to(self, part: float) -> float:
-        """Return the last cohort up to which such a part of all is over."""
+    def _last_cohort_over(self, part: float) -> float:
+        """Return the last cohort up to which the given part of all backups has finished."""
         if not self.running:
             self.over.clear()
             return math.inf
@@ -150,62 +158,64 @@ class _Scope:
 
 
 class Cohorts:
-    """Everything under watch, by when it began.
+    """All tracked backups by start time.
 
     Args:
-        width: What began within so many seconds is one cohort.
+        width: Backups that start within this many seconds are one cohort.
     """
 
     def __init__(self, width: float) -> None:
         self._width = width
         self._latest = 0
-        self._finished = 0
-        self._scopes: dict[Kind, _Scope] = {}
-        self._unbiased: LruDict[Kind, int] = LruDict(_KINDS)
+        self._count = 0
+        self._scopes: dict[ScopeKey, _CensoredScope] = {}
+        self._unbiased: LruDict[ScopeKey, int] = LruDict(_SCOPES_KEPT)
 
-    def of(self, born: float) -> int:
-        """Return the cohort of what began at a time, in seconds of the monotonic clock."""
-        cohort = math.floor(born / self._width)
+    def cohort_at(self, started_at: float) -> int:
+        """Return the cohort of a start time, in seconds of the monotonic clock."""
+        cohort = math.floor(started_at / self._width)
         if cohort != self._latest:
             self._latest = cohort
-        return self._latest  # the same object for equal ones: a million flights have one each
+        return self._latest  # one object for equal cohorts: a million tracked backups hold one each
 
-    def enter(self, cohort: int, star_system: str, mechanism: str | None) -> None:
-        """Take note that a backup is under watch."""
+    def add_running(self, cohort: int, star_system: str, mechanism: str | None) -> None:
+        """Record that a backup is tracked."""
         for scope in (star_system, None):
-            self._scope((scope, mechanism)).running[cohort] += 1
+            self._scope_for((scope, mechanism)).running[cohort] += 1
 
-    def leave(self, cohort: int, star_system: str, mechanism: str | None) -> None:
-        """Take note that a backup is no longer under watch, as it was entered."""
+    def remove_running(self, cohort: int, star_system: str, mechanism: str | None) -> None:
+        """Record that a backup is no longer tracked, with the arguments that it was added with."""
         for scope in (star_system, None):
-            self._scopes[scope, mechanism].leave(cohort)
-            self._tidy((scope, mechanism))
+            self._scopes[scope, mechanism].remove_running(cohort)
+            self._drop_idle((scope, mechanism))
 
-    def finished(self, one: Finished, star_system: str, mechanism: str | None) -> dict[str | None, list[Placed]]:
-        """Take note that a backup has finished, under watch (then it has left) or not.
+    def record_finished(
+        self, finished: FinishedBackup, star_system: str, mechanism: str | None
+    ) -> dict[str | None, list[PlacedBackup]]:
+        """Record that a backup has finished. If it was tracked, it must have been removed before.
 
         Returns:
-            What may be learned from now: of the star system, and of all (None).
+            The durations that may be recorded now: for the star system, and for all (None).
         """
         free = {}
-        self._finished += 1
-        number = self._finished * _GOLDEN % 1
+        self._count += 1
+        number = self._count * _GOLDEN % 1
         for scope in (star_system, None):
-            found = self._scope((scope, mechanism))
-            found.hold(one, number)
-            free[scope] = found.release()
-            self._tidy((scope, mechanism))
+            found = self._scope_for((scope, mechanism))
+            found.hold_back(finished, number)
+            free[scope] = found.take_released()
+            self._drop_idle((scope, mechanism))
         return free
 
-    def _scope(self, kind: Kind) -> _Scope:
-        found = self._scopes.get(kind)
+    def _scope_for(self, key: ScopeKey) -> _CensoredScope:
+        found = self._scopes.get(key)
         if found is None:
-            found = self._scopes[kind] = _Scope(unbiased=self._unbiased.look_up(kind) or 0)
+            found = self._scopes[key] = _CensoredScope(unbiased=self._unbiased.look_up(key) or 0)
         return found
 
-    def _tidy(self, kind: Kind) -> None:
-        """Forget a scope of which nothing runs and nothing is held back."""
-        scope = self._scopes[kind]
+    def _drop_idle(self, key: ScopeKey) -> None:
+        """Forget a scope in which nothing runs and nothing is held back."""
+        scope = self._scopes[key]
         if not scope.running and not scope.held:
-            del self._scopes[kind]
-            self._unbiased.store(kind, scope.unbiased)
+            del self._scopes[key]
+            self._unbiased.store(key, scope.unbiased)

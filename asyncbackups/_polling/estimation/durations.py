@@ -1,11 +1,10 @@
-"""How long backups take: what was seen, and what it makes us expect.
+"""Estimates of how long backups take, from the durations of finished ones.
 
-Durations are learned per planet and mechanism, per star system, and of everything taken together. A planet is taken
-for one like the others of its star system, and that for one like all, until what was seen of it speaks for a world of
-its own. The logarithms are cut into clusters (a planet's snapshots take minutes, its dumps an hour); each cluster
-predicts by a Student-t distribution, as of a normal sample of unknown mean and spread; what was seen before the world
-changed loses its weight; and a heavy-tailed prior keeps a wrong history from being believed for ever. Pure: no clock,
-no randomness, no I/O.
+Durations are kept per planet and mechanism, per star system, and for everything together. A planet is assumed to be
+like the others of its star system, and a star system like all others, until its own durations are evidence for a
+workload of its own. The logarithms are split into clusters (a planet's snapshots take minutes, its dumps an hour);
+each cluster predicts by a Student-t distribution, as of a normal sample of unknown mean and variance; durations from
+before a change of the workload lose their weight; and a heavy-tailed prior limits how long a wrong history is trusted.
 """
 
 from __future__ import annotations
@@ -14,67 +13,63 @@ import collections
 import math
 from array import array
 from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 import attrs
 
 from asyncbackups._base.lru import LruDict
-from asyncbackups._polling.estimation.survival import Learned, Prior, SurvivalEstimate, Unknown
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from asyncbackups.policies import PollingPolicy
-
+from asyncbackups._polling.estimation.survival import BackoffEstimate, HeavyTailPrior, LearnedEstimate, SurvivalEstimate
+from asyncbackups.policies import PollingPolicy
 
 _KEPT = 64
-"""Durations remembered per key: five times as many would make the news 2% sooner at sigma 0.4."""
+"""Durations kept per key: five times as many would reduce the latency by 2% at sigma 0.4."""
 _LIKELIER = 2.0
-"""A key has a world of its own once its durations are so many times likelier there than in the level above. Where all
-are alike, taking them as such saves a tenth of the delay; where they differ by half it costs a fortieth."""
+"""A key has a workload of its own once this makes its durations the given number of times likelier than the level above
+does. If all workloads are alike, one estimate for all saves a tenth of the delay; if they differ by half, it costs a
+fortieth."""
 _SPREAD, _SPREAD_WORTH = 0.2, 2.0
-"""Before any is seen, durations are taken to spread by 0.2 in the logarithm, with the weight of two of them."""
+"""The prior of the spread of the logarithms, and its weight in durations."""
 _ABOVE = 3.0
-"""Weight, in backups, of the level above in a world of its own."""
+"""Weight, in backups, of the level above in a workload of its own."""
 _UNSEEN = 0.35
-"""Weight, in backups, of what was not seen: less is closer to the optimum where the history is true, more recovers
-sooner where it is not; at this one a truth ten times longer than the history costs a tenth over backoff."""
+"""Weight, in backups, of the prior: less is closer to the optimum if the history is true, more recovers sooner if it is
+not. At this weight a truth ten times longer than the history costs a tenth over backoff."""
 _MEDIAN = 2.0
-"""Median of what was not seen, in units of the policy's maximum: two minutes by default."""
+"""Median of the prior, in units of the policy's maximum: two minutes by default."""
 _NEW = 0.05
-"""Weight, in backups, of a cluster never seen: more cuts what is wide into several, less learns late what is new."""
+"""Weight, in backups, of a new cluster: more splits a wide cluster into several, less recognizes a new one late."""
 _MEAN_WORTH = 0.05
-"""Weight, in samples, of the prior of a cluster's mean: a new cluster must earn its place."""
+"""Weight, in samples, of the prior of a cluster's mean: a new cluster needs evidence."""
 _CHANGE = 0.01
-"""How likely the world is to have changed at each of `_CHANGES`, before anything speaks for it."""
+"""The prior probability that the workload has changed at each of `_CHANGES`."""
 _CHANGES = (1, 2, 3, 5, 8, 13, 21, 34)
-"""So many backups ago the world may have changed: less exactly, the longer ago."""
+"""The workload may have changed this many backups ago: less exactly, the longer ago."""
 _PRESENT = 0.01
-"""What is less likely than this to be of the present world is left out."""
+"""Durations that are less likely than this to belong to the present workload are ignored."""
 _GRID = tuple(math.sinh(i / 8) / math.sinh(1.5) * 4.5 for i in range(-12, 13))
 """Where a cluster is tabulated, in its own scales from its centre: finest in the middle."""
 _COARSE = tuple(2.0**i for i in range(-10, 18))
 """Where the prior is tabulated, in units of its median."""
 
 _SURPRISE = 0.05
-"""A duration less likely than this, or its opposite, is worth a new belief at once."""
+"""A duration less likely than this, or than its opposite, renews the estimate at once."""
 _LONGEST = 1e5
-"""No duration is taken to be longer than this, in units of the policy's maximum."""
+"""Longer durations are cut to this, in units of the policy's maximum."""
 
 _SHAPE, _RATE = _SPREAD_WORTH / 2, _SPREAD_WORTH / 2 * _SPREAD**2
 _ONE = _SHAPE * math.log(_RATE) - math.lgamma(_SHAPE) + math.log(_NEW)
 _Sample = tuple[float, int]
-"""The logarithm of a duration, and how many are newer."""
+"""The logarithm of a duration, and how many newer durations there are."""
 _Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 
 
 @attrs.frozen
 class _Cluster:
-    """Durations alike, and the Student-t distribution of the logarithm of the next one.
+    """Similar durations, and the Student-t distribution of the logarithm of the next one.
 
     Attributes:
-        weight: How many backups of the present world it stands for.
+        weight: How many backups of the present workload it contains.
         centre: Mean of the logarithms.
         scale: Scale of the prediction.
         freedom: Degrees of freedom.
@@ -86,7 +81,7 @@ class _Cluster:
     freedom: float
 
     @classmethod
-    def of(cls, samples: list[tuple[float, float]]) -> _Cluster:
+    def fit(cls, samples: list[tuple[float, float]]) -> _Cluster:
         """Fit (logarithm, weight) pairs, under a weak prior of the spread."""
         count = sum(weight for _, weight in samples)
         centre = sum(weight * x for x, weight in samples) / count
@@ -95,7 +90,7 @@ class _Cluster:
         return cls(count, centre, math.sqrt(squares / freedom * (1 + 1 / max(count, 1))), freedom)
 
     def survival(self, log_age: float) -> float:
-        """Return the probability that the next one takes longer.
+        """Return the probability that the next backup takes longer.
 
         Source: D. L. Wallace, "Bounds on normal approximations to Student's and the chi-square distributions",
         1959; with two degrees of freedom or more its error is below 0.002.
@@ -106,28 +101,28 @@ class _Cluster:
 
 
 class _Moments(NamedTuple):
-    """How many logarithms, their sum, and that of their squares."""
+    """The number of some logarithms, their sum, and the sum of their squares."""
 
     size: int
     total: float
     squares: float
 
     @classmethod
-    def of(cls, samples: list[_Sample]) -> _Moments:
+    def from_samples(cls, samples: list[_Sample]) -> _Moments:
         logs = [x for x, _ in samples]
         return cls(len(logs), sum(logs), sum([x * x for x in logs]))
 
-    def plus(self, x: float) -> _Moments:
+    def with_sample(self, x: float) -> _Moments:
         return _Moments(self.size + 1, self.total + x, self.squares + x * x)
 
-    def minus(self, other: _Moments) -> _Moments:
+    def without(self, other: _Moments) -> _Moments:
         return _Moments(self.size - other.size, self.total - other.total, self.squares - other.squares)
 
-    def evidence(self) -> float:
+    def log_evidence(self) -> float:
         """Return the log marginal likelihood of being one cluster, up to a factor per sample and one for all.
 
-        Normal with a conjugate prior: spread as in `_Cluster`, mean anywhere within some units of the logarithm.
-        Who belongs where is a Chinese restaurant process (J. Pitman, "Combinatorial stochastic processes", 2006).
+        Normal with a conjugate prior: spread as in `_Cluster`, mean anywhere within some units of the logarithm. The
+        assignment to clusters is a Chinese restaurant process (J. Pitman, "Combinatorial stochastic processes", 2006).
         """
         if not self.size:
             return 0.0
@@ -137,43 +132,43 @@ class _Moments(NamedTuple):
         return fit + math.lgamma(self.size) + _ONE
 
 
-def _clusters(samples: list[_Sample]) -> list[list[_Sample]]:
-    """Cut sorted samples into clusters, at the widest gaps, while the evidence is for it."""
+def _split_clusters(samples: list[_Sample]) -> list[list[_Sample]]:
+    """Split sorted samples into clusters, at the widest gaps, while the evidence supports it."""
     if len(samples) < 2:
         return [samples]
-    whole, cuts = _Moments.of(samples), []
+    whole, cuts = _Moments.from_samples(samples), []
     for i in sorted(range(1, len(samples)), key=lambda i: samples[i - 1][0] - samples[i][0])[:4]:
-        part = _Moments.of(samples[:i])
-        cuts.append((part.evidence() + whole.minus(part).evidence(), i))
+        part = _Moments.from_samples(samples[:i])
+        cuts.append((part.log_evidence() + whole.without(part).log_evidence(), i))
     best, cut = max(cuts)
-    if best <= whole.evidence():
+    if best <= whole.log_evidence():
         return [samples]
-    return _clusters(samples[:cut]) + _clusters(samples[cut:])
+    return _split_clusters(samples[:cut]) + _split_clusters(samples[cut:])
 
 
-def _joint(clusters: Iterable[_Moments]) -> float:
-    """Return the log marginal likelihood of all clusters of one world, up to a factor per sample."""
+def _joint_evidence(clusters: Iterable[_Moments]) -> float:
+    """Return the log marginal likelihood of all clusters of one workload, up to a factor per sample."""
     evidence, count = 0.0, 0
     for cluster in clusters:
-        evidence, count = evidence + cluster.evidence(), count + cluster.size
+        evidence, count = evidence + cluster.log_evidence(), count + cluster.size
     return evidence + math.lgamma(_NEW) - math.lgamma(count + _NEW)
 
 
-def _present(clusters: list[list[_Sample]]) -> list[float]:
-    """Return, from the newest to the oldest, how likely each sample is to be of the present world.
+def _current_weights(clusters: list[list[_Sample]]) -> list[float]:
+    """Return, from the newest to the oldest, the probability that each sample belongs to the present workload.
 
-    The world, that is each cluster's share, mean and spread, changed once or never; source: A. F. M. Smith, "A
+    The workload, that is each cluster's share, mean and spread, changed once or never. Source: A. F. M. Smith, "A
     Bayesian approach to inference about a change-point in a sequence of random variables", Biometrika, 1975.
     """
     newest_first = sorted((age, i, x) for i, cluster in enumerate(clusters) for x, age in cluster)
-    whole = [_Moments.of(cluster) for cluster in clusters]
-    since, never = [_Moments(0, 0.0, 0.0)] * len(clusters), _joint(whole)
+    whole = [_Moments.from_samples(cluster) for cluster in clusters]
+    since, never = [_Moments(0, 0.0, 0.0)] * len(clusters), _joint_evidence(whole)
     logs = {len(newest_first): 0.0}
     for age, i, x in newest_first[:-1]:
-        since[i] = since[i].plus(x)
+        since[i] = since[i].with_sample(x)
         if age + 1 in _CHANGES:
-            before = map(_Moments.minus, whole, since)
-            logs[age + 1] = math.log(_CHANGE) + _joint(since) + _joint(before) - never
+            before = map(_Moments.without, whole, since)
+            logs[age + 1] = math.log(_CHANGE) + _joint_evidence(since) + _joint_evidence(before) - never
     most = max(logs.values())
     odds = {age: math.exp(log - most) for age, log in logs.items()}
     total = sum(odds.values())
@@ -181,13 +176,13 @@ def _present(clusters: list[list[_Sample]]) -> list[float]:
 
 
 @attrs.frozen
-class _World:
-    """What the durations of one key say of themselves.
+class _Workload:
+    """The present workload of one key, by its own durations.
 
     Attributes:
-        clusters: Of those that are of the present world.
-        present: So many are.
-        logs: The logarithms of those that more likely are than not.
+        clusters: The clusters of the durations of the present workload.
+        present: How many durations belong to it.
+        logs: The logarithms of the durations that probably belong to it.
     """
 
     clusters: list[_Cluster]
@@ -195,19 +190,19 @@ class _World:
     logs: list[float]
 
     @classmethod
-    def of(cls, samples: list[_Sample]) -> _World:
+    def fit(cls, samples: list[_Sample]) -> _Workload:
         """Fit clusters to sorted samples."""
-        found = _clusters(samples)
-        weights = _present(found)
+        found = _split_clusters(samples)
+        weights = _current_weights(found)
         kept = [[(x, weights[age]) for x, age in cluster if weights[age] > _PRESENT] for cluster in found]
-        clusters = [_Cluster.of(cluster) for cluster in kept if cluster]
+        clusters = [_Cluster.fit(cluster) for cluster in kept if cluster]
         logs = [x for cluster in kept for x, weight in cluster if weight > 0.5]
         return cls(clusters, sum(cluster.weight for cluster in clusters), logs)
 
     def differs_from(self, above: Iterable[float]) -> bool:
-        """Tell whether these durations and the others of the level above are likelier as two worlds than as one.
+        """Return True if these durations and the others of the level above are likelier two workloads than one.
 
-        The others may be of an older world: what one planet did last would else pass for a change of all.
+        The others may be of an older workload; otherwise a change of one planet would look like a change of all.
         Source: the Bayes factor (H. Jeffreys, "Theory of probability", 1939).
         """
         others = collections.Counter(above)
@@ -215,39 +210,39 @@ class _World:
         apart = sorted((+others).elements())
         if not apart:
             return False
-        together = _evidence(sorted([*apart, *self.logs]))
-        return _evidence(self.logs) + _evidence(apart) > together + math.log(_LIKELIER)
+        together = _workload_evidence(sorted([*apart, *self.logs]))
+        return _workload_evidence(self.logs) + _workload_evidence(apart) > together + math.log(_LIKELIER)
 
 
-def _evidence(logs: list[float]) -> float:
-    """Return the log marginal likelihood of one world, up to a factor per sample."""
-    return _joint(map(_Moments.of, _clusters([(x, 0) for x in logs])))
+def _workload_evidence(logs: list[float]) -> float:
+    """Return the log marginal likelihood of one workload, up to a factor per sample."""
+    return _joint_evidence(map(_Moments.from_samples, _split_clusters([(x, 0) for x in logs])))
 
 
 @attrs.define(eq=False)
 class _History:
-    """The latest durations of one key, and what was last concluded from them.
+    """The latest durations of one key, and the estimate that was last computed from them.
 
     Attributes:
         logs: Their logarithms, from the oldest to the newest.
-        places: What says so, of each: the newer, the higher.
-        news: How many came since.
-        world: What they say of themselves.
-        belief: What is expected.
-        own: Whether that rests on a world of its own; else what the level above says holds, as it changes.
-        above_seen: How much the level above had seen.
+        places: The place of each: the newer, the higher.
+        unused: How many were added since the estimate.
+        workload: Their workload at that time.
+        estimate: The estimate.
+        own: Whether the estimate is for a workload of its own; else the estimate of the level above holds.
+        above_size: The sample size of the level above at that time.
     """
 
     logs: array[float] = attrs.field(factory=lambda: array("d"))
     places: array[float] = attrs.field(factory=lambda: array("d"))
-    news: int = 0
-    world: _World | None = None
-    belief: SurvivalEstimate | None = None
+    unused: int = 0
+    workload: _Workload | None = None
+    estimate: SurvivalEstimate | None = None
     own: bool = False
-    above_seen: int = 0
+    above_size: int = 0
 
-    def add(self, log: float, place: float | None) -> None:
-        """Remember one, forgetting the oldest if there are too many."""
+    def add_duration(self, log: float, place: float | None) -> None:
+        """Add a duration; drop the oldest if there are too many."""
         if place is None:
             place = self.places[-1] + 1 if self.places else 0.0
         index = bisect_right(self.places, place)
@@ -257,62 +252,64 @@ class _History:
             del self.logs[0], self.places[0]
             if index == 0:
                 return
-        surprise = self.belief is not None and abs(self.belief.survival(math.exp(log)) - 0.5) > 0.5 - _SURPRISE
-        self.news += _KEPT if surprise else 1
+        surprise = self.estimate is not None and abs(self.estimate.survival(math.exp(log)) - 0.5) > 0.5 - _SURPRISE
+        self.unused += _KEPT if surprise else 1
 
-    def samples(self) -> list[_Sample]:
-        """Return what is remembered, sorted."""
+    def sorted_samples(self) -> list[_Sample]:
+        """Return the durations, sorted."""
         newest = len(self.logs) - 1
         return sorted((log, newest - i) for i, log in enumerate(self.logs))
 
-    def stale(self, above: SurvivalEstimate) -> bool:
-        """Tell whether the conclusion must be drawn anew: one more of a few is news, one more of many is not."""
-        return self.world is None or self.news > self.world.present // 8 or above.seen > 2 * self.above_seen
+    def is_stale(self, above: SurvivalEstimate) -> bool:
+        """Return True if the estimate must be renewed: one more of a few matters, one more of many does not."""
+        if self.workload is None:
+            return True
+        return self.unused > self.workload.present // 8 or above.sample_size > 2 * self.above_size
 
-    def conclude(self, world: _World, belief: SurvivalEstimate, above: SurvivalEstimate) -> None:
-        """Keep what was concluded until it is stale."""
-        self.world, self.belief, self.news = world, belief, 0
-        self.own, self.above_seen = belief is not above, above.seen
+    def store_estimate(self, workload: _Workload, estimate: SurvivalEstimate, above: SurvivalEstimate) -> None:
+        """Keep an estimate until it is stale."""
+        self.workload, self.estimate, self.unused = workload, estimate, 0
+        self.own, self.above_size = estimate is not above, above.sample_size
 
 
-def _history(table: LruDict[_Key, _History], key: _Key) -> _History:
+def _history_for(table: LruDict[_Key, _History], key: _Key) -> _History:
     found = table.look_up(key)
     return table.store(key, _History()) if found is None else found
 
 
 class DurationEstimates:
-    """What is known of how long backups take.
+    """The durations of finished backups, and the estimates from them.
 
-    Constant memory for each key (the latest 64 durations), a bounded number of keys (the least recently used
-    planets are forgotten first: they fall back to their star system).
+    Memory is constant for each key (the latest 64 durations), and the number of keys is bounded (the least recently
+    used planets are forgotten first: they fall back to their star system).
 
     Args:
-        policy: Where nothing is known, its backoff is followed; it also sets the scale of the prior.
+        policy: Its backoff is used while nothing is known; it also sets the scale of the prior.
         keys: How many keys to remember.
     """
 
     def __init__(self, policy: PollingPolicy, *, keys: int = 4096) -> None:
-        self.unknown: Unknown = Unknown(policy)
+        self.unknown: BackoffEstimate = BackoffEstimate(policy)
         self._learn = policy.learn
         self._shortest, self._longest = policy.initial / 10, policy.maximum * _LONGEST
-        self._prior = Prior(math.log(_MEDIAN * policy.maximum))
+        self._prior = HeavyTailPrior(math.log(_MEDIAN * policy.maximum))
         self._planets: LruDict[tuple[str, str, str | None], _History] = LruDict(keys)
         self._systems: LruDict[tuple[str | None, str | None], _History] = LruDict(keys)
-        self._told_apart = False  # whether any backup that was learned from said how it was made
+        self._mechanism_known = False  # whether the mechanism of any recorded backup is known
 
-    def observe(self, star_system: str, planet: str | None, mechanism: str | None, seconds: float) -> None:
-        """Learn at every level that a backup took so many seconds; what is impossible is ignored.
+    def record_duration(self, star_system: str, planet: str | None, mechanism: str | None, seconds: float) -> None:
+        """Record a duration at every level; impossible durations are ignored.
 
         Args:
-            star_system: Where it ran.
-            planet: Of which planet it was, if known.
+            star_system: The backup's star system.
+            planet: Its planet, if known.
             mechanism: How it was made, if known.
             seconds: How long it took.
         """
-        self.observe_at(star_system, planet, mechanism, seconds)
-        self.observe_at(None, None, mechanism, seconds)
+        self.record_at_level(star_system, planet, mechanism, seconds)
+        self.record_at_level(None, None, mechanism, seconds)
 
-    def observe_at(
+    def record_at_level(
         self,
         star_system: str | None,
         planet: str | None,
@@ -321,61 +318,62 @@ class DurationEstimates:
         *,
         place: float | None = None,
     ) -> None:
-        """Learn it of a star system and its planet only; or, where that is None, of everything taken together.
+        """Record a duration for one star system and its planet, or for everything together.
 
         Args:
-            star_system: Where it ran.
-            planet: Of which planet it was, if known.
+            star_system: The backup's star system; None for everything.
+            planet: Its planet, if known.
             mechanism: How it was made, if known.
             seconds: How long it took.
-            place: Its place among the others, the newer, the higher; None for the newest.
+            place: Its place among the others: the newer, the higher; None for the newest.
         """
         if not (self._learn and 0 <= seconds < math.inf):
             return
         log = math.log(min(max(seconds, self._shortest), self._longest))
-        self._told_apart = self._told_apart or mechanism is not None
-        for kind in dict.fromkeys((mechanism, None)):
-            _history(self._systems, (star_system, kind)).add(log, place)
+        self._mechanism_known = self._mechanism_known or mechanism is not None
+        for made_by in dict.fromkeys((mechanism, None)):
+            _history_for(self._systems, (star_system, made_by)).add_duration(log, place)
             if star_system is not None and planet is not None:
-                _history(self._planets, (star_system, planet, kind)).add(log, place)
+                _history_for(self._planets, (star_system, planet, made_by)).add_duration(log, place)
 
-    def belief(self, star_system: str, planet: str | None, mechanism: str | None) -> SurvivalEstimate:
-        """Return what to expect of a backup, from what is known of those most like it."""
-        if not self._told_apart:
+    def estimate_for(self, star_system: str, planet: str | None, mechanism: str | None) -> SurvivalEstimate:
+        """Return the survival estimate of a backup, from the most similar backups that are known."""
+        if not self._mechanism_known:
             mechanism = None
         levels = (
             self._systems.look_up((None, mechanism)),
             self._systems.look_up((star_system, mechanism)),
             self._planets.look_up((star_system, planet, mechanism)) if planet is not None else None,
         )
-        belief: SurvivalEstimate = self.unknown
-        above: Sequence[float] = ()
+        estimate: SurvivalEstimate = self.unknown
+        logs: Sequence[float] = ()
         for history in levels:
             if history is not None:
-                self._refresh(history, belief, above)
-                if history.own and history.belief is not None:
-                    belief, above = history.belief, history.logs
-        return belief
+                self._refresh_estimate(history, estimate, logs)
+                if history.own and history.estimate is not None:
+                    estimate, logs = history.estimate, history.logs
+        return estimate
 
-    def _refresh(self, history: _History, belief: SurvivalEstimate, above: Sequence[float]) -> None:
-        """Conclude, if there is news, what is expected at one level: as above, until its own durations differ."""
-        if history.stale(belief):
-            world = _World.of(history.samples())
-            own = not above or world.differs_from(above)
-            history.conclude(world, self._mixture(len(history.logs), world, belief) if own else belief, belief)
+    def _refresh_estimate(self, history: _History, above: SurvivalEstimate, logs_above: Sequence[float]) -> None:
+        """Renew the estimate of one level if it is stale: that of the level above, until its own durations differ."""
+        if history.is_stale(above):
+            workload = _Workload.fit(history.sorted_samples())
+            own = not logs_above or workload.differs_from(logs_above)
+            estimate = self._mix_estimate(len(history.logs), workload, above) if own else above
+            history.store_estimate(workload, estimate, above)
 
-    def _mixture(self, seen: int, world: _World, above: SurvivalEstimate) -> Learned:
-        """Mix what was seen with the level above, as if it were `_ABOVE` backups, and the prior, as if `_UNSEEN`."""
-        base = above if isinstance(above, Learned) else None
-        weight = world.present + _UNSEEN + (0.0 if base is None else _ABOVE)
+    def _mix_estimate(self, sample_size: int, workload: _Workload, above: SurvivalEstimate) -> LearnedEstimate:
+        """Mix a workload with the level above, as if that were `_ABOVE` backups, and the prior, as if `_UNSEEN`."""
+        base = above if isinstance(above, LearnedEstimate) else None
+        weight = workload.present + _UNSEEN + (0.0 if base is None else _ABOVE)
 
         def survival(age: float) -> float:
             log_age = math.log(age)
-            own = sum(cluster.weight * cluster.survival(log_age) for cluster in world.clusters)
+            own = sum(cluster.weight * cluster.survival(log_age) for cluster in workload.clusters)
             other = 0.0 if base is None else _ABOVE * base.survival(age)
             return (own + other + _UNSEEN * self._prior.survival(age)) / weight
 
-        ages = {math.exp(cluster.centre + z * cluster.scale) for cluster in world.clusters for z in _GRID}
+        ages = {math.exp(cluster.centre + z * cluster.scale) for cluster in workload.clusters for z in _GRID}
         ages.update(math.exp(self._prior.centre) * ratio for ratio in _COARSE)
         ages.update(() if base is None else base.ages[1:])
-        return Learned.tabulate(seen, _UNSEEN / weight, sorted(ages), survival)
+        return LearnedEstimate.tabulate(sample_size, _UNSEEN / weight, sorted(ages), survival)

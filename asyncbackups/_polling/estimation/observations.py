@@ -1,103 +1,117 @@
-"""What a list teaches of how long backups take: from those in it that are finished, each once."""
+"""Durations of finished backups, recorded for the estimates: from lists and from tracked backups, each backup once."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
 
-from asyncbackups._polling.cost_model import Where
-from asyncbackups._polling.estimation.censoring import Finished
+from asyncbackups._api.pagination import ListEntry
+from asyncbackups._polling.cost_model import ListScope
+from asyncbackups._polling.estimation.censoring import FinishedBackup
 from asyncbackups._polling.shared_state import PollingState
-from asyncbackups._polling.tracked import ListEntryLike, Observation, TrackedBackup
+from asyncbackups._polling.tracked import Observation, TrackedBackup
 
-NO_INSTANT = "3000"
-"""What is greater, compared as text, is no `completedAt`: another word, or a time that nobody has seen."""
-_AHEAD = 60.0
-"""Seconds by which a backup may seem to have taken longer than it is old: clocks disagree. More is nonsense."""
-
+LATEST_TIMESTAMP = "3000"
+"""A greater `completedAt`, compared as text, is not credible: it is no timestamp, or one in the far future."""
+_CLOCK_TOLERANCE = 60.0
+"""A backup may seem to have taken this many seconds longer than its age, because clocks disagree; not more."""
 _PER_LIST = 256
-"""How many finished backups of one list are learned from: older news fades anyway."""
+"""At most this many durations are recorded from one list: older ones carry little weight anyway."""
 
 
-class Lesson:
-    """Picks from one list what is finished and was not learned from, by when it was completed and not by its id.
+class FinishedSelection:
+    """Selects the finished backups of one list that were not recorded yet, by `completedAt` and not by id.
 
-    A backup may well be finished long after those with higher ids; to leave it out would be to learn from quick ones.
+    A backup may finish long after backups with higher ids. Selecting by id would leave it out, and bias the estimates
+    towards quick backups.
 
     Args:
-        knowledge: What is known so far.
-        where: Which list.
-        latest: What `completedAt` cannot be later than, as ISO 8601 writes it.
+        shared: State shared by all star systems.
+        scope: What the list covers.
+        latest: The largest credible `completedAt`, as ISO 8601 text.
     """
 
-    def __init__(self, knowledge: PollingState, where: Where, latest: str = NO_INSTANT) -> None:
-        self._know = knowledge
-        self._where = where
+    def __init__(self, shared: PollingState, scope: ListScope, latest: str = LATEST_TIMESTAMP) -> None:
+        self._shared = shared
+        self._scope = scope
         self._latest = latest
-        self._known = self._newest = knowledge.learned_until.get(where, "")
+        self._known = self._newest = shared.recorded_until.get(scope, "")
         self._found: list[tuple[str, int]] = []
 
-    def look_at(self, entry: ListEntryLike, *, watched: bool) -> None:
-        """Consider an entry; what is watched teaches in its own way, and was seen here, too."""
-        stamp = entry.completedAt
-        if not isinstance(stamp, str) or not self._known < stamp <= self._latest:
+    def consider(self, entry: ListEntry, *, tracked: bool) -> None:
+        """Consider an entry. A tracked backup is recorded when its tracking ends, but counts as seen here, too."""
+        timestamp = entry.completedAt
+        if not isinstance(timestamp, str) or not self._known < timestamp <= self._latest:
             return
-        self._newest = max(self._newest, stamp)
-        if not watched and (self._where[0], entry.id) not in self._know.learned:
-            self._found.append((stamp, entry.id))
+        self._newest = max(self._newest, timestamp)
+        if not tracked and (self._scope[0], entry.id) not in self._shared.recorded:
+            self._found.append((timestamp, entry.id))
 
-    def chosen(self) -> set[int]:
-        """Return the ids to learn from: the newest, if there are many. They will not be chosen again."""
-        if not self._know.policy.learn:
+    def choose_ids(self) -> set[int]:
+        """Return the ids to record: the newest, if there are many. They will not be selected again."""
+        if not self._shared.policy.learn:
             return set()
         if self._newest > self._known:
-            self._know.learned_until.store(self._where, self._newest)
+            self._shared.recorded_until.store(self._scope, self._newest)
         return {backup_id for _, backup_id in heapq.nlargest(_PER_LIST, self._found)}
 
 
-def learn_watched(
-    knowledge: PollingState, flight: TrackedBackup, sighting: Observation, cohort: int | None, now: float
+def record_tracked(
+    shared: PollingState, backup: TrackedBackup, observation: Observation, cohort: int | None, now: float
 ) -> None:
-    """Learn from a flight that has ended, and has left its cohort; None where it was seen for the first time."""
-    knowledge.learned.store((flight.star_system, flight.backup_id), None)
-    if cohort is None:
-        learn(knowledge, (flight.star_system, flight.planet), [sighting], now, mechanism=flight.mechanism)
-    elif (took := _took(sighting)) is not None:
-        # Not by its age: what time it is there is known to a second or so, and may have been taken for another before.
-        _finished(knowledge, flight.star_system, flight.mechanism, Finished(cohort, flight.planet, took))
-
-
-def learn(
-    knowledge: PollingState, where: Where, sightings: Iterable[Observation], now: float, *, mechanism: str | None = None
-) -> None:
-    """Learn how long backups took, in the order in which they began: the newest is believed most.
+    """Record the duration of a tracked backup that has ended, and has left its cohort.
 
     Args:
-        knowledge: What is known so far.
-        where: Which list showed them.
-        sightings: What it showed.
+        shared: State shared by all star systems.
+        backup: The backup.
+        observation: How it ended.
+        cohort: The cohort that it was in; None if it was never observed before.
         now: The time.
-        mechanism: How those were made that do not say so, where that is known.
     """
-    found: list[tuple[Finished, str | None]] = []
-    for sighting in sightings:
-        if (took := _took(sighting)) is not None:
-            began = now - (took if sighting.age is None else sighting.age)
-            one = Finished(knowledge.cohorts.of(began), where[1], took)
-            found.append((one, sighting.backup.mechanism or mechanism))
-    for one, made in sorted(found, key=lambda pair: pair[0].cohort):
-        _finished(knowledge, where[0], made, one)
+    shared.recorded.store((backup.star_system, backup.backup_id), None)
+    if cohort is None:
+        record_durations(shared, (backup.star_system, backup.planet), [observation], now, mechanism=backup.mechanism)
+    elif (seconds := _plausible_duration(observation)) is not None:
+        # By the cohort and not by its age: the server's time is known to a second or so, and its estimate may change.
+        _record_finished(shared, backup.star_system, backup.mechanism, FinishedBackup(cohort, backup.planet, seconds))
 
 
-def _took(sighting: Observation) -> float | None:
-    """Return how long a backup took; None where its sighting does not say, or says what cannot be."""
-    took, age = sighting.duration, sighting.age
-    return None if took is None or (age is not None and took > age + _AHEAD) else took
+def record_durations(
+    shared: PollingState,
+    scope: ListScope,
+    observations: Iterable[Observation],
+    now: float,
+    *,
+    mechanism: str | None = None,
+) -> None:
+    """Record durations in the order in which the backups started: the newest has the most weight.
+
+    Args:
+        shared: State shared by all star systems.
+        scope: What the list covers that showed them.
+        observations: What it showed.
+        now: The time.
+        mechanism: How backups are made whose observation does not say so; None if unknown.
+    """
+    found: list[tuple[FinishedBackup, str | None]] = []
+    for observation in observations:
+        if (seconds := _plausible_duration(observation)) is not None:
+            started_at = now - (seconds if observation.age is None else observation.age)
+            finished = FinishedBackup(shared.cohorts.cohort_at(started_at), scope[1], seconds)
+            found.append((finished, observation.backup.mechanism or mechanism))
+    for finished, made_by in sorted(found, key=lambda pair: pair[0].cohort):
+        _record_finished(shared, scope[0], made_by, finished)
 
 
-def _finished(knowledge: PollingState, star_system: str, mechanism: str | None, one: Finished) -> None:
-    """Learn what may be learned from now that one more has finished."""
-    for scope, released in knowledge.cohorts.finished(one, star_system, mechanism).items():
+def _plausible_duration(observation: Observation) -> float | None:
+    """Return how many seconds a backup took; None if the observation does not say, or contradicts its age."""
+    seconds, age = observation.duration, observation.age
+    return None if seconds is None or (age is not None and seconds > age + _CLOCK_TOLERANCE) else seconds
+
+
+def _record_finished(shared: PollingState, star_system: str, mechanism: str | None, finished: FinishedBackup) -> None:
+    """Record the durations that may be recorded now that one more backup has finished."""
+    for scope, released in shared.cohorts.record_finished(finished, star_system, mechanism).items():
         for placed in released:
-            each = placed.one
-            knowledge.durations.observe_at(scope, each.planet, mechanism, each.seconds, place=placed.place)
+            planet, seconds = placed.finished.planet, placed.finished.seconds
+            shared.durations.record_at_level(scope, planet, mechanism, seconds, place=placed.place)

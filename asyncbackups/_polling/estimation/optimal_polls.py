@@ -1,10 +1,10 @@
-"""When to look at one backup next: the optimal inspection schedule for what is believed of its duration.
+"""When to poll a single backup next: the optimal inspection schedule for its survival estimate.
 
-With a look worth c seconds of delay, and S(t) the probability of still running at age t, the best that can be done
-from age a on costs V(a) = min over the next look b > a of [ c S(a) + integral from a to b of (S(a) - S(t)) dt + V(b) ]:
-the look is made if the backup still runs now, and news that comes on the way to b waits for b (R. E. Barlow, L. C.
-Hunter and F. Proschan, "Optimum checking procedures", 1963). What is minimized is a line in S(a) for each b, so that a
-convex hull finds all the best looks in one pass over the ages, from the last to the first. Pure.
+With a poll worth c seconds of latency, and S(t) the probability of still running at age t, the optimal cost from age a
+on is V(a) = min over the next poll b > a of [ c S(a) + integral from a to b of (S(a) - S(t)) dt + V(b) ]: the poll is
+sent if the backup still runs now, and a completion before b is detected at b (R. E. Barlow, L. C. Hunter and F.
+Proschan, "Optimum checking procedures", 1963). For each b the minimized expression is a line in S(a), so that a convex
+hull finds all optimal polls in one pass over the ages, from the last to the first.
 """
 
 from __future__ import annotations
@@ -22,49 +22,49 @@ _Line = tuple[float, float]
 
 
 @attrs.frozen(eq=False)
-class Inspections:
-    """The best next look, as a table.
+class OptimalPolls:
+    """The optimal next poll for each age, as a table.
 
     Attributes:
         ages: Ages, ascending from 0, in seconds.
-        looks: At each but the last, the age of the best next look.
+        next_polls: For each age but the last, the age of the optimal next poll.
     """
 
     ages: array[float]
-    looks: array[float]
+    next_polls: array[float]
 
     @classmethod
-    def plan(cls, ages: Sequence[float], totals: Sequence[float], worth: float) -> Inspections:
-        """Find the best looks among some ages.
+    def compute(cls, ages: Sequence[float], totals: Sequence[float], worth: float) -> OptimalPolls:
+        """Find the optimal polls among some ages.
 
         Args:
             ages: Ascending from 0, in seconds.
-            totals: At each, the integral of the hazard from 0; the hazard is constant between one and the next.
-            worth: How many seconds of delay a look is worth.
+            totals: For each age, the integral of the hazard from 0; the hazard is constant between two ages.
+            worth: How many seconds of latency a poll is worth.
         """
         alive = [math.exp(-total) for total in totals]
-        waited = _waited(ages, totals, alive)
-        looks = array("d", [math.inf]) * (len(ages) - 1)
-        value = _at_the_end(ages, totals, worth) * alive[-1]
+        waited = _integrate_survival(ages, totals, alive)
+        polls = array("d", [math.inf]) * (len(ages) - 1)
+        value = _tail_cost(ages, totals, worth) * alive[-1]
         lines: deque[_Line] = deque()
         for i in range(len(ages) - 2, -1, -1):
-            _add(lines, (ages[i + 1], value - waited[i + 1]))
-            best, intercept = _lowest(lines, alive[i])
-            looks[i] = best
+            _add_line(lines, (ages[i + 1], value - waited[i + 1]))
+            best, intercept = _lowest_line(lines, alive[i])
+            polls[i] = best
             value = (worth + best - ages[i]) * alive[i] + intercept + waited[i]
-        return cls(array("d", ages), looks)
+        return cls(array("d", ages), polls)
 
-    def next(self, age: float) -> float:
-        """Return the age of the next look at a backup that still runs at an age within the table."""
-        i = min(bisect_right(self.ages, age), len(self.looks)) - 1
-        if i + 1 == len(self.looks):
-            return max(self.looks[i], age)
+    def next_poll(self, age: float) -> float:
+        """Return the age of the next poll of a backup that still runs at an age within the table."""
+        i = min(bisect_right(self.ages, age), len(self.next_polls)) - 1
+        if i + 1 == len(self.next_polls):
+            return max(self.next_polls[i], age)
         share = (age - self.ages[i]) / (self.ages[i + 1] - self.ages[i])
-        return self.looks[i] + share * (self.looks[i + 1] - self.looks[i])
+        return self.next_polls[i] + share * (self.next_polls[i + 1] - self.next_polls[i])
 
 
-def _waited(ages: Sequence[float], totals: Sequence[float], alive: Sequence[float]) -> list[float]:
-    """Return at each age the integral of the survival function from 0."""
+def _integrate_survival(ages: Sequence[float], totals: Sequence[float], alive: Sequence[float]) -> list[float]:
+    """Return for each age the integral of the survival function from 0."""
     waited = [0.0]
     for i in range(len(ages) - 1):
         more, width = totals[i + 1] - totals[i], ages[i + 1] - ages[i]
@@ -73,26 +73,26 @@ def _waited(ages: Sequence[float], totals: Sequence[float], alive: Sequence[floa
     return waited
 
 
-def _at_the_end(ages: Sequence[float], totals: Sequence[float], worth: float) -> float:
-    """Return what it costs from the last age on, if still running there, at rates right for the hazard so far."""
+def _tail_cost(ages: Sequence[float], totals: Sequence[float], worth: float) -> float:
+    """Return the cost from the last age on, if the backup still runs then, at the optimal rate for the last hazard."""
     hazard = (totals[-1] - totals[-2]) / (ages[-1] - ages[-2])
     return math.sqrt(2 * worth / hazard) if hazard > 0 else 0.0
 
 
-def _add(lines: deque[_Line], new: _Line) -> None:
-    """Add a line of the least slope so far to a lower hull; lines that are nowhere the lowest any more are dropped."""
-    while len(lines) > 1 and not _needed(lines[-2], lines[-1], new):
+def _add_line(lines: deque[_Line], new: _Line) -> None:
+    """Add the line of the least slope so far to a lower hull; drop lines that are not the lowest anywhere any more."""
+    while len(lines) > 1 and not _is_needed(lines[-2], lines[-1], new):
         lines.pop()
     lines.append(new)
 
 
-def _needed(first: _Line, middle: _Line, last: _Line) -> bool:
-    """Tell whether the middle one of three lines, of falling slopes, is the lowest somewhere."""
+def _is_needed(first: _Line, middle: _Line, last: _Line) -> bool:
+    """Return True if the middle one of three lines, of falling slopes, is the lowest somewhere."""
     return (last[1] - first[1]) * (first[0] - middle[0]) > (middle[1] - first[1]) * (first[0] - last[0])
 
 
-def _lowest(lines: deque[_Line], x: float) -> _Line:
-    """Return the lowest line at x, where x never falls from call to call; those that it has left are dropped."""
+def _lowest_line(lines: deque[_Line], x: float) -> _Line:
+    """Return the lowest line at x, where x never falls from call to call; drop the lines before it."""
     while len(lines) > 1 and lines[1][0] * x + lines[1][1] <= lines[0][0] * x + lines[0][1]:
         lines.popleft()
     return lines[0]

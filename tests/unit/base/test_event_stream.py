@@ -1,4 +1,4 @@
-"""Events wait until somebody takes them."""
+"""A stream of events."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from asyncbackups._base.event_stream import EventStream
 from tests.fake_clock import settle
 
 
-async def test_events_come_out_in_order() -> None:
-    """What was put in before anybody asked is not lost, and the end comes last."""
+async def test_events_come_in_order() -> None:
+    """Events that were added before anybody iterates are kept, and the end comes last."""
     stream: EventStream[int] = EventStream()
     for number in range(3):
         stream.put(number)
@@ -22,8 +22,8 @@ async def test_events_come_out_in_order() -> None:
         await anext(stream)
 
 
-async def test_consumer_is_woken_by_an_event() -> None:
-    """Also one that came when there was none, again and again."""
+async def test_consumer_waits_for_an_event() -> None:
+    """It wakes for each event that is added to an empty stream."""
     stream: EventStream[int] = EventStream()
     for number in range(3):
         waiting = asyncio.create_task(anext(stream))
@@ -33,8 +33,8 @@ async def test_consumer_is_woken_by_an_event() -> None:
         assert await waiting == number
 
 
-async def test_each_event_goes_to_one_of_several_consumers() -> None:
-    """Several tasks may share the work; all of them end with the stream."""
+async def test_each_event_goes_to_one_consumer() -> None:
+    """Several tasks may share the events; all of them end with the stream."""
     stream: EventStream[int] = EventStream()
     taken: list[int] = []
 
@@ -53,20 +53,21 @@ async def test_each_event_goes_to_one_of_several_consumers() -> None:
     assert sorted(taken) == list(range(20))
 
 
-async def test_cancelled_consumer_takes_nothing_along() -> None:
-    """An event that comes in the moment in which its consumer is cancelled is there for the next one."""
+@pytest.mark.parametrize("added_first", [True, False])
+async def test_cancelled_consumer_loses_no_event(added_first: bool) -> None:
+    """An event that is added just before or after its consumer is cancelled is there for the next one."""
     stream: EventStream[int] = EventStream()
     waiting = asyncio.create_task(anext(stream))
     await settle()
-    stream.put(7)
-    waiting.cancel()
+    for step in (lambda: stream.put(7), waiting.cancel) if added_first else (waiting.cancel, lambda: stream.put(7)):
+        step()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert await anext(stream) == 7
 
 
-async def test_iteration_may_go_on_after_it_was_left() -> None:
-    """The stream is an object: `break` loses nothing (PEP 789)."""
+async def test_iteration_continues_after_a_break() -> None:
+    """The stream is not a generator: leaving the loop loses no event (PEP 789)."""
     stream: EventStream[int] = EventStream()
     for number in range(4):
         stream.put(number)

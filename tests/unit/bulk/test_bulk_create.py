@@ -1,4 +1,4 @@
-"""Many creates, watched to their ends: one stream of events, and a report that adds up."""
+"""Bulk runs over a service in memory: one stream of events, and a report that adds up."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Stage:
     """Runs over a service in memory.
 
     Attributes:
-        clock: The time.
-        service: Where the backups are.
-        engine: What watches them.
-        before: Is awaited before each create; may raise.
-        creating: How many creates are under way, and the most that ever were.
-        adopted: How creates say that they found their backups.
+        clock: The clock.
+        service: The service.
+        engine: The polling engine.
+        before: Awaited before each create; may raise.
+        creating: Number of creates in flight, and its maximum so far.
+        adopted: How creates report to have found their backups.
     """
 
     clock: FakeClock
@@ -67,7 +67,7 @@ class Stage:
         return BulkRun(
             self.engine,
             create=self.create,
-            ledger=MemoryRunStore(BackupSpec()),
+            store=MemoryRunStore(BackupSpec()),
             planets=parse_planets(targets, whole=False),
             concurrency=concurrency,
             deadline=deadline,
@@ -76,7 +76,7 @@ class Stage:
         )
 
     async def finish(self, status: str = "succeeded") -> None:
-        """Let all that was created end, and be noticed."""
+        """Let all created backups end, and the engine poll them."""
         self.service.end(*self.service.backups, status=status)
         await self.clock.run(300)
 
@@ -103,7 +103,7 @@ async def all_of(run: BulkRun) -> list[Any]:
 
 
 async def test_every_planet_is_created_and_watched(stage: Stage) -> None:
-    """Each has a create and a final event, in this order, and the report says so."""
+    """Each has a create event and a final event, in this order, and the report counts them."""
     async with stage.run(planets(10)) as run:
         consumer = asyncio.create_task(all_of(run))
         await settle(200)
@@ -118,11 +118,11 @@ async def test_every_planet_is_created_and_watched(stage: Stage) -> None:
     assert (report.planets, report.created, report.succeeded, report.in_flight, report.ok) == (10, 10, 10, 0, True)
     assert report.requests == {RequestKind.CREATE: 10}
     assert len(report.outcomes) == 10
-    assert 5.0 <= report.seconds < 100.0, "it stops with the last event"
+    assert 5.0 <= report.seconds < 100.0, "the time stops with the last event"
 
 
-async def test_time_counts_from_the_create(stage: Stage) -> None:
-    """A final event tells how long its planet took in all, the create included."""
+async def test_elapsed_time_counts_from_the_create(stage: Stage) -> None:
+    """The elapsed time of a final event includes the create."""
 
     async def slow(_: PlanetRef) -> None:
         await stage.clock.sleep(30)
@@ -139,8 +139,8 @@ async def test_time_counts_from_the_create(stage: Stage) -> None:
         assert run.report.outcomes[ended.planet].seconds == ended.elapsed
 
 
-async def test_creates_are_bounded(stage: Stage) -> None:
-    """Never more at once than asked for."""
+async def test_creates_in_flight_are_bounded(stage: Stage) -> None:
+    """There are never more than `concurrency`."""
     async with stage.run(planets(50), concurrency=4) as run:
         await settle(500)
         assert run.report.created == 50
@@ -148,8 +148,8 @@ async def test_creates_are_bounded(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_million_targets_are_not_read_ahead(stage: Stage, asynchronous: bool) -> None:
-    """As many are read as there are creates under way; with nobody reading events, creating waits."""
+async def test_targets_are_not_read_ahead(stage: Stage, asynchronous: bool) -> None:
+    """As many are read as there are creates in flight; if no events are read, creating waits."""
     read = 0
 
     def numbers() -> Iterator[str]:
@@ -180,8 +180,8 @@ async def test_million_targets_are_not_read_ahead(stage: Stage, asynchronous: bo
     gc.collect()
 
 
-async def test_stop_begins_no_more_and_ends_with_what_was_begun(stage: Stage) -> None:
-    """It returns when the creates under way have their outcome; their backups are watched to the end."""
+async def test_stop_waits_for_the_creates_in_flight(stage: Stage) -> None:
+    """No more creates start; the backups of those in flight are watched until they end."""
     gate = asyncio.Event()
 
     async def held(_: PlanetRef) -> None:
@@ -206,8 +206,8 @@ async def test_stop_begins_no_more_and_ends_with_what_was_begun(stage: Stage) ->
         await stage.run([]).stop()
 
 
-async def test_one_failure_stops_nobody(stage: Stage) -> None:
-    """It is told as an event, and the others go on."""
+async def test_failed_planet_does_not_stop_the_others(stage: Stage) -> None:
+    """Its error is an event."""
 
     async def some(planet: PlanetRef) -> None:
         if planet.planet.endswith(("3", "7")):
@@ -226,7 +226,7 @@ async def test_one_failure_stops_nobody(stage: Stage) -> None:
 
 
 async def test_planet_listed_twice_gets_one_backup(stage: Stage) -> None:
-    """The second is told as an error, and what became of the backup stays its outcome."""
+    """The second place is an error, and the planet keeps the outcome of its backup."""
     async with stage.run(["sun/earth", ("sun", "mars"), PlanetRef("sun", "earth")], concurrency=1) as run:
         await settle(200)
         await stage.finish()
@@ -239,8 +239,8 @@ async def test_planet_listed_twice_gets_one_backup(stage: Stage) -> None:
     assert adds_up(run.report)
 
 
-async def test_late_duplicate_does_not_hide_what_became_of_the_backup(stage: Stage) -> None:
-    """Also where it is read when the backup has long ended."""
+async def test_late_duplicate_does_not_replace_the_outcome(stage: Stage) -> None:
+    """This holds also if it is read after the backup has ended."""
     gate = asyncio.Event()
 
     async def targets() -> AsyncIterator[str]:
@@ -259,8 +259,8 @@ async def test_late_duplicate_does_not_hide_what_became_of_the_backup(stage: Sta
 
 
 @pytest.mark.parametrize("wrong", [RuntimeError("broken file"), "no planet"])
-async def test_targets_that_break_are_told_at_the_end(stage: Stage, wrong: Any) -> None:
-    """What was read before is created, watched and told of; then the caller gets the fault back."""
+async def test_failing_targets_are_raised_at_the_end(stage: Stage, wrong: Any) -> None:
+    """Earlier targets are created and watched; then the iteration raises the error of the targets."""
 
     def targets() -> Iterator[str]:
         yield from planets(4)
@@ -279,7 +279,7 @@ async def test_targets_that_break_are_told_at_the_end(stage: Stage, wrong: Any) 
 
 
 async def test_bug_after_a_create_is_raised(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was created but cannot be watched is not waited for: a run never hangs."""
+    """The run does not wait for a backup that cannot be tracked."""
 
     def buggy(*_: Any, **__: Any) -> bool:
         raise RuntimeError("a bug")
@@ -291,8 +291,8 @@ async def test_bug_after_a_create_is_raised(stage: Stage, monkeypatch: pytest.Mo
             await anext(run)
 
 
-async def test_bug_in_a_create_is_told_and_raised(stage: Stage) -> None:
-    """Its planet has an outcome, what was begun is watched to its end, and the bug comes out at the end."""
+async def test_bug_in_a_create_is_delivered_and_raised(stage: Stage) -> None:
+    """The planet has an outcome, other creates are watched until they end, and then the error is raised."""
 
     async def buggy(planet: PlanetRef) -> None:
         if planet.planet == "planet-2":
@@ -311,7 +311,7 @@ async def test_bug_in_a_create_is_told_and_raised(stage: Stage) -> None:
 
 
 async def test_leaving_while_creating_is_reported(stage: Stage) -> None:
-    """A create that was cut off may have happened: that is said; what exists is no longer watched."""
+    """A create that was cancelled may have happened, which its event says; existing backups are no longer watched."""
     gate = asyncio.Event()
 
     async def held(planet: PlanetRef) -> None:
@@ -329,11 +329,11 @@ async def test_leaving_while_creating_is_reported(stage: Stage) -> None:
     assert all(isinstance(one.event.error, AmbiguousCreateError) for one in report.outcomes.values())
     stage.clock.advance(100)
     assert run.report.seconds == 7.0
-    assert len(await all_of(run)) == 4, "what was told before may still be read"
+    assert len(await all_of(run)) == 4, "events that were delivered before may still be read"
 
 
 async def test_leaving_at_once_is_clean(stage: Stage) -> None:
-    """Nothing was begun, nothing is created, and no time goes on."""
+    """Nothing is created, and the report's time stands still."""
     async with stage.run(planets(10)) as run:
         pass
     await settle()
@@ -343,8 +343,8 @@ async def test_leaving_at_once_is_clean(stage: Stage) -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
-async def test_leaving_that_is_cancelled_still_lets_go(stage: Stage) -> None:
-    """Nobody goes on to watch for a run that is left."""
+async def test_cancelled_leaving_untracks_all_backups(stage: Stage) -> None:
+    """The engine polls for a run that was left no longer."""
     run = stage.run(planets(3))
     await run.__aenter__()
     await settle()
@@ -356,8 +356,8 @@ async def test_leaving_that_is_cancelled_still_lets_go(stage: Stage) -> None:
     assert stage.engine.in_flight == 0
 
 
-async def test_client_that_is_left_ends_the_run(stage: Stage) -> None:
-    """What is in flight is unchecked, what is to come is not read, and the iteration ends with the reason."""
+async def test_closed_client_ends_the_run(stage: Stage) -> None:
+    """Backups in flight are unchecked, no more targets are read, and the iteration ends with the reason."""
     closed = ClientClosedError("left")
 
     async def held(planet: PlanetRef) -> None:
@@ -376,8 +376,8 @@ async def test_client_that_is_left_ends_the_run(stage: Stage) -> None:
     assert adds_up(run.report)
 
 
-async def test_backup_created_as_the_client_is_left_is_unchecked(stage: Stage) -> None:
-    """It exists, and nobody watches it: that is said, and nothing hangs."""
+async def test_backup_created_while_the_client_closes_is_unchecked(stage: Stage) -> None:
+    """It exists but is not watched, which its event says; nothing hangs."""
     gate = asyncio.Event()
 
     async def held(_: PlanetRef) -> None:
@@ -394,8 +394,8 @@ async def test_backup_created_as_the_client_is_left_is_unchecked(stage: Stage) -
     assert run.report.unchecked == 1
 
 
-async def test_deadline_counts_for_each_backup(stage: Stage) -> None:
-    """What is in progress when its time is up is told as that."""
+async def test_deadline_applies_to_each_backup(stage: Stage) -> None:
+    """A backup that is in progress at its deadline has expired."""
     async with stage.run(planets(2), deadline=100.0) as run:
         await settle()
         await stage.clock.run(200)
@@ -405,8 +405,8 @@ async def test_deadline_counts_for_each_backup(stage: Stage) -> None:
     assert adds_up(run.report)
 
 
-async def test_adopted_backup_is_asked_about_at_once(stage: Stage) -> None:
-    """Nobody knows how long it has been running."""
+async def test_adopted_backup_is_polled_at_once(stage: Stage) -> None:
+    """Its age is unknown."""
     stage.adopted = "marker"
     async with stage.run(planets(1)) as run:
         await settle()
@@ -419,8 +419,61 @@ async def test_adopted_backup_is_asked_about_at_once(stage: Stage) -> None:
         assert isinstance(await anext(run), BackupFailed)
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_cancelled_consumer_loses_no_event(stage: Stage, turns: int) -> None:
+    """An event that arrives as its consumer is cancelled, for example by a timeout, is there for the next one."""
+    gate = asyncio.Event()
+
+    async def held(_: PlanetRef) -> None:
+        await gate.wait()
+
+    stage.before = held
+    async with stage.run(planets(1)) as run:
+        consumer = asyncio.create_task(anext(run))
+        await settle()
+        gate.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        consumer.cancel()
+        (got,) = await asyncio.gather(consumer, return_exceptions=True)
+        event = await anext(run) if isinstance(got, asyncio.CancelledError) else got
+        assert isinstance(event, BackupCreated)
+
+
+async def test_consumers_share_the_events(stage: Stage) -> None:
+    """Each event goes to one of them, and all end with the run."""
+    async with stage.run(planets(10)) as run:
+        consumers = [asyncio.create_task(all_of(run)) for _ in range(3)]
+        await settle(200)
+        await stage.finish()
+        shares = await asyncio.gather(*consumers)
+    assert len([event for share in shares for event in share]) == 20
+    assert len({(type(event), event.planet) for share in shares for event in share}) == 20
+
+
+async def test_iteration_continues_after_a_break(stage: Stage) -> None:
+    """A run is not a generator: leaving the loop loses no event (PEP 789)."""
+    async with stage.run(planets(2)) as run:
+        await settle()
+        await stage.finish()
+        async for event in run:
+            events = [event]
+            break
+        events += await all_of(run)
+    assert len({(type(event), event.planet) for event in events}) == len(events) == 4
+
+
+async def test_report_is_a_snapshot(stage: Stage) -> None:
+    """A report that was read does not change with the run."""
+    async with stage.run(planets(1)) as run:
+        await settle()
+        before = run.report
+        await stage.finish()
+    assert (before.succeeded, before.outcomes, run.report.succeeded, len(run.report.outcomes)) == (0, {}, 1, 1)
+
+
 async def test_run_is_used_once(stage: Stage) -> None:
-    """And says what is wrong with using it before."""
+    """Using it before entering and entering it twice are errors."""
     run = stage.run([])
     with pytest.raises(ClientClosedError, match="enter the run"):
         await anext(run)
@@ -432,14 +485,14 @@ async def test_run_is_used_once(stage: Stage) -> None:
     assert run.report.ok
 
 
-async def test_event_that_cannot_be_recorded_is_told_and_the_run_ends_with_why(stage: Stage) -> None:
-    """A bug there must not let the consumer wait for ever."""
+async def test_failing_store_does_not_hang_the_run(stage: Stage) -> None:
+    """The event is delivered, and the iteration ends with the error."""
     run = stage.run(planets(3))
 
     def broken(*_: Any) -> None:
         raise LookupError("no such column")
 
-    run._ledger.record = broken  # type: ignore[method-assign]
+    run._store.record_event = broken  # type: ignore[method-assign]
     async with run:
         task = asyncio.create_task(all_of(run))
         await settle()
@@ -449,8 +502,8 @@ async def test_event_that_cannot_be_recorded_is_told_and_the_run_ends_with_why(s
     assert run.report.succeeded + run.report.create_failed == run.report.created
 
 
-async def test_report_before_the_beginning_is_empty(stage: Stage) -> None:
-    """Neither the clock's reading nor what the client did before is the run's."""
+async def test_report_before_entering_is_empty(stage: Stage) -> None:
+    """Neither the clock's time nor the client's earlier requests are the run's."""
     stage.requests[RequestKind.CREATE] += 5
     report = stage.run(planets(3)).report
     assert (report.seconds, report.requests.total(), report.planets) == (0.0, 0, 0)

@@ -1,8 +1,9 @@
-"""Workers that take one item after the other, never ahead."""
+"""Bounded concurrency over items that are not read ahead."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Iterable
 
 import pytest
@@ -16,25 +17,25 @@ async def each(numbers: Iterable[int]) -> AsyncIterator[int]:
         yield number
 
 
-def intake(numbers: Iterable[int], unread: list[int] | None = None) -> WorkerPool[int]:
+def pool_of(numbers: Iterable[int], unread: list[int] | None = None) -> WorkerPool[int]:
     waiting = unread if unread is not None else [0]
-    return WorkerPool(each(numbers), unread=lambda: waiting[0])
+    return WorkerPool(each(numbers), unread_events=lambda: waiting[0])
 
 
-async def test_every_item_is_worked_on_once() -> None:
+async def test_every_item_is_processed_once() -> None:
     """However many workers there are."""
     done: list[int] = []
 
-    async def work(number: int) -> None:
+    async def process(number: int) -> None:
         await asyncio.sleep(0)
         done.append(number)
 
-    await intake(range(10)).work_off(work, workers=3)
+    await pool_of(range(10)).process_items(process, concurrency=3)
     assert sorted(done) == list(range(10))
 
 
-async def test_nothing_is_read_ahead() -> None:
-    """With two workers busy, two items are read of a million."""
+async def test_items_are_not_read_ahead() -> None:
+    """With two items in progress, two of a million are read."""
     read: list[int] = []
 
     def numbers() -> Iterable[int]:
@@ -42,10 +43,10 @@ async def test_nothing_is_read_ahead() -> None:
             read.append(number)
             yield number
 
-    async def work(_: int) -> None:
+    async def process(_: int) -> None:
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(intake(numbers()).work_off(work, workers=2))
+    task = asyncio.create_task(pool_of(numbers()).process_items(process, concurrency=2))
     await settle()
     assert read == [0, 1]
     task.cancel()
@@ -53,69 +54,70 @@ async def test_nothing_is_read_ahead() -> None:
         await task
 
 
-async def test_work_waits_for_the_consumer() -> None:
-    """With a thousand events unread nothing is begun, until one is taken."""
+async def test_workers_wait_for_the_consumer() -> None:
+    """With a thousand events unread, no item is read until one is consumed."""
     unread, done = [1_000], []
 
-    async def work(number: int) -> None:
+    async def process(number: int) -> None:
         done.append(number)
 
-    taking = intake([1], unread)
-    task = asyncio.create_task(taking.work_off(work, workers=1))
+    pool = pool_of([1], unread)
+    task = asyncio.create_task(pool.process_items(process, concurrency=1))
     await settle()
     assert done == []
-    taking.consumed()
+    pool.notify_consumed()
     await settle()
     assert done == []
     unread[0] = 999
-    taking.consumed()
+    pool.notify_consumed()
     await task
     assert done == [1]
 
 
-async def test_items_that_break_end_the_handing_out_only() -> None:
-    """What was begun before goes on to its end."""
-    begun, finish, done = asyncio.Event(), asyncio.Event(), []
+async def test_failing_items_end_the_reading_only() -> None:
+    """Items in progress are finished."""
+    started, finish, done = asyncio.Event(), asyncio.Event(), []
 
     async def numbers() -> AsyncIterator[int]:
         yield 1
-        await begun.wait()
+        await started.wait()
         raise LookupError("no more")
 
-    async def work(number: int) -> None:
-        begun.set()
+    async def process(number: int) -> None:
+        started.set()
         await finish.wait()
         done.append(number)
 
-    taking = WorkerPool(numbers(), unread=lambda: 0)
-    task = asyncio.create_task(taking.work_off(work, workers=2))
+    pool = WorkerPool(numbers(), unread_events=lambda: 0)
+    task = asyncio.create_task(pool.process_items(process, concurrency=2))
     await settle()
     finish.set()
     await task
     assert done == [1]
-    assert isinstance(taking.failure, LookupError)
+    assert isinstance(pool.failure, LookupError)
 
 
-async def test_a_bug_in_the_work_does_not_cut_off_the_others() -> None:
-    """It ends the handing out, and is kept for the consumer."""
-    done = []
+async def test_failing_process_does_not_cancel_the_others() -> None:
+    """It ends the reading of items, and the error is kept for the consumer."""
+    done, started = [], asyncio.Event()
 
-    async def work(number: int) -> None:
-        await asyncio.sleep(0)
+    async def process(number: int) -> None:
         if number == 0:
+            await started.wait()
             raise ZeroDivisionError
-        await asyncio.sleep(0)
+        started.set()
+        await settle()
         done.append(number)
 
-    taking = intake(range(5))
-    await taking.work_off(work, workers=2)
+    pool = pool_of(range(5))
+    await pool.process_items(process, concurrency=2)
     assert done == [1]
-    assert isinstance(taking.failure, ZeroDivisionError)
+    assert isinstance(pool.failure, ZeroDivisionError)
 
 
-@pytest.mark.parametrize("where", ["items", "work"])
-async def test_cancellation_of_something_else_does_not_end_it_in_silence(where: str) -> None:
-    """What the items or the work share with another task, and that one cancelled, is a failure like any other."""
+@pytest.mark.parametrize("where", ["items", "process"])
+async def test_stray_cancellation_is_a_failure(where: str) -> None:
+    """If another task cancels a future that the items or the processing await, that is an error like any other."""
     shared = asyncio.get_running_loop().create_future()
     shared.cancel()
 
@@ -124,66 +126,118 @@ async def test_cancellation_of_something_else_does_not_end_it_in_silence(where: 
         if where == "items":
             await shared
 
-    async def work(number: int) -> None:
-        if where == "work":
+    async def process(number: int) -> None:
+        if where == "process":
             await shared
 
-    taking = WorkerPool(items(), unread=lambda: 0)
-    await taking.work_off(work, workers=2)
-    assert isinstance(taking.failure, RuntimeError)
+    pool = WorkerPool(items(), unread_events=lambda: 0)
+    await pool.process_items(process, concurrency=2)
+    assert isinstance(pool.failure, RuntimeError)
 
 
-async def test_stopped_it_hands_out_nothing_more() -> None:
-    """What is begun goes on."""
+async def test_stopped_pool_reads_no_more_items() -> None:
+    """Items in progress are finished."""
     done = []
-    taking = intake(range(5))
+    pool = pool_of(range(5))
 
-    async def work(number: int) -> None:
+    async def process(number: int) -> None:
         done.append(number)
-        taking.stop()
+        pool.stop()
 
-    await taking.work_off(work, workers=1)
+    await pool.process_items(process, concurrency=1)
     assert done == [0]
 
 
-async def test_settled_waits_for_what_is_under_way() -> None:
-    """After a stop it returns with the end of what was begun, also where that breaks."""
+async def test_waiting_until_idle_includes_failing_items() -> None:
+    """After a stop it returns with the last item in progress, also if that fails."""
     finish = asyncio.Event()
-    taking = intake(range(5))
+    pool = pool_of(range(5))
 
-    async def work(number: int) -> None:
+    async def process(number: int) -> None:
         await finish.wait()
         if number == 1:
             raise ZeroDivisionError
 
-    task = asyncio.create_task(taking.work_off(work, workers=2))
+    task = asyncio.create_task(pool.process_items(process, concurrency=2))
     await settle()
-    taking.stop()
-    waiting = asyncio.create_task(taking.settled())
+    pool.stop()
+    waiting = asyncio.create_task(pool.wait_until_idle())
     await settle()
-    assert (taking.under_way, waiting.done()) == (2, False)
+    assert (pool.in_progress, waiting.done()) == (2, False)
     finish.set()
     await waiting
     await task
-    assert taking.under_way == 0
-    await taking.settled()
+    assert pool.in_progress == 0
+    await pool.wait_until_idle()
 
 
-async def test_what_comes_after_the_stop_is_not_begun() -> None:
-    """An item that was being waited for is dropped."""
+async def test_item_that_comes_after_the_stop_is_dropped() -> None:
+    """It was awaited when the pool was stopped."""
     coming, done = asyncio.Event(), []
 
     async def numbers() -> AsyncIterator[int]:
         await coming.wait()
         yield 1
 
-    async def work(number: int) -> None:
+    async def process(number: int) -> None:
         done.append(number)
 
-    taking = WorkerPool(numbers(), unread=lambda: 0)
-    task = asyncio.create_task(taking.work_off(work, workers=2))
+    pool = WorkerPool(numbers(), unread_events=lambda: 0)
+    task = asyncio.create_task(pool.process_items(process, concurrency=2))
     await settle()
-    taking.stop()
+    pool.stop()
     coming.set()
     await task
-    assert (done, taking.under_way) == ([], 0)
+    assert (done, pool.in_progress) == ([], 0)
+
+
+async def test_workers_start_as_items_come() -> None:
+    """A large `concurrency` costs nothing without items: one worker waits for the next item, no more."""
+    most, finish = 0, asyncio.Event()
+    others = len(asyncio.all_tasks())
+
+    async def process(_: int) -> None:
+        nonlocal most
+        await settle()
+        most = max(most, len(asyncio.all_tasks()) - others)
+        await finish.wait()
+
+    task = asyncio.create_task(pool_of(range(3)).process_items(process, concurrency=100_000))
+    await settle()
+    finish.set()
+    await task
+    assert most <= 1 + 3 + 1, "the pool's own task, one for each item, one that waits for an item"
+
+
+async def test_idle_worker_takes_the_next_item() -> None:
+    """Where one worker is enough for the items, no more are started."""
+    tasks: set[asyncio.Task[object] | None] = set()
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(20):
+            await settle(20)
+            yield number
+
+    async def process(_: int) -> None:
+        tasks.add(asyncio.current_task())
+        await asyncio.sleep(0)
+
+    await WorkerPool(numbers(), unread_events=lambda: 0).process_items(process, concurrency=10)
+    assert len(tasks) <= 2
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks need Python 3.12")
+async def test_eager_tasks_do_not_nest() -> None:
+    """Workers that start each other do not do so recursively, however many there are."""
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    finish, started = asyncio.Event(), 0
+
+    async def process(_: int) -> None:
+        nonlocal started
+        started += 1
+        if started == 2_000:
+            finish.set()
+        await finish.wait()
+
+    await asyncio.wait_for(pool_of(range(2_000)).process_items(process, concurrency=100_000), 20)
+    assert started == 2_000

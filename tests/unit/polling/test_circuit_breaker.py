@@ -1,77 +1,52 @@
-"""How a star system slows down after faults."""
+"""The circuit breaker of a star system."""
 
 from __future__ import annotations
 
 import math
 
-import pytest
-
-from asyncbackups._polling.circuit_breaker import CircuitBreaker, is_passing
-from asyncbackups.errors import (
-    AnswerTimeoutError,
-    BackupsError,
-    BadRequestError,
-    ConnectError,
-    NotFoundError,
-    ProtocolError,
-    RateLimitedError,
-    ServiceUnavailableError,
-)
-from tests.unit.polling.worlds import scheduler
+from asyncbackups._polling.circuit_breaker import CircuitBreaker
+from asyncbackups.errors import RateLimitedError, ServiceUnavailableError
+from tests.unit.polling.scenario import shared_state
 
 DOWN = ServiceUnavailableError(status=503)
 
 
-def health(**policy: float) -> CircuitBreaker:
-    return CircuitBreaker(scheduler(jitter=0.0, **policy)._know)
+def breaker(**settings: float) -> CircuitBreaker:
+    return CircuitBreaker(shared_state(jitter=0.0, **settings))
 
 
-@pytest.mark.parametrize(
-    ("error", "passing"),
-    [
-        (DOWN, True),
-        (RateLimitedError(status=429), True),
-        (AnswerTimeoutError("slow"), True),
-        (ConnectError("refused"), True),
-        (NotFoundError(status=404), False),
-        (BadRequestError(status=400), False),
-        (ProtocolError("garbage"), False),
-    ],
-)
-def test_faults_of_the_service_and_of_the_question_are_told_apart(error: BackupsError, passing: bool) -> None:
-    """Only what speaks of the service's state slows a star system down."""
-    assert is_passing(error) is passing
-
-
-def test_each_fault_in_a_row_holds_for_longer() -> None:
-    """The pauses grow as the policy's backoff does; an answer ends the trial."""
-    state, now, pauses = health(initial=4.0, factor=2.0, maximum=20.0), 100.0, []
-    assert state.held_until == -math.inf
+def test_pauses_grow_with_each_fault_in_a_row() -> None:
+    """They grow as the policy's backoff does; a success closes the breaker."""
+    state, now, pauses = breaker(initial=4.0, factor=2.0, maximum=20.0), 100.0, []
+    assert state.open_until == -math.inf
     for _ in range(4):
-        state.fault(DOWN, now)
-        pauses.append(state.held_until - now)
-        now = state.held_until
+        state.record_fault(DOWN, now)
+        pauses.append(state.open_until - now)
+        now = state.open_until
     assert pauses == [4.0, 8.0, 16.0, 20.0]
-    assert state.on_trial
-    state.answers()
-    assert not state.on_trial
-    state.fault(DOWN, now)
-    assert state.held_until == now + 4.0
+    assert state.is_half_open
+    assert state.last_fault is DOWN
+    state.record_success()
+    assert not state.is_half_open
+    assert state.last_fault is None
+    state.record_fault(DOWN, now)
+    assert state.open_until == now + 4.0
 
 
 def test_requests_that_fail_together_are_one_fault() -> None:
-    """Ten answers of one outage do not count as ten outages."""
-    state = health(initial=4.0)
+    """Ten failed requests of one outage do not count as ten outages."""
+    state = breaker(initial=4.0)
     for _ in range(10):
-        state.fault(DOWN, 100.0)
-    assert state.held_until == 104.0
+        state.record_fault(DOWN, 100.0)
+    assert state.open_until == 104.0
 
 
-def test_retry_after_is_obeyed_within_bounds() -> None:
-    """What the server asks for holds, but not for ever, and nothing is no busy loop."""
-    state = health(initial=4.0)
-    state.fault(RateLimitedError(status=429, retry_after=60.0), 100.0)
-    assert state.held_until == 160.0
-    state.fault(RateLimitedError(status=429, retry_after=1e9), 100.0)
-    assert state.held_until == 400.0
-    assert [state.obeyed(asked) for asked in (0.001, 7.0, 1e9)] == [1.0, 7.0, 300.0]
+def test_retry_after_is_honored_up_to_the_maximum() -> None:
+    """The maximum is that of the retry policy; a `Retry-After` near zero is no reason for a busy loop."""
+    state = breaker(initial=4.0, retry_after_maximum=300.0)
+    state.record_fault(RateLimitedError(status=429, retry_after=60.0), 100.0)
+    assert state.open_until == 160.0
+    state.record_fault(RateLimitedError(status=429, retry_after=1e9), 100.0)
+    assert state.open_until == 400.0
+    assert [state.clamp_retry_after(seconds) for seconds in (0.001, 7.0, 1e9)] == [1.0, 7.0, 300.0]
+    assert breaker(retry_after_maximum=10.0).clamp_retry_after(250.0) == 10.0

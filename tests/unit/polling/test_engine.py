@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import itertools
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -13,19 +15,20 @@ import pytest
 from asyncbackups._api import pagination as lists
 from asyncbackups._http.messages import RequestKind
 from asyncbackups._polling.engine import Engine
-from asyncbackups.errors import AnswerTimeoutError, ClientClosedError, ConfigurationError, EngineError, ProtocolError
-from asyncbackups.events import BackupSucceeded, FinalEvent, WatchExpired, WatchFailed
+from asyncbackups.errors import (
+    AnswerTimeoutError,
+    ClientClosedError,
+    ConfigurationError,
+    EngineError,
+    ProtocolError,
+    ServiceUnavailableError,
+)
+from asyncbackups.events import BackupSucceeded, WatchExpired, WatchFailed
 from asyncbackups.models import Backup, BackupRef, Progress, progress_of
+from asyncbackups.policies import RetryPolicy
 from tests.fake_clock import FakeClock, settle
+from tests.unit.polling.scenario import RecordingSubscriber
 from tests.unit.service import Service
-
-
-class Waiter:
-    def __init__(self) -> None:
-        self.events: list[FinalEvent] = []
-
-    def deliver(self, event: FinalEvent) -> None:
-        self.events.append(event)
 
 
 @pytest.fixture
@@ -40,13 +43,13 @@ def tasks() -> list[str]:
 
 async def test_backup_is_polled_until_it_has_ended(clock: FakeClock, service: Service) -> None:
     """And not any more after that."""
-    engine, waiter = service.engine(), Waiter()
+    engine, subscriber = service.engine(), RecordingSubscriber()
     (ref,) = service.begin(7)
-    assert engine.track(ref, waiter, deadline=1e4)
+    assert engine.track(ref, subscriber, deadline=1e4)
     await clock.run(100)
     service.end(ref)
     await clock.run(100)
-    (event,) = waiter.events
+    (event,) = subscriber.events
     assert isinstance(event, BackupSucceeded)
     assert event.polls == len(service.asked)
     await clock.run(1_000)
@@ -56,15 +59,15 @@ async def test_backup_is_polled_until_it_has_ended(clock: FakeClock, service: Se
 
 async def test_waits_for_one_backup_share_its_polls(clock: FakeClock, service: Service) -> None:
     """A thousand who wait cost no more requests than one."""
-    engine, waiters = service.engine(), [Waiter() for _ in range(1_000)]
+    engine, subscribers = service.engine(), [RecordingSubscriber() for _ in range(1_000)]
     (ref,) = service.begin(7)
-    for waiter in waiters:
-        engine.track(ref, waiter, deadline=1e4)
+    for subscriber in subscribers:
+        engine.track(ref, subscriber, deadline=1e4)
     assert engine.in_flight == 1
     await clock.run(100)
     service.end(ref)
     await clock.run(100)
-    assert {len(waiter.events) for waiter in waiters} == {1}
+    assert {len(subscriber.events) for subscriber in subscribers} == {1}
     assert len(service.asked) < 12
     await engine.close()
 
@@ -74,7 +77,7 @@ async def test_tasks_number_with_requests_and_not_with_backups(clock: FakeClock,
     engine = service.engine(concurrency=4, coalesce=False)
     service.gate.clear()
     for ref in service.begin(*range(10_000)):
-        engine.track(ref, Waiter(), deadline=1e4)
+        engine.track(ref, RecordingSubscriber(), deadline=1e4)
     await settle()
     assert len(tasks()) == 1 + 3  # one star system leaves the last place to others
     await engine.close()
@@ -83,17 +86,17 @@ async def test_tasks_number_with_requests_and_not_with_backups(clock: FakeClock,
 
 async def test_idle_means_idle(clock: FakeClock, service: Service) -> None:
     """No timer and no wake-up while nothing is in flight, or all that is left to come are answers."""
-    engine, waiter = service.engine(), Waiter()
+    engine, subscriber = service.engine(), RecordingSubscriber()
     (ref,) = service.begin(7)
-    engine.track(ref, waiter, deadline=1e5)
+    engine.track(ref, subscriber, deadline=1e5)
     await settle()
     service.end(ref)
     await clock.run(100)
-    assert len(waiter.events) == 1
+    assert len(subscriber.events) == 1
     assert clock.pending_timers == 0
-    engine.track(BackupRef("sun", 8), waiter, deadline=1e5)
+    engine.track(BackupRef("sun", 8), subscriber, deadline=1e5)
     await settle()
-    assert engine.untrack(BackupRef("sun", 8), waiter)
+    assert engine.untrack(BackupRef("sun", 8), subscriber)
     await settle()
     assert clock.pending_timers == 0
     await engine.close()
@@ -104,7 +107,7 @@ async def test_stall_does_not_come_back_as_a_burst(clock: FakeClock, service: Se
     engine = service.engine(coalesce=False)
     for number in range(100):
         (ref,) = service.begin(number, star_system=f"s{number}")
-        engine.track(ref, Waiter(), deadline=1e6)
+        engine.track(ref, RecordingSubscriber(), deadline=1e6)
     await clock.run(30)
     before = len(service.asked)
     clock.advance(3_600)
@@ -117,30 +120,30 @@ async def test_stall_does_not_come_back_as_a_burst(clock: FakeClock, service: Se
 
 async def test_final_event_leaves_within_a_turn_of_its_answer(clock: FakeClock, service: Service) -> None:
     """Nothing stands between the answer and who waits for it."""
-    engine, waiter = service.engine(), Waiter()
+    engine, subscriber = service.engine(), RecordingSubscriber()
     (ref,) = service.begin(7)
     service.end(ref)
     service.gate.clear()
-    engine.track(ref, waiter, deadline=1e4)
+    engine.track(ref, subscriber, deadline=1e4)
     await settle()
     service.gate.set()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert len(waiter.events) == 1
+    assert len(subscriber.events) == 1
     await engine.close()
 
 
 async def test_long_list_is_processed_in_slices(clock: FakeClock, service: Service) -> None:
     """Ten thousand backups that end in one list leave room for others in between."""
-    engine, waiter = service.engine(), Waiter()
+    engine, subscriber = service.engine(), RecordingSubscriber()
     refs = service.begin(*range(10_000))
     service.end(*refs)
     for ref in refs:
-        engine.track(ref, waiter, deadline=1e4)
+        engine.track(ref, subscriber, deadline=1e4)
     seen: list[int] = []
-    while len(waiter.events) < 10_000:
+    while len(subscriber.events) < 10_000:
         await asyncio.sleep(0)
-        seen.append(len(waiter.events))
+        seen.append(len(subscriber.events))
     assert service.count(RequestKind.GET) == 0
     assert max(later - sooner for sooner, later in itertools.pairwise(seen)) <= 512
     await engine.close()
@@ -148,35 +151,35 @@ async def test_long_list_is_processed_in_slices(clock: FakeClock, service: Servi
 
 async def test_what_is_added_while_a_list_is_processed_is_not_lost(clock: FakeClock, service: Service) -> None:
     """Each gets its one event, whenever it came."""
-    engine, waiter, late = service.engine(), Waiter(), Waiter()
+    engine, subscriber, late = service.engine(), RecordingSubscriber(), RecordingSubscriber()
     refs = service.begin(*range(2_000))
     service.end(*refs)
     for ref in refs:
-        engine.track(ref, waiter, deadline=1e4)
-    while not waiter.events:
+        engine.track(ref, subscriber, deadline=1e4)
+    while not subscriber.events:
         await asyncio.sleep(0)
     for ref in refs:
         engine.track(ref, late, deadline=1e4)
     await clock.run(100, turns=100)
-    assert (len(waiter.events), len(late.events)) == (2_000, 2_000)
+    assert (len(subscriber.events), len(late.events)) == (2_000, 2_000)
     await engine.close()
 
 
 async def test_entity_tags_are_used(clock: FakeClock, service: Service) -> None:
     """Unchanged backups and lists cost an empty answer, and still count as polls."""
     service.tagged = True
-    engine, waiter = service.engine(learn=False), Waiter()
+    engine, subscriber = service.engine(learn=False), RecordingSubscriber()
     (single,) = service.begin(7, star_system="vega")
     many = service.begin(*range(20))
     for ref in (single, *many):
-        engine.track(ref, waiter, deadline=1e4)
+        engine.track(ref, subscriber, deadline=1e4)
     await clock.run(200)
     tagged = [request.kind for request in service.asked if request.etag]
     assert {RequestKind.GET, RequestKind.LIST} <= set(tagged)
     service.end(single, *many)
     await clock.run(200)
-    assert len(waiter.events) == 21
-    assert all(event.polls > 3 for event in waiter.events)
+    assert len(subscriber.events) == 21
+    assert all(event.polls > 3 for event in subscriber.events)
     await engine.close()
 
 
@@ -185,12 +188,12 @@ async def test_retry_after_is_obeyed(clock: FakeClock, service: Service) -> None
     service.headers["Retry-After"] = "40"
     engine = service.engine()
     (ref,) = service.begin(7)
-    engine.track(ref, Waiter(), deadline=1e4)
+    engine.track(ref, RecordingSubscriber(), deadline=1e4)
     await clock.run(100)
     assert len(service.asked) == 3
-    explained = engine.explain(ref)
-    assert explained is not None
-    assert explained.due_in == 20.0
+    explain = engine.explain(ref)
+    assert explain is not None
+    assert explain.due_in == 20.0
     await engine.close()
 
 
@@ -198,19 +201,56 @@ async def test_clock_of_the_server_counts(clock: FakeClock, service: Service) ->
     """A server whose clock is hours ahead of ours is believed about the age of its backups."""
     engine = service.engine()
     (ref,) = service.begin(7)
-    engine.track(ref, Waiter(), deadline=1e4)
+    engine.track(ref, RecordingSubscriber(), deadline=1e4)
     clock._utc = clock._utc.replace(hour=3)  # ours goes wrong; the answers' dates go with the server's
     service.clock = FakeClock(clock.monotonic())
     await settle()
-    explained = engine.explain(ref)
-    assert explained is not None
-    assert explained.age == pytest.approx(0.0, abs=1.0)
+    explain = engine.explain(ref)
+    assert explain is not None
+    assert explain.age == pytest.approx(0.0, abs=1.0)
+    await engine.close()
+
+
+@pytest.mark.parametrize(("maximum", "pause"), [(10.0, 10.0), (300.0, 250.0)])
+@pytest.mark.parametrize("by_list", [False, True], ids=["get", "list"])
+async def test_retry_after_of_a_fault_is_honored_up_to_the_maximum_of_the_retry_policy(
+    clock: FakeClock, service: Service, maximum: float, pause: float, by_list: bool
+) -> None:
+    """A 503 with `Retry-After: 250` pauses polling for 10 seconds if the client waits no longer than that."""
+    engine, subscriber = service.engine(RetryPolicy(retry_after_maximum=maximum), jitter=0.0), RecordingSubscriber()
+    refs = service.begin(*range(20 if by_list else 1))
+    service.fault = lambda request: ServiceUnavailableError(status=503, retry_after=250.0)
+    for ref in refs:
+        engine.track(ref, subscriber, deadline=1e4)
+    await settle()
+    assert len(service.asked) == 1
+    service.fault = lambda request: None
+    service.end(*refs)
+    await clock.run(pause - 0.5)
+    assert len(service.asked) == 1
+    await clock.run(1)
+    assert len(subscriber.events) == len(refs)
+    await engine.close()
+
+
+async def test_retry_after_of_a_response_is_honored_up_to_the_maximum_of_the_retry_policy(
+    clock: FakeClock, service: Service
+) -> None:
+    """The limit holds for a response in progress, too."""
+    service.headers["Retry-After"] = "250"
+    engine = service.engine(RetryPolicy(retry_after_maximum=10.0))
+    (ref,) = service.begin(7)
+    engine.track(ref, RecordingSubscriber(), deadline=1e4)
+    await settle()
+    explanation = engine.explain(ref)
+    assert explanation is not None
+    assert explanation.due_in == 10.0
     await engine.close()
 
 
 async def test_faults_end_nothing_but_deadlines_do(clock: FakeClock, service: Service) -> None:
     """An hour of outage is survived; the deadline is kept to the second."""
-    engine, patient, hasty = service.engine(), Waiter(), Waiter()
+    engine, patient, hasty = service.engine(), RecordingSubscriber(), RecordingSubscriber()
     (ref,) = service.begin(7)
     engine.track(ref, patient, deadline=1e4)
     engine.track(ref, hasty, deadline=600)
@@ -231,30 +271,30 @@ async def test_trouble_is_told_once_and_again_when_it_comes_back(
 ) -> None:
     """Who waits for a day learns in its first minute that nobody answers; not at every poll."""
     caplog.set_level(logging.WARNING, "asyncbackups._polling.engine")
-    engine, waiter = service.engine(), Waiter()
+    engine, subscriber = service.engine(), RecordingSubscriber()
     (ref,) = service.begin(7)
-    engine.track(ref, waiter, deadline=1e5)
+    engine.track(ref, subscriber, deadline=1e5)
     for _ in range(2):
         service.fault = lambda request: AnswerTimeoutError("nobody there")
         await clock.run(1000)
         service.fault = lambda request: None
         await clock.run(1000)
     assert [record.getMessage() for record in caplog.records] == [
-        f"polls of star system {ref.star_system!r} tell nothing, going on until the deadline: nobody there"
+        f"polling star system {ref.star_system} fails; retrying until the deadline: nobody there"
     ] * 2
     await engine.close()
 
 
 async def test_list_that_fails_falls_back_to_gets(clock: FakeClock, service: Service) -> None:
     """What a list cannot tell is asked one by one."""
-    engine, waiter = service.engine(), Waiter()
+    engine, subscriber = service.engine(), RecordingSubscriber()
     service.fault = lambda request: ProtocolError("no list") if request.kind is RequestKind.LIST else None
     refs = service.begin(*range(20))
     for ref in refs:
-        engine.track(ref, waiter, deadline=1e4)
+        engine.track(ref, subscriber, deadline=1e4)
     service.end(*refs)
     await clock.run(30)
-    assert len(waiter.events) == 20
+    assert len(subscriber.events) == 20
     assert (service.count(RequestKind.LIST), service.count(RequestKind.GET)) == (1, 20)
     await engine.close()
 
@@ -263,7 +303,7 @@ async def test_entry_that_cannot_be_read_keeps_no_other_waiting(
     clock: FakeClock, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the list told before is told; the rest is asked by get, and the list is left alone for a time."""
-    engine, waiter = service.engine(), Waiter()
+    engine, subscriber = service.engine(), RecordingSubscriber()
     refs = service.begin(*range(600))
     decode = lists.backup_from_json
 
@@ -274,12 +314,12 @@ async def test_entry_that_cannot_be_read_keeps_no_other_waiting(
 
     monkeypatch.setattr(lists, "backup_from_json", choosy)
     for ref in refs:
-        engine.track(ref, waiter, deadline=1e4)
+        engine.track(ref, subscriber, deadline=1e4)
     service.end(*refs)
     await settle(100)
-    assert 256 <= len(waiter.events) < 500
+    assert 256 <= len(subscriber.events) < 500
     await clock.run(60)
-    assert len(waiter.events) == 600
+    assert len(subscriber.events) == 600
     assert service.count(RequestKind.LIST) == 1
     await engine.close()
 
@@ -295,13 +335,13 @@ async def test_new_status_is_reported_once(
     engine = service.engine()
     refs = [*service.begin(1, 2, 3, status="Dumping\n"), *service.begin(4, status="Zzz")]
     for ref in refs:
-        engine.track(ref, Waiter(), deadline=1e4)
+        engine.track(ref, RecordingSubscriber(), deadline=1e4)
     await clock.run(100)
     service.end(*refs)
     await clock.run(100)
     assert [record.getMessage() for record in caplog.records] == [
-        r"the status 'Dumping\n' is not documented; it is taken for: in progress",
-        "the status 'Zzz' is not documented; it is taken for: in progress",
+        r"the status 'Dumping\n' is not documented; treated as: in progress",
+        "the status 'Zzz' is not documented; treated as: in progress",
     ]
     await engine.close()
 
@@ -314,7 +354,7 @@ async def test_service_that_makes_up_statuses_does_not_fill_the_log(
     engine = service.engine()
     for number in range(300):
         (ref,) = service.begin(number, status=f"phase {number}")
-        engine.track(ref, Waiter(), deadline=1e4)
+        engine.track(ref, RecordingSubscriber(), deadline=1e4)
     await clock.run(10)
     assert len(caplog.records) == 99
     await engine.close()
@@ -326,15 +366,15 @@ async def test_rule_of_the_callers_sees_every_backup(clock: FakeClock, service: 
     def by_display_status(backup: Backup) -> Progress:
         return Progress.SUCCEEDED if backup.display_status == "ready" else Progress.IN_PROGRESS
 
-    engine, waiter = service.engine(status_rule=by_display_status), Waiter()
+    engine, subscriber = service.engine(status_rule=by_display_status), RecordingSubscriber()
     refs = service.begin(*range(20))
     for ref in refs:
-        engine.track(ref, waiter, deadline=1e4)
+        engine.track(ref, subscriber, deadline=1e4)
     await clock.run(50)
     for ref in refs:
         service.backups[ref]["displayStatus"] = "ready"
     await clock.run(100)
-    assert len(waiter.events) == 20
+    assert len(subscriber.events) == 20
     await engine.close()
 
 
@@ -357,27 +397,27 @@ async def test_engine_that_crashes_tells_everybody_why(
     """Nobody is left waiting; the cause is chained and logged; the engine works again afterwards."""
     state = {"broken": True}
     engine = service.engine(status_rule=lambda backup: rule(backup) if state["broken"] else progress_of(backup))
-    waiters = [Waiter() for _ in range(number)]
+    subscribers = [RecordingSubscriber() for _ in range(number)]
     refs = service.begin(*range(number))
-    for ref, waiter in zip(refs, waiters, strict=True):
-        engine.track(ref, waiter, deadline=1e4)
+    for ref, subscriber in zip(refs, subscribers, strict=True):
+        engine.track(ref, subscriber, deadline=1e4)
     (other,) = service.begin(7, star_system="vega")
     service.backups[other]["status"] = "running"
-    bystander = Waiter()
+    bystander = RecordingSubscriber()
     engine.track(other, bystander, deadline=1e4)
     await clock.run(20)
-    for waiter in (*waiters, bystander):
-        (event,) = waiter.events
+    for subscriber in (*subscribers, bystander):
+        (event,) = subscriber.events
         assert isinstance(event, WatchFailed)
         assert isinstance(event.error, EngineError)
         assert event.error.__cause__ is not None
         assert said in str(event.error)
-    assert "the polling engine broke" in caplog.text
+    assert "the polling engine crashed" in caplog.text
     assert engine.in_flight == 0
     assert tasks() == []
     state["broken"] = False
     service.end(*refs)
-    again = Waiter()
+    again = RecordingSubscriber()
     engine.track(refs[0], again, deadline=1e4)
     await clock.run(20)
     assert isinstance(again.events[0], BackupSucceeded)
@@ -386,12 +426,22 @@ async def test_engine_that_crashes_tells_everybody_why(
 
 async def test_crash_while_requests_are_under_way_leaves_no_task(clock: FakeClock, service: Service) -> None:
     """Their answers no longer matter to anybody, and the count of requests begins anew."""
-    engine = service.engine(status_rule=lambda backup: 1 / 0, concurrency=4, coalesce=False)
-    for ref in service.begin(*range(50)):
-        engine.track(ref, Waiter(), deadline=1e4)
+    state = {"broken": True}
+    engine = service.engine(
+        status_rule=lambda backup: 1 / 0 if state["broken"] else progress_of(backup), concurrency=4, coalesce=False
+    )
+    refs = service.begin(*range(50))
+    for ref in refs:
+        engine.track(ref, RecordingSubscriber(), deadline=1e4)
     await clock.run(1)
     assert tasks() == []
-    assert engine._requests == 0
+    state["broken"] = False
+    service.end(*refs)
+    subscriber = RecordingSubscriber()
+    for ref in refs:
+        engine.track(ref, subscriber, deadline=1e4)
+    await clock.run(100, turns=100)
+    assert len(subscriber.events) == 50, "the whole capacity is available again"
     await engine.close()
 
 
@@ -400,107 +450,107 @@ async def test_crash_while_requests_are_under_way_leaves_no_task(clock: FakeCloc
 
 async def test_closing_tells_who_waits(clock: FakeClock, service: Service) -> None:
     """Who waits is told that the client was left, nothing runs on, and nothing more can be added."""
-    engine, waiter = service.engine(), Waiter()
+    engine, subscriber = service.engine(), RecordingSubscriber()
     refs = service.begin(*range(5))
     for ref in refs:
-        engine.track(ref, waiter, deadline=1e4)
+        engine.track(ref, subscriber, deadline=1e4)
     await settle()
     await engine.close()
-    assert len(waiter.events) == 5
-    assert all(isinstance(event, WatchFailed) for event in waiter.events)
+    assert len(subscriber.events) == 5
+    assert all(isinstance(event, WatchFailed) for event in subscriber.events)
     assert tasks() == []
     assert clock.pending_timers == 0
-    with pytest.raises(ClientClosedError, match="was left"):
-        engine.track(refs[0], waiter, deadline=1e4)
+    with pytest.raises(ClientClosedError, match="was closed"):
+        engine.track(refs[0], subscriber, deadline=1e4)
     await engine.close()
 
 
 async def test_closing_before_the_first_step(service: Service) -> None:
     """An engine closed in the same turn in which it was started tells its waiters all the same."""
-    engine, waiter = service.engine(), Waiter()
-    engine.track(*service.begin(7), waiter, deadline=1e4)
+    engine, subscriber = service.engine(), RecordingSubscriber()
+    engine.track(*service.begin(7), subscriber, deadline=1e4)
     await engine.close()
-    assert isinstance(waiter.events[0], WatchFailed)
+    assert isinstance(subscriber.events[0], WatchFailed)
 
 
 async def test_closing_from_another_task(clock: FakeClock, service: Service) -> None:
     """The task that closes need not be the one that started it."""
-    engine, waiter = service.engine(), Waiter()
+    engine, subscriber = service.engine(), RecordingSubscriber()
 
     async def start() -> None:
-        engine.track(*service.begin(7), waiter, deadline=1e4)
+        engine.track(*service.begin(7), subscriber, deadline=1e4)
         await settle()
 
     await asyncio.create_task(start())
     await asyncio.create_task(engine.close())
-    assert isinstance(waiter.events[0], WatchFailed)
+    assert isinstance(subscriber.events[0], WatchFailed)
     assert tasks() == []
 
 
 async def test_closing_that_is_cancelled_tells_who_waits(service: Service) -> None:
     """Cancellation in the middle of closing leaves nobody waiting."""
-    engine, waiter = service.engine(), Waiter()
-    engine.track(*service.begin(7), waiter, deadline=1e4)
+    engine, subscriber = service.engine(), RecordingSubscriber()
+    engine.track(*service.begin(7), subscriber, deadline=1e4)
     await settle()
     closing = asyncio.create_task(engine.close())
     await asyncio.sleep(0)
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
-    assert isinstance(waiter.events[0], WatchFailed)
+    assert isinstance(subscriber.events[0], WatchFailed)
     await settle()
     assert tasks() == []
 
 
 async def test_task_that_is_cancelled_from_outside_tells_who_waits(clock: FakeClock, service: Service) -> None:
     """As `asyncio.run` does when the main task has ended; and it can be started again."""
-    engine, waiter = service.engine(), Waiter()
+    engine, subscriber = service.engine(), RecordingSubscriber()
     (ref,) = service.begin(7)
-    engine.track(ref, waiter, deadline=1e4)
+    engine.track(ref, subscriber, deadline=1e4)
     await settle()
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
     await settle()
-    assert isinstance(waiter.events[0], WatchFailed)
-    assert "event loop ended" in str(waiter.events[0].error)
-    engine.track(ref, waiter, deadline=1e4)
+    assert isinstance(subscriber.events[0], WatchFailed)
+    assert "event loop ended" in str(subscriber.events[0].error)
+    engine.track(ref, subscriber, deadline=1e4)
     service.end(ref)
     await clock.run(10)
-    assert isinstance(waiter.events[1], BackupSucceeded)
+    assert isinstance(subscriber.events[1], BackupSucceeded)
     await engine.close()
 
 
 async def test_task_that_never_began_is_started_again(clock: FakeClock, service: Service) -> None:
     """Cancelled before its first step, it has told nobody; the next wait starts it anew."""
-    engine, waiter = service.engine(), Waiter()
+    engine, subscriber = service.engine(), RecordingSubscriber()
     first, second = service.begin(7, 8)
-    engine.track(first, waiter, deadline=1e4)
+    engine.track(first, subscriber, deadline=1e4)
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
     await settle()
     service.end(first, second)
-    engine.track(second, waiter, deadline=1e4)
+    engine.track(second, subscriber, deadline=1e4)
     await clock.run(10)
-    assert {event.ref for event in waiter.events} == {first, second}
+    assert {event.ref for event in subscriber.events} == {first, second}
     await engine.close()
 
 
 def test_loop_that_ends_leaves_no_warning(recwarn: pytest.WarningsRecorder) -> None:
     """`asyncio.run` with an engine that nobody closed ends in silence."""
-    waiter = Waiter()
+    subscriber = RecordingSubscriber()
 
     async def main() -> Engine:
         clock = FakeClock()
         service = Service(clock)
         engine = service.engine()
         for ref in service.begin(*range(10)):
-            engine.track(ref, waiter, deadline=1e4)
+            engine.track(ref, subscriber, deadline=1e4)
         await settle()
         return engine
 
     engine = asyncio.run(main())
     gc.collect()
-    assert len(waiter.events) == 10
+    assert len(subscriber.events) == 10
     assert engine.in_flight == 0
     assert not recwarn.list
 
@@ -510,15 +560,123 @@ async def test_nothing_is_explained_of_what_is_not_in_flight(service: Service) -
     assert service.engine().explain(BackupRef("sun", 7)) is None
 
 
+@pytest.mark.parametrize("number", [1, 20], ids=["get", "list"])
+async def test_poll_of_discarded_backups_is_not_sent(clock: FakeClock, service: Service, number: int) -> None:
+    """Backups discarded after their poll became due, but before its task has started, cost no request."""
+    engine, subscriber = service.engine(concurrency=1), RecordingSubscriber()
+    for ref in service.begin(*range(number)):
+        engine.track(ref, subscriber, deadline=1e4)
+    await asyncio.sleep(0)
+    assert sorted(tasks()) == ["asyncbackups-engine", "asyncbackups._polling.engine.Engine._perform_poll"]
+    assert service.asked == []
+    engine.untrack_all(subscriber, ["sun"])
+    await clock.run(500)
+    assert (service.asked, clock.pending_timers) == ([], 0)
+    # The capacity of one request is free again.
+    (ref,) = service.begin(99)
+    service.end(ref)
+    engine.track(ref, subscriber, deadline=1e4)
+    await clock.run(10)
+    assert [event.ref for event in subscriber.events] == [ref]
+    await engine.close()
+
+
+async def test_poll_is_sent_if_a_subscriber_remains(clock: FakeClock, service: Service) -> None:
+    """Discarding one of two waits before the poll's task has started does not cancel the poll."""
+    engine, first, second = service.engine(), RecordingSubscriber(), RecordingSubscriber()
+    (ref,) = service.begin(7)
+    service.end(ref)
+    for subscriber in (first, second):
+        engine.track(ref, subscriber, deadline=1e4)
+    await asyncio.sleep(0)
+    engine.untrack(ref, first)
+    await settle()
+    assert (len(first.events), len(second.events), len(service.asked)) == (0, 1, 1)
+    await engine.close()
+
+
+async def test_trial_after_a_fault_that_is_not_sent_does_not_block_the_others(
+    clock: FakeClock, service: Service
+) -> None:
+    """After a fault one poll at a time tests the service; if that one is discarded, the next one is sent."""
+    engine, discarded, other = service.engine(coalesce=False, jitter=0.0), RecordingSubscriber(), RecordingSubscriber()
+    first, second = service.begin(1, 2)
+    service.fault = lambda request: ServiceUnavailableError(status=503)
+    engine.track(first, discarded, deadline=1e4)
+    engine.track(second, other, deadline=1e4)
+    await settle()
+    service.fault = lambda request: None
+    service.end(second)
+    due = clock.next_timer()
+    assert due is not None
+    clock.advance(due - clock.monotonic())
+    sent = len(service.asked)
+    while "asyncbackups._polling.engine.Engine._perform_poll" not in tasks():
+        await asyncio.sleep(0)
+    assert len(service.asked) == sent
+    engine.untrack(first, discarded)
+    await clock.run(60)
+    assert [event.ref for event in other.events] == [second]
+    await engine.close()
+
+
+async def test_task_does_not_inherit_the_context_of_its_first_caller(clock: FakeClock, service: Service) -> None:
+    """The task serves all callers: neither it nor its requests see a context variable of the first one."""
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
+    seen: list[str] = []
+
+    def look(request: object) -> None:
+        seen.append(variable.get())
+
+    service.fault = look
+    engine, subscriber = service.engine(), RecordingSubscriber()
+    (ref,) = service.begin(7)
+    service.end(ref)
+    variable.set("the first caller's")
+    engine.track(ref, subscriber, deadline=1e4)
+    await settle()
+    assert len(subscriber.events) == 1
+    assert seen == ["none"]
+    await engine.close()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+@pytest.mark.parametrize("crash", [False, True])
+async def test_engine_works_with_eager_tasks(clock: FakeClock, service: Service, crash: bool) -> None:
+    """Its task may run before `create_task` returns: there is still one task only, and it can be closed."""
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+    state = {"broken": crash}
+    engine = service.engine(status_rule=lambda backup: 1 / 0 if state["broken"] else progress_of(backup))
+    subscriber = RecordingSubscriber()
+    refs = service.begin(*range(3))
+    for ref in refs:
+        engine.track(ref, subscriber, deadline=1e4)
+        assert tasks().count("asyncbackups-engine") == 1
+    await clock.run(10)
+    if crash:
+        assert {type(event) for event in subscriber.events} == {WatchFailed}
+        assert tasks() == []
+        state["broken"] = False
+        subscriber.events.clear()
+        for ref in refs:
+            engine.track(ref, subscriber, deadline=1e4)
+    service.end(*refs[1:])
+    await clock.run(100)
+    assert {event.ref for event in subscriber.events} == set(refs[1:])
+    await engine.close()
+    assert isinstance(subscriber.events[-1], WatchFailed)
+    assert tasks() == []
+
+
 async def test_leaving_discards(clock: FakeClock, service: Service) -> None:
     """Who leaves is told nothing more, and costs no more requests."""
-    engine, waiter = service.engine(), Waiter()
+    engine, subscriber = service.engine(), RecordingSubscriber()
     for ref in service.begin(*range(5)):
-        engine.track(ref, waiter, deadline=1e4)
+        engine.track(ref, subscriber, deadline=1e4)
     await settle()
-    engine.untrack_all(waiter, ["sun"])
+    engine.untrack_all(subscriber, ["sun"])
     assert engine.in_flight == 0
     asked = len(service.asked)
     await clock.run(500)
-    assert (len(service.asked), waiter.events, clock.pending_timers) == (asked, [], 0)
+    assert (len(service.asked), subscriber.events, clock.pending_timers) == (asked, [], 0)
     await engine.close()

@@ -1,4 +1,4 @@
-"""What holds for the scheduler whatever happens, in whatever order: a state machine that lies, lags and fails."""
+"""Invariants of the scheduler, in any order of events: a state machine of a service that lies, lags and fails."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from asyncbackups._api.operations import ResponseInfo
 from asyncbackups._polling.scheduler import Notification
-from asyncbackups._polling.tracked import ASKED, GetPoll, ListPoll, Poll, ResponseCost
+from asyncbackups._polling.tracked import REQUESTED, GetPoll, ListPoll, Poll
 from asyncbackups.errors import (
     AnswerTimeoutError,
     AuthenticationError,
@@ -26,10 +27,18 @@ from asyncbackups.errors import (
 )
 from asyncbackups.events import BackupFailed, BackupGone, BackupSucceeded, WatchExpired, WatchFailed
 from asyncbackups.models import BackupRef
-from tests.unit.polling.worlds import START, Entry, Waiter, leftovers, scheduler, sighting
+from tests.unit.polling.scenario import (
+    START,
+    RecordingSubscriber,
+    is_idle,
+    list_entry,
+    observation,
+    response_info,
+    scheduler,
+)
 
 STAR_SYSTEMS = ("sun", "vega", "deneb")
-PASSING: list[BackupsError] = [
+TRANSIENT: list[BackupsError] = [
     ServiceUnavailableError(status=503),
     RateLimitedError(status=429, retry_after=20.0),
     AnswerTimeoutError("slow"),
@@ -41,16 +50,15 @@ which = st.integers(0, 1_000)
 
 
 class Polling(RuleBasedStateMachine):
-    """The world, as the server knows it, beside the scheduler that asks about it."""
+    """The backups as the service knows them, and the scheduler that polls them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = START
-        self.waiters = [Waiter() for _ in range(3)]
-        self.under_way: list[Poll] = []
+        self.subscribers = [RecordingSubscriber() for _ in range(3)]
+        self.in_flight: list[Poll] = []
         self.ends: dict[BackupRef, tuple[float, str]] = {}  # when each backup ends, and how
-        self.open: dict[tuple[int, BackupRef], float] = {}  # who waits, and until when
-        self.told: Counter[tuple[int, BackupRef]] = Counter()
+        self.open: dict[tuple[int, BackupRef], float] = {}  # the deadline of each open wait
         self.not_found: Counter[BackupRef] = Counter()
         self.shown_final: set[tuple[BackupRef, str]] = set()
         self.refused: set[BackupRef] = set()
@@ -59,175 +67,193 @@ class Polling(RuleBasedStateMachine):
     def make(self, seed: int, policy: dict[str, Any]) -> None:
         self.scheduler = scheduler(seed, **policy)
 
-    # -- what callers do
+    # -- callers
 
     @rule(
         star_system=st.sampled_from(STAR_SYSTEMS),
         ids=st.sampled_from([range(1, 9), range(1, 5), range(3, 9, 2), range(6, 7)]),
         who=st.integers(0, 2),
-        lasting=st.sampled_from([3.0, 300.0, 1e5]),
+        deadline_in=st.sampled_from([3.0, 300.0, 1e5]),
         age=st.none() | st.just(7.0),
     )
-    def add(self, star_system: str, ids: range, who: int, lasting: float, age: float | None) -> None:
+    def add(self, star_system: str, ids: range, who: int, deadline_in: float, age: float | None) -> None:
         for number in ids:
-            self.add_one(BackupRef(star_system, number), who, lasting, age)
+            self.add_backup(BackupRef(star_system, number), who, deadline_in, age)
 
-    def add_one(self, ref: BackupRef, who: int, lasting: float, age: float | None) -> None:
+    def add_backup(self, ref: BackupRef, who: int, deadline_in: float, age: float | None) -> None:
         planet = f"p{ref.backup_id % 2}" if ref.backup_id > 2 else None
         self.ends.setdefault(ref, (self.now + 37.0 * ref.backup_id, "failed" if ref.backup_id == 5 else "succeeded"))
-        born = None if age is None else self.now - age
-        deadline = self.now + lasting
-        new = self.scheduler.add(ref, self.waiters[who], now=self.now, deadline=deadline, planet=planet, born=born)
-        assert new is ((who, ref) not in self.open), "adding twice is adding once"
+        new = self.scheduler.add(
+            ref,
+            self.subscribers[who],
+            now=self.now,
+            deadline=self.now + deadline_in,
+            planet=planet,
+            started_at=None if age is None else self.now - age,
+        )
+        assert new is ((who, ref) not in self.open), "adding is idempotent"
         if new:
-            self.open[who, ref] = deadline
+            self.open[who, ref] = self.now + deadline_in
 
     @rule(ref=refs, who=st.integers(0, 2))
     def discard(self, ref: BackupRef, who: int) -> None:
-        assert self.scheduler.discard(ref, self.waiters[who]) is ((who, ref) in self.open)
+        assert self.scheduler.discard(ref, self.subscribers[who]) is ((who, ref) in self.open)
         self.open.pop((who, ref), None)
 
     @rule(who=st.integers(0, 2))
-    def leave(self, who: int) -> None:
-        self.scheduler.discard_all(self.waiters[who], STAR_SYSTEMS)
+    def discard_all(self, who: int) -> None:
+        self.scheduler.discard_all(self.subscribers[who], STAR_SYSTEMS)
         self.open = {key: deadline for key, deadline in self.open.items() if key[0] != who}
 
-    # -- what time does
+    # -- time
 
-    @rule(seconds=st.sampled_from([0.0, 0.5, 4.0, 30.0, 400.0]), room=st.integers(0, 6))
-    def go_on(self, seconds: float, room: int) -> None:
+    @rule(seconds=st.sampled_from([0.0, 0.5, 4.0, 30.0, 400.0]), capacity=st.integers(0, 6))
+    def advance(self, seconds: float, capacity: int) -> None:
         self.now += seconds
-        self.step(room)
+        self.step(capacity)
 
-    @rule(room=st.integers(1, 6))
-    def go_on_to_what_is_due(self, room: int) -> None:
-        when = self.scheduler.next_deadline()
+    @rule(capacity=st.integers(1, 6))
+    def advance_to_wakeup(self, capacity: int) -> None:
+        when = self.scheduler.next_wakeup()
         if when is not None:
             self.now = max(self.now, when)
-        self.step(room)
+        self.step(capacity)
 
-    def step(self, room: int) -> None:
-        self.tell(self.scheduler.expire(self.now))
-        first = self.scheduler.next_deadline()
-        left_over = bool(self.scheduler._ready)
-        polls = self.scheduler.due(self.now, room=room)
-        assert len(polls) <= room, "the budget holds"
-        assert not polls or left_over or (first is not None and first <= self.now), "no poll before it is due"
+    def step(self, capacity: int) -> None:
+        self.deliver(self.scheduler.expire_waits(self.now))
+        first, backlog = self.scheduler.next_wakeup(), self.scheduler.has_backlog
+        polls = self.scheduler.take_due(self.now, capacity=capacity)
+        assert len(polls) <= capacity, "the request budget holds"
+        assert not polls or backlog or (first is not None and first <= self.now), "no poll before it is due"
         for poll in polls:
             assert poll.sent == self.now
             if isinstance(poll, ListPoll):
-                batch = self.scheduler._star_systems[poll.star_system]._agenda.batches._in_use[poll.planet]
-                assert batch.ripe <= self.now, "nor along with others before it may be"
-        self.under_way += polls
+                lists = self.scheduler._star_systems[poll.star_system]._queue._lists
+                assert lists._in_use[poll.planet].earliest <= self.now, "no list earlier than its slack allows"
+        self.in_flight += polls
 
-    # -- what the server answers
+    # -- responses
 
-    @precondition(lambda self: self.under_way)
+    @precondition(lambda self: self.in_flight)
     @rule(number=which, retry_after=st.sampled_from([None, None, 0.0, 40.0]), tagged=st.booleans())
-    def answer(self, number: int, retry_after: float | None, tagged: bool) -> None:
-        """Tell the truth, as it was when the request left."""
+    def respond(self, number: int, retry_after: float | None, tagged: bool) -> None:
+        """Respond truthfully, as of the time when the request was sent."""
         poll = self.take(number)
         etag = f'"{next(self.tags)}"' if tagged else None
-        cost = ResponseCost(size=400, seconds=0.1, retry_after=retry_after, etag=etag)
+        response = response_info(400, 0.1, retry_after=retry_after, etag=etag)
         if isinstance(poll, GetPoll):
             self.not_found[poll.ref] = 0
-            seen = self.seen(poll.ref, poll.sent)
-            self.tell(self.scheduler.got(poll, seen, cost, self.now))
+            seen = self.observe(poll.ref, poll.sent)
+            self.deliver(self.scheduler.record_get(poll, seen, response, self.now))
         else:
-            self.list_shows(poll, {ref.backup_id: self.status(ref, poll.sent) for ref in self.listed(poll)}, cost)
+            shown = {ref.backup_id: self.status(ref, poll.sent) for ref in self.backups_of(poll)}
+            self.respond_with_list(poll, shown, response)
 
-    @precondition(lambda self: any(isinstance(poll, ListPoll) for poll in self.under_way))
+    @precondition(lambda self: any(isinstance(poll, ListPoll) for poll in self.in_flight))
     @rule(number=which, hidden=st.sets(st.integers(1, 8)), stale=st.sets(st.integers(1, 8)), twice=st.booleans())
-    def list_that_lags(self, number: int, hidden: set[int], stale: set[int], twice: bool) -> None:
-        """Leave some out, show others as they were long ago, and one that a newer get told of as finished."""
+    def respond_with_stale_list(self, number: int, hidden: set[int], stale: set[int], twice: bool) -> None:
+        """Omit some backups, show others in an old state, and as finished those of which a newer GET is known."""
         poll = self.take(number, ListPoll)
         shown = {}
-        for ref in self.listed(poll):
-            flight = self.scheduler._find(ref)
-            newer = flight is not None and flight.told > poll.sent
-            told = "succeeded" if newer else "running" if ref.backup_id in stale else self.status(ref, poll.sent)
+        for ref in self.backups_of(poll):
+            backup = self.scheduler._find_tracked(ref)
+            newer = backup is not None and backup.observed_at > poll.sent
+            status = "succeeded" if newer else "running" if ref.backup_id in stale else self.status(ref, poll.sent)
             if ref.backup_id not in hidden:
-                shown[ref.backup_id] = told
-        self.list_shows(poll, shown, ResponseCost(size=900, seconds=0.1), twice=twice)
+                shown[ref.backup_id] = status
+        self.respond_with_list(poll, shown, response_info(900, 0.1), twice=twice)
 
-    @precondition(lambda self: any(poll.etag for poll in self.under_way))
+    @precondition(lambda self: any(poll.etag for poll in self.in_flight))
     @rule(number=which)
-    def nothing_new(self, number: int) -> None:
-        tagged = [poll for poll in self.under_way if poll.etag]
+    def respond_unchanged(self, number: int) -> None:
+        tagged = [poll for poll in self.in_flight if poll.etag]
         poll = tagged[number % len(tagged)]
-        self.under_way.remove(poll)
-        self.scheduler.unchanged(poll, ResponseCost(seconds=0.05, etag=poll.etag), self.now)
+        self.in_flight.remove(poll)
+        self.scheduler.record_unchanged(poll, response_info(seconds=0.05, etag=poll.etag), self.now)
 
-    @precondition(lambda self: self.under_way)
-    @rule(number=which, error=st.sampled_from(PASSING))
-    def fault(self, number: int, error: BackupsError) -> None:
-        assert self.fail(self.take(number), error) == [], "what may heal ends nothing"
+    @precondition(lambda self: self.in_flight)
+    @rule(number=which, error=st.sampled_from(TRANSIENT))
+    def fail_transiently(self, number: int, error: BackupsError) -> None:
+        assert self.fail(self.take(number), error) == [], "a transient error ends no wait"
 
-    @precondition(lambda self: self.under_way)
+    @precondition(lambda self: self.in_flight)
     @rule(number=which)
-    def not_there(self, number: int) -> None:
+    def fail_not_found(self, number: int) -> None:
         poll = self.take(number)
         if isinstance(poll, GetPoll):
             self.not_found[poll.ref] += 1
         self.fail(poll, NotFoundError(status=404))
 
-    @precondition(lambda self: self.under_way)
+    @precondition(lambda self: self.in_flight)
     @rule(number=which, cls=st.sampled_from([PermissionDeniedError, AuthenticationError]))
-    def not_allowed(self, number: int, cls: type[PermissionDeniedError]) -> None:
+    def fail_not_allowed(self, number: int, cls: type[PermissionDeniedError]) -> None:
         poll = self.take(number)
         if isinstance(poll, GetPoll):
             self.refused.add(poll.ref)
         elif cls is AuthenticationError:
-            self.refused.update(self.listed(poll))
+            self.refused.update(self.backups_of(poll))
         self.fail(poll, cls(status=401))
 
-    # -- how that is done
+    @precondition(lambda self: any(not self.scheduler.is_needed(poll) for poll in self.in_flight))
+    @rule(number=which)
+    def cancel_unneeded(self, number: int) -> None:
+        """Do not send a poll whose backups were discarded before its task started."""
+        unneeded = [poll for poll in self.in_flight if not self.scheduler.is_needed(poll)]
+        poll = unneeded[number % len(unneeded)]
+        self.in_flight.remove(poll)
+        self.scheduler.cancel_poll(poll, self.now)
+
+    # -- helpers
 
     def take(self, number: int, kind: type[Poll] | None = None) -> Any:
-        chosen = [poll for poll in self.under_way if kind is None or isinstance(poll, kind)]
+        chosen = [poll for poll in self.in_flight if kind is None or isinstance(poll, kind)]
         poll = chosen[number % len(chosen)]
-        self.under_way.remove(poll)
+        self.in_flight.remove(poll)
         return poll
 
     def fail(self, poll: Poll, error: BackupsError) -> list[Notification]:
-        news = self.scheduler.failed(poll, error, self.now)
-        self.tell(news)
-        return news
+        notifications = self.scheduler.record_failure(poll, error, self.now)
+        self.deliver(notifications)
+        return notifications
 
     def status(self, ref: BackupRef, when: float) -> str:
         end, how = self.ends[ref]
         return how if when >= end else "running"
 
-    def seen(self, ref: BackupRef, when: float) -> Any:
+    def observe(self, ref: BackupRef, when: float) -> Any:
         status = self.status(ref, when)
         if status != "running":
             self.shown_final.add((ref, status))
-        return sighting(ref.backup_id, status, age=20.0, duration=None if status == "running" else 37.0)
+        return observation(ref.backup_id, status, age=20.0, duration=None if status == "running" else 37.0)
 
-    def listed(self, poll: ListPoll) -> list[BackupRef]:
+    def backups_of(self, poll: ListPoll) -> list[BackupRef]:
         return [ref for ref in self.ends if ref.star_system == poll.star_system]
 
-    def list_shows(self, poll: ListPoll, shown: dict[int, str], cost: ResponseCost, *, twice: bool = False) -> None:
-        entries = [Entry(number, status, None if status == "running" else "2024") for number, status in shown.items()]
+    def respond_with_list(
+        self, poll: ListPoll, shown: dict[int, str], response: ResponseInfo, *, twice: bool = False
+    ) -> None:
+        entries = [
+            list_entry(number, status, None if status == "running" else "2024") for number, status in shown.items()
+        ]
         entries = entries * 2 if twice else entries
         seen = {}
-        for number in self.scheduler.wanted(poll, entries):
-            flight = self.scheduler._find(BackupRef(poll.star_system, number))
-            if shown[number] != "running" and (flight is None or flight.told < poll.sent):
+        for number in self.scheduler.select_entries(poll, entries):
+            backup = self.scheduler._find_tracked(BackupRef(poll.star_system, number))
+            if shown[number] != "running" and (backup is None or backup.observed_at < poll.sent):
                 self.shown_final.add((BackupRef(poll.star_system, number), shown[number]))
-            seen[number] = sighting(number, shown[number], duration=None if shown[number] == "running" else 37.0)
-        self.tell(self.scheduler.listed(poll, entries, seen, cost, self.now))
+            seen[number] = observation(number, shown[number], duration=None if shown[number] == "running" else 37.0)
+        self.deliver(self.scheduler.record_list(poll, entries, seen, response, self.now))
 
-    def tell(self, news: list[Notification]) -> None:
-        for waiter, event in news:
-            key = (self.waiters.index(waiter), event.ref)
+    def deliver(self, notifications: list[Notification]) -> None:
+        for subscriber, event in notifications:
+            key = (self.subscribers.index(subscriber), event.ref)
             deadline = self.open.pop(key, None)
-            assert deadline is not None, "one final event for each wait, and none for who does not wait"
+            assert deadline is not None, "each wait gets one final event, and no one else does"
             match event:
                 case WatchExpired():
                     assert self.now >= deadline
                 case BackupGone():
-                    assert self.not_found[event.ref] >= 2, "only gets say that a backup is gone"
+                    assert self.not_found[event.ref] >= 2, "only GETs declare a backup gone"
                 case BackupSucceeded():
                     assert (event.ref, "succeeded") in self.shown_final
                 case BackupFailed():
@@ -235,47 +261,46 @@ class Polling(RuleBasedStateMachine):
                 case WatchFailed():
                     assert event.ref in self.refused
 
-    # -- what always holds
+    # -- invariants
 
     @invariant()
-    def everything_in_flight_will_be_asked_about(self) -> None:
-        """Each flight waits for its time, or is being asked about, or a list is or will be asked for it."""
-        under_way = [poll.ref for poll in self.under_way if isinstance(poll, GetPoll)]
+    def each_tracked_backup_has_a_next_poll(self) -> None:
+        """A GET or a list is scheduled for each tracked backup, or in flight; and its star system will be processed."""
+        gets = [poll.ref for poll in self.in_flight if isinstance(poll, GetPoll)]
+        for ref in {ref for _, ref in self.open}:
+            explanation = self.scheduler.explain(ref, self.now)
+            assert explanation is not None
+            assert math.isfinite(explanation.due_in)
+            backup = self.scheduler._find_tracked(ref)
+            assert backup is not None
+            assert backup.state is not REQUESTED or ref in gets
         for star_system in self.scheduler._star_systems.values():
-            for flight in star_system.tracked.values():
-                if flight.due == ASKED:
-                    assert flight.ref in under_way
-                elif flight.due == math.inf:
-                    batch = star_system._agenda.batches.of(flight)
-                    assert batch is not None
-                    assert math.isfinite(batch.due) or batch.poll in self.under_way
-                    assert batch.planet is None or batch.members[flight.backup_id] is flight
             if star_system.tracked:
                 assert star_system.queued or math.isfinite(star_system.due) or star_system.requests
 
     @invariant()
     def counts_are_right(self) -> None:
-        """What is in flight is what somebody waits for, and requests are those under way."""
+        """The tracked backups are those with open waits; the requests are those in flight."""
         assert self.scheduler.in_flight == len({ref for _, ref in self.open})
         for star_system in self.scheduler._star_systems.values():
-            assert star_system.requests == sum(poll.star_system == star_system.name for poll in self.under_way)
+            assert star_system.requests == sum(poll.star_system == star_system.name for poll in self.in_flight)
 
     def teardown(self) -> None:
-        """Once the server is well again everything ends, and nothing is kept."""
+        """Once the service works again all waits end, and nothing is kept."""
         for _ in range(3_000):
-            for poll in list(self.under_way):
-                self.answer(self.under_way.index(poll), None, tagged=False)
+            for poll in list(self.in_flight):
+                self.respond(self.in_flight.index(poll), None, tagged=False)
             if not self.open:
                 break
-            when = self.scheduler.next_deadline()
+            when = self.scheduler.next_wakeup()
             if when is not None:
                 self.now = max(self.now, when)
-            self.step(room=4)
-        assert not self.open, "nothing starves"
-        for poll in list(self.under_way):
-            self.answer(self.under_way.index(poll), None, tagged=False)
-        self.step(room=4)
-        assert not any(leftovers(self.scheduler).values())
+            self.step(capacity=4)
+        assert not self.open, "no backup starves"
+        for poll in list(self.in_flight):
+            self.respond(self.in_flight.index(poll), None, tagged=False)
+        self.step(capacity=4)
+        assert is_idle(self.scheduler)
 
 
 class Learning(Polling):
@@ -291,15 +316,16 @@ class Alone(Polling):
 
 
 class Eager(Polling):
-    """Lists are taken for cheap, so that few flights are enough for them."""
+    """Lists are measured as cheap, so that a few backups are enough for them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.make(3, {"maximum": 20.0, "initial": 1.0})
+        costs = self.scheduler._shared.costs
         for star_system in STAR_SYSTEMS:
             for planet in (None, "p0", "p1"):
-                self.scheduler._know.costs.listed((star_system, planet), size=1, seconds=0.0)
-            self.scheduler._know.costs.got(star_system, size=1, seconds=0.0)
+                costs.record_list((star_system, planet), size=1, seconds=0.0)
+            costs.record_get(star_system, size=1, seconds=0.0)
 
 
 _often = settings(max_examples=60, stateful_step_count=50)

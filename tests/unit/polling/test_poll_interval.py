@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncbackups._polling.estimation.durations import DurationEstimates
-from asyncbackups._polling.estimation.survival import SurvivalEstimate, Unknown
-from asyncbackups._polling.poll_interval import SAMPLE, floor, gap
+from asyncbackups._polling.estimation.survival import BackoffEstimate, SurvivalEstimate
+from asyncbackups._polling.poll_interval import SAMPLE, next_interval, shortest_interval
 from asyncbackups.policies import PollingPolicy
 
 POLICY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0.25, request_worth=5)
@@ -22,8 +22,8 @@ STEADY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0, request_wort
 def learned(history: list[float]) -> SurvivalEstimate:
     durations = DurationEstimates(POLICY)
     for seconds in history:
-        durations.observe("s", "p", "logical", seconds)
-    return durations.belief("s", "p", "logical")
+        durations.record_duration("s", "p", "logical", seconds)
+    return durations.estimate_for("s", "p", "logical")
 
 
 def lognormal(median: float, sigma: float, count: int) -> list[float]:
@@ -32,58 +32,60 @@ def lognormal(median: float, sigma: float, count: int) -> list[float]:
 
 
 USUAL = learned(lognormal(131, 0.4, 30))
-BELIEFS = st.sampled_from([Unknown(POLICY), USUAL, learned([100.0]), learned([60.0, 4000.0] * 5)])
-MEMBERS = st.lists(st.tuples(BELIEFS, st.floats(-10, 1e5)), min_size=1, max_size=200)
+ESTIMATES = st.sampled_from([BackoffEstimate(POLICY), USUAL, learned([100.0]), learned([60.0, 4000.0] * 5)])
+MEMBERS = st.lists(st.tuples(ESTIMATES, st.floats(-10, 1e5)), min_size=1, max_size=200)
 DRAWS = st.floats(0, 1, exclude_max=True)
 
 
-def polls_until(belief: SurvivalEstimate, end: float, policy: PollingPolicy = STEADY) -> list[float]:
+def polls_until(estimate: SurvivalEstimate, end: float, policy: PollingPolicy = STEADY) -> list[float]:
     ages = [0.0]
     while ages[-1] < end:
-        ages.append(ages[-1] + gap([(belief, ages[-1])], policy=policy))
+        ages.append(ages[-1] + next_interval([(estimate, ages[-1])], policy=policy))
     return ages[1:]
 
 
 @given(MEMBERS, st.floats(0.1, 100), DRAWS)
 def test_gaps_keep_their_limits(members: list[tuple[SurvivalEstimate, float]], cost: float, draw: float):
     """Never a busy loop; never beyond ten times the maximum, nor beyond it where nothing is known."""
-    longest = POLICY.maximum * (10 if any(belief.seen for belief, _ in members) else 1)
-    assert floor(POLICY) <= gap(members, policy=POLICY, cost=cost, draw=draw) <= longest
+    longest = POLICY.maximum * (10 if any(estimate.sample_size for estimate, _ in members) else 1)
+    assert shortest_interval(POLICY) <= next_interval(members, policy=POLICY, cost=cost, draw=draw) <= longest
 
 
 @given(st.lists(st.floats(-10, 1e6), min_size=1, max_size=100), st.floats(0.1, 100), DRAWS)
 def test_of_the_unknown_no_gap_is_beyond_the_maximum(ages: list[float], cost: float, draw: float):
     """Where nothing is known the maximum holds without exception."""
-    members = [(Unknown(POLICY), age) for age in ages]
-    assert gap(members, policy=POLICY, cost=cost, draw=draw) <= POLICY.maximum
+    members = [(BackoffEstimate(POLICY), age) for age in ages]
+    assert next_interval(members, policy=POLICY, cost=cost, draw=draw) <= POLICY.maximum
 
 
 @given(MEMBERS, st.floats(0.1, 50), st.floats(1, 10))
 def test_a_dearer_request_is_made_later(members: list[tuple[SurvivalEstimate, float]], cost: float, times: float):
     """The gap grows with the cost of the request."""
-    cheap = gap(members, policy=STEADY, cost=cost)
-    assert cheap <= gap(members, policy=STEADY, cost=cost * times) * (1 + 1e-6)
+    cheap = next_interval(members, policy=STEADY, cost=cost)
+    assert cheap <= next_interval(members, policy=STEADY, cost=cost * times) * (1 + 1e-6)
 
 
-@given(st.lists(st.tuples(BELIEFS, st.floats(0, 1e4)), min_size=2, max_size=SAMPLE), st.randoms())
+@given(st.lists(st.tuples(ESTIMATES, st.floats(0, 1e4)), min_size=2, max_size=SAMPLE), st.randoms())
 def test_the_order_of_a_group_does_not_matter(members: list[tuple[SurvivalEstimate, float]], rng: random.Random):
     """Whoever comes first: the gap is the group's."""
     shuffled = rng.sample(members, len(members))
-    assert gap(shuffled, policy=STEADY) == pytest.approx(gap(members, policy=STEADY), rel=1e-9)
+    assert next_interval(shuffled, policy=STEADY) == pytest.approx(next_interval(members, policy=STEADY), rel=1e-9)
 
 
 @given(DRAWS)
 def test_jitter_of_backoff_only_shortens(draw: float):
     """A backoff delay is spread below its interval: full jitter reaches down to the floor."""
     full = PollingPolicy(initial=8, factor=2, maximum=60, jitter=1)
-    assert gap([(Unknown(full), 24.0)], policy=full, draw=draw) == pytest.approx(max(2, 32 * (1 - draw)))
+    assert next_interval([(BackoffEstimate(full), 24.0)], policy=full, draw=draw) == pytest.approx(
+        max(2, 32 * (1 - draw))
+    )
 
 
 @given(DRAWS)
 def test_jitter_of_the_learned_keeps_the_mean(draw: float):
     """A gap that is the best on average is spread around it."""
-    there, back = (gap([(USUAL, 100.0)], policy=POLICY, draw=d) for d in (draw, 1 - draw))
-    assert (there + back) / 2 == pytest.approx(gap([(USUAL, 100.0)], policy=STEADY))
+    there, back = (next_interval([(USUAL, 100.0)], policy=POLICY, draw=d) for d in (draw, 1 - draw))
+    assert (there + back) / 2 == pytest.approx(next_interval([(USUAL, 100.0)], policy=STEADY))
 
 
 def test_polls_are_dense_where_the_news_is_likely():
@@ -105,7 +107,7 @@ def test_what_outlives_everything_is_polled_ever_more_slowly_up_to_the_maximum()
 @pytest.mark.parametrize("age", [7.8e6, 1e7, 1e9, 1e12])
 def test_beyond_all_that_is_tabulated_the_maximum_holds(age: float):
     """A backup that runs for months is not asked about every second because the plan has come to its end."""
-    assert gap([(USUAL, age)], policy=STEADY) == pytest.approx(POLICY.maximum)
+    assert next_interval([(USUAL, age)], policy=STEADY) == pytest.approx(POLICY.maximum)
 
 
 def test_a_known_hour_is_waited_for():
@@ -117,16 +119,16 @@ def test_a_known_hour_is_waited_for():
 
 def test_a_group_is_polled_with_the_root_of_its_size():
     """A hundred times as many backups in steady state: ten times as often."""
-    few, many = (gap([(USUAL, 130.0)] * count, policy=STEADY, cost=50) for count in (10, 1000))
+    few, many = (next_interval([(USUAL, 130.0)] * count, policy=STEADY, cost=50) for count in (10, 1000))
     assert few / many == pytest.approx(10, rel=0.25)
 
 
 def test_one_of_a_group_alone_is_one_alone():
     """The integral in steps agrees with the table's for a single backup."""
-    alone = gap([(USUAL, 130.0)], policy=STEADY)
+    alone = next_interval([(USUAL, 130.0)], policy=STEADY)
     dead = learned([1e-3] * 60)
-    assert gap([(USUAL, 130.0)] * 2, policy=STEADY, cost=2) == pytest.approx(alone, rel=0.1)
-    assert gap([(USUAL, 130.0), (dead, 1e5)], policy=STEADY) == pytest.approx(alone, rel=0.25)
+    assert next_interval([(USUAL, 130.0)] * 2, policy=STEADY, cost=2) == pytest.approx(alone, rel=0.1)
+    assert next_interval([(USUAL, 130.0), (dead, 1e5)], policy=STEADY) == pytest.approx(alone, rel=0.25)
 
 
 def test_a_large_group_is_looked_at_by_sample():
@@ -142,7 +144,7 @@ def test_a_large_group_is_looked_at_by_sample():
 
     members = Counted([(USUAL, float(age % 300)) for age in range(10_000)])
     whole = [(USUAL, float(age)) for age in range(0, 300, 5)]
-    assert gap(members, policy=STEADY, cost=1e4) == pytest.approx(
-        gap(whole, policy=STEADY, cost=1e4 * len(whole) / 10_000), rel=0.1
+    assert next_interval(members, policy=STEADY, cost=1e4) == pytest.approx(
+        next_interval(whole, policy=STEADY, cost=1e4 * len(whole) / 10_000), rel=0.1
     )
     assert Counted.looked_at <= SAMPLE

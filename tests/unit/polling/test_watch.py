@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from asyncbackups._polling.engine import Engine
-from asyncbackups._polling.watch import Watch, checked_deadline, error_of, wait_for
+from asyncbackups._polling.watch import Watch, error_from_event, validate_deadline, wait_for
 from asyncbackups.errors import (
     BackupFailedError,
     BackupGoneError,
@@ -263,7 +263,7 @@ async def test_each_backup_may_have_its_own_deadline(clock: FakeClock, service: 
 def test_deadlines_that_are_none_are_refused(wrong: Any) -> None:
     """They are positive and finite; the message names the deadline."""
     with pytest.raises(ConfigurationError, match=r"^deadline must be a (positive|finite) number of seconds"):
-        checked_deadline(wrong)
+        validate_deadline(wrong)
 
 
 # -- leaving
@@ -471,4 +471,4 @@ async def test_many_who_wait_do_not_grow_one_traceback(clock: FakeClock, service
 )
 def test_every_event_of_failure_has_its_error(event: Any, error: type[BackupsError]) -> None:
     """What a watch tells as an event, a wait raises."""
-    assert type(error_of(event)) is error
+    assert type(error_from_event(event)) is error

@@ -1,4 +1,4 @@
-"""What the simulator is told to be: a setting that it could not use is refused when it is made."""
+"""The simulator's settings: an invalid one is refused when it is given."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from asyncbackups.simulator import (
     Access,
-    ApiShape,
+    ApiBehavior,
     Bimodal,
     Drop,
     Endless,
@@ -18,10 +18,10 @@ from asyncbackups.simulator import (
     FaultRules,
     ManualClock,
     PlanetProfile,
+    RealTimeClock,
     Redirect,
     Respond,
     Simulator,
-    SystemClock,
     Workload,
 )
 
@@ -35,6 +35,7 @@ LISTS = "a mapping of strings to lists of strings"
         (lambda: Simulator(faults=[5]), "Simulator.faults", "a list of Faults, not [5]"),
         (lambda: Simulator(faults=5), "Simulator.faults", "a list of Faults, not 5"),
         (lambda: Simulator(faults=Fault(Drop())), "Simulator.faults", "a list of Faults, not Fault("),
+        (lambda: Simulator(speed=10**400), "Simulator.speed", "a number greater than 0, not 10"),
         (lambda: Simulator(seed="x"), "Simulator.seed", "a whole number, not 'x'"),
         (lambda: Simulator(seed=True), "Simulator.seed", "a whole number, not True"),
         (lambda: Simulator(host=5), "Simulator.host", "a string that is not empty, not 5"),
@@ -46,16 +47,20 @@ LISTS = "a mapping of strings to lists of strings"
         (lambda: Simulator(forbidden=[[]]), "Simulator.forbidden", "a list of strings that are not empty, not [[]]"),
         (lambda: Simulator(forbidden=5), "Simulator.forbidden", "a list of strings that are not empty, not 5"),
         (lambda: Simulator(workload=5), "Simulator.workload", "an instance of Workload, not 5"),
-        (lambda: Simulator(shape=ApiShape), "Simulator.shape", "an instance of ApiShape, not <class "),
+        (lambda: Simulator(behavior=ApiBehavior), "Simulator.behavior", "an instance of ApiBehavior, not <class "),
         (lambda: Simulator(access=None), "Simulator.access", "an instance of Access, not None"),
-        (lambda: Simulator(clock=5), "Simulator.clock", "an instance of Clock, not 5"),
-        (lambda: Simulator(clock=SystemClock), "Simulator.clock", "an instance of Clock, not <class "),
+        (lambda: Simulator(clock=5), "Simulator.clock", "an instance of SimulationClock, not 5"),
+        (lambda: Simulator(clock=RealTimeClock), "Simulator.clock", "an instance of SimulationClock, not <class "),
         (lambda: Simulator(ssl_context=True), "Simulator.ssl_context", "an instance of SSLContext, not True"),
         (lambda: Access(check_scopes="no"), "Access.check_scopes", "True or False, not 'no'"),
-        (lambda: ApiShape(words={}), "ApiShape.words", "an instance of StatusWords, not {}"),
-        (lambda: ApiShape(etag="no"), "ApiShape.etag", "True or False, not 'no'"),
-        (lambda: ApiShape(mechanisms="logical"), "ApiShape.mechanisms", "a list of strings that are not empty, not 'l"),
-        (lambda: ApiShape(extra_members=[]), "ApiShape.extra_members", "an instance of Mapping, not []"),
+        (lambda: ApiBehavior(words={}), "ApiBehavior.words", "an instance of StatusWords, not {}"),
+        (lambda: ApiBehavior(etag="no"), "ApiBehavior.etag", "True or False, not 'no'"),
+        (
+            lambda: ApiBehavior(mechanisms="logical"),
+            "ApiBehavior.mechanisms",
+            "a list of strings that are not empty, not 'l",
+        ),
+        (lambda: ApiBehavior(extra_members=[]), "ApiBehavior.extra_members", "an instance of Mapping, not []"),
         (
             lambda: Fault(5),
             "Fault.action",
@@ -80,33 +85,33 @@ LISTS = "a mapping of strings to lists of strings"
         (lambda: Workload(expire="no"), "Workload.expire", "True or False, not 'no'"),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_name(build: Callable[[], Any], setting: str, wanted: str) -> None:
-    """The message names the class, the setting, what is allowed and the value."""
+def test_invalid_setting_is_refused(build: Callable[[], Any], setting: str, wanted: str) -> None:
+    """The error names the class, the setting, what is accepted and the value."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
         build()
     assert str(caught.value).startswith(f"{setting} must be {wanted}")
 
 
-def test_a_long_value_is_cut_in_the_message() -> None:
-    """Thousands of planets are not written out."""
+def test_long_value_is_shortened_in_message() -> None:
+    """The error does not list thousands of planets."""
     with pytest.raises(ValueError, match=r"^Simulator\.star_systems must be ") as caught:
         Simulator(star_systems={str(number): "p" for number in range(10_000)})
     assert len(str(caught.value)) < 400
 
 
-def test_names_may_come_in_any_collection() -> None:
-    """Tuples, sets and iterators of strings are as good as lists, and what may be left out may be None."""
+def test_names_may_be_any_collection() -> None:
+    """Tuples, sets and iterators of strings are accepted like lists; optional settings may be None."""
     sim = Simulator(
         star_systems={"a": ("p", "q"), "b": {"r"}, "c": []}, forbidden=iter(["x", "x"]), seed=-1, clock=ManualClock()
     )
     assert sim.forbidden == {"x"}
     assert Simulator(forbidden=()).forbidden == set()
-    assert ApiShape(mechanisms=None, planet_classes=["dev"], fractional_seconds=True).mechanisms is None
+    assert ApiBehavior(mechanisms=None, planet_classes=["dev"], fractional_seconds=True).mechanisms is None
     assert Workload(failure_messages=[""]).failure_messages == [""]
 
 
-def test_rules_in_force_take_faults_only() -> None:
-    """What is put into the list later is checked as well, and what is refused changes nothing."""
+def test_fault_list_accepts_only_faults() -> None:
+    """Later changes of the list are checked, too; a refused change leaves the list as it was."""
     one = Fault(Drop())
     rules = FaultRules([one], rng=random.Random(1))
     wrong: Any = "drop"

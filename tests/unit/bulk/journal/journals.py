@@ -1,4 +1,4 @@
-"""What the journal's tests share: journals, events, and a fake creator and engine behind a real bulk run."""
+"""Helpers of the journal's tests: journals, events, and statements on the file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def journal(path: Path, **changed: Any) -> Journal:
         "base_url": "https://example.com",
         "spec": SPEC,
         "since": None,
-        "own": lambda _: None,
+        "claim": lambda _: None,
         "clock": SystemClock(),
     }
     return Journal(path, **{**given, **changed})
@@ -52,17 +52,17 @@ def succeeded(target: Target, number: int) -> BackupSucceeded:
 
 
 async def done(one: Journal, target: Target, *events: Event) -> list[Event]:
-    """Intend and record, and return what is told."""
-    told: list[Event] = []
-    await one.intend(target)
+    """Record an intent and events, and return the delivered events."""
+    delivered: list[Event] = []
+    await one.record_intent(target)
     for event in events:
-        one.record(target, event, told.append)
+        one.record_event(target, event, delivered.append)
     await one.flush()
-    return told
+    return delivered
 
 
 def execute(path: Path, *statements: str) -> list[Any]:
-    """Do something to a journal behind its back."""
+    """Execute statements on the file of a journal."""
     connection = sqlite3.connect(path)
     try:
         found: list[Any] = []

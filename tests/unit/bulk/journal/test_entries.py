@@ -1,4 +1,4 @@
-"""Entries: events and errors as JSON, and back."""
+"""Entries, and events and errors as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from asyncbackups import errors
-from asyncbackups._bulk.journal.entries import Entry, EntryKind, Header, event_from, event_text, kind_of
+from asyncbackups._bulk.journal.entries import Entry, EntryKind, Header, entry_kind_of, event_from_entry, event_to_json
 from asyncbackups.errors import (
     AmbiguousCreateError,
     AnswerTimeoutError,
@@ -59,74 +59,74 @@ ERRORS: list[BackupsError] = [
 ]
 
 
-def read_back(event: Event) -> Event:
-    return event_from(Entry(7, kind_of(event), 0, NOW, event_text(event)))
+def round_trip(event: Event) -> Event:
+    return event_from_entry(Entry(7, entry_kind_of(event), 0, NOW, event_to_json(event)))
 
 
 @pytest.mark.parametrize("event", PLAIN, ids=lambda event: type(event).__name__)
-def test_events_are_read_as_they_were(event: Event) -> None:
-    """Nothing of an event is lost in the journal, and it gets its entry's id."""
-    assert read_back(event) == attrs.evolve(event, id=7)
+def test_events_survive_encoding(event: Event) -> None:
+    """Nothing of an event is lost, and it gets the id of its entry."""
+    assert round_trip(event) == attrs.evolve(event, id=7)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_errors_are_read_as_they_were(error: BackupsError) -> None:
-    """An error in an event keeps its class, message and data."""
+def test_errors_survive_encoding(error: BackupsError) -> None:
+    """The error of an event keeps its class, message and data."""
     ended = [kind(error=error, **WHERE) for kind in (WatchFailed, WatchExpired)]
     for event in (CreateFailed(planet=PLANET, error=error), *ended):
-        again = read_back(event).error
+        again = round_trip(event).error
         assert type(again) is type(error)
         assert str(again) == str(error)
         assert vars(again) == vars(error)
 
 
-def test_foreign_errors_become_their_nearest_known_class() -> None:
-    """A class that a later reader cannot know is written as the one it comes from."""
+def test_unknown_error_class_becomes_its_nearest_public_base() -> None:
+    """A class that a later reader may not know is written as its public base class."""
 
     class OwnError(NotFoundError):
         pass
 
     event = CreateFailed(planet=PLANET, error=OwnError(status=404))
-    assert type(read_back(event).error) is NotFoundError
+    assert type(round_trip(event).error) is NotFoundError
 
 
-def test_an_error_is_never_code() -> None:
-    """Whatever class a journal names, only errors of this package are made."""
+def test_decoding_creates_only_errors_of_this_package() -> None:
+    """Any other class that a journal names is ignored."""
     data = '{"planet": {"star_system": "a", "planet": "b"}, "error": {"type": "annotations", "args": [], "state": {}}}'
     assert hasattr(errors, "annotations")
-    event = event_from(Entry(7, EntryKind.CREATE_FAILED, 0, NOW, data))
+    event = event_from_entry(Entry(7, EntryKind.CREATE_FAILED, 0, NOW, data))
     assert type(event.error) is BackupsError
 
 
-def test_what_is_nested_too_deep_is_left_out() -> None:
-    """An event is written even where the service's answer cannot be."""
+def test_members_nested_too_deep_are_left_out() -> None:
+    """An event is written even if the service's response cannot be encoded."""
     nested: list[Any] = []
     for _ in range(100_000):
         nested = [nested]
     event = BackupSucceeded(backup=attrs.evolve(BACKUP, extra={"deep": nested}), **WHERE)
-    again = read_back(event)
+    again = round_trip(event)
     assert again.ref == REF
     assert again.backup is not None
     assert (again.backup.status, again.backup.extra) == ("failed", {})
 
 
-def test_entries_and_headers_survive_the_database() -> None:
-    """A row gives back its entry, a header's text its header."""
+def test_entries_and_headers_survive_storing() -> None:
+    """A row gives back its entry, and JSON its header."""
     entry = Entry(3, EntryKind.INTENT, 1, NOW, '{"key":"k"}')
-    assert Entry.of(entry.row) == entry
+    assert Entry.from_row(entry.row) == entry
     header = Header(tenant="t", base_url="https://x", spec=BackupSpec(temporary=False))
-    assert Header.of(header.text) == header
+    assert Header.from_json(header.json_text) == header
     with pytest.raises(ValueError, match="unknown"):
-        Entry.of((1, None, "unknown", NOW.isoformat(), ""))
+        Entry.from_row((1, None, "unknown", NOW.isoformat(), ""))
 
 
-def test_only_the_header_holds_what_is_not_told() -> None:
-    """A header holds tenant, address and spec, and nothing that could be a secret."""
-    text = Header(tenant="t", base_url="https://x", spec=BackupSpec()).text
+def test_header_holds_no_secret() -> None:
+    """A header holds tenant, URL and spec only."""
+    text = Header(tenant="t", base_url="https://x", spec=BackupSpec()).json_text
     assert set(msgspec.json.decode(text)) == {"tenant", "base_url", "spec"}
 
 
-def test_half_characters_can_be_written() -> None:
-    """They stand for bytes that were no UTF-8, as aiohttp hands them on in headers."""
+def test_surrogates_are_replaced() -> None:
+    """Aiohttp returns bytes of headers that are not UTF-8 as surrogates, which JSON cannot hold."""
     event = CreateFailed(planet=PlanetRef("s", "p"), error=TransportError("caf\udce9"))
-    assert "caf?" in event_text(event)
+    assert "caf?" in event_to_json(event)

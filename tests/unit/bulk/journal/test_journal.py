@@ -1,8 +1,9 @@
-"""The journal as a ledger: what it writes, how it goes on, and what it refuses."""
+"""The journal as a run store: what it writes, how a run resumes, and what it refuses."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
@@ -11,14 +12,17 @@ from typing import Any
 
 import pytest
 
-from asyncbackups._bulk.journal import database
-from asyncbackups._bulk.journal.lock import Lock, holder_of
+from asyncbackups._bulk.journal import TargetState, database, read_status
+from asyncbackups._bulk.journal.lock import Lock, find_holder
 from asyncbackups._bulk.run_store import ResumePoint, Target
 from asyncbackups.errors import ClientClosedError, ConfigurationError, EngineError, JournalError, NotFoundError
 from asyncbackups.events import CreateFailed, Event, WatchFailed
-from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
+from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
 from tests.fake_clock import FakeClock, settle
 from tests.unit.bulk.journal.journals import PLANETS, SPEC, Change, created, done, execute, journal, opened, succeeded
+
+JOURNAL_V1 = Path(__file__).with_name("journal_v1.sql")
+"""The entries of a run that was interrupted, as version 1 of the schema stored them."""
 
 
 @pytest.fixture
@@ -35,39 +39,39 @@ async def some(*planets: PlanetRef) -> AsyncIterator[PlanetRef]:
         yield planet
 
 
-# -- beginning and going on --------------------------------------------------------------------------------------------
+# -- starting and resuming ---------------------------------------------------------------------------------------------
 
 
-async def test_a_new_run_has_everything_before_it(path: Path) -> None:
-    """All targets are left, in order; nothing was told, nothing is running."""
+async def test_new_run_starts_with_all_targets(path: Path) -> None:
+    """All targets are left, in order; there are no events and no running backups."""
     async with opened(path) as (_, earlier):
-        assert (*earlier.told, *earlier.undelivered, *earlier.running, *earlier.planets) == ()
-        assert (earlier.taken, earlier.started) == (0, None)
+        assert (*earlier.events, *earlier.undelivered, *earlier.running, *earlier.created_planets) == ()
+        assert (earlier.started_targets, earlier.started_at) == (0, None)
         assert await left(earlier) == [0, 1, 2, 3, 4]
 
 
-async def test_it_goes_on_where_it_was(path: Path) -> None:
-    """Ended targets are told, running ones are watched, intended ones come first, with what was known of them."""
+async def test_run_resumes_where_it_stopped(path: Path) -> None:
+    """Final events are restored, running backups are tracked, and intended creates come first with their intents."""
     async with opened(path) as (one, earlier):
         targets = [target async for target in earlier.targets]
-        told = await done(one, targets[0], created(targets[0], 10), succeeded(targets[0], 10))
-        told += await done(one, targets[2], created(targets[2], 12))
-        intent = await one.intend(targets[3])
+        delivered = await done(one, targets[0], created(targets[0], 10), succeeded(targets[0], 10))
+        delivered += await done(one, targets[2], created(targets[2], 12))
+        intent = await one.record_intent(targets[3])
     owned: list[BackupRef] = []
-    async with opened(path, own=owned.append) as (one, earlier):
+    async with opened(path, claim=owned.append) as (one, earlier):
         assert owned == [BackupRef("s0", 10), BackupRef("s0", 12)]
-        assert list(earlier.told) == told
+        assert list(earlier.events) == delivered
         assert [(running.target, running.ref) for running in earlier.running] == [(targets[2], owned[1])]
-        assert earlier.planets == {PLANETS[0], PLANETS[2]}
-        assert earlier.taken == 2
+        assert earlier.created_planets == {PLANETS[0], PLANETS[2]}
+        assert earlier.started_targets == 2
         assert await left(earlier) == [3, 1, 4]
-        again = await one.intend(targets[3])
+        again = await one.record_intent(targets[3])
         assert (again.key, again.since, again.may_exist) == (intent.key, intent.since, True)
-        assert not (await one.intend(targets[1])).may_exist
+        assert not (await one.record_intent(targets[1])).may_exist
 
 
-async def test_the_journal_alone_is_enough(path: Path) -> None:
-    """Without targets and spec, the journal's are taken; where there is none, there is nothing to resume."""
+async def test_journal_alone_is_enough_to_resume(path: Path) -> None:
+    """Targets and spec come from the journal if they are not given; without a journal there is nothing to resume."""
     with pytest.raises(JournalError, match="there is no journal"):
         await journal(path, spec=None).open(None)
     assert list(path.parent.iterdir()) == []
@@ -78,14 +82,14 @@ async def test_the_journal_alone_is_enough(path: Path) -> None:
         assert await left(earlier) == [0, 1, 2, 3, 4]
 
 
-async def test_a_spec_is_not_known_before_it_is_read(path: Path) -> None:
+async def test_spec_is_unknown_before_opening(path: Path) -> None:
     """A run that takes its spec from the journal has none before it is opened."""
     with pytest.raises(JournalError, match="not opened"):
         _ = journal(path, spec=None).spec
 
 
-async def test_an_iterable_is_written_as_it_is_taken(path: Path) -> None:
-    """Never ahead; what was taken must come again, the rest may be anything."""
+async def test_targets_of_an_iterable_are_written_as_they_are_read(path: Path) -> None:
+    """Targets are never read ahead; those that were read must come again, the rest may differ."""
     read: list[PlanetRef] = []
 
     async def watched() -> AsyncIterator[PlanetRef]:
@@ -95,7 +99,7 @@ async def test_an_iterable_is_written_as_it_is_taken(path: Path) -> None:
 
     async with opened(path, watched()) as (one, earlier):
         assert read == []
-        await one.intend(await anext(earlier.targets))
+        await one.record_intent(await anext(earlier.targets))
         await anext(earlier.targets)
         assert read == PLANETS[:2]
     with pytest.raises(JournalError, match="target 2 is s1/p1 in the journal and s0/p4 here"):
@@ -110,10 +114,10 @@ async def test_an_iterable_is_written_as_it_is_taken(path: Path) -> None:
         await journal(path).open(some(*PLANETS))
 
 
-async def test_a_list_may_go_on_where_an_iterable_was_interrupted(path: Path) -> None:
-    """What an iterable began, a list with the same beginning completes."""
+async def test_list_may_resume_a_run_of_an_iterable(path: Path) -> None:
+    """A list with the same beginning completes the targets of an iterable."""
     async with opened(path, some(*PLANETS)) as (one, earlier):
-        await one.intend(await anext(earlier.targets))
+        await one.record_intent(await anext(earlier.targets))
     async with opened(path, PLANETS[:2]) as (_, earlier):
         assert await left(earlier) == [0, 1]
     with pytest.raises(JournalError, match="more here"):
@@ -128,107 +132,107 @@ async def test_a_list_may_go_on_where_an_iterable_was_interrupted(path: Path) ->
         ({"spec": BackupSpec(retention_period_in_days=4)}, "spec.retentionPeriodInDays is 3 in the journal and 4 here"),
     ],
 )
-async def test_another_run_is_refused(path: Path, changed: dict[str, Any], said: str) -> None:
-    """With the difference, and with what the journal's run has created; the lock is free afterwards."""
+async def test_journal_of_another_run_is_refused(path: Path, changed: dict[str, Any], said: str) -> None:
+    """The error has the difference and the created backups; the lock is free afterwards."""
     async with opened(path) as (one, _):
         await done(one, Target(0, PLANETS[0]), created(Target(0, PLANETS[0]), 10))
-    with pytest.raises(JournalError, match=f"is of another run: {said}") as caught:
+    with pytest.raises(JournalError, match=f"belongs to another run: {said}") as caught:
         await journal(path, **changed).open(PLANETS)
     assert caught.value.created == (BackupRef("s0", 10),)
-    assert holder_of(path) is None
+    assert find_holder(path) is None
 
 
-async def test_two_at_once_are_refused(path: Path) -> None:
-    """The second one is told who has it, and leaves the first one alone."""
+async def test_second_run_at_once_is_refused(path: Path) -> None:
+    """The error names the holder, and the first run is not disturbed."""
     async with opened(path) as (one, _):
-        with pytest.raises(JournalError, match="is being run by process"):
+        with pytest.raises(JournalError, match="is in use by process"):
             await journal(path).open(PLANETS)
-        assert holder_of(path) is not None
-        await one.intend(Target(0, PLANETS[0]))
+        assert find_holder(path) is not None
+        await one.record_intent(Target(0, PLANETS[0]))
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
 
 
-async def test_an_event_is_written_before_it_is_told(path: Path) -> None:
-    """Told with its id, which is the same ever after; ids ascend."""
+async def test_event_is_written_before_it_is_delivered(path: Path) -> None:
+    """It is delivered with its id, which never changes; ids ascend."""
     target = Target(0, PLANETS[0])
     seen: list[Any] = []
 
-    def tell(event: Event) -> None:
+    def deliver(event: Event) -> None:
         seen.append((event.id, execute(path, f"SELECT kind FROM log WHERE id = {event.id}")))
 
     async with opened(path) as (one, _):
-        await one.intend(target)
-        one.record(target, created(target, 10), tell)
-        one.record(target, succeeded(target, 10), tell)
+        await one.record_intent(target)
+        one.record_event(target, created(target, 10), deliver)
+        one.record_event(target, succeeded(target, 10), deliver)
         assert seen == []
         await one.flush()
     ids = [number for number, _ in seen]
     assert ids == sorted(set(ids))
     assert [kinds for _, kinds in seen] == [[("created",)], [("succeeded",)]]
     async with opened(path) as (_, earlier):
-        assert [event.id for event in earlier.told] == ids
+        assert [event.id for event in earlier.events] == ids
 
 
-async def test_what_was_not_acknowledged_is_delivered_again(path: Path) -> None:
-    """After the last acknowledged event, or after the one that is asked for."""
+async def test_unacknowledged_events_are_delivered_again(path: Path) -> None:
+    """Delivery resumes after the last acknowledged event, or after the requested one."""
     target, other = Target(0, PLANETS[0]), Target(1, PLANETS[1])
     async with opened(path) as (one, _):
-        told = await done(one, target, created(target, 10), succeeded(target, 10))
-        told += await done(one, other, created(other, 11))
-        one.acknowledge(told[1].id or 0)
-        one.acknowledge(told[0].id or 0)
+        delivered = await done(one, target, created(target, 10), succeeded(target, 10))
+        delivered += await done(one, other, created(other, 11))
+        one.acknowledge_up_to(delivered[1].id or 0)
+        one.acknowledge_up_to(delivered[0].id or 0)
     async with opened(path) as (_, earlier):
-        assert list(earlier.undelivered) == told[2:]
-    async with opened(path, since=told[0].id) as (_, earlier):
-        assert list(earlier.undelivered) == told[1:]
+        assert list(earlier.undelivered) == delivered[2:]
+    async with opened(path, since=delivered[0].id) as (_, earlier):
+        assert list(earlier.undelivered) == delivered[1:]
     async with opened(path, since=0) as (_, earlier):
-        assert list(earlier.undelivered) == told
+        assert list(earlier.undelivered) == delivered
 
 
-async def test_an_acknowledgement_is_written_soon(path: Path) -> None:
-    """It goes with what is written next, or by itself before long."""
+async def test_acknowledgement_is_written_soon(path: Path) -> None:
+    """It is written with the next entry, or by itself after a moment."""
     clock, target = FakeClock(), Target(0, PLANETS[0])
     async with opened(path, clock=clock) as (one, _):
-        told = await done(one, target, created(target, 10))
-        one.acknowledge(told[0].id or 0)
+        delivered = await done(one, target, created(target, 10))
+        one.acknowledge_up_to(delivered[0].id or 0)
         assert execute(path, "SELECT data FROM log WHERE kind = 'acknowledged'") == []
         clock.advance(0.2)
         await one.flush()
-        assert execute(path, "SELECT data FROM log WHERE kind = 'acknowledged'") == [(str(told[0].id),)]
+        assert execute(path, "SELECT data FROM log WHERE kind = 'acknowledged'") == [(str(delivered[0].id),)]
 
 
 @pytest.mark.parametrize("error", [ClientClosedError("left"), EngineError("broke")])
-async def test_the_end_of_a_process_is_no_outcome(path: Path, error: Any) -> None:
-    """That this client was left or broke is told, without an id, but not written: resuming goes on."""
+async def test_shutdown_of_the_client_is_not_an_outcome(path: Path, error: Any) -> None:
+    """The end of the client or its engine is delivered without an id and not written; resuming continues."""
     first, second = Target(0, PLANETS[0]), Target(1, PLANETS[1])
     ref = BackupRef("s0", 10)
     async with opened(path) as (one, _):
-        told = await done(one, first, created(first, 10), WatchFailed(ref=ref, planet=first.planet, error=error))
-        told += await done(one, second, CreateFailed(planet=second.planet, error=error))
-        assert [event.id is None for event in told] == [False, True, True]
+        delivered = await done(one, first, created(first, 10), WatchFailed(ref=ref, planet=first.planet, error=error))
+        delivered += await done(one, second, CreateFailed(planet=second.planet, error=error))
+        assert [event.id is None for event in delivered] == [False, True, True]
     async with opened(path) as (_, earlier):
         assert [running.ref for running in earlier.running] == [ref]
         assert (await left(earlier))[0] == 1
 
 
-async def test_a_create_that_failed_stands(path: Path) -> None:
-    """It is told again as it was, and not tried again; also of a planet that is listed twice, which has no intent."""
+async def test_failed_create_is_not_repeated(path: Path) -> None:
+    """It is delivered again unchanged; so is a planet that is listed twice, which has no intent."""
     target = Target(0, PLANETS[0])
     failed = CreateFailed(planet=target.planet, error=NotFoundError(status=404))
     async with opened(path) as (one, _):
-        one.record(target, failed, lambda _: None)
+        one.record_event(target, failed, lambda _: None)
     async with opened(path) as (_, earlier):
-        assert [type(event.error) for event in earlier.told if isinstance(event, CreateFailed)] == [NotFoundError]
+        assert [type(event.error) for event in earlier.events if isinstance(event, CreateFailed)] == [NotFoundError]
         assert await left(earlier) == [1, 2, 3, 4]
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------
 
 
-async def test_only_the_owner_may_read_it(path: Path) -> None:
-    """The file, its log, its index and its lock; also a journal that was copied with more permissions."""
+async def test_files_are_readable_by_the_owner_only(path: Path) -> None:
+    """This holds for the database, its log, its index and the lock, also after the file was copied."""
     for number in range(2):
         async with opened(path) as (one, _):
             await done(one, Target(number, PLANETS[number]))
@@ -237,29 +241,61 @@ async def test_only_the_owner_may_read_it(path: Path) -> None:
         path.chmod(0o644)
 
 
-async def test_every_intent_is_synced(path: Path) -> None:
-    """WAL, and synced at every commit."""
+async def test_every_commit_is_synced(path: Path) -> None:
+    """The database is in WAL mode and syncs at every commit."""
     async with opened(path) as (one, _):
-        assert one._connection is not None
-        assert list(await one._connection.execute_fetchall("PRAGMA synchronous")) == [(2,)]
-        assert list(await one._connection.execute_fetchall("PRAGMA journal_mode")) == [("wal",)]
+        await one.flush()
+    connection = await database.open_connection(path)
+    assert list(await connection.execute_fetchall("PRAGMA synchronous")) == [(2,)]
+    assert list(await connection.execute_fetchall("PRAGMA journal_mode")) == [("wal",)]
+    await connection.close()
 
 
-async def test_intents_wait_for_each_other_while_others_are_under_way(path: Path) -> None:
-    """One alone is written at once; of several workers' those that come soon share a sync with the events before."""
+async def test_concurrent_intents_share_a_transaction(path: Path) -> None:
+    """A single intent is written at once; intents of several workers are written together with earlier events."""
     targets = [Target(number, planet) for number, planet in enumerate(PLANETS)]
-    clock, told = FakeClock(), []
+    clock, delivered = FakeClock(), []
     async with opened(path, clock=clock) as (one, _):
-        await one.intend(targets[0])
-        waiting = [asyncio.create_task(one.intend(target)) for target in targets[1:3]]
+        await one.record_intent(targets[0])
+        waiting = [asyncio.create_task(one.record_intent(target)) for target in targets[1:3]]
         await settle()
         assert execute(path, "SELECT target FROM log WHERE kind = 'intent'") == [(0,)]
-        one.record(targets[0], created(targets[0], 10), told.append)
-        # Nobody is under way any more who could come: the next one takes them all along, and no timer has to fire.
-        await one.intend(targets[3])
+        one.record_event(targets[0], created(targets[0], 10), delivered.append)
+        # No create is in flight any more: this intent does not wait for others, and takes all before it along.
+        await one.record_intent(targets[3])
         await asyncio.gather(*waiting)
-        assert [event.ref.backup_id for event in told] == [10]
+        assert [event.ref.backup_id for event in delivered] == [10]
         assert clock.pending_timers == 0
+
+
+async def test_journal_of_the_last_version_resumes(path: Path) -> None:
+    """The stored form never changes: a journal that version 1 of the schema wrote is read as it was meant."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(JOURNAL_V1.read_text("utf-8"))
+    async with opened(path, None, spec=None) as (one, earlier):
+        assert one.spec == SPEC
+        kinds = [(event.id, type(event).__name__) for event in earlier.events]
+        assert [event.id for event in earlier.undelivered] == [16, 18, 19, 20]
+        assert [(running.target.number, running.ref) for running in earlier.running] == [(1, BackupRef("s1", 11))]
+        assert (await left(earlier), earlier.started_targets) == ([4, 5], 5)
+        assert (await one.record_intent(Target(4, PLANETS[4]))).key == f"{5:032}"
+        await one.record_intent(Target(5, PlanetRef("s1", "p5")))
+    assert kinds == [
+        (11, "BackupCreated"),
+        (12, "BackupSucceeded"),
+        (14, "BackupCreated"),
+        (16, "CreateFailed"),
+        (18, "BackupCreated"),
+        (19, "WatchFailed"),
+        (20, "CreateFailed"),
+    ]
+    [failed, unchecked] = [event for event in earlier.events if event.id in {16, 19}]
+    assert isinstance(failed, CreateFailed)
+    assert isinstance(failed.error, NotFoundError)
+    assert (failed.error.status, failed.error.headers) == (404, {"Retry-After": "3"})
+    assert isinstance(unchecked, WatchFailed)
+    assert unchecked.backup == Backup(id=13, status="in_progress", extra={"zone": 1})
+    assert read_status(path).states[TargetState.CREATING] == 2
 
 
 def text_file(path: Path) -> None:
@@ -276,30 +312,30 @@ def directory(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make", "said"),
-    [(text_file, "is not a SQLite database"), (other_database, "another program's"), (directory, "it is no file")],
+    [(text_file, "is not a SQLite database"), (other_database, "another program's"), (directory, "not a regular file")],
 )
-async def test_what_is_no_journal_is_refused_untouched(path: Path, make: Change, said: str) -> None:
-    """Another file keeps its bytes and its permissions."""
+async def test_other_files_are_refused_unchanged(path: Path, make: Change, said: str) -> None:
+    """Another file keeps its content and its permissions."""
     make(path)
     path.chmod(0o755)
     before = path.read_bytes() if path.is_file() else None
-    for one in (journal(path), journal(path, spec=None)):
+    for spec, planets in ((SPEC, PLANETS), (None, None)):
         with pytest.raises(JournalError, match=said):
-            await one.open(None if one._spec is None else PLANETS)
+            await journal(path, spec=spec).open(planets)
     assert path.stat().st_mode & 0o777 == 0o755
     assert (path.read_bytes() if path.is_file() else None) == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-async def test_an_empty_file_is_a_new_journal(path: Path) -> None:
-    """A process that was killed while it made the journal leaves a file that can be gone on with."""
+async def test_empty_file_is_a_new_journal(path: Path) -> None:
+    """A process that was killed while it created the journal leaves a usable file."""
     path.touch()
     async with opened(path) as (_, earlier):
         assert await left(earlier) == [0, 1, 2, 3, 4]
 
 
-async def test_a_newer_journal_is_refused_and_its_backups_listed(path: Path) -> None:
-    """It says what to do, and what was created."""
+async def test_journal_of_a_newer_version_is_refused(path: Path) -> None:
+    """The error says what to do and lists the created backups."""
     async with opened(path) as (one, _):
         await done(one, Target(0, PLANETS[0]), created(Target(0, PLANETS[0]), 10))
     execute(path, "PRAGMA user_version=2")
@@ -321,18 +357,18 @@ async def test_a_newer_journal_is_refused_and_its_backups_listed(path: Path) -> 
         "DROP TABLE log",
     ],
 )
-async def test_damaged_entries_are_told(path: Path, damage: str) -> None:
-    """Whatever was changed in it is found before anything is sent."""
+async def test_damaged_entries_are_refused(path: Path, damage: str) -> None:
+    """Any change to the entries is found before anything is sent."""
     async with opened(path) as (one, _):
         await done(one, Target(0, PLANETS[0]), created(Target(0, PLANETS[0]), 10))
     execute(path, damage)
     with pytest.raises(JournalError, match=r"is damaged|cannot be used"):
         await journal(path).open(PLANETS)
-    assert holder_of(path) is None
+    assert find_holder(path) is None
 
 
-async def test_a_truncated_journal_lists_what_it_still_knows(path: Path) -> None:
-    """Wherever the file is cut: an error with the backups in what is left, or, cut to nothing, a new journal."""
+async def test_truncated_journal_lists_its_backups(path: Path) -> None:
+    """Wherever the file is cut, the error lists the backups that the rest of the file names."""
     planets = [PlanetRef("s", f"p{number}") for number in range(60)]
     async with opened(path, planets) as (one, _):
         for number, planet in enumerate(planets):
@@ -349,36 +385,36 @@ async def test_a_truncated_journal_lists_what_it_still_knows(path: Path) -> None
     assert known[-1] > 40
 
 
-async def test_a_full_disk_stops_creating_and_loses_nothing(path: Path) -> None:
-    """The intent that cannot be written is refused; what comes of what was begun is told, and listed."""
+async def test_full_disk_stops_creating_and_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The intent that cannot be written is refused; later events are delivered, and their backups listed."""
     planets = [PlanetRef("s", f"p{number}") for number in range(400)]
-    told: list[Event] = []
+    monkeypatch.setattr(database, "PRAGMAS", (*database.PRAGMAS, "PRAGMA max_page_count=20"))
+    delivered: list[Event] = []
     async with opened(path, planets) as (one, _):
-        assert one._connection is not None
-        await one._connection.execute_fetchall("PRAGMA max_page_count=1")  # as large as it is, and no larger
 
         async def create_all() -> None:
             for number, planet in enumerate(planets):
-                await one.intend(Target(number, planet))
-                one.record(Target(number, planet), created(Target(number, planet), number), told.append)
+                await one.record_intent(Target(number, planet))
+                one.record_event(Target(number, planet), created(Target(number, planet), number), delivered.append)
 
         with pytest.raises(JournalError, match="database or disk is full") as caught:
             await create_all()
         assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
-        one.record(Target(0, planets[0]), succeeded(Target(0, planets[0]), 0), told.append)
+        one.record_event(Target(0, planets[0]), succeeded(Target(0, planets[0]), 0), delivered.append)
         late = Target(399, planets[399])
-        one.record(late, created(late, 399), told.append)
+        one.record_event(late, created(late, 399), delivered.append)
         await one.flush()
-        assert told[-2:] == [succeeded(Target(0, planets[0]), 0), created(late, 399)]
+        assert delivered[-2:] == [succeeded(Target(0, planets[0]), 0), created(late, 399)]
         assert one.failure is not None
-        assert set(one.failure.created) == {event.ref for event in told if not isinstance(event, CreateFailed)}
+        assert set(one.failure.created) == {event.ref for event in delivered if not isinstance(event, CreateFailed)}
         assert "backup(s) that were created" in str(one.failure)
+    monkeypatch.undo()
     async with opened(path, planets) as (_, earlier):
-        assert [event for event in told if event.id is not None] == list(earlier.told)
+        assert [event for event in delivered if event.id is not None] == list(earlier.events)
 
 
-async def test_a_disk_that_cannot_be_written_is_told_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing directory, a read-only file system, a full one: the error says which, and nothing was sent."""
+async def test_unwritable_disk_is_reported_on_opening(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the cause: a missing directory, a read-only file system. Nothing was sent."""
     with pytest.raises(JournalError, match="its directory does not"):
         await journal(path.parent / "nowhere" / "journal").open(PLANETS)
 
@@ -390,9 +426,9 @@ async def test_a_disk_that_cannot_be_written_is_told_at_once(path: Path, monkeyp
         await journal(path).open(PLANETS)
 
 
-async def test_without_wal_it_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system on which SQLite cannot have its WAL is named as the reason."""
-    real = database._connected
+async def test_file_system_without_wal_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says that the file system does not support SQLite's WAL mode."""
+    real = database._open_blocking
 
     class Without:
         def __init__(self, connection: sqlite3.Connection) -> None:
@@ -404,26 +440,26 @@ async def test_without_wal_it_is_refused(path: Path, monkeypatch: pytest.MonkeyP
         def execute(self, statement: str) -> Any:
             return self._connection.execute(statement.replace("WAL", "DELETE"))
 
-    monkeypatch.setattr(database, "_connected", lambda path, mode: Without(real(path, mode)))
+    monkeypatch.setattr(database, "_open_blocking", lambda path, mode: Without(real(path, mode)))
     with pytest.raises(JournalError, match=r"WAL mode, .*'delete'.* local disk"):
         await journal(path).open(PLANETS)
 
 
-async def test_large_batches_are_one_transaction(path: Path) -> None:
-    """Targets by the thousand are all written or none."""
+async def test_large_batch_is_one_transaction(path: Path) -> None:
+    """Thousands of rows are all written, or none."""
     planets = [PlanetRef("s", f"p{number}") for number in range(3000)]
     async with opened(path, planets):
         assert execute(path, "SELECT count(*) FROM log WHERE kind = 'target'") == [(3000,)]
-    async with opened(path.with_name("two"), []) as (one, _):
-        rows: list[Any] = [(50 + number, None, "x", "y", "z") for number in range(500)]
-        with pytest.raises(sqlite3.IntegrityError):
-            await one._write([*rows, rows[0]])
-        assert execute(path.with_name("two"), "SELECT count(*) FROM log WHERE kind = 'x'") == [(0,)]
-        assert one.failure is not None
+    connection = await database.open_connection(path)
+    rows = [(5000 + number, None, "x", "y", "z") for number in range(500)]
+    with pytest.raises(sqlite3.IntegrityError):
+        await database.insert_rows(connection, [*rows, rows[0]])
+    await connection.close()
+    assert execute(path, "SELECT count(*) FROM log WHERE kind = 'x'") == [(0,)]
 
 
-async def test_a_cancelled_beginning_leaves_no_lock(path: Path) -> None:
-    """Whenever opening is cancelled, the file and the lock are free afterwards."""
+async def test_cancelled_opening_leaves_no_lock(path: Path) -> None:
+    """Whenever opening is cancelled, file and lock are free afterwards."""
     for turns in range(0, 40, 3):
         task = asyncio.create_task(journal(path).open(PLANETS))
         for _ in range(turns):
@@ -431,12 +467,12 @@ async def test_a_cancelled_beginning_leaves_no_lock(path: Path) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert holder_of(path) is None
+        assert find_holder(path) is None
         assert not path.with_name(f"{path.name}-lock").exists()
 
 
-async def test_aiosqlite_is_asked_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it, the error says what to install."""
+async def test_missing_aiosqlite_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to install."""
     monkeypatch.setitem(sys.modules, "aiosqlite", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'asyncbackups\[journal\]'"):
         journal(path)

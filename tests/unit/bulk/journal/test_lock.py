@@ -1,4 +1,4 @@
-"""One process at a time."""
+"""The lock of a journal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import asyncbackups
-from asyncbackups._bulk.journal.lock import Lock, holder_of
+from asyncbackups._bulk.journal.lock import Lock, find_holder
 from asyncbackups.errors import JournalError
 
 HOLD = """
@@ -25,15 +25,15 @@ time.sleep(60)
 """
 
 
-def test_a_second_one_is_told_who_has_it(tmp_path: Path) -> None:
-    """The error names process and machine; afterwards there is nothing left, and the lock is free."""
+def test_second_process_learns_the_holder(tmp_path: Path) -> None:
+    """The error names process and machine; after the release the lock is free and no file is left."""
     path = tmp_path / "journal"
     first, second = Lock(path), Lock(path)
     first.acquire()
-    with pytest.raises(JournalError, match=f"being run by process {os.getpid()} on ") as caught:
+    with pytest.raises(JournalError, match=f"in use by process {os.getpid()} on ") as caught:
         second.acquire()
     assert caught.value.path == str(path)
-    holder = holder_of(path)
+    holder = find_holder(path)
     assert holder is not None
     assert holder.pid == os.getpid()
     first.release()
@@ -43,8 +43,8 @@ def test_a_second_one_is_told_who_has_it(tmp_path: Path) -> None:
     second.release()
 
 
-def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
-    """A killed process leaves its file, but no lock."""
+def test_killed_process_holds_no_lock(tmp_path: Path) -> None:
+    """A killed process leaves its lock file, but no lock."""
     path = tmp_path / "journal"
     command = [sys.executable, "-c", HOLD, str(path)]
     env = {**os.environ, "PYTHONPATH": str(Path(asyncbackups.__file__).parents[1])}
@@ -56,13 +56,13 @@ def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
             lock.acquire()
         child.send_signal(signal.SIGKILL)
     assert [file.name for file in tmp_path.iterdir()] == ["journal-lock"]
-    assert holder_of(path) is None
+    assert find_holder(path) is None
     lock.acquire()
     lock.release()
 
 
-def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
-    """The lock file is the owner's; a link in its place is not followed."""
+def test_lock_file_is_readable_by_the_owner_only(tmp_path: Path) -> None:
+    """A symbolic link in its place is not followed."""
     lock = Lock(tmp_path / "journal")
     lock.acquire()
     assert (tmp_path / "journal-lock").stat().st_mode & 0o077 == 0
@@ -73,13 +73,13 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_an_unreadable_holder_is_just_another_process(tmp_path: Path) -> None:
-    """Whatever is written in the lock file, the lock is what counts."""
+def test_unreadable_holder_is_another_process(tmp_path: Path) -> None:
+    """The lock counts, whatever the lock file contains."""
     path = tmp_path / "journal"
     first = Lock(path)
     first.acquire()
     (tmp_path / "journal-lock").write_text("?")
     with pytest.raises(JournalError, match="by another process"):
         Lock(path).acquire()
-    assert holder_of(path) is None
+    assert find_holder(path) is None
     first.release()

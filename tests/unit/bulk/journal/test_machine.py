@@ -1,4 +1,4 @@
-"""A state machine over the journal: whatever is done, wherever it crashes, nothing told is lost and no key changes."""
+"""A state machine over the journal: whatever happens and wherever it crashes, no delivered event is lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from asyncbackups._bulk.journal import TargetState, read_status
 from asyncbackups._bulk.journal.journal import Journal
 from asyncbackups._bulk.run_store import Intent, ResumePoint, Target
-from asyncbackups.events import Event
+from asyncbackups.events import BackupCreated, BackupSucceeded, Event
 from asyncbackups.models import PlanetRef
 from tests.unit.bulk.journal.journals import created, journal, succeeded
 
@@ -24,9 +24,9 @@ NUMBERS = st.integers(0, len(PLANETS) - 1)
 
 
 class JournalMachine(RuleBasedStateMachine):
-    """Its own memory holds what a caller has been told; the journal must never know less.
+    """The model holds the events that a consumer got; the journal must never have fewer.
 
-    A crash is a copy of the files at that moment, without what waits to be written: as `kill -9` leaves them.
+    A crash is a copy of the files at that moment, without entries that wait to be written, as `kill -9` leaves them.
     """
 
     def __init__(self) -> None:
@@ -35,9 +35,9 @@ class JournalMachine(RuleBasedStateMachine):
         self.room = Path(tempfile.mkdtemp())
         self.generation = 0
         self.intents: dict[int, Intent] = {}
-        self.begun: set[int] = set()  # whose create the caller knows to be done
+        self.created: set[int] = set()  # targets whose create has returned
         self.ended: set[int] = set()
-        self.told: list[Event] = []
+        self.delivered: list[Event] = []
         self.acknowledged = 0
 
     @property
@@ -48,7 +48,7 @@ class JournalMachine(RuleBasedStateMachine):
         return self.loop.run_until_complete(work)
 
     @initialize()
-    def begin(self) -> None:
+    def start(self) -> None:
         self.journal: Journal = journal(self.path)
         self.run(self.journal.open(PLANETS))
 
@@ -57,22 +57,22 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(number=NUMBERS)
     def intend(self, number: int) -> None:
-        if number in self.begun:
+        if number in self.created:
             return
-        intent = self.run(self.journal.intend(self.target(number)))
+        intent = self.run(self.journal.record_intent(self.target(number)))
         before = self.intents.setdefault(number, intent)
         assert intent.key == before.key, "a create keeps its key, whoever sends it"
         assert intent.since == before.since
 
     @rule(number=NUMBERS, flushed=st.booleans())
     def create(self, number: int, flushed: bool) -> None:
-        if number in self.intents and number not in self.begun:
-            self.begun.add(number)
+        if number in self.intents and number not in self.created:
+            self.created.add(number)
             self.record(created(self.target(number), number), flushed)
 
     @rule(number=NUMBERS, flushed=st.booleans())
     def end(self, number: int, flushed: bool) -> None:
-        if number in self.begun - self.ended:
+        if number in self.created - self.ended:
             self.ended.add(number)
             self.record(succeeded(self.target(number), number), flushed)
 
@@ -81,7 +81,7 @@ class JournalMachine(RuleBasedStateMachine):
         target = self.target(PLANETS.index(event.planet))
 
         async def record() -> None:
-            self.journal.record(target, event, self.told.append)
+            self.journal.record_event(target, event, self.delivered.append)
             if flushed:
                 await self.journal.flush()
 
@@ -89,65 +89,69 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(place=st.integers(0, 7))
     def acknowledge(self, place: int) -> None:
-        # What is told already depends on a thread: nothing may be drawn from it, or a failure cannot be found again.
-        if not self.told:
+        # How much is delivered depends on a thread: drawing from it would make failures irreproducible.
+        if not self.delivered:
             return
-        self.acknowledged = max(self.acknowledged, self.told[place % len(self.told)].id or 0)
+        self.acknowledged = max(self.acknowledged, self.delivered[place % len(self.delivered)].id or 0)
 
         async def acknowledge() -> None:
-            self.journal.acknowledge(self.acknowledged)
+            self.journal.acknowledge_up_to(self.acknowledged)
 
         self.run(acknowledge())
 
     @rule()
     def turn(self) -> None:
-        """Let a batch be under way."""
+        """Let the writer start a batch."""
         self.run(asyncio.sleep(0))
 
     @rule()
     def reopen(self) -> None:
         self.run(self.journal.close())
         mark = self.acknowledged
-        self.go_on()
-        assert all((event.id or 0) > mark for event in self.earlier.undelivered), "what was acknowledged stays so"
+        self.resume()
+        assert all((event.id or 0) > mark for event in self.earlier.undelivered), (
+            "an acknowledged event is not delivered again"
+        )
 
     @rule()
     def crash(self) -> None:
         old = self.path
-        told = list(self.told)
+        delivered = list(self.delivered)
         self.generation += 1
         for end in ("", "-wal"):
             if old.with_name(old.name + end).exists():
                 shutil.copy(old.with_name(old.name + end), self.path.with_name(self.path.name + end))
         self.run(self.journal.close())
-        self.told = told  # what closing told in the process that has crashed was never told
-        self.go_on()
-        # An acknowledgement is written with what comes next: one that was lost means one more delivery.
-        self.acknowledged = self.journal._state.acknowledged
+        self.delivered = delivered  # events that closing delivers after the crash were never delivered
+        self.resume()
+        # An acknowledgement is written with the next entry: a lost one means one more delivery.
+        self.acknowledged = read_status(self.path).acknowledged
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self.journal = journal(self.path)
         self.earlier: ResumePoint = self.run(self.journal.open(PLANETS))
         earlier = self.earlier
-        assert list(earlier.told)[: len(self.told)] == self.told, "what was told is there, under the same ids"
-        unacknowledged = [event for event in earlier.told if (event.id or 0) > self.acknowledged]
+        assert list(earlier.events)[: len(self.delivered)] == self.delivered, (
+            "delivered events are there, with the same ids"
+        )
+        unacknowledged = [event for event in earlier.events if (event.id or 0) > self.acknowledged]
         assert unacknowledged == list(earlier.undelivered)[len(earlier.undelivered) - len(unacknowledged) :]
-        self.told = list(earlier.told)
-        places = self.journal._state.places
-        self.begun = {number for number, place in enumerate(places) if place.ref is not None}
-        self.ended = {number for number, place in enumerate(places) if place.state.final}
-        assert {running.target.number for running in earlier.running} == self.begun - self.ended
-        left = [target.number for target in self.run(listed(earlier))]
-        assert sorted(left) == sorted(set(range(len(PLANETS))) - self.begun)
-        intended = set(self.intents) - self.begun
+        self.delivered = list(earlier.events)
+        numbers: dict[object, int] = {planet: number for number, planet in enumerate(PLANETS)}
+        self.created = {numbers[event.planet] for event in earlier.events if isinstance(event, BackupCreated)}
+        self.ended = {numbers[event.planet] for event in earlier.events if isinstance(event, BackupSucceeded)}
+        assert {running.target.number for running in earlier.running} == self.created - self.ended
+        left = [target.number for target in self.run(read_targets(earlier))]
+        assert sorted(left) == sorted(set(range(len(PLANETS))) - self.created)
+        intended = set(self.intents) - self.created
         assert set(left[: len(intended)]) == intended, "creates that may have been sent come first"
 
     @invariant()
     def readable(self) -> None:
-        """Whoever reads along sees a state that the run has been in."""
+        """The status, read meanwhile, is a state that the run has been in."""
         if hasattr(self, "journal"):
             states = read_status(self.path).states
-            assert states[TargetState.RUNNING] + states[TargetState.SUCCEEDED] <= len(self.begun)
+            assert states[TargetState.RUNNING] + states[TargetState.SUCCEEDED] <= len(self.created)
 
     def teardown(self) -> None:
         if hasattr(self, "journal"):
@@ -156,10 +160,10 @@ class JournalMachine(RuleBasedStateMachine):
         shutil.rmtree(self.room)
 
 
-async def listed(earlier: ResumePoint) -> list[Target]:
+async def read_targets(earlier: ResumePoint) -> list[Target]:
     return [target async for target in earlier.targets]
 
 
 JournalMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25)
 TestJournal = JournalMachine.TestCase
-TestJournal.__doc__ = "Whatever is done, in whatever order, and wherever it crashes, what was told is kept."
+TestJournal.__doc__ = "Whatever happens, in any order, and wherever it crashes, delivered events are kept."

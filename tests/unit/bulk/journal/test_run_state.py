@@ -1,4 +1,4 @@
-"""Where a run stands: what entries add up to."""
+"""The state of a run: the sum of its entries, and how it differs from the requested run."""
 
 from __future__ import annotations
 
@@ -6,82 +6,136 @@ import ast
 from datetime import UTC, datetime
 from pathlib import Path
 
+import attrs
 import pytest
 
-from asyncbackups._bulk.journal import agreement, entries
-from asyncbackups._bulk.journal import run_state as state
+from asyncbackups._bulk.journal import entries, run_state
 from asyncbackups._bulk.journal.entries import Entry, EntryKind, Header
-from asyncbackups._bulk.journal.run_state import ImpossibleEntryError, RunState, TargetState
-from asyncbackups.models import BackupRef, BackupSpec
+from asyncbackups._bulk.journal.run_state import (
+    InconsistentEntryError,
+    RunState,
+    TargetState,
+    describe_header_difference,
+    describe_target_difference,
+)
+from asyncbackups.models import BackupMetadata, BackupRef, BackupSpec, PlanetRef
 
 NOW = datetime(2024, 1, 29, tzinfo=UTC)
-BEGUN = (EntryKind.BEGUN, None, Header(tenant="t", base_url="https://x", spec=BackupSpec()).text)
+STARTED = (EntryKind.STARTED, None, Header(tenant="t", base_url="https://x", spec=BackupSpec()).json_text)
 TARGET = (EntryKind.TARGET, 0, '["s","p"]')
 INTENT = (EntryKind.INTENT, 0, '{"key":"k"}')
 CREATED = (EntryKind.CREATED, 0, '{"named":["s",362],"backup":{}}')
 SUCCEEDED = (EntryKind.SUCCEEDED, 0, "{}")
 LISTED = (EntryKind.LISTED, None, "")
-Said = tuple[EntryKind, "int | None", str]
+HEADER = Header(tenant="t", base_url="https://x", spec=BackupSpec())
+A, B, C, D, E = (PlanetRef("s", name) for name in "abcde")
+EntryData = tuple[EntryKind, "int | None", str]
 
 
-def added(*said: Said) -> RunState:
+def add_up(*data: EntryData) -> RunState:
     run = RunState()
-    for number, (kind, target, data) in enumerate(said, 1):
-        run.apply(Entry(number, kind, target, NOW, data))
+    for number, (kind, target, text) in enumerate(data, 1):
+        run.apply_entry(Entry(number, kind, target, NOW, text))
     return run
 
 
-def test_a_target_goes_its_way() -> None:
-    """Waiting, creating with a key, running with a backup, ended; finished once all is listed."""
-    way = (BEGUN, TARGET, INTENT, CREATED, SUCCEEDED)
-    states = [added(*way[:length]).places[0].state for length in range(2, 6)]
+def test_target_passes_through_its_states() -> None:
+    """Waiting, creating with a key, running with a backup, final; the run is finished once all targets are listed."""
+    way = (STARTED, TARGET, INTENT, CREATED, SUCCEEDED)
+    states = [add_up(*way[:length]).targets[0].state for length in range(2, 6)]
     assert states == [TargetState.WAITING, TargetState.CREATING, TargetState.RUNNING, TargetState.SUCCEEDED]
-    run = added(*way)
-    assert (run.places[0].key, run.places[0].ref, run.refs()) == ("k", BackupRef("s", 362), (BackupRef("s", 362),))
-    assert not run.finished
-    assert added(*way, LISTED).finished
+    run = add_up(*way)
+    assert (run.targets[0].key, run.targets[0].ref, run.list_created_refs()) == (
+        "k",
+        BackupRef("s", 362),
+        (BackupRef("s", 362),),
+    )
+    assert not run.is_finished
+    assert add_up(*way, LISTED).is_finished
 
 
-def test_acknowledging_never_goes_back() -> None:
-    """The greatest acknowledgement counts."""
+def test_greatest_acknowledgement_counts() -> None:
+    """An older acknowledgement changes nothing."""
     acknowledged = [(EntryKind.ACKNOWLEDGED, None, number) for number in ("3", "7", "5")]
-    assert added(BEGUN, *acknowledged).acknowledged == 7
+    assert add_up(STARTED, *acknowledged).acknowledged == 7
 
 
 @pytest.mark.parametrize(
-    "said",
+    "entries_data",
     [
         [TARGET],
-        [BEGUN, BEGUN],
-        [BEGUN, INTENT],
-        [BEGUN, TARGET, CREATED],
-        [BEGUN, TARGET, INTENT, INTENT],
-        [BEGUN, TARGET, INTENT, SUCCEEDED],
-        [BEGUN, TARGET, INTENT, CREATED, CREATED],
-        [BEGUN, TARGET, INTENT, CREATED, SUCCEEDED, SUCCEEDED],
-        [BEGUN, TARGET, TARGET],
-        [BEGUN, LISTED, TARGET],
-        [BEGUN, (EntryKind.INTENT, None, "")],
-        [BEGUN, TARGET, (EntryKind.LISTED, 0, "")],
+        [STARTED, STARTED],
+        [STARTED, INTENT],
+        [STARTED, TARGET, CREATED],
+        [STARTED, TARGET, INTENT, INTENT],
+        [STARTED, TARGET, INTENT, SUCCEEDED],
+        [STARTED, TARGET, INTENT, CREATED, CREATED],
+        [STARTED, TARGET, INTENT, CREATED, SUCCEEDED, SUCCEEDED],
+        [STARTED, TARGET, TARGET],
+        [STARTED, LISTED, TARGET],
+        [STARTED, (EntryKind.INTENT, None, "")],
+        [STARTED, TARGET, (EntryKind.LISTED, 0, "")],
     ],
 )
-def test_what_does_not_add_up_is_damage(said: list[Said]) -> None:
-    """An entry that cannot follow those before it is refused."""
-    added(*said[:-1])
-    with pytest.raises(ImpossibleEntryError):
-        added(*said)
+def test_inconsistent_entries_are_refused(entries_data: list[EntryData]) -> None:
+    """An entry that cannot follow the entries before it is damage."""
+    add_up(*entries_data[:-1])
+    with pytest.raises(InconsistentEntryError):
+        add_up(*entries_data)
 
 
-def test_ids_ascend() -> None:
+def test_ids_must_ascend() -> None:
     """An id that was there before is refused."""
-    run = added(BEGUN)
-    with pytest.raises(ImpossibleEntryError, match="entry 1 follows entry 1"):
-        run.apply(Entry(1, EntryKind.LISTED, None, NOW, ""))
+    run = add_up(STARTED)
+    with pytest.raises(InconsistentEntryError, match="entry 1 follows entry 1"):
+        run.apply_entry(Entry(1, EntryKind.LISTED, None, NOW, ""))
 
 
-@pytest.mark.parametrize("module", [agreement, entries, state], ids=lambda module: module.__name__)
-def test_decisions_know_no_database_and_no_clock(module: object) -> None:
-    """What decides imports nothing that does I/O."""
+def test_same_run_has_no_difference() -> None:
+    """Equal headers and targets agree; so do more targets, if the journal's list is not complete."""
+    assert describe_header_difference(HEADER, attrs.evolve(HEADER, spec=BackupSpec())) is None
+    assert describe_target_difference([A, B], [A, B], listed=True) is None
+    assert describe_target_difference([A, B], [A, B, C], listed=False) is None
+    assert describe_target_difference([], [], listed=False) is None
+
+
+def test_header_difference_names_the_members() -> None:
+    """Each member that differs is shown with both values; others are not."""
+    here = Header(tenant="u", base_url="https://x", spec=BackupSpec(temporary=False, metadata=BackupMetadata("n")))
+    difference = describe_header_difference(HEADER, here)
+    assert difference is not None
+    assert "tenant is 't' in the journal and 'u' here" in difference
+    assert "spec.retentionPeriodInDays is 10 in the journal and not given here" in difference
+    assert "spec.metadata.name is 'asyncbackups' in the journal and 'n' here" in difference
+    assert "base_url" not in difference
+
+
+@pytest.mark.parametrize(
+    ("journal", "here", "listed", "difference"),
+    [
+        ([A, B], [A, C], True, "target 2 is s/b in the journal and s/c here; only in the journal: s/b; only here: s/c"),
+        ([A, B], [A], True, "there are 2 targets in the journal and 1 here; only in the journal: s/b"),
+        ([A, B], [A], False, "there are 2 targets in the journal and 1 here; only in the journal: s/b"),
+        ([A], [A, B], True, "there are 1 targets in the journal and more here; only here: s/b"),
+        ([A, B], [B, A], True, "target 1 is s/a in the journal and s/b here"),
+        (
+            [A, B, C, D, E],
+            [],
+            True,
+            "there are 5 targets in the journal and 0 here; only in the journal: s/a, s/b, s/c, 2 more",
+        ),
+    ],
+)
+def test_target_difference_names_the_targets(
+    journal: list[PlanetRef], here: list[PlanetRef], listed: bool, difference: str
+) -> None:
+    """It has the first position that differs, the lengths, and the planets missing on each side."""
+    assert describe_target_difference(journal, here, listed=listed) == difference
+
+
+@pytest.mark.parametrize("module", [entries, run_state], ids=lambda module: module.__name__)
+def test_decisions_import_no_io(module: object) -> None:
+    """Pure modules import neither I/O nor clock nor randomness."""
     source = Path(module.__file__).read_text("utf-8")  # type: ignore[attr-defined]
     imported = {
         name.partition(".")[0]

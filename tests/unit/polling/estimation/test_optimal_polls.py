@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbackups._polling.estimation.optimal_polls import Inspections
+from asyncbackups._polling.estimation.optimal_polls import OptimalPolls
 
 Table = tuple[list[float], list[float]]
 
@@ -43,10 +43,10 @@ def test_no_other_looks_are_better(table: Table, worth: float):
     """All the ways to look at some of the ages cost at least as much as the plan's."""
     ages, totals = table
     last = len(ages) - 1
-    plan = Inspections.plan(ages, totals, worth)
-    looks = [ages.index(plan.looks[0])]
+    plan = OptimalPolls.compute(ages, totals, worth)
+    looks = [ages.index(plan.next_polls[0])]
     while looks[-1] < last:
-        looks.append(ages.index(plan.looks[looks[-1]]))
+        looks.append(ages.index(plan.next_polls[looks[-1]]))
     ways = ([*some, last] for n in range(last) for some in itertools.combinations(range(1, last), n))
     best = min(cost(ages, totals, way, worth) for way in ways)
     assert cost(ages, totals, looks, worth) == pytest.approx(best, rel=1e-6, abs=1e-6)
@@ -56,20 +56,20 @@ def test_no_other_looks_are_better(table: Table, worth: float):
 def test_who_is_older_is_looked_at_no_earlier(table: Table, worth: float, where: list[float]):
     """The next look is after now, and its age grows with the age."""
     ages, totals = table
-    plan = Inspections.plan(ages, totals, worth)
+    plan = OptimalPolls.compute(ages, totals, worth)
     younger, older = sorted(share * ages[-1] for share in where)
-    assert younger <= plan.next(younger) <= plan.next(older) * (1 + 1e-9)
+    assert younger <= plan.next_poll(younger) <= plan.next_poll(older) * (1 + 1e-9)
 
 
 def test_what_ends_at_one_age_is_looked_at_there():
     """Nothing is asked before, and one look does."""
-    plan = Inspections.plan([0.0, 50.0, 99.0, 100.0, 200.0], [0.0, 0.0, 0.0, 50.0, 50.1], 1.0)
-    assert plan.next(0.0) == 100.0
+    plan = OptimalPolls.compute([0.0, 50.0, 99.0, 100.0, 200.0], [0.0, 0.0, 0.0, 50.0, 50.1], 1.0)
+    assert plan.next_poll(0.0) == 100.0
 
 
 def test_between_two_likely_times_nothing_is_asked():
     """Snapshots take minutes, dumps an hour: what outlives the first is left alone until the second."""
     ages = [0.0, 90.0, 120.0, 150.0, 1800.0, 3500.0, 3600.0, 3700.0, 9000.0]
     totals = [0.0, 0.01, 0.5, 1.0, 1.001, 1.002, 4.0, 8.0, 8.1]
-    plan = Inspections.plan(ages, totals, 20.0)
-    assert plan.next(150.0) == 3600.0
+    plan = OptimalPolls.compute(ages, totals, 20.0)
+    assert plan.next_poll(150.0) == 3600.0

@@ -1,4 +1,4 @@
-"""Models of durations and the settings of the simulated world."""
+"""Duration models, the workload, and the outcomes drawn from it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import pytest
 from asyncbackups.simulator import Bimodal, Fixed, Lognormal, PlanetProfile, Workload
 
 
-def test_lognormal_without_spread_is_its_median() -> None:
+def test_lognormal_without_spread_returns_median() -> None:
     """With sigma 0 every duration is the median."""
     assert Lognormal(90, 0)(random.Random(1)) == 90
 
 
-def test_bimodal_is_one_of_two() -> None:
-    """A bimodal duration is a quick or a slow one, in the share asked for."""
+def test_bimodal_draws_from_two_models() -> None:
+    """The share of quick durations is as requested."""
     model, rng = Bimodal(Fixed(1), Fixed(10), quick_share=0.25), random.Random(1)
     drawn = [model(rng) for _ in range(1000)]
     assert set(drawn) == {1, 10}
     assert drawn.count(1) == pytest.approx(250, abs=50)
 
 
-def test_the_mechanism_chooses_the_model() -> None:
-    """A planet's mechanism comes before its duration, and its duration before the workload's."""
+def test_duration_model_of_planet_and_mechanism() -> None:
+    """A planet's mechanism takes precedence over its duration, and its duration over the workload's."""
     a, b, c, d = Fixed(1), Fixed(2), Fixed(3), Fixed(4)
     workload = Workload(
         duration=a,
@@ -61,7 +61,7 @@ def test_the_mechanism_chooses_the_model() -> None:
         (lambda: Fixed(float("nan")), r"Fixed\.seconds must be a number of 0 or more, not nan"),
     ],
 )
-def test_settings_that_cannot_be(build: object, message: str) -> None:
-    """A setting that cannot be names the class, the setting, the value and what is allowed."""
+def test_invalid_setting_is_refused(build: object, message: str) -> None:
+    """The error names the class, the setting, what is accepted and the value."""
     with pytest.raises(ValueError, match=message):
         build()

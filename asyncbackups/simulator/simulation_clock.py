@@ -1,4 +1,4 @@
-"""Where the simulator gets its time from: the real clock, or one that a test moves by hand."""
+"""The simulator's time: the machine's clock, or one that a test moves by hand."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Clock", "ManualClock", "SystemClock"]
-
 
 @runtime_checkable
-class Clock(Protocol):
-    """What the simulated world needs to know about time."""
+class SimulationClock(Protocol):
+    """The time that the simulator works with."""
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start; never goes backwards."""
+        """Seconds from an arbitrary start; never decreases."""
         ...
 
     def utcnow(self) -> datetime:
-        """The time of day, aware and in UTC."""
+        """The time of day, timezone-aware and in UTC."""
         ...
 
 
-class SystemClock:
+class RealTimeClock:
     """The machine's own clock."""
 
     __slots__ = ()
@@ -32,16 +30,16 @@ class SystemClock:
         return time.monotonic()
 
     def utcnow(self) -> datetime:
-        """The present time in UTC."""
+        """The current time in UTC."""
         return datetime.now(UTC)
 
 
 class ManualClock:
-    """A clock that stands still until it is moved: backups finish exactly when a test says so.
+    """A clock that stands still until it is moved: backups finish exactly when a test advances it.
 
     Args:
-        start: The time of day at the beginning, aware; the documented example's by default.
-        monotonic: Seconds that `monotonic()` shows at the beginning.
+        start: The initial time of day, timezone-aware; by default the start of the documented example backup.
+        monotonic: The initial value of `monotonic()`, in seconds.
     """
 
     __slots__ = ("_monotonic", "_utc")
@@ -55,18 +53,15 @@ class ManualClock:
         self._monotonic = monotonic
 
     def monotonic(self) -> float:
-        """Seconds, moved only by `advance`."""
+        """Seconds, changed only by `advance`."""
         return self._monotonic
 
     def utcnow(self) -> datetime:
-        """The time of day, moved only by `advance`."""
+        """The time of day, changed only by `advance`."""
         return self._utc
 
     def advance(self, seconds: float) -> None:
-        """Move both readings forward.
-
-        Args:
-            seconds: How far; zero or more.
+        """Move the clock forward.
 
         Raises:
             ValueError: `seconds` is negative.

@@ -1,4 +1,4 @@
-"""What the guide leaves open: each setting of the simulator, seen over HTTP."""
+"""The behavior that the documentation leaves open: the effect of each setting, over real HTTP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from asyncbackups.simulator import (
-    ApiShape,
+    ApiBehavior,
     Fixed,
     ManualClock,
     Simulator,
@@ -27,59 +27,59 @@ BODY = {
     "retentionPeriodInDays": 2,
     "metadata": {"name": "mine", "description": "of mine"},
 }
-SPACE = "api/v1/tenants/example/starsystems/test"
-PLANET = f"{SPACE}/planets/mars/backups"
-BACKUP = f"{SPACE}/backups/1"
+STAR_SYSTEM = "api/v1/tenants/example/starsystems/test"
+PLANET = f"{STAR_SYSTEM}/planets/mars/backups"
+BACKUP = f"{STAR_SYSTEM}/backups/1"
 
 
 class Caller:
-    """A client that speaks plain HTTP to a simulator, and the clock that both live by."""
+    """A plain HTTP client of a simulator, with the simulator's clock."""
 
     def __init__(self, sim: Simulator, http: aiohttp.ClientSession, clock: ManualClock) -> None:
         self.sim = sim
         self.clock = clock
         self._http = http
 
-    async def ask(self, method: str, path: str, **more: object) -> tuple[int, object, dict[str, str]]:
-        async with self._http.request(method, path, **more) as answer:
-            body = await answer.json() if answer.content_type == "application/json" else await answer.text()
-            return answer.status, body, answer.headers
+    async def request(self, method: str, path: str, **more: object) -> tuple[int, object, dict[str, str]]:
+        async with self._http.request(method, path, **more) as response:
+            body = await response.json() if response.content_type == "application/json" else await response.text()
+            return response.status, body, response.headers
 
     async def get(self, path: str, **more: object) -> object:
-        return (await self.ask("GET", path, **more))[1]
+        return (await self.request("GET", path, **more))[1]
 
     async def create(self, planet: str = "mars", **change: object) -> tuple[int, object, dict[str, str]]:
-        return await self.ask("POST", f"{SPACE}/planets/{planet}/backups", json=BODY | change)
+        return await self.request("POST", f"{STAR_SYSTEM}/planets/{planet}/backups", json=BODY | change)
 
 
 @asynccontextmanager
-async def calling(shape: ApiShape | None = None, **settings: object) -> AsyncIterator[Caller]:
+async def serving(behavior: ApiBehavior | None = None, **settings: object) -> AsyncIterator[Caller]:
     clock = ManualClock()
     settings.setdefault("workload", Workload(duration=Fixed(60), queue_time=10))
-    async with Simulator(shape=shape or ApiShape(), clock=clock, **settings) as sim:
+    async with Simulator(behavior=behavior or ApiBehavior(), clock=clock, **settings) as sim:
         headers = {"Authorization": f"Bearer {sim.token}"}
         async with aiohttp.ClientSession(f"{sim.base_url}/", headers=headers) as http:
             yield Caller(sim, http, clock)
 
 
 @pytest.mark.parametrize(
-    ("shape", "expected"),
+    ("behavior", "expected"),
     [
-        (ApiShape(envelope=None), []),
-        (ApiShape(), {"backups": []}),
-        (ApiShape(envelope="items", envelope_extra={"count": 0}), {"items": [], "count": 0}),
+        (ApiBehavior(envelope=None), []),
+        (ApiBehavior(), {"backups": []}),
+        (ApiBehavior(envelope="items", envelope_extra={"count": 0}), {"items": [], "count": 0}),
     ],
 )
-async def test_envelopes(shape: ApiShape, expected: object) -> None:
-    """A list is a bare array, or sits under the key asked for, beside other members."""
-    async with calling(shape) as caller:
+async def test_envelopes(behavior: ApiBehavior, expected: object) -> None:
+    """A list is a bare array, or the value of the given key, beside other members."""
+    async with serving(behavior) as caller:
         assert await caller.get(PLANET) == expected
 
 
 async def test_status_words() -> None:
-    """Each phase of a backup has the words asked for."""
+    """Each phase of a backup has the given words."""
     words = StatusWords(queued="WAITING", in_progress="RUNNING", succeeded="succeeded", failed="BROKEN")
-    async with calling(ApiShape(words=words)) as caller:
+    async with serving(ApiBehavior(words=words)) as caller:
         assert (await caller.create())[1]["status"] == "WAITING"
         seen = []
         for seconds in (10, 59, 1):
@@ -98,9 +98,9 @@ async def test_status_words() -> None:
         ("without_id", 200, {"id": None}),
     ],
 )
-async def test_create_answers_with_a_body(answer: str, status: int, expected: dict[str, object]) -> None:
-    """A create answers with the object, under a key, or without an id, and with the status asked for."""
-    async with calling(ApiShape(create_answer=answer, create_status=status)) as caller:
+async def test_create_response_with_body(answer: str, status: int, expected: dict[str, object]) -> None:
+    """A create returns the object, wrapped in a key, or without an id, with the given status."""
+    async with serving(ApiBehavior(create_answer=answer, create_status=status)) as caller:
         code, body, _ = await caller.create()
         assert code == status
         inner, wanted = body.get("backup", body), expected.get("backup", expected)
@@ -109,18 +109,18 @@ async def test_create_answers_with_a_body(answer: str, status: int, expected: di
 
 
 @pytest.mark.parametrize("absolute", [True, False])
-async def test_create_answers_with_a_location_only(absolute: bool) -> None:
-    """A create may answer with nothing but a Location, absolute or not, which leads to the backup."""
-    async with calling(ApiShape(create_answer="location", absolute_links=absolute)) as caller:
+async def test_create_response_with_location_only(absolute: bool) -> None:
+    """A create may return only a Location, absolute or relative, which is the URL of the backup."""
+    async with serving(ApiBehavior(create_answer="location", absolute_links=absolute)) as caller:
         _, body, headers = await caller.create()
         assert body == ""
         assert headers["Location"].startswith(caller.sim.base_url if absolute else "/api/")
         assert (await caller.get(headers["Location"]))["id"] == 1
 
 
-async def test_create_answers_with_nothing() -> None:
-    """A create may answer with nothing at all, and the backup exists."""
-    async with calling(ApiShape(create_answer="empty", create_status=202)) as caller:
+async def test_empty_create_response() -> None:
+    """A create may return nothing, and the backup exists."""
+    async with serving(ApiBehavior(create_answer="empty", create_status=202)) as caller:
         status, body, _ = await caller.create()
         assert (status, body) == (202, "")
         assert caller.sim.creates["test", "mars"] == 1
@@ -131,8 +131,8 @@ async def test_create_answers_with_nothing() -> None:
     [("none", False, False), ("get", True, False), ("list", False, True), ("both", True, True)],
 )
 async def test_metadata_echo(echo: str, in_get: bool, in_list: bool) -> None:
-    """Metadata comes back in gets, in lists, in both, or nowhere."""
-    async with calling(ApiShape(echo_metadata=echo, extra_members={"region": "x"})) as caller:
+    """Gets, lists, both or neither contain the metadata."""
+    async with serving(ApiBehavior(echo_metadata=echo, extra_members={"region": "x"})) as caller:
         created = (await caller.create())[1]
         got = await caller.get(BACKUP)
         listed = (await caller.get(PLANET))["backups"][0]
@@ -140,24 +140,28 @@ async def test_metadata_echo(echo: str, in_get: bool, in_list: bool) -> None:
         assert got["region"] == listed["region"] == "x"
 
 
-async def test_the_plural_path() -> None:
-    """A star system's list may live at the plural path; the singular one is then a 404."""
-    async with calling(ApiShape(plural_list_path=True)) as caller:
-        assert [(await caller.ask("GET", f"{SPACE}/{last}"))[0] for last in ("backup", "backups")] == [404, 200]
+async def test_plural_list_path() -> None:
+    """A star system's list may have the plural path; the singular one is then a 404."""
+    async with serving(ApiBehavior(plural_list_path=True)) as caller:
+        assert [(await caller.request("GET", f"{STAR_SYSTEM}/{last}"))[0] for last in ("backup", "backups")] == [
+            404,
+            200,
+        ]
 
 
 @pytest.mark.parametrize(
-    "shape", [ApiShape(paging="links_next", page_size=2), ApiShape(paging="link_header", page_size=2, envelope=None)]
+    "behavior",
+    [ApiBehavior(paging="links_next", page_size=2), ApiBehavior(paging="link_header", page_size=2, envelope=None)],
 )
-@pytest.mark.parametrize("path", [f"{SPACE}/backup", PLANET])
-async def test_following_links_shows_every_backup_once(shape: ApiShape, path: str) -> None:
-    """Pages that name their successor lead through the whole list."""
-    async with calling(shape) as caller:
+@pytest.mark.parametrize("path", [f"{STAR_SYSTEM}/backup", PLANET])
+async def test_links_lead_through_whole_list(behavior: ApiBehavior, path: str) -> None:
+    """Following the links shows every backup once."""
+    async with serving(behavior) as caller:
         for _ in range(5):
             await caller.create()
         seen, following = [], path
         while following:
-            _, body, headers = await caller.ask("GET", following)
+            _, body, headers = await caller.request("GET", following)
             seen.append([one["id"] for one in (body if isinstance(body, list) else body["backups"])])
             if isinstance(body, list):
                 following = headers.get("Link", "").removeprefix("<").removesuffix('>; rel="next"')
@@ -179,8 +183,8 @@ async def test_following_links_shows_every_backup_once(shape: ApiShape, path: st
     ],
 )
 async def test_markers_of_more_pages(paging: str, marker: dict[str, object], last_marker: dict[str, object]) -> None:
-    """A page may say in its own words that there is more."""
-    async with calling(ApiShape(paging=paging, page_size=2)) as caller:
+    """A page may mark that there are more in a way that no standard defines."""
+    async with serving(ApiBehavior(paging=paging, page_size=2)) as caller:
         for _ in range(3):
             await caller.create()
         first = await caller.get(PLANET)
@@ -191,28 +195,28 @@ async def test_markers_of_more_pages(paging: str, marker: dict[str, object], las
 
 
 async def test_entity_tags() -> None:
-    """With entity tags on, what has not changed is a 304, and what has changed is not."""
-    async with calling(ApiShape(etag=True)) as caller:
+    """An unchanged response is a 304, a changed one is not."""
+    async with serving(ApiBehavior(etag=True)) as caller:
         await caller.create()
         for path in (BACKUP, PLANET):
-            tag = (await caller.ask("GET", path))[2]["ETag"]
-            assert (await caller.ask("GET", path, headers={"If-None-Match": tag}))[0] == 304
+            tag = (await caller.request("GET", path))[2]["ETag"]
+            assert (await caller.request("GET", path, headers={"If-None-Match": tag}))[0] == 304
             caller.clock.advance(40)
-            assert (await caller.ask("GET", path, headers={"If-None-Match": tag}))[0] == 200
+            assert (await caller.request("GET", path, headers={"If-None-Match": tag}))[0] == 200
 
 
 async def test_retry_after_on_unfinished_backups() -> None:
-    """An unfinished backup may come with Retry-After; a finished one does not."""
-    async with calling(ApiShape(in_progress_retry_after=5)) as caller:
+    """A get may have a Retry-After header while the backup is unfinished."""
+    async with serving(ApiBehavior(in_progress_retry_after=5)) as caller:
         await caller.create()
-        assert (await caller.ask("GET", BACKUP))[2]["Retry-After"] == "5"
+        assert (await caller.request("GET", BACKUP))[2]["Retry-After"] == "5"
         caller.clock.advance(70)
-        assert "Retry-After" not in (await caller.ask("GET", BACKUP))[2]
+        assert "Retry-After" not in (await caller.request("GET", BACKUP))[2]
 
 
 async def test_lists_lag_behind_gets() -> None:
-    """A new backup shows up in lists late, and its status there is behind that of a get."""
-    async with calling(ApiShape(list_lag=20, list_stale=15)) as caller:
+    """A new backup appears in lists late, and its status there is behind that of a get."""
+    async with serving(ApiBehavior(list_lag=20, list_stale=15)) as caller:
         await caller.create()
         assert (await caller.get(BACKUP))["id"] == 1
         seen = []
@@ -225,9 +229,9 @@ async def test_lists_lag_behind_gets() -> None:
 @pytest.mark.parametrize(
     ("speed", "started", "completed"), [(1, "09:53:09Z", "09:54:09Z"), (60, "09:53:09.000000Z", "09:53:10.000000Z")]
 )
-async def test_speed_shortens_durations_and_their_stamps(speed: float, started: str, completed: str) -> None:
-    """At speed 60 a minute takes a second, in the stamps as well, which then have microseconds."""
-    async with calling(speed=speed, workload=Workload(duration=Fixed(60))) as caller:
+async def test_speed_shortens_durations_and_timestamps(speed: float, started: str, completed: str) -> None:
+    """At speed 60 a minute takes a second, also in the timestamps, which then have microseconds."""
+    async with serving(speed=speed, workload=Workload(duration=Fixed(60))) as caller:
         await caller.create()
         caller.clock.advance(60 / speed)
         backup = await caller.get(BACKUP)
@@ -235,22 +239,22 @@ async def test_speed_shortens_durations_and_their_stamps(speed: float, started: 
         assert backup["completedAt"].endswith(completed)
 
 
-async def test_a_server_clock_that_is_off() -> None:
-    """An offset moves stamps and the Date header, and no duration."""
-    async with calling(clock_offset=3600, workload=Workload(duration=Fixed(60))) as caller:
+async def test_clock_offset() -> None:
+    """An offset changes timestamps and the Date header, but no duration."""
+    async with serving(clock_offset=3600, workload=Workload(duration=Fixed(60))) as caller:
         await caller.create()
         caller.clock.advance(60)
-        _, backup, headers = await caller.ask("GET", BACKUP)
+        _, backup, headers = await caller.request("GET", BACKUP)
         assert backup["startedAt"] == "2024-01-29T10:53:09Z"
         assert headers["Date"] == "Mon, 29 Jan 2024 10:54:09 GMT"
 
 
-async def test_history_is_there_at_the_start() -> None:
-    """Each star system begins with its share of finished backups, which are older than anything new."""
+async def test_initial_history() -> None:
+    """Each star system starts with finished backups, older than any created later."""
     planets = {"test": ("mars", "venus"), "other": ("pluto",)}
     workload = Workload(history=7, history_span=3600)
-    async with calling(workload=workload, star_systems=planets) as caller:
-        backups = (await caller.get(f"{SPACE}/backup"))["backups"]
+    async with serving(workload=workload, star_systems=planets) as caller:
+        backups = (await caller.get(f"{STAR_SYSTEM}/backup"))["backups"]
         assert len(backups) == 7
         assert {one["status"] for one in backups} == {"succeeded"}
         assert {one["environment"]["name"] for one in backups} == {"mars", "venus"}
@@ -260,24 +264,24 @@ async def test_history_is_there_at_the_start() -> None:
         assert (await caller.create())[1]["id"] == 15
 
 
-async def test_names_that_do_not_exist() -> None:
-    """When star systems are given, others are a 404, and so are their planets."""
-    async with calling(star_systems={"test": ("mars",)}) as caller:
+async def test_unknown_names() -> None:
+    """If star systems are given, other star systems and planets are a 404."""
+    async with serving(star_systems={"test": ("mars",)}) as caller:
         other = "api/v1/tenants/example/starsystems/other/backup"
-        assert (await caller.ask("GET", other))[0] == 404
+        assert (await caller.request("GET", other))[0] == 404
         assert (await caller.create("venus"))[0] == 404
         assert (await caller.create("mars"))[0] == 200
 
 
 async def test_temporary_backups_expire() -> None:
-    """With expiry on, a temporary backup is gone after its retention."""
-    async with calling(workload=Workload(duration=Fixed(60), expire=True)) as caller:
+    """With `expire`, a temporary backup is removed after its retention period."""
+    async with serving(workload=Workload(duration=Fixed(60), expire=True)) as caller:
         await caller.create()
         await caller.create(temporary=False)
         caller.clock.advance(2 * 86400 - 1)
-        assert (await caller.ask("GET", BACKUP))[0] == 200
+        assert (await caller.request("GET", BACKUP))[0] == 200
         caller.clock.advance(1)
-        assert (await caller.ask("GET", BACKUP))[0] == 404
+        assert (await caller.request("GET", BACKUP))[0] == 404
         assert [one["id"] for one in (await caller.get(PLANET))["backups"]] == [2]
 
 
@@ -287,45 +291,45 @@ async def test_temporary_backups_expire() -> None:
 )
 async def test_error_bodies(kind: str, media_type: str, empty: bool) -> None:
     """Errors have a JSON body, a text, or none."""
-    async with calling(ApiShape(error_body=kind)) as caller:
-        status, body, headers = await caller.ask("GET", BACKUP)
+    async with serving(ApiBehavior(error_body=kind)) as caller:
+        status, body, headers = await caller.request("GET", BACKUP)
         assert (status, headers.get("Content-Type", media_type).partition(";")[0]) == (404, media_type)
         assert (not body) == empty
 
 
-async def test_health_without_a_token() -> None:
-    """Health may be open to everyone."""
-    async with calling(ApiShape(health_needs_token=False, health_status="ok")) as caller:
+async def test_health_without_token() -> None:
+    """Health may need no token."""
+    async with serving(ApiBehavior(health_needs_token=False, health_status="ok")) as caller:
         assert await caller.get("management/health", headers={"Authorization": "no"}) == {"status": "ok"}
 
 
 async def test_tls() -> None:
-    """With a server context the simulator speaks TLS."""
+    """With an SSL context the simulator serves over TLS."""
     authority = trustme.CA()
     server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(server)
     authority.configure_trust(client)
     async with Simulator(ssl_context=server) as sim, aiohttp.ClientSession() as http:
         assert sim.base_url.startswith("https://127.0.0.1:")
-        async with http.get(f"{sim.base_url}/management/health", ssl=client) as answer:
-            assert answer.status == 401
+        async with http.get(f"{sim.base_url}/management/health", ssl=client) as response:
+            assert response.status == 401
 
 
-async def test_a_list_of_many_backups_follows_every_change() -> None:
-    """The kept beginning of a long list gives way when a backup in it is deleted, and grows with time."""
-    async with calling(workload=Workload(duration=Fixed(60), history=100)) as caller:
+async def test_long_list_follows_every_change() -> None:
+    """The cached beginning of a long list is discarded when a backup in it is deleted, and grows with time."""
+    async with serving(workload=Workload(duration=Fixed(60), history=100)) as caller:
         await caller.create()
-        listed = (await caller.get(f"{SPACE}/backup"))["backups"]
+        listed = (await caller.get(f"{STAR_SYSTEM}/backup"))["backups"]
         assert [one["id"] for one in listed] == list(range(1, 102))
-        await caller.ask("DELETE", f"{SPACE}/backups/50")
+        await caller.request("DELETE", f"{STAR_SYSTEM}/backups/50")
         caller.clock.advance(60)
-        listed = (await caller.get(f"{SPACE}/backup"))["backups"]
+        listed = (await caller.get(f"{STAR_SYSTEM}/backup"))["backups"]
         assert [one["id"] for one in listed] == [n for n in range(1, 102) if n != 50]
         assert listed[-1]["status"] == "succeeded"
 
 
-async def test_what_cannot_be_started_twice_or_bound() -> None:
-    """Starting twice and a port in use are errors, and a stop is possible at any time."""
+async def test_invalid_starts() -> None:
+    """Starting twice and a port in use are errors; stopping is possible at any time."""
     async with Simulator() as sim:
         with pytest.raises(RuntimeError, match="serving already"):
             await sim.start()
@@ -336,35 +340,35 @@ async def test_what_cannot_be_started_twice_or_bound() -> None:
     await sim.stop()
 
 
-async def test_another_address_and_other_admin_paths() -> None:
-    """It binds the address asked for, version 6 as well, and knows no admin path but its own."""
+async def test_address_and_unknown_admin_page() -> None:
+    """The simulator binds the given address, also IPv6; an unknown admin page is a 404."""
     async with Simulator(host="::1") as sim, aiohttp.ClientSession() as http:
         assert sim.base_url.startswith("http://[::1]:")
-        async with http.get(f"{sim.base_url}/_simulator/nothing") as answer:
-            assert answer.status == 404
+        async with http.get(f"{sim.base_url}/_simulator/nothing") as response:
+            assert response.status == 404
         assert sim.counts.total == 0
 
 
-async def test_a_token_without_the_scope_for_a_read() -> None:
-    """A token whose scopes cover nothing is refused everywhere but at health."""
-    async with calling() as caller:
+async def test_token_without_scopes() -> None:
+    """A token without operation scopes may only use health."""
+    async with serving() as caller:
         form = {
             "grant_type": "client_credentials",
             "scope": "tenant.example",
             "client_id": caller.sim.client_id,
             "client_secret": caller.sim.client_secret,
         }
-        _, grant, _ = await caller.ask("POST", caller.sim.token_url, data=form)
+        _, grant, _ = await caller.request("POST", caller.sim.token_url, data=form)
         headers = {"Authorization": f"Bearer {grant['access_token']}"}
         paths = ("management/health", PLANET)
-        assert [(await caller.ask("GET", path, headers=headers))[0] for path in paths] == [200, 403]
+        assert [(await caller.request("GET", path, headers=headers))[0] for path in paths] == [200, 403]
         assert caller.sim.scopes[0] == "tenant.example"
 
 
-async def test_a_body_that_is_not_said_to_be_json() -> None:
+async def test_create_without_content_type() -> None:
     """A create without the documented Content-Type is a 400."""
-    async with calling() as caller:
-        assert (await caller.ask("POST", PLANET, data=b"{}"))[0] == 400
+    async with serving() as caller:
+        assert (await caller.request("POST", PLANET, data=b"{}"))[0] == 400
         assert not caller.sim.creates
 
 
@@ -372,12 +376,12 @@ async def test_a_body_that_is_not_said_to_be_json() -> None:
     ("settings", "message"),
     [
         ({"envelope": None, "envelope_extra": {"a": 1}}, "envelope_extra needs an envelope"),
-        ({"create_status": 204}, r"ApiShape\.create_status must be one of 200, 201, 202, not 204"),
-        ({"page_size": 0}, r"ApiShape\.page_size must be a whole number of 1 or more, not 0"),
-        ({"echo_metadata": "sometimes"}, "'sometimes' is not a valid Echo"),
+        ({"create_status": 204}, r"ApiBehavior\.create_status must be one of 200, 201, 202, not 204"),
+        ({"page_size": 0}, r"ApiBehavior\.page_size must be a whole number of 1 or more, not 0"),
+        ({"echo_metadata": "sometimes"}, "'sometimes' is not a valid MetadataEcho"),
     ],
 )
-def test_shapes_that_cannot_be(settings: dict[str, object], message: str) -> None:
-    """A shape that no API can have is refused, with what is allowed."""
+def test_invalid_behavior_is_refused(settings: dict[str, object], message: str) -> None:
+    """The error names the setting and what is accepted."""
     with pytest.raises(ValueError, match=message):
-        ApiShape(**settings)
+        ApiBehavior(**settings)

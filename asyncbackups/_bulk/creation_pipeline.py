@@ -1,0 +1,239 @@
+"""Creates a backup of each target: target, intent, create, created or failed, tracked to its final event."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from asyncbackups._base.clock import Clock
+from asyncbackups._bulk.event_delivery import EventDelivery
+from asyncbackups._bulk.report import ReportBuilder
+from asyncbackups._bulk.run_store import Intent, ResumePoint, RunningBackup, RunStore, Target, number_targets
+from asyncbackups._bulk.worker_pool import WorkerPool
+from asyncbackups.errors import (
+    AmbiguousCreateError,
+    BackupsError,
+    ClientClosedError,
+    ConfigurationError,
+    JournalError,
+    find_client_closed,
+)
+from asyncbackups.events import BackupCreated, CreateFailed, FinalEvent, WatchFailed
+from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
+
+if TYPE_CHECKING:
+    from asyncbackups._api.create import Creation
+    from asyncbackups._polling.engine import Engine
+
+
+class CreateFunction(Protocol):
+    """Creates one backup."""
+
+    async def __call__(
+        self,
+        planet: PlanetRef,
+        spec: BackupSpec,
+        *,
+        key: str | None,
+        may_exist: bool,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> Creation:
+        """Create it; the keyword arguments are those of an `Intent`."""
+        ...
+
+
+@attrs.define(eq=False)
+class _CreatedBackup:
+    """Subscribes a run to the final event of a backup that it created."""
+
+    pipeline: CreationPipeline
+    target: Target
+    started: float
+
+    def deliver(self, event: FinalEvent) -> None:
+        self.pipeline.handle_final_event(self, event)
+
+
+class CreationPipeline:
+    """Creates the backups of a run and tracks each until it has its final event.
+
+    Args:
+        engine: The client's polling engine.
+        create: Creates one backup.
+        store: Stores intents.
+        delivery: Stores and delivers events.
+        report: Counts the targets that are started.
+        concurrency: Maximum number of creates in flight.
+        deadline: Seconds for which each backup is tracked.
+        clock: The clock.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        create: CreateFunction,
+        store: RunStore,
+        delivery: EventDelivery,
+        report: ReportBuilder,
+        concurrency: int,
+        deadline: float,
+        clock: Clock,
+    ) -> None:
+        self._engine = engine
+        self._create = create
+        self._store = store
+        self._delivery = delivery
+        self._report = report
+        self._concurrency = concurrency
+        self._deadline = deadline
+        self._clock = clock
+        self._claimed: set[PlanetRef] = set()
+        self._tracked: dict[_CreatedBackup, BackupRef] = {}
+        self.pool: WorkerPool[Target] = WorkerPool(number_targets(()), unread_events=lambda: 0)
+
+    def prepare(self, resume_point: ResumePoint) -> None:
+        """Take over what earlier processes created, and what is left to create."""
+        # Until `run` ends: the stream must not end while creates may still come.
+        self._delivery.add_source()
+        stream = self._delivery.stream
+        self.pool = WorkerPool(resume_point.targets, unread_events=lambda: len(stream))
+        self._claimed.update(resume_point.created_planets)
+        for running in resume_point.running:
+            self._track_again(running)
+
+    async def run(self) -> None:
+        """Create the backups of all targets; returns when no more creates are started and none is in flight."""
+        try:
+            await self.pool.process_items(self._create_backup, concurrency=self._concurrency)
+        finally:
+            self._delivery.remove_source()
+
+    def untrack_all(self) -> None:
+        """Stop tracking all backups. The stream stays open: the caller closes it."""
+        for backup, ref in self._tracked.items():
+            self._engine.untrack(ref, backup)
+        self._tracked.clear()
+
+    # -- creating ------------------------------------------------------------------------------------------------------
+
+    async def _create_backup(self, target: Target) -> None:
+        started = self._clock.monotonic()
+        try:
+            self._claim_planet(target.planet)
+            intent = await self._store.record_intent(target)
+        except JournalError:
+            # Without a stored intent, nothing may be sent. The store keeps the error.
+            self.pool.stop()
+            return
+        except ConfigurationError as exc:
+            self._report.planets += 1
+            self._record_failure(target, exc, started)
+            return
+        self._report.planets += 1
+        await self._send_create(target, intent, started)
+
+    def _claim_planet(self, planet: PlanetRef) -> None:
+        if planet in self._claimed:
+            raise ConfigurationError(f"{planet} is listed twice: a planet gets one backup per run")
+        self._claimed.add(planet)
+
+    async def _send_create(self, target: Target, intent: Intent, started: float) -> None:
+        if intent.since is not None and intent.may_exist:
+            started = monotonic_at(self._clock, intent.since)
+        try:
+            creation = await self._create(
+                target.planet,
+                self._store.spec,
+                key=intent.key,
+                may_exist=intent.may_exist,
+                since=intent.since,
+                until=intent.until,
+            )
+        except BackupsError as exc:
+            closed = find_client_closed(exc)
+            if closed is None:
+                self._record_failure(target, exc, started)
+                return
+            # Delivered but not stored, here and below: the outcome is unknown, so resuming reconciles the create.
+            self._delivery.deliver(self._create_failed(target, exc, started))
+            raise closed from None
+        except (asyncio.CancelledError, Exception) as exc:
+            cause = "the run was left" if isinstance(exc, asyncio.CancelledError) else type(exc).__name__
+            error = AmbiguousCreateError(f"{cause} while the create was in flight", planet=target.planet)
+            error.__cause__ = exc
+            self._delivery.deliver(self._create_failed(target, error, started))
+            raise
+        self._handle_creation(target, creation, started)
+
+    def _handle_creation(self, target: Target, creation: Creation, started: float) -> None:
+        now = self._clock.monotonic()
+        ref = BackupRef(target.planet.star_system, creation.backup.id)
+        created = BackupCreated(
+            ref=ref,
+            planet=target.planet,
+            backup=creation.backup,
+            elapsed=now - started,
+            adopted=creation.adopted,
+            possible_duplicate=creation.possible_duplicate,
+        )
+        self._record(target, created)
+        # An adopted backup may have started long ago: its age is unknown, so it is polled at once.
+        self._track(target, ref, started=started, created_at=now if creation.adopted is None else None)
+
+    def _record_failure(self, target: Target, error: BackupsError, started: float) -> None:
+        self._record(target, self._create_failed(target, error, started))
+
+    def _create_failed(self, target: Target, error: BackupsError, started: float) -> CreateFailed:
+        return CreateFailed(planet=target.planet, error=error, elapsed=self._clock.monotonic() - started)
+
+    def _record(self, target: Target, event: BackupCreated | CreateFailed | FinalEvent) -> None:
+        try:
+            self._delivery.record(target, event)
+        except Exception as exc:  # noqa: BLE001 - a bug; the iteration of the run ends with it
+            self.pool.failure = exc
+
+    # -- tracking ------------------------------------------------------------------------------------------------------
+
+    def _track_again(self, running: RunningBackup) -> None:
+        started = monotonic_at(self._clock, running.intended_at)
+        self._track(
+            running.target, running.ref, started=started, created_at=monotonic_at(self._clock, running.created_at)
+        )
+
+    def _track(self, target: Target, ref: BackupRef, *, started: float, created_at: float | None) -> None:
+        backup = _CreatedBackup(self, target, started)
+        self._tracked[backup] = ref
+        self._delivery.add_source()
+        try:
+            self._engine.track(
+                ref,
+                backup,
+                deadline=self._deadline,
+                planet=target.planet.planet,
+                mechanism=self._store.spec.mechanism,
+                started_at=created_at,
+            )
+        except ClientClosedError as exc:
+            self.handle_final_event(backup, WatchFailed(ref=ref, error=exc))
+        except Exception:
+            # A bug: the run must not wait for a backup that is not tracked.
+            del self._tracked[backup]
+            self._delivery.remove_source()
+            raise
+
+    def handle_final_event(self, backup: _CreatedBackup, event: FinalEvent) -> None:
+        """Record the final event of a tracked backup; called by the engine."""
+        del self._tracked[backup]
+        elapsed = self._clock.monotonic() - backup.started
+        self._record(backup.target, attrs.evolve(event, planet=backup.target.planet, elapsed=elapsed))
+        self._delivery.remove_source()
+
+
+def monotonic_at(clock: Clock, moment: datetime) -> float:
+    """Return a time of day in monotonic seconds; a moment in the future counts as now."""
+    return clock.monotonic() - max(0.0, (clock.utcnow() - moment).total_seconds())

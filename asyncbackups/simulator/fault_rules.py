@@ -1,0 +1,338 @@
+"""Faults: rules that match requests, and what happens to a matched one.
+
+Several faults may match one request: their delays add up, all their gates are passed, and the first action applies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, MutableSequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+import anyio
+from attrs import define, field, frozen
+
+from asyncbackups.simulator import settings
+from asyncbackups.simulator.routes import OperationKind
+
+if TYPE_CHECKING:
+    from random import Random  # the type alone: a source of randomness is always passed in
+
+
+class When(StrEnum):
+    """Whether a fault occurs before or after the request takes effect."""
+
+    BEFORE = "before"
+    AFTER = "after"
+
+
+def _encode_text(body: bytes | str) -> bytes:
+    return body.encode() if isinstance(body, str) else body
+
+
+_strings = settings.mapping_to("strings", lambda value: isinstance(value, str))
+
+
+@frozen
+class Respond:
+    """Respond with the given status.
+
+    Args:
+        status: The status.
+        headers: Headers, such as `{"Retry-After": "1"}`.
+        body: The body; text is encoded as UTF-8.
+        when: `"after"` if the request takes effect nevertheless.
+    """
+
+    status: int = field(validator=settings.whole_from(200, 599))
+    headers: Mapping[str, str] = field(factory=dict, validator=_strings)
+    body: bytes = field(default=b"", converter=_encode_text, validator=settings.instance_of(bytes))
+    when: When = field(default=When.BEFORE, converter=When)
+
+
+@frozen
+class Drop:
+    """Drop the connection without a response.
+
+    Args:
+        when: `"before"` the request takes effect, or `"after"`.
+    """
+
+    when: When = field(default=When.BEFORE, converter=When)
+
+
+@frozen
+class Html:
+    """Respond with an HTML error page, as gateways do.
+
+    Args:
+        status: The status.
+        when: `"after"` if the request takes effect nevertheless.
+    """
+
+    status: int = field(default=502, validator=settings.whole_from(200, 599))
+    when: When = field(default=When.BEFORE, converter=When)
+
+
+@frozen
+class Redirect:
+    """Respond with a redirect; the request has no effect.
+
+    Args:
+        location: The target.
+        status: The status.
+    """
+
+    location: str = field(validator=settings.text)
+    status: int = field(default=302, validator=settings.whole_from(300, 399))
+
+
+@frozen
+class Truncate:
+    """Send a part of the correct response, whose `Content-Length` promises all of it, and close the connection.
+
+    Args:
+        share: The part of the body that is sent, from 0 to 1.
+    """
+
+    share: float = field(default=0.5, validator=settings.share)
+
+
+@frozen
+class Malformed:
+    """Send the first half of the correct response as if it were complete: not JSON, with the right length."""
+
+
+@frozen
+class Oversized:
+    """Respond with a JSON body that is much too long.
+
+    Args:
+        size: Bytes of the body.
+    """
+
+    size: int = field(default=64 * 1024 * 1024, validator=settings.whole_from(16))
+
+
+@frozen
+class Endless:
+    """Send a body that never ends, until the client disconnects or the simulator is stopped.
+
+    Args:
+        chunk: The data that is repeated.
+        interval: Seconds between two chunks; 0 for as fast as the client reads.
+    """
+
+    chunk: bytes = field(default=b" " * 1024, converter=_encode_text, validator=settings.instance_of(bytes))
+    interval: float = field(default=0.0, validator=settings.not_negative)
+
+
+@frozen
+class Slow:
+    """Send the correct response in small pieces.
+
+    Args:
+        chunk_size: Bytes of a piece.
+        interval: Seconds between two pieces.
+    """
+
+    chunk_size: int = field(default=16, validator=settings.whole_from(1))
+    interval: float = field(default=0.05, validator=settings.positive)
+
+
+@frozen
+class GzipBomb:
+    """Respond with a small gzip body that decompresses to a large one.
+
+    Args:
+        size: Bytes of the decompressed body.
+    """
+
+    size: int = field(default=256 * 1024 * 1024, validator=settings.whole_from(1))
+
+
+Action: TypeAlias = Respond | Drop | Html | Redirect | Truncate | Malformed | Oversized | Endless | Slow | GzipBomb
+
+
+class Gate:
+    """Holds requests until it is opened, so that a test can order events without sleeping.
+
+    Attributes:
+        waiting: Number of requests that are held now.
+    """
+
+    def __init__(self) -> None:
+        self._arrived = anyio.Event()
+        self._opened = anyio.Event()
+        self.waiting: int = 0
+
+    async def arrived(self) -> None:
+        """Wait until a request has reached the gate."""
+        await self._arrived.wait()
+
+    def open(self) -> None:
+        """Let all requests pass, including later ones."""
+        self._opened.set()
+
+    async def pass_through(self) -> None:
+        """Hold a request until the gate is open."""
+        self.waiting += 1
+        self._arrived.set()
+        try:
+            await self._opened.wait()
+        finally:
+            self.waiting -= 1
+
+    passing = settings.RenamedAttribute("pass_through")
+
+
+def _convert_kind(kind: OperationKind | str | None) -> OperationKind | None:
+    return None if kind is None else OperationKind(kind)
+
+
+@frozen(eq=False)
+class Fault:
+    """A rule: which requests it matches, and what happens to them.
+
+    Args:
+        action: What replaces or alters the correct response; None for only a delay or gate.
+        kind: Operation, such as `"create"`; None for any.
+        star_system: The star system; None for any.
+        planet: The planet; for a get or delete, the planet of the backup; None for any.
+        skip: Number of matching requests that are not affected at first.
+        count: Number of requests that are affected then; None for all.
+        probability: Probability that each of those is affected; depends on the simulator's seed.
+        delay: Seconds to wait before the request takes effect.
+        delay_after: Seconds to wait after the effect, before the response.
+        gate: A gate to pass before the effect.
+        gate_after: A gate to pass after the effect, before the response.
+    """
+
+    action: Action | None = field(default=None, validator=settings.optional(settings.instance_of(Action)))
+    kind: OperationKind | None = field(default=None, converter=_convert_kind, kw_only=True)
+    star_system: str | None = field(default=None, validator=settings.optional(settings.instance_of(str)), kw_only=True)
+    planet: str | None = field(default=None, validator=settings.optional(settings.instance_of(str)), kw_only=True)
+    skip: int = field(default=0, validator=settings.whole_from(0), kw_only=True)
+    count: int | None = field(default=None, validator=settings.optional(settings.whole_from(1)), kw_only=True)
+    probability: float = field(default=1.0, validator=settings.share, kw_only=True)
+    delay: float = field(default=0.0, validator=settings.not_negative, kw_only=True)
+    delay_after: float = field(default=0.0, validator=settings.not_negative, kw_only=True)
+    gate: Gate | None = field(default=None, validator=settings.optional(settings.instance_of(Gate)), kw_only=True)
+    gate_after: Gate | None = field(default=None, validator=settings.optional(settings.instance_of(Gate)), kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if not (self.action or self.delay or self.delay_after or self.gate or self.gate_after):
+            raise ValueError("Fault needs an action, a delay or a gate: this one would do nothing")
+
+    def matches(self, kind: OperationKind, star_system: str, planet: str) -> bool:
+        """Return True if the rule applies to such requests, regardless of `skip`, `count` and `probability`."""
+        return self.kind in (None, kind) and self.star_system in (None, star_system) and self.planet in (None, planet)
+
+
+@define
+class _CountedFault:
+    """A fault with the number of requests that it matched and affected."""
+
+    fault: Fault
+    matched: int = 0
+    hits: int = 0
+
+    def count_match(self, rng: Random) -> bool:
+        """Count a matching request and return True if it is affected."""
+        self.matched += 1
+        fault = self.fault
+        number = self.matched - fault.skip
+        if number < 1 or (fault.count is not None and number > fault.count):
+            return False
+        if fault.probability < 1 and rng.random() >= fault.probability:
+            return False
+        self.hits += 1
+        return True
+
+
+def _check_faults(faults: Iterable[Fault]) -> list[_CountedFault]:
+    given = list(faults) if isinstance(faults, Iterable) else None
+    if given is None or not all(isinstance(fault, Fault) for fault in given):
+        raise ValueError(f"Simulator.faults must be a list of Faults, not {faults if given is None else given!r}")
+    return [_CountedFault(fault) for fault in given]
+
+
+@frozen
+class FaultMatch:
+    """All faults that affect one request."""
+
+    faults: tuple[Fault, ...]
+
+    @property
+    def action(self) -> Action | None:
+        """The first action."""
+        return next((fault.action for fault in self.faults if fault.action is not None), None)
+
+    async def hold_request(self, when: When) -> None:
+        """Wait for all delays and gates before or after the effect."""
+        for fault in self.faults:
+            delay, gate = fault.delay, fault.gate
+            if when is When.AFTER:
+                delay, gate = fault.delay_after, fault.gate_after
+            if delay:
+                await anyio.sleep(delay)
+            if gate is not None:
+                await gate.pass_through()
+
+
+class FaultRules(MutableSequence[Fault]):
+    """The active faults, as a list that may be changed at any time; `rng` decides on probabilities."""
+
+    def __init__(self, faults: Iterable[Fault], *, rng: Random) -> None:
+        self._rng = rng
+        self._counted = _check_faults(faults)
+
+    def seed(self, seed: int) -> None:
+        """Seed the random source: with the same seed, the same requests are affected."""
+        self._rng.seed(seed)
+
+    def match_request(self, kind: OperationKind, star_system: str, planet: str) -> FaultMatch | None:
+        """Count a request and return the faults that affect it, or None."""
+        affecting = tuple(
+            counted.fault
+            for counted in self._counted
+            if counted.fault.matches(kind, star_system, planet) and counted.count_match(self._rng)
+        )
+        return FaultMatch(affecting) if affecting else None
+
+    judge = settings.RenamedAttribute("match_request")
+
+    def hits(self, fault: Fault) -> int:
+        """Return the number of requests that a fault has affected.
+
+        Raises:
+            ValueError: The fault is not active.
+        """
+        return self._counted[self.index(fault)].hits
+
+    @overload
+    def __getitem__(self, index: int) -> Fault: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Fault]: ...
+
+    def __getitem__(self, index: int | slice) -> Fault | list[Fault]:
+        if isinstance(index, slice):
+            return [counted.fault for counted in self._counted[index]]
+        return self._counted[index].fault
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(index, slice):
+            self._counted[index] = _check_faults(value)
+        else:
+            [self._counted[index]] = _check_faults([value])
+
+    def __delitem__(self, index: int | slice) -> None:
+        del self._counted[index]
+
+    def __len__(self) -> int:
+        return len(self._counted)
+
+    def insert(self, index: int, value: Fault) -> None:
+        """Insert a fault before another one."""
+        self._counted[index:index] = _check_faults([value])
