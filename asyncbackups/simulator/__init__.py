@@ -32,16 +32,9 @@ probability; it delays them, holds them at a `Gate`, or applies an action. `stop
 
 from typing import Any
 
-from asyncbackups.simulator.access import Access
-from asyncbackups.simulator.api_behavior import (
-    ApiBehavior,
-    CreateAnswer,
-    ErrorBody,
-    MetadataEcho,
-    Paging,
-    StatusWords,
-)
-from asyncbackups.simulator.fault_rules import (
+from asyncbackups.simulator.api import Access, OperationKind
+from asyncbackups.simulator.api_behavior import ApiBehavior, CreateAnswer, ErrorBody, MetadataEcho, Paging, StatusWords
+from asyncbackups.simulator.faults import (
     Drop,
     Endless,
     Fault,
@@ -59,11 +52,16 @@ from asyncbackups.simulator.fault_rules import (
 )
 from asyncbackups.simulator.outcome_model import Bimodal, Fixed, Lognormal, PlanetProfile, Workload
 from asyncbackups.simulator.process import SimulatorProcess, SimulatorSettings, run, serve
-from asyncbackups.simulator.routes import OperationKind
-from asyncbackups.simulator.server import Simulator
+from asyncbackups.simulator.server import RealTimeClock, RequestCounts, Simulator
 from asyncbackups.simulator.settings import warn_renamed
-from asyncbackups.simulator.simulation_clock import ManualClock, RealTimeClock, SimulationClock
-from asyncbackups.simulator.state import CreateBody, Phase, RequestCounts, SimulatedBackup, SimulatorState
+from asyncbackups.simulator.state import (
+    CreateBody,
+    ManualClock,
+    Phase,
+    SimulatedBackup,
+    SimulationClock,
+    SimulatorState,
+)
 
 __all__ = [
     "Access",

@@ -15,22 +15,16 @@ USAGE = (
     "python -m asyncbackups.simulator is started by SimulatorProcess and reads its settings from stdin. "
     "To start a simulator by hand, run: asyncbackups simulate\n"
 )
-_CHUNK = 1024 * 1024
 
 
 def receive_settings(stream: IO[bytes]) -> SimulatorSettings | None:
-    """Read the parent's settings: their length in eight bytes, then a pickle. Return None if there are none."""
-    length = int.from_bytes(_receive_bytes(stream, 8), "big")
-    packed = _receive_bytes(stream, length)
-    return pickle.loads(packed) if packed and len(packed) == length else None  # noqa: S301 - from our own parent
-
-
-def _receive_bytes(stream: IO[bytes], size: int) -> bytes:
-    """Read `size` bytes, or until the stream ends; a single read of a pipe may return fewer."""
-    received = bytearray()
-    while chunk := stream.read(min(size - len(received), _CHUNK)):
-        received += chunk
-    return bytes(received)
+    """Read the parent's settings: one line, a pickle in hexadecimal digits. Return None if there are none."""
+    try:
+        packed = bytes.fromhex(stream.readline().decode())
+        settings: SimulatorSettings = pickle.loads(packed)  # noqa: S301 - from our own parent
+    except (ValueError, EOFError, pickle.UnpicklingError):
+        return None
+    return settings
 
 
 def send_address(sim: Simulator) -> None:
@@ -40,35 +34,23 @@ def send_address(sim: Simulator) -> None:
     sys.stdout.flush()
 
 
-class _ParentMonitor(asyncio.Protocol):
-    """Sets an event when the parent has closed the pipe."""
-
-    def __init__(self, done: asyncio.Event) -> None:
-        self._done = done
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
-        self._done.set()
-
-
 async def serve_parent(stream: IO[bytes], settings: SimulatorSettings) -> None:
     """Serve until a signal arrives or the parent has ended."""
-    done = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_read_pipe(lambda: _ParentMonitor(done), stream)
+    done, loop = asyncio.Event(), asyncio.get_running_loop()
+    # Nothing follows the settings, so the pipe becomes readable only when the parent closes it or ends.
+    loop.add_reader(stream, done.set)
     try:
         await serve(announce=send_address, until=done, **settings)
     finally:
-        transport.close()
+        loop.remove_reader(stream)
 
 
 def main() -> int:
     """Serve, or print the usage if no parent sent settings; return the exit status."""
-    if not sys.argv[1:] and sys.stdin is not None and not sys.stdin.isatty():
-        # Unbuffered, or bytes after the settings could be read into a buffer that the event loop does not see.
-        stream = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
-        if (settings := receive_settings(stream)) is not None:
-            run_event_loop(serve_parent(stream, settings))
-            return 0
+    from_parent = not sys.argv[1:] and sys.stdin is not None and not sys.stdin.isatty()
+    if from_parent and (settings := receive_settings(sys.stdin.buffer)) is not None:
+        run_event_loop(serve_parent(sys.stdin.buffer, settings))
+        return 0
     sys.stderr.write(USAGE)
     return 2
 

@@ -1,4 +1,4 @@
-"""The behavior that the documentation leaves open: each unknown is a setting with a default, rendered here.
+"""The behavior that the documentation leaves open: a setting for each unknown, and the bodies that follow from it.
 
 A list of ten thousand backups must be cheap. So each backup is encoded once per phase, and the finished backups at the
 beginning of a list, which no longer change, are kept as one encoded block.
@@ -6,7 +6,7 @@ beginning of a list, which no longer change, are kept as one encoded block.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -17,7 +17,15 @@ import msgspec
 from attrs import define, field, frozen
 
 from asyncbackups.simulator import settings
-from asyncbackups.simulator.state import BackupList, Phase, SimulatedBackup
+from asyncbackups.simulator.state import BackupList, CreateBody, Phase, SimulatedBackup
+
+_RETENTION_LIMIT = 36_500
+"""Days; `datetime` could not represent the expiration date of a much longer retention."""
+_DOCUMENTED_MEMBERS = ("mechanism", "planetClass", "temporary", "retentionPeriodInDays", "metadata")
+
+
+_create_status = settings.must_be("one of 200, 201, 202", lambda status: status in (200, 201, 202))
+_optional_texts = settings.optional(settings.texts)
 
 
 class CreateAnswer(StrEnum):
@@ -124,7 +132,7 @@ class ApiBehavior:
     envelope_extra: Mapping[str, Any] = field(factory=dict, validator=settings.instance_of(Mapping))
     words: StatusWords = field(default=StatusWords(), validator=settings.instance_of(StatusWords))
     create_answer: CreateAnswer = field(default=CreateAnswer.OBJECT, converter=CreateAnswer)
-    create_status: int = field(default=200, validator=settings.one_of(200, 201, 202))
+    create_status: int = field(default=200, validator=_create_status)
     create_wrapper: str = field(default="backup", validator=settings.text)
     echo_metadata: MetadataEcho = field(default=MetadataEcho.BOTH, converter=MetadataEcho)
     plural_list_path: bool = field(default=False, validator=settings.flag)
@@ -140,10 +148,8 @@ class ApiBehavior:
     required_members: Sequence[str] = field(default=("mechanism", "planetClass", "temporary"), validator=settings.texts)
     temporary_needs_retention: bool = field(default=True, validator=settings.flag)
     reject_unknown_members: bool = field(default=False, validator=settings.flag)
-    mechanisms: Sequence[str] | None = field(
-        default=("logical", "snapshot"), validator=settings.optional(settings.texts)
-    )
-    planet_classes: Sequence[str] | None = field(default=None, validator=settings.optional(settings.texts))
+    mechanisms: Sequence[str] | None = field(default=("logical", "snapshot"), validator=_optional_texts)
+    planet_classes: Sequence[str] | None = field(default=None, validator=_optional_texts)
     max_retention_days: int | None = field(default=14, validator=settings.optional(settings.whole_from(1)))
     error_body: ErrorBody = field(default=ErrorBody.JSON, converter=ErrorBody)
     health_status: str = field(default="UP", validator=settings.text)
@@ -201,16 +207,12 @@ class BackupRenderer:
         """Return the members of the documented backup object."""
         body = backup.create_body
         status, display_status = self._words[phase]
+        names = {"tenant": self._tenant, "project": backup.star_system, "name": backup.planet}
         members: dict[str, Any] = {
             "id": backup.id,
             "mechanism": body.mechanism,
             "type": body.type,
-            "environment": {
-                "tenant": self._tenant,
-                "project": backup.star_system,
-                "stage": body.planet_class,
-                "name": backup.planet,
-            },
+            "environment": {**names, "stage": body.planet_class},
             "status": status,
             "displayStatus": display_status,
             "errorMessage": backup.outcome.error_message if phase is Phase.FAILED else None,
@@ -316,3 +318,79 @@ def _paging_members(page: ListPage, behavior: ApiBehavior, next_url: str) -> dic
             return {} if page.is_last else {"nextPageToken": str(page.number + 1)}
         case _:
             return {}
+
+
+class CreateBodyError(Exception):
+    """The body does not follow the schema."""
+
+
+def parse_create_body(body: bytes, behavior: ApiBehavior) -> CreateBody:
+    """Parse the body of a create request.
+
+    Raises:
+        CreateBodyError: The body does not follow the schema.
+    """
+    members = _decode_members(body, behavior)
+    mechanism = _parse_text(members, "mechanism", "logical", behavior.mechanisms)
+    planet_class = _parse_text(members, "planetClass", "dev", behavior.planet_classes)
+    temporary = members.get("temporary", False)
+    if not isinstance(temporary, bool):
+        raise CreateBodyError("temporary must be true or false")
+    return CreateBody(
+        mechanism=mechanism,
+        planet_class=planet_class,
+        temporary=temporary,
+        retention_days=_parse_retention(members, temporary, behavior),
+        metadata=_parse_metadata(members),
+        type="temporary" if temporary else "permanent",
+    )
+
+
+def _decode_members(body: bytes, behavior: ApiBehavior) -> dict[str, Any]:
+    try:
+        members = msgspec.json.decode(body)
+    except msgspec.DecodeError as exc:
+        raise CreateBodyError(f"the body is not JSON: {exc}") from exc
+    if not isinstance(members, dict):
+        raise CreateBodyError("the body must be a JSON object")
+    missing = [name for name in behavior.required_members if name not in members]
+    if missing:
+        raise CreateBodyError(f"missing: {', '.join(missing)}")
+    unknown = [name for name in members if name not in _DOCUMENTED_MEMBERS]
+    if unknown and behavior.reject_unknown_members:
+        raise CreateBodyError(f"unknown: {', '.join(unknown)}")
+    return members
+
+
+def _parse_text(members: Mapping[str, Any], name: str, default: str, accepted: Collection[str] | None) -> str:
+    value = members.get(name, default)
+    if not isinstance(value, str) or not value.strip():
+        raise CreateBodyError(f"{name} must be a string that is not blank")
+    if accepted is not None and value not in accepted:
+        raise CreateBodyError(f"{name} must be one of {', '.join(accepted)}")
+    return value
+
+
+def _parse_retention(members: Mapping[str, Any], temporary: bool, behavior: ApiBehavior) -> int | None:
+    if "retentionPeriodInDays" not in members:
+        if temporary and behavior.temporary_needs_retention:
+            raise CreateBodyError("a temporary backup needs retentionPeriodInDays")
+        return None
+    days = members["retentionPeriodInDays"]
+    if isinstance(days, bool) or not isinstance(days, int) or days < 1:
+        raise CreateBodyError("retentionPeriodInDays must be a positive integer")
+    maximum = _RETENTION_LIMIT if behavior.max_retention_days is None else behavior.max_retention_days
+    if days > maximum:
+        raise CreateBodyError(f"retentionPeriodInDays must be at most {maximum}")
+    return days if temporary else None
+
+
+def _parse_metadata(members: Mapping[str, Any]) -> dict[str, Any] | None:
+    if "metadata" not in members:
+        return None
+    metadata = members["metadata"]
+    if not isinstance(metadata, dict):
+        raise CreateBodyError("metadata must be an object")
+    if any(not isinstance(metadata.get(name, ""), str) for name in ("name", "description")):
+        raise CreateBodyError("metadata's name and description must be strings")
+    return metadata

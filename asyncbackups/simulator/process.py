@@ -10,12 +10,11 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import IO, Any, Self, TypedDict, Unpack
+from typing import IO, Any, Self, TypedDict, Unpack, cast
 
-from asyncbackups.simulator.access import Access
+from asyncbackups.simulator.api import Access
 from asyncbackups.simulator.api_behavior import ApiBehavior
-from asyncbackups.simulator.fault_rules import Fault
+from asyncbackups.simulator.faults import Fault
 from asyncbackups.simulator.outcome_model import Workload
 from asyncbackups.simulator.server import Simulator
 
@@ -143,10 +142,10 @@ class SimulatorProcess:
         self._child = subprocess.Popen(
             [sys.executable, "-m", "asyncbackups.simulator"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        stdin, stdout = _open_pipes(self._child)
+        stdin, stdout = cast("IO[bytes]", self._child.stdin), cast("IO[bytes]", self._child.stdout)
         try:
             # stdin stays open: when it closes, for whatever reason, the child knows that its parent has ended.
-            stdin.write(len(packed).to_bytes(8, "big") + packed)
+            stdin.write(packed.hex().encode() + b"\n")
             stdin.flush()
             line = stdout.readline()
         except OSError:
@@ -191,9 +190,7 @@ class SimulatorProcess:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.terminate()
 
     def _running_child(self) -> subprocess.Popen[bytes]:
@@ -213,9 +210,3 @@ class SimulatorProcess:
         child.send_signal(number)
         with child:  # also closes both pipes
             return child.wait()
-
-
-def _open_pipes(child: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
-    if child.stdin is None or child.stdout is None:  # pragma: no cover - the type does not express it
-        raise RuntimeError("the child was started without pipes")
-    return child.stdin, child.stdout

@@ -4,35 +4,115 @@ from __future__ import annotations
 
 import random
 import ssl
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from email.utils import format_datetime
-from types import TracebackType
 from typing import Any, Self
 
 import msgspec
 from aiohttp import web
 from attrs import define, field
 
-from asyncbackups.simulator import settings
-from asyncbackups.simulator.access import READ_SCOPE, WRITE_SCOPE, Access, TokenStore
-from asyncbackups.simulator.api import DatabaseApi, ServerRequest, ServerResponse
+from asyncbackups.simulator import api, faults, settings
+from asyncbackups.simulator.api import Access, OperationKind, Route, ServerRequest, ServerResponse, TokenStore
 from asyncbackups.simulator.api_behavior import ApiBehavior, BackupRenderer
-from asyncbackups.simulator.fault_effects import alter_response, prevents_effect, send_broken
-from asyncbackups.simulator.fault_rules import Drop, Fault, FaultMatch, FaultRules, When
+from asyncbackups.simulator.faults import Fault, FaultMatch, FaultRules, When
 from asyncbackups.simulator.outcome_model import Workload
-from asyncbackups.simulator.routes import TOKEN_PATH, OperationKind, Route, find_route
-from asyncbackups.simulator.simulation_clock import RealTimeClock, SimulationClock
-from asyncbackups.simulator.state import DROPPED, RequestCounts, SimulatorState
+from asyncbackups.simulator.state import SimulationClock, SimulatorState
 
+DROPPED = 0
+"""Counted in place of a status when the connection was dropped without a response."""
 _NOT_GIVEN: Any = object()
+
+
+class RealTimeClock:
+    """The machine's own clock."""
+
+    __slots__ = ()
+
+    def monotonic(self) -> float:
+        """Seconds of `time.monotonic`."""
+        return time.monotonic()
+
+    def utcnow(self) -> datetime:
+        """The current time in UTC."""
+        return datetime.now(UTC)
+
+
+@define(eq=False)
+class RequestCounts:
+    """Counts of requests and of bytes sent.
+
+    Attributes:
+        requests: Number of requests by operation and status; the status of a dropped connection is 0.
+        bytes_sent: Bytes of response bodies by operation; headers are not counted.
+        in_flight: Number of requests that are open now.
+        peak: Maximum number of requests that were open at once.
+    """
+
+    requests: Counter[tuple[OperationKind, int]] = field(factory=Counter, init=False)
+    bytes_sent: Counter[OperationKind] = field(factory=Counter, init=False)
+    in_flight: int = field(default=0, init=False)
+    peak: int = field(default=0, init=False)
+
+    def enter(self) -> None:
+        """Count a request as open."""
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+
+    def leave(self) -> None:
+        """Count a request as no longer open."""
+        self.in_flight -= 1
+
+    def add(self, kind: OperationKind, status: int, size: int) -> None:
+        """Count a response: its operation, its status or `DROPPED`, and the bytes of its body."""
+        self.requests[kind, status] += 1
+        self.bytes_sent[kind] += size
+
+    def of(self, kind: OperationKind | str | None = None, status: int | None = None) -> int:
+        """Return the number of requests.
+
+        Args:
+            kind: Only this operation, such as `"get"`; None for all.
+            status: Only this status, such as 200; None for all.
+        """
+        wanted = None if kind is None else OperationKind(kind)
+        return sum(
+            number for (one, code), number in self.requests.items() if wanted in (None, one) and status in (None, code)
+        )
+
+    @property
+    def total(self) -> int:
+        """The number of all requests."""
+        return self.requests.total()
+
+    def reset(self) -> None:
+        """Set all counts to zero; open requests stay counted as open."""
+        self.requests.clear()
+        self.bytes_sent.clear()
+        self.peak = self.in_flight
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all counts as plain values, for the admin endpoint."""
+        by_kind: dict[str, dict[str, int]] = {}
+        for (kind, status), number in sorted(self.requests.items()):
+            by_kind.setdefault(kind.value, {})[str(status)] = number
+        return {
+            "total": self.total,
+            "requests": by_kind,
+            "bytes_sent": {kind.value: size for kind, size in self.bytes_sent.items()},
+            "in_flight": self.in_flight,
+            "peak": self.peak,
+        }
 
 
 @define(eq=False)
 class RequestHandler:
     """Receives requests, applies faults, sends responses and counts both."""
 
-    _api: DatabaseApi
+    _api: api.DatabaseApi
     _state: SimulatorState
     _counts: RequestCounts
     _faults: FaultRules
@@ -43,12 +123,14 @@ class RequestHandler:
 
     async def handle_request(self, request: web.BaseRequest) -> web.StreamResponse:
         """Respond to a request."""
-        route = find_route(request.method, request.raw_path, list_segment=self._list_segment)
+        route = api.find_route(request.method, request.raw_path, list_segment=self._list_segment)
         if route.kind is OperationKind.ADMIN:
             return self._respond_to_admin(route.admin_page)
         self._counts.enter()
         try:
-            received = await self._receive_request(request)
+            body = await request.read() if request.body_exists else b""
+            origin = f"{self._scheme}://{request.headers.get('Host', '')}"
+            received = ServerRequest(request.headers, body, origin)
             match = self._match_faults(route) if self._faults else None
             if match is not None:
                 return await self._apply_faults(match, request, route, received)
@@ -68,17 +150,17 @@ class RequestHandler:
     ) -> web.StreamResponse:
         await match.hold_request(When.BEFORE)
         action = match.action
-        correct = None if prevents_effect(action) else self._api.respond(route, received)
+        correct = None if faults.prevents_effect(action) else self._api.respond(route, received)
         await match.hold_request(When.AFTER)
         if action is None:
             return self._build_response(route, correct or ServerResponse(500))
-        altered = alter_response(action, correct)
+        altered = faults.alter_response(action, correct)
         if altered is not None:
             return self._build_response(route, altered)
-        status = DROPPED if correct is None or isinstance(action, Drop) else correct.status
+        status = DROPPED if correct is None or isinstance(action, faults.Drop) else correct.status
         self._counts.add(route.kind, status, 0)
         try:
-            return await send_broken(action, request, correct)
+            return await faults.send_broken(action, request, correct)
         except ConnectionError:
             # The client has disconnected, which is the only end of an endless body.
             return web.Response()
@@ -87,10 +169,6 @@ class RequestHandler:
         self._counts.add(route.kind, response.status, len(response.body))
         headers = {**response.headers, "Date": self._format_date()}
         return web.Response(body=response.body, status=response.status, headers=headers)
-
-    async def _receive_request(self, request: web.BaseRequest) -> ServerRequest:
-        body = await request.read() if request.body_exists else b""
-        return ServerRequest(request.headers, body, f"{self._scheme}://{request.headers.get('Host', '')}")
 
     def _format_date(self) -> str:
         """Return the server's time for the `Date` header, formatted once per second."""
@@ -217,8 +295,8 @@ class Simulator:
         if fractional_seconds is None:
             fractional_seconds = self.speed != 1
         renderer = BackupRenderer(behavior, tenant=self.tenant, fractional_seconds=fractional_seconds)
-        api = DatabaseApi(self.state, behavior, renderer, self.tokens, self.tenant, self.forbidden)
-        return RequestHandler(api, self.state, self.counts, self.faults, behavior.list_segment, self._scheme)
+        database = api.DatabaseApi(self.state, behavior, renderer, self.tokens, self.tenant, self.forbidden)
+        return RequestHandler(database, self.state, self.counts, self.faults, behavior.list_segment, self._scheme)
 
     @property
     def _scheme(self) -> str:
@@ -239,7 +317,7 @@ class Simulator:
     @property
     def token_url(self) -> str:
         """The URL of the token endpoint."""
-        return self.base_url + TOKEN_PATH
+        return self.base_url + api.TOKEN_PATH
 
     @property
     def token(self) -> str:
@@ -259,7 +337,7 @@ class Simulator:
     @property
     def scopes(self) -> list[str]:
         """The scopes that all operations together need."""
-        return [f"tenant.{self.tenant}", READ_SCOPE, WRITE_SCOPE]
+        return [f"tenant.{self.tenant}", api.READ_SCOPE, api.WRITE_SCOPE]
 
     @property
     def creates(self) -> Counter[tuple[str, str]]:
@@ -297,7 +375,5 @@ class Simulator:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         await self.stop()

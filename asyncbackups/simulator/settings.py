@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
 from attrs import Attribute, validators
@@ -16,12 +16,7 @@ _SHOWN_CHARACTERS = 200
 
 
 def must_be(description: str, accepts: Callable[[Any], bool]) -> Validator:
-    """Return a validator for attrs; its `ValueError` names the class, the setting, what is accepted and the value.
-
-    Args:
-        description: The accepted values, for the message.
-        accepts: Returns True for an accepted value.
-    """
+    """Return a validator for attrs; its `ValueError` names class, setting, accepted values and value."""
 
     def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
         if not accepts(value):
@@ -51,11 +46,6 @@ def are_texts(value: Any) -> bool:
     return isinstance(value, Collection) and not isinstance(value, str) and all(map(is_text, value))
 
 
-def _are_strings(value: Any) -> bool:
-    is_sequence = isinstance(value, Sequence) and not isinstance(value, str)
-    return is_sequence and len(value) > 0 and all(isinstance(item, str) for item in value)
-
-
 positive = must_be("a number greater than 0", lambda value: is_number(value) and value > 0)
 not_negative = must_be("a number of 0 or more", lambda value: is_number(value) and value >= 0)
 finite = must_be("a finite number", is_number)
@@ -63,10 +53,7 @@ share = must_be("a number from 0 to 1", lambda value: is_number(value) and 0 <= 
 whole = must_be("a whole number", is_whole)
 text = must_be("a string that is not empty", is_text)
 texts = must_be("a list of strings that are not empty", are_texts)
-some_strings = must_be("a list of at least one string", _are_strings)
 flag = must_be("True or False", lambda value: isinstance(value, bool))
-duration_model = must_be("a callable that takes a random.Random and returns seconds", callable)
-
 optional: Callable[[Validator], Validator] = validators.optional
 
 
@@ -91,11 +78,6 @@ def mapping_to(description: str, accepts: Callable[[Any], bool]) -> Validator:
         return isinstance(value, Mapping) and all(is_text(key) and accepts(item) for key, item in value.items())
 
     return must_be(f"a mapping of strings to {description}", accepts_mapping)
-
-
-def one_of(*accepted: Any) -> Validator:
-    """Accept the given values only."""
-    return must_be(f"one of {', '.join(map(repr, accepted))}", lambda value: value in accepted)
 
 
 class RenamedAttribute:

@@ -9,23 +9,70 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from attrs import define, field, frozen
 
 from asyncbackups.simulator.outcome_model import OutcomeModel, SimulatedOutcome, Workload
-from asyncbackups.simulator.routes import OperationKind
 from asyncbackups.simulator.settings import RenamedAttribute
-from asyncbackups.simulator.simulation_clock import SimulationClock
 
 if TYPE_CHECKING:
     from random import Random  # the type alone: a source of randomness is always passed in
 
 SECONDS_PER_DAY = 86400.0
-DROPPED = 0
-"""Counted in place of a status when the connection was dropped without a response."""
+
+
+@runtime_checkable
+class SimulationClock(Protocol):
+    """The time that the simulator works with."""
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start; never decreases."""
+        ...
+
+    def utcnow(self) -> datetime:
+        """The time of day, timezone-aware and in UTC."""
+        ...
+
+
+class ManualClock:
+    """A clock that stands still until it is moved: backups finish exactly when a test advances it.
+
+    Args:
+        start: The initial time of day, timezone-aware; by default the start of the documented example backup.
+        monotonic: The initial value of `monotonic()`, in seconds.
+    """
+
+    __slots__ = ("_monotonic", "_utc")
+
+    def __init__(
+        self, start: datetime = datetime(2024, 1, 29, 9, 53, 9, tzinfo=UTC), *, monotonic: float = 1000.0
+    ) -> None:
+        if start.tzinfo is None:
+            raise ValueError(f"start must be an aware datetime, not {start!r}")
+        self._utc = start.astimezone(UTC)
+        self._monotonic = monotonic
+
+    def monotonic(self) -> float:
+        """Seconds, changed only by `advance`."""
+        return self._monotonic
+
+    def utcnow(self) -> datetime:
+        """The time of day, changed only by `advance`."""
+        return self._utc
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward.
+
+        Raises:
+            ValueError: `seconds` is negative.
+        """
+        if seconds < 0:
+            raise ValueError(f"a clock cannot go back: advance({seconds!r})")
+        self._monotonic += seconds
+        self._utc += timedelta(seconds=seconds)
 
 
 class Phase(Enum):
@@ -102,6 +149,7 @@ class BackupList:
     removals: int = 0
 
 
+@define(eq=False, slots=False)
 class SimulatorState:
     """All backups of one tenant.
 
@@ -111,38 +159,31 @@ class SimulatorState:
         rng: Source of randomness; reseeded before each draw.
         seed: The seed of all draws.
         speed: Divisor of durations.
-        clock_offset: Seconds by which the server's time of day is ahead of `clock`.
+        clock_offset: Seconds by which the server's time of day is ahead of `clock`; may be changed at any time.
         star_systems: The planets of each star system; None if every name exists.
 
     Attributes:
         creates: Creates that took effect, by star system and planet.
-        clock_offset: As given; may be changed at any time.
     """
 
-    def __init__(
-        self,
-        workload: Workload,
-        *,
-        clock: SimulationClock,
-        rng: Random,
-        seed: int = 0,
-        speed: float = 1.0,
-        clock_offset: float = 0.0,
-        star_systems: Mapping[str, Sequence[str]] | None = None,
-    ) -> None:
-        self.workload = workload
+    workload: Workload
+    _clock: SimulationClock = field(kw_only=True)
+    _rng: Random = field(kw_only=True)
+    _seed: int = field(default=0, kw_only=True)
+    _speed: float = field(default=1.0, kw_only=True)
+    clock_offset: float = field(default=0.0, kw_only=True)
+    _existing: Mapping[str, Sequence[str]] | None = field(default=None, kw_only=True, alias="star_systems")
+
+    def __attrs_post_init__(self) -> None:
         self.creates: Counter[tuple[str, str]] = Counter()
-        self.clock_offset = clock_offset
-        self._clock = clock
-        self._outcomes = OutcomeModel(rng, seed, speed, workload)
-        self._queue_time = workload.queue_time / speed
-        self._existing = star_systems
-        self._next_id = workload.first_id
+        self._outcomes = OutcomeModel(self._rng, self._seed, self._speed, self.workload)
+        self._queue_time = self.workload.queue_time / self._speed
+        self._next_id = self.workload.first_id
         self._backups: dict[int, SimulatedBackup] = {}
         self._star_systems: dict[str, BackupList] = {}
         self._planets: dict[tuple[str, str], BackupList] = {}
         self._expirations: list[tuple[float, int]] = []
-        for star_system in star_systems or ():
+        for star_system in self._existing or ():
             self._ensure_star_system(star_system)
 
     def now(self) -> float:
@@ -262,70 +303,3 @@ class SimulatorState:
         for shown in (self._star_systems[backup.star_system], self._planets[backup.star_system, backup.planet]):
             del shown.backups[backup_id]
             shown.removals += 1
-
-
-@define(eq=False)
-class RequestCounts:
-    """Counts of requests and of bytes sent.
-
-    Attributes:
-        requests: Number of requests by operation and status; the status of a dropped connection is 0.
-        bytes_sent: Bytes of response bodies by operation; headers are not counted.
-        in_flight: Number of requests that are open now.
-        peak: Maximum number of requests that were open at once.
-    """
-
-    requests: Counter[tuple[OperationKind, int]] = field(factory=Counter, init=False)
-    bytes_sent: Counter[OperationKind] = field(factory=Counter, init=False)
-    in_flight: int = field(default=0, init=False)
-    peak: int = field(default=0, init=False)
-
-    def enter(self) -> None:
-        """Count a request as open."""
-        self.in_flight += 1
-        self.peak = max(self.peak, self.in_flight)
-
-    def leave(self) -> None:
-        """Count a request as no longer open."""
-        self.in_flight -= 1
-
-    def add(self, kind: OperationKind, status: int, size: int) -> None:
-        """Count a response: its operation, its status or `DROPPED`, and the bytes of its body."""
-        self.requests[kind, status] += 1
-        self.bytes_sent[kind] += size
-
-    def of(self, kind: OperationKind | str | None = None, status: int | None = None) -> int:
-        """Return the number of requests.
-
-        Args:
-            kind: Only this operation, such as `"get"`; None for all.
-            status: Only this status, such as 200; None for all.
-        """
-        wanted = None if kind is None else OperationKind(kind)
-        return sum(
-            number for (one, code), number in self.requests.items() if wanted in (None, one) and status in (None, code)
-        )
-
-    @property
-    def total(self) -> int:
-        """The number of all requests."""
-        return self.requests.total()
-
-    def reset(self) -> None:
-        """Set all counts to zero; open requests stay counted as open."""
-        self.requests.clear()
-        self.bytes_sent.clear()
-        self.peak = self.in_flight
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return all counts as plain values, for the admin endpoint."""
-        by_kind: dict[str, dict[str, int]] = {}
-        for (kind, status), number in sorted(self.requests.items()):
-            by_kind.setdefault(kind.value, {})[str(status)] = number
-        return {
-            "total": self.total,
-            "requests": by_kind,
-            "bytes_sent": {kind.value: size for kind, size in self.bytes_sent.items()},
-            "in_flight": self.in_flight,
-            "peak": self.peak,
-        }
