@@ -12,8 +12,15 @@ from urllib.parse import parse_qsl, quote, unquote
 import msgspec
 from attrs import define, field, frozen
 
-from asyncbackups.simulator import api_behavior, settings
-from asyncbackups.simulator.api_behavior import ApiBehavior, CreateAnswer, ErrorBody, Paging
+from asyncbackups.simulator import settings
+from asyncbackups.simulator.api_behavior import (
+    ApiBehavior,
+    BackupRenderer,
+    CreateAnswer,
+    CreateBodyError,
+    ErrorBody,
+    parse_create_body,
+)
 from asyncbackups.simulator.state import SimulatedBackup, SimulationClock, SimulatorState
 
 TOKEN_PATH = "/oauth2/v1/token"  # noqa: S105 - a path
@@ -63,13 +70,7 @@ _STAR_SYSTEM = {"GET": OperationKind.LIST}
 
 
 def find_route(method: str, target: str, *, list_segment: str = "backup") -> Route:
-    """Return the route of a request.
-
-    Args:
-        method: The HTTP method.
-        target: The request target as sent, percent-encoded, with its query.
-        list_segment: Last path segment of a star system's list.
-    """
+    """Return the route of a request; `target` is as sent, percent-encoded, `list_segment` ends a star system's list."""
     path, _, query = target.partition("?")
     if path.startswith(ADMIN_PREFIX):
         return Route(OperationKind.ADMIN, admin_page=path.removeprefix(ADMIN_PREFIX))
@@ -134,13 +135,12 @@ class TokenGrant:
         return (WRITE_SCOPE if writes else READ_SCOPE) in self.scopes
 
 
+@define(eq=False)
 class TokenRequestError(Exception):
     """The token endpoint refuses a request with a status and an error code of RFC 6749, section 5.2."""
 
-    def __init__(self, status: int, code: str) -> None:
-        self.status = status
-        self.code = code
-        super().__init__(status, code)
+    status: int
+    code: str
 
 
 @define(eq=False)
@@ -167,11 +167,7 @@ class TokenStore:
         return grant
 
     def issue_token(self, form: Mapping[str, str]) -> dict[str, Any]:
-        """Issue a token for the fields of a posted form, and return the members of the response.
-
-        Raises:
-            TokenRequestError: The form or the credentials are wrong.
-        """
+        """Issue a token for a posted form and return the response's members; a wrong form is a `TokenRequestError`."""
         scopes = self._check_form(form)
         token, lifetime = secrets.token_urlsafe(24), self._access.token_life
         granted_scopes = scopes if self._access.check_scopes else None
@@ -229,7 +225,7 @@ class DatabaseApi:
 
     _state: SimulatorState
     _behavior: ApiBehavior
-    _renderer: api_behavior.BackupRenderer
+    _renderer: BackupRenderer
     _tokens: TokenStore
     _tenant: str
     _forbidden: MutableSet[str]
@@ -283,8 +279,8 @@ class DatabaseApi:
         if media_type != "application/json":
             return self._error_response(400, "The body's Content-Type must be application/json.")
         try:
-            body = api_behavior.parse_create_body(request.body, self._behavior)
-        except api_behavior.CreateBodyError as exc:
+            body = parse_create_body(request.body, self._behavior)
+        except CreateBodyError as exc:
             return self._error_response(400, str(exc))
         return self._create_response(self._state.create(route.star_system, route.planet, body), request)
 
@@ -318,22 +314,14 @@ class DatabaseApi:
         seconds = self._behavior.in_progress_retry_after
         if seconds is not None and not phase.final:
             headers = {**JSON_TYPE, "Retry-After": str(seconds)}
-        response = ServerResponse(200, self._renderer.encode_backup(backup, phase), headers)
-        return self._add_etag(response, request) if self._behavior.etag else response
+        return self._add_etag(ServerResponse(200, self._renderer.encode_backup(backup, phase), headers), request)
 
     def _list_backups(self, route: Route, request: ServerRequest) -> ServerResponse:
         planet = route.planet if route.kind is OperationKind.LIST_PLANET else None
         shown = self._state.backup_list(route.star_system, planet)
-        now = self._state.now()
-        if self._behavior.paging is Paging.NONE:
-            page = api_behavior.ListPage(self._renderer.encode_list(shown, now))
-        else:
-            number, size = api_behavior.parse_page_number(route.query), self._behavior.page_size
-            array, total = self._renderer.encode_slice(shown, now, (number - 1) * size, size)
-            page = api_behavior.ListPage(array, number, total, -(-total // size))
-        body, headers = api_behavior.wrap_list(page, self._behavior, self._list_url(route, request))
-        response = ServerResponse(200, body, {**JSON_TYPE, **headers})
-        return self._add_etag(response, request) if self._behavior.etag else response
+        url = self._list_url(route, request)
+        body, headers = self._renderer.render_list(shown, self._state.now(), route.query, url)
+        return self._add_etag(ServerResponse(200, body, {**JSON_TYPE, **headers}), request)
 
     def _delete_backup(self, route: Route, request: ServerRequest) -> ServerResponse:  # noqa: ARG002 - common signature
         if not self._state.delete(route.star_system, route.backup_id or 0):
@@ -349,6 +337,8 @@ class DatabaseApi:
             return json_response(exc.status, {"error": exc.code}, no_store)
 
     def _add_etag(self, response: ServerResponse, request: ServerRequest) -> ServerResponse:
+        if not self._behavior.etag:
+            return response
         tag = f'"{hashlib.blake2b(response.body, digest_size=8).hexdigest()}"'
         headers = {**response.headers, "ETag": tag}
         if tag in request.headers.get("If-None-Match", ""):
@@ -357,16 +347,12 @@ class DatabaseApi:
         return ServerResponse(200, response.body, headers)
 
     def _error_response(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> ServerResponse:
-        match self._behavior.error_body:
-            case ErrorBody.JSON:
-                return json_response(status, {"status": status, "message": message}, headers)
-            case ErrorBody.TEXT:
-                plain = {"Content-Type": "text/plain; charset=utf-8"}
-                return ServerResponse(status, message.encode(), {**plain, **(headers or {})})
-            case ErrorBody.EMPTY:
-                return ServerResponse(status, b"", headers or {})
-            case _:
-                assert_never(self._behavior.error_body)
+        if self._behavior.error_body is ErrorBody.JSON:
+            return json_response(status, {"status": status, "message": message}, headers)
+        if self._behavior.error_body is ErrorBody.TEXT:
+            plain = {"Content-Type": "text/plain; charset=utf-8"}
+            return ServerResponse(status, message.encode(), {**plain, **(headers or {})})
+        return ServerResponse(status, b"", headers or {})
 
     def _list_url(self, route: Route, request: ServerRequest) -> str:
         star_system_url = self._star_system_url(route.star_system, request)

@@ -103,10 +103,8 @@ class ApiBehavior:
         create_answer: The body of the response to a create.
         create_status: Status code of a successful create.
         create_wrapper: Key of the backup object with `CreateAnswer.WRAPPED`.
-        echo_metadata: Which responses contain the metadata: `"none"`, `"get"`, `"list"` or `"both"`; the response to
-            a create counts as a get.
-        plural_list_path: Whether the list of a star system has the path `…/backups` instead of the documented
-            `…/backup`.
+        echo_metadata: Which responses contain the metadata; the response to a create counts as a get.
+        plural_list_path: Whether the path of a star system's list ends in `/backups`, not the documented `/backup`.
         paging: How a list continues after `page_size` backups.
         page_size: Maximum number of backups on a page; ignored without `paging`.
         absolute_links: Whether links include the origin.
@@ -117,8 +115,7 @@ class ApiBehavior:
         fractional_seconds: Whether timestamps have microseconds; None for only if the simulator's speed is not 1.
         extra_members: Additional members of every backup object, beyond the documented ones.
         required_members: Members that a create body must have.
-        temporary_needs_retention: Whether a create of a temporary backup must have a retention period; without one,
-            the backup never expires.
+        temporary_needs_retention: Whether a temporary backup must have a retention period, or else never expires.
         reject_unknown_members: Whether a create body with undocumented members is an error.
         mechanisms: Mechanisms that a create accepts; None for any.
         planet_classes: Planet classes that a create accepts; None for any.
@@ -176,6 +173,45 @@ class _EncodedPrefix:
     block: bytearray = field(factory=bytearray)
 
 
+@frozen
+class _ListPage:
+    """A page of a list: its encoded array, its number from 1 on, the number of backups in the list and of pages."""
+
+    array: bytes
+    number: int = 1
+    total: int = 0
+    pages: int = 1
+
+    @property
+    def is_last(self) -> bool:
+        return self.number >= self.pages
+
+    def paging_members(self, paging: Paging, next_url: str) -> dict[str, Any]:
+        """Return the members of a list response that refer to other pages."""
+        match paging:
+            case Paging.TOTAL_PAGES:
+                return {"totalPages": self.pages, "totalElements": self.total, "number": self.number - 1}
+            case Paging.LAST_FALSE:
+                return {"last": self.is_last}
+            case Paging.LINKS_NEXT if not self.is_last:
+                return {"links": {"next": {"href": next_url}}}
+            case Paging.NEXT_PAGE_TOKEN if not self.is_last:
+                return {"nextPageToken": str(self.number + 1)}
+            case _:
+                return {}
+
+
+def _parse_page_number(query: str) -> int:
+    """Return the requested page number; 1 if the query has none or it is not a number."""
+    members = parse_qs(query)
+    value = (members.get("page") or members.get("pageToken") or ["1"])[0]
+    return max(int(value), 1) if len(value) < 10 and value.isascii() and value.isdigit() else 1
+
+
+def _join_array(items: list[bytes]) -> bytes:
+    return b"[" + b",".join(items) + b"]"
+
+
 _EncodedBackups: TypeAlias = "WeakKeyDictionary[SimulatedBackup, tuple[Phase, bytes]]"
 
 
@@ -231,18 +267,26 @@ class BackupRenderer:
         """Format a timestamp as documented: UTC with a `Z`."""
         return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=self._time_precision) + "Z"
 
-    def encode_list(self, shown: BackupList, now: float) -> bytes:
-        """Return the JSON array of all visible backups of a list at `now`, in monotonic seconds."""
-        prefix = self._extend_prefix(shown, now)
-        rest = self._encode_items(list(shown.backups.values())[prefix.count :], now)
-        parts = [bytes(prefix.block), *rest] if prefix.count else rest
-        return b"[" + b",".join(parts) + b"]"
+    def render_list(self, shown: BackupList, now: float, query: str, url: str) -> tuple[bytes, dict[str, str]]:
+        """Return the body and additional headers of a list at `now`, in monotonic seconds; `url` is without `query`."""
+        paging, page = self._behavior.paging, self._encode_page(shown, now, query)
+        next_url = f"{url}?page={page.number + 1}"
+        is_linked = paging is Paging.LINK_HEADER and not page.is_last
+        headers = {"Link": f'<{next_url}>; rel="next"'} if is_linked else {}
+        if self._behavior.envelope is None:
+            return page.array, headers
+        members = {self._behavior.envelope: msgspec.Raw(page.array), **self._behavior.envelope_extra}
+        return msgspec.json.encode(members | page.paging_members(paging, next_url)), headers
 
-    def encode_slice(self, shown: BackupList, now: float, start: int, size: int) -> tuple[bytes, int]:
-        """Return the JSON array of `size` visible backups after the first `start`, and the number of visible ones."""
+    def _encode_page(self, shown: BackupList, now: float, query: str) -> _ListPage:
+        if self._behavior.paging is Paging.NONE:
+            prefix = self._extend_prefix(shown, now)
+            rest = self._encode_items(list(shown.backups.values())[prefix.count :], now)
+            return _ListPage(_join_array([bytes(prefix.block), *rest] if prefix.count else rest))
+        number, size = _parse_page_number(query), self._behavior.page_size
         visible = [backup for backup in shown.backups.values() if self._is_visible(backup, now)]
-        items = self._encode_items(visible[start : start + size], now)
-        return b"[" + b",".join(items) + b"]", len(visible)
+        items = self._encode_items(visible[(number - 1) * size : number * size], now)
+        return _ListPage(_join_array(items), number, len(visible), -(-len(visible) // size))
 
     def _is_visible(self, backup: SimulatedBackup, now: float) -> bool:
         return now - backup.created_at >= self._behavior.list_lag
@@ -271,65 +315,12 @@ class BackupRenderer:
         return prefix
 
 
-@frozen
-class ListPage:
-    """A page of a list: its encoded array, its number from 1 on, the number of backups in the list and of pages."""
-
-    array: bytes
-    number: int = 1
-    total: int = 0
-    pages: int = 1
-
-    @property
-    def is_last(self) -> bool:
-        """Whether no page follows."""
-        return self.number >= self.pages
-
-
-def parse_page_number(query: str) -> int:
-    """Return the requested page number; 1 if the query has none or it is not a number."""
-    members = parse_qs(query)
-    value = (members.get("page") or members.get("pageToken") or ["1"])[0]
-    return max(int(value), 1) if len(value) < 10 and value.isascii() and value.isdigit() else 1
-
-
-def wrap_list(page: ListPage, behavior: ApiBehavior, url: str) -> tuple[bytes, dict[str, str]]:
-    """Return the body of a list response and its additional headers; `url` is the list's, without query."""
-    next_url = f"{url}?page={page.number + 1}"
-    headers = {}
-    if behavior.paging is Paging.LINK_HEADER and not page.is_last:
-        headers["Link"] = f'<{next_url}>; rel="next"'
-    if behavior.envelope is None:
-        return page.array, headers
-    array = msgspec.Raw(page.array)
-    members = {behavior.envelope: array, **behavior.envelope_extra, **_paging_members(page, behavior, next_url)}
-    return msgspec.json.encode(members), headers
-
-
-def _paging_members(page: ListPage, behavior: ApiBehavior, next_url: str) -> dict[str, object]:
-    match behavior.paging:
-        case Paging.LINKS_NEXT:
-            return {} if page.is_last else {"links": {"next": {"href": next_url}}}
-        case Paging.TOTAL_PAGES:
-            return {"totalPages": page.pages, "totalElements": page.total, "number": page.number - 1}
-        case Paging.LAST_FALSE:
-            return {"last": page.is_last}
-        case Paging.NEXT_PAGE_TOKEN:
-            return {} if page.is_last else {"nextPageToken": str(page.number + 1)}
-        case _:
-            return {}
-
-
 class CreateBodyError(Exception):
     """The body does not follow the schema."""
 
 
 def parse_create_body(body: bytes, behavior: ApiBehavior) -> CreateBody:
-    """Parse the body of a create request.
-
-    Raises:
-        CreateBodyError: The body does not follow the schema.
-    """
+    """Parse the body of a create request; a `CreateBodyError` says what does not follow the schema."""
     members = _decode_members(body, behavior)
     mechanism = _parse_text(members, "mechanism", "logical", behavior.mechanisms)
     planet_class = _parse_text(members, "planetClass", "dev", behavior.planet_classes)

@@ -6,9 +6,10 @@ Several faults may match one request: their delays add up, all their gates are p
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, MutableSequence, Sequence
+from collections.abc import Iterable, Mapping, MutableSequence
 from enum import StrEnum
 from functools import lru_cache
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import anyio
@@ -159,7 +160,7 @@ class Gate:
         finally:
             self.waiting -= 1
 
-    passing = settings.RenamedAttribute("pass_through")
+    passing = settings.renamed_attribute("Gate.passing", "pass_through")
 
 
 _optional_gate = settings.optional(settings.instance_of(Gate))
@@ -203,6 +204,15 @@ class Fault:
         """Return True if the rule applies to such requests, regardless of `skip`, `count` and `probability`."""
         return self.kind in (None, kind) and self.star_system in (None, star_system) and self.planet in (None, planet)
 
+    async def hold_request(self, when: When) -> None:
+        """Wait for the delay and the gate before or after the effect."""
+        is_before = when is When.BEFORE
+        delay, gate = (self.delay, self.gate) if is_before else (self.delay_after, self.gate_after)
+        if delay:
+            await anyio.sleep(delay)
+        if gate is not None:
+            await gate.pass_through()
+
 
 @define
 class _CountedFault:
@@ -232,29 +242,6 @@ def _check_faults(faults: Iterable[Fault]) -> list[_CountedFault]:
     return [_CountedFault(fault) for fault in given]
 
 
-@frozen
-class FaultMatch:
-    """All faults that affect one request."""
-
-    faults: Sequence[Fault]
-
-    @property
-    def action(self) -> Action | None:
-        """The first action."""
-        return next((fault.action for fault in self.faults if fault.action is not None), None)
-
-    async def hold_request(self, when: When) -> None:
-        """Wait for all delays and gates before or after the effect."""
-        for fault in self.faults:
-            delay, gate = fault.delay, fault.gate
-            if when is When.AFTER:
-                delay, gate = fault.delay_after, fault.gate_after
-            if delay:
-                await anyio.sleep(delay)
-            if gate is not None:
-                await gate.pass_through()
-
-
 class FaultRules(MutableSequence[Fault]):
     """The active faults, as a list that may be changed at any time; `rng` decides on probabilities."""
 
@@ -266,20 +253,15 @@ class FaultRules(MutableSequence[Fault]):
         """Seed the random source: with the same seed, the same requests are affected."""
         self._rng.seed(seed)
 
-    def match_request(self, kind: OperationKind, star_system: str, planet: str) -> FaultMatch | None:
-        """Count a request and return the faults that affect it, or None."""
+    def match_request(self, kind: OperationKind, star_system: str, planet: str) -> list[Fault]:
+        """Count a request and return the faults that affect it."""
         matching = [counted for counted in self._counted if counted.fault.matches(kind, star_system, planet)]
-        affecting = [counted.fault for counted in matching if counted.count_match(self._rng)]
-        return FaultMatch(affecting) if affecting else None
+        return [counted.fault for counted in matching if counted.count_match(self._rng)]
 
-    judge = settings.RenamedAttribute("match_request")
+    judge = settings.renamed_attribute("FaultRules.judge", "match_request")
 
     def hits(self, fault: Fault) -> int:
-        """Return the number of requests that a fault has affected.
-
-        Raises:
-            ValueError: The fault is not active.
-        """
+        """Return the number of requests that a fault has affected; `ValueError` if it is not in the list."""
         return self._counted[self.index(fault)].hits
 
     @overload
@@ -344,51 +326,38 @@ def alter_response(action: Action, correct: ServerResponse | None) -> ServerResp
 
 async def send_broken(action: Action, request: web.BaseRequest, correct: ServerResponse | None) -> web.StreamResponse:
     """Send a response that breaks off, is slow or endless, or drop the connection."""
-    response = correct or ServerResponse(200)
+    if isinstance(action, Drop):
+        if request.transport is not None:  # pragma: no branch - the client may have disconnected already
+            request.transport.abort()
+        return web.Response()  # required by aiohttp, although the connection is closed
+    response = ServerResponse(200) if correct is None or isinstance(action, Endless) else correct
+    body, stream = response.body, web.StreamResponse(status=response.status, headers=response.headers)
     match action:
-        case Truncate():
-            return await _send_truncated(action, request, response)
-        case Slow():
-            return await _send_slowly(action, request, response)
-        case Endless():
-            return await _send_endlessly(action, request)
-        case _:
-            if request.transport is not None:  # pragma: no branch - the client may have disconnected already
-                request.transport.abort()
-            return web.Response()  # required by aiohttp, although the connection is closed
-
-
-async def _send_truncated(action: Truncate, request: web.BaseRequest, response: ServerResponse) -> web.StreamResponse:
-    stream = web.StreamResponse(status=response.status, headers=response.headers)
-    stream.content_length = max(len(response.body), 1)
-    stream.force_close()
-    await stream.prepare(request)
-    # Never the whole body, not even at a share of 1, or it would be no fault.
-    part = min(int(len(response.body) * action.share), len(response.body) - 1)
-    if part > 0:
-        await stream.write(response.body[:part])
-    if request.transport is not None:  # pragma: no branch - as above
-        request.transport.close()
+        case Truncate(share=share):
+            stream.content_length = max(len(body), 1)
+            stream.force_close()
+            # Never the whole body, not even at a share of 1, or it would be no fault.
+            part = min(int(len(body) * share), len(body) - 1)
+            await _send_pieces(stream, request, [body[:part]] if part > 0 else [])
+            if request.transport is not None:  # pragma: no branch - as above
+                request.transport.close()
+        case Slow(chunk_size=size, interval=interval):
+            stream.content_length = len(body)
+            await _send_pieces(stream, request, (body[i : i + size] for i in range(0, len(body), size)), interval)
+        case Endless(chunk=chunk, interval=interval):
+            stream.enable_chunked_encoding()
+            # Until write() raises ConnectionError because the client has disconnected.
+            await _send_pieces(stream, request, repeat(chunk), interval)
     return stream
 
 
-async def _send_slowly(action: Slow, request: web.BaseRequest, response: ServerResponse) -> web.StreamResponse:
-    stream = web.StreamResponse(status=response.status, headers=response.headers)
-    stream.content_length = len(response.body)
+async def _send_pieces(
+    stream: web.StreamResponse, request: web.BaseRequest, pieces: Iterable[bytes], interval: float = 0.0
+) -> None:
     await stream.prepare(request)
-    for start in range(0, len(response.body), action.chunk_size):
-        await stream.write(response.body[start : start + action.chunk_size])
-        await anyio.sleep(action.interval)
-    return stream
-
-
-async def _send_endlessly(action: Endless, request: web.BaseRequest) -> web.StreamResponse:
-    stream = web.StreamResponse(headers=JSON_TYPE)
-    stream.enable_chunked_encoding()
-    await stream.prepare(request)
-    while True:  # until write() raises ConnectionError because the client has disconnected
-        await stream.write(action.chunk)
-        await anyio.sleep(action.interval)
+    for piece in pieces:
+        await stream.write(piece)
+        await anyio.sleep(interval)
 
 
 @lru_cache(maxsize=4)

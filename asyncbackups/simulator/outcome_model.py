@@ -36,9 +36,7 @@ _FAILURE = "pg_dump: error: connection to server was lost"
 class Lognormal:
     """Durations whose logarithm is normally distributed: most are near the median, a few take much longer.
 
-    Args:
-        median: The median, in seconds.
-        sigma: Standard deviation of the logarithm; with 0 every duration is the median.
+    The median is in seconds; with a `sigma`, the standard deviation of the logarithm, of 0 every duration is the median.
     """
 
     median: float = field(default=131.0, validator=settings.positive)
@@ -94,6 +92,9 @@ class PlanetProfile:
     failure_share: float | None = field(default=None, validator=settings.optional(settings.share))
 
 
+_NO_PROFILE = PlanetProfile()
+
+
 @frozen(kw_only=True)
 class Workload:
     """Durations, failures and history of the simulated backups. Durations are in seconds, before `speed` divides them.
@@ -131,17 +132,13 @@ class Workload:
 
     def duration_for(self, star_system: str, planet: str, mechanism: str) -> DurationModel:
         """Return the duration model for a planet and mechanism."""
-        profile = self.profile(star_system, planet)
-        if profile is not None:
-            chosen = (profile.by_mechanism or {}).get(mechanism, profile.duration)
-            if chosen is not None:
-                return chosen
-        return self.by_mechanism.get(mechanism, self.duration)
+        profile = self.profile(star_system, planet) or _NO_PROFILE
+        chosen = (profile.by_mechanism or {}).get(mechanism, profile.duration)
+        return self.by_mechanism.get(mechanism, self.duration) if chosen is None else chosen
 
     def failure_share_for(self, star_system: str, planet: str) -> float:
         """Return the failure share of a planet."""
-        profile = self.profile(star_system, planet)
-        own_share = None if profile is None else profile.failure_share
+        own_share = (self.profile(star_system, planet) or _NO_PROFILE).failure_share
         return self.failure_share if own_share is None else own_share
 
     def profile(self, star_system: str, planet: str) -> PlanetProfile | None:
@@ -177,11 +174,7 @@ class OutcomeModel:
     _factors: dict[tuple[str, str], float] = field(factory=dict, init=False)
 
     def draw_outcome(self, star_system: str, planet: str, ordinal: int | str, mechanism: str) -> SimulatedOutcome:
-        """Draw the outcome of a planet's backup; `ordinal` is the number of its earlier backups.
-
-        Raises:
-            ValueError: The duration model returned a negative or infinite number.
-        """
+        """Draw the outcome of a planet's backup; `ordinal` is the number of its earlier backups."""
         factor = self._planet_factor(star_system, planet)
         rng, workload = self._rng, self._workload
         rng.seed(f"{self._seed}|{star_system}|{planet}|{ordinal}")

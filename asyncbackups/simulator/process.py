@@ -18,6 +18,10 @@ from asyncbackups.simulator.faults import Fault
 from asyncbackups.simulator.outcome_model import Workload
 from asyncbackups.simulator.server import Simulator
 
+_USAGE = (
+    "python -m asyncbackups.simulator is started by SimulatorProcess and reads its settings from stdin. "
+    "To start a simulator by hand, run: asyncbackups simulate\n"
+)
 _ADMIN_TIMEOUT = 30.0
 """Seconds that an admin request to the child may take."""
 
@@ -111,6 +115,9 @@ class SimulatorProcess:
         token: A bearer token that never expires.
         tenant: The only tenant.
         token_url: The URL of the token endpoint.
+
+    Raises:
+        RuntimeError: By `pid`, `counts` and `backups` if the child is not running.
     """
 
     def __init__(self, **settings: Unpack[SimulatorSettings]) -> None:
@@ -123,11 +130,7 @@ class SimulatorProcess:
 
     @property
     def pid(self) -> int:
-        """The child's process id.
-
-        Raises:
-            RuntimeError: The child is not running.
-        """
+        """The child's process id."""
         return self._running_child().pid
 
     def start(self) -> None:
@@ -158,11 +161,7 @@ class SimulatorProcess:
         self.tenant, self.token_url = address["tenant"], address["token_url"]
 
     def counts(self) -> dict[str, Any]:
-        """Return the counts: `total`, `requests` by operation and status, `bytes_sent`, `in_flight`, `peak`, `creates`.
-
-        Raises:
-            RuntimeError: The child is not running.
-        """
+        """Return the counts: `total`, `requests` by operation and status, `bytes_sent`, `in_flight`, `peak`, `creates`."""
         counts: dict[str, Any] = self._request_admin("counts")
         counts["creates"] = {(star_system, planet): n for star_system, planet, n in counts["creates"]}
         return counts
@@ -172,9 +171,6 @@ class SimulatorProcess:
 
         Each has `star_system`, `planet`, `succeeds`, `created_at` and `completed_at`. The times are seconds of
         `time.monotonic()`, which is the same in all processes of a machine.
-
-        Raises:
-            RuntimeError: The child is not running.
         """
         return {int(backup_id): backup for backup_id, backup in self._request_admin("backups").items()}
 
@@ -210,3 +206,41 @@ class SimulatorProcess:
         child.send_signal(number)
         with child:  # also closes both pipes
             return child.wait()
+
+
+def run_child() -> int:
+    """Serve the `SimulatorProcess` that sent settings to stdin, or print the usage; return the exit status."""
+    from_parent = not sys.argv[1:] and sys.stdin is not None and not sys.stdin.isatty()
+    if from_parent and (settings := _receive_settings(sys.stdin.buffer)) is not None:
+        run_event_loop(_serve_parent(sys.stdin.buffer, settings))
+        return 0
+    sys.stderr.write(_USAGE)
+    return 2
+
+
+def _receive_settings(stream: IO[bytes]) -> SimulatorSettings | None:
+    """Read the parent's settings: one line, a pickle in hexadecimal digits. Return None if there are none."""
+    try:
+        packed = bytes.fromhex(stream.readline().decode())
+        settings: SimulatorSettings = pickle.loads(packed)  # noqa: S301 - from our own parent
+    except (ValueError, EOFError, pickle.UnpicklingError):
+        return None
+    return settings
+
+
+def _send_address(sim: Simulator) -> None:
+    """Write the simulator's address and token to the parent."""
+    address = {name: getattr(sim, name) for name in ("base_url", "token", "tenant", "token_url")}
+    sys.stdout.write(json.dumps(address) + "\n")
+    sys.stdout.flush()
+
+
+async def _serve_parent(stream: IO[bytes], settings: SimulatorSettings) -> None:
+    """Serve until a signal arrives or the parent has ended."""
+    done, loop = asyncio.Event(), asyncio.get_running_loop()
+    # Nothing follows the settings, so the pipe becomes readable only when the parent closes it or ends.
+    loop.add_reader(stream, done.set)
+    try:
+        await serve(announce=_send_address, until=done, **settings)
+    finally:
+        loop.remove_reader(stream)

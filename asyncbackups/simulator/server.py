@@ -18,7 +18,7 @@ from attrs import define, field
 from asyncbackups.simulator import api, faults, settings
 from asyncbackups.simulator.api import Access, OperationKind, Route, ServerRequest, ServerResponse, TokenStore
 from asyncbackups.simulator.api_behavior import ApiBehavior, BackupRenderer
-from asyncbackups.simulator.faults import Fault, FaultMatch, FaultRules, When
+from asyncbackups.simulator.faults import Fault, FaultRules, When
 from asyncbackups.simulator.outcome_model import Workload
 from asyncbackups.simulator.state import SimulationClock, SimulatorState
 
@@ -79,9 +79,7 @@ class RequestCounts:
             status: Only this status, such as 200; None for all.
         """
         wanted = None if kind is None else OperationKind(kind)
-        return sum(
-            number for (one, code), number in self.requests.items() if wanted in (None, one) and status in (None, code)
-        )
+        return sum(n for (one, code), n in self.requests.items() if wanted in (None, one) and status in (None, code))
 
     @property
     def total(self) -> int:
@@ -131,14 +129,14 @@ class RequestHandler:
             body = await request.read() if request.body_exists else b""
             origin = f"{self._scheme}://{request.headers.get('Host', '')}"
             received = ServerRequest(request.headers, body, origin)
-            match = self._match_faults(route) if self._faults else None
-            if match is not None:
-                return await self._apply_faults(match, request, route, received)
+            matching = self._match_faults(route) if self._faults else []
+            if matching:
+                return await self._apply_faults(matching, request, route, received)
             return self._build_response(route, self._api.respond(route, received))
         finally:
             self._counts.leave()
 
-    def _match_faults(self, route: Route) -> FaultMatch | None:
+    def _match_faults(self, route: Route) -> list[Fault]:
         planet = route.planet
         if not planet and route.backup_id is not None:
             backup = self._state.find(route.star_system, route.backup_id)
@@ -146,12 +144,14 @@ class RequestHandler:
         return self._faults.match_request(route.kind, route.star_system, planet)
 
     async def _apply_faults(
-        self, match: FaultMatch, request: web.BaseRequest, route: Route, received: ServerRequest
+        self, matching: list[Fault], request: web.BaseRequest, route: Route, received: ServerRequest
     ) -> web.StreamResponse:
-        await match.hold_request(When.BEFORE)
-        action = match.action
+        action = next((fault.action for fault in matching if fault.action is not None), None)
+        for fault in matching:
+            await fault.hold_request(When.BEFORE)
         correct = None if faults.prevents_effect(action) else self._api.respond(route, received)
-        await match.hold_request(When.AFTER)
+        for fault in matching:
+            await fault.hold_request(When.AFTER)
         if action is None:
             return self._build_response(route, correct or ServerResponse(500))
         altered = faults.alter_response(action, correct)
@@ -161,8 +161,7 @@ class RequestHandler:
         self._counts.add(route.kind, status, 0)
         try:
             return await faults.send_broken(action, request, correct)
-        except ConnectionError:
-            # The client has disconnected, which is the only end of an endless body.
+        except ConnectionError:  # the client has disconnected, which is the only end of an endless body
             return web.Response()
 
     def _build_response(self, route: Route, response: ServerResponse) -> web.Response:
@@ -182,17 +181,12 @@ class RequestHandler:
     def _respond_to_admin(self, page: str) -> web.Response:
         """Report counts or the true state of the backups to another process; not part of the API, and not counted."""
         if page == "counts":
-            content = self._counts.as_dict()
-            content["creates"] = [[*planet, number] for planet, number in self._state.creates.items()]
+            creates = [[*planet, number] for planet, number in self._state.creates.items()]
+            content: dict[Any, Any] = {**self._counts.as_dict(), "creates": creates}
         elif page == "backups":
+            names = ("star_system", "planet", "created_at", "completed_at")
             content = {
-                str(backup.id): {
-                    "star_system": backup.star_system,
-                    "planet": backup.planet,
-                    "succeeds": backup.outcome.succeeds,
-                    "created_at": backup.created_at,
-                    "completed_at": backup.completed_at,
-                }
+                backup.id: {"succeeds": backup.outcome.succeeds, **{name: getattr(backup, name) for name in names}}
                 for backup in self._state
             }
         else:
@@ -210,7 +204,8 @@ def _convert_faults(faults: Iterable[Fault]) -> FaultRules:
     return FaultRules(faults, rng=random.Random())  # noqa: S311 - seeded with the simulator's seed later
 
 
-_planets_by_star_system = settings.mapping_to("lists of strings", settings.are_texts)
+_planets_by_star_system = settings.optional(settings.mapping_to("lists of strings", settings.are_texts))
+_ssl_context = settings.optional(settings.instance_of(ssl.SSLContext))
 
 
 @define(kw_only=True, eq=False, slots=False)
@@ -249,9 +244,7 @@ class Simulator:
     """
 
     tenant: str = field(default="example", validator=settings.text)
-    star_systems: Mapping[str, Sequence[str]] | None = field(
-        default=None, validator=settings.optional(_planets_by_star_system)
-    )
+    star_systems: Mapping[str, Sequence[str]] | None = field(default=None, validator=_planets_by_star_system)
     forbidden: set[str] = field(factory=set, converter=_convert_names, validator=settings.texts)
     speed: float = field(default=1.0, validator=settings.positive)
     seed: int = field(default=0, validator=settings.whole)
@@ -263,13 +256,11 @@ class Simulator:
     clock_offset: float = field(default=0.0, validator=settings.finite)
     host: str = field(default="127.0.0.1", validator=settings.text)
     port: int = field(default=0, validator=settings.whole_from(0, 65535))
-    ssl_context: ssl.SSLContext | None = field(
-        default=None, validator=settings.optional(settings.instance_of(ssl.SSLContext))
-    )
+    ssl_context: ssl.SSLContext | None = field(default=None, validator=_ssl_context)
     _shape: ApiBehavior = field(default=_NOT_GIVEN, alias="shape", repr=False)
 
-    shape = settings.RenamedAttribute("behavior")
-    world = settings.RenamedAttribute("state")
+    shape = settings.renamed_attribute("Simulator.shape", "behavior")
+    world = settings.renamed_attribute("Simulator.world", "state")
 
     def __attrs_post_init__(self) -> None:
         if self._shape is not _NOT_GIVEN:
@@ -291,10 +282,9 @@ class Simulator:
         self._runner: web.ServerRunner | None = None
 
     def _build_handler(self) -> RequestHandler:
-        behavior, fractional_seconds = self.behavior, self.behavior.fractional_seconds
-        if fractional_seconds is None:
-            fractional_seconds = self.speed != 1
-        renderer = BackupRenderer(behavior, tenant=self.tenant, fractional_seconds=fractional_seconds)
+        behavior = self.behavior
+        fractional = self.speed != 1 if behavior.fractional_seconds is None else behavior.fractional_seconds
+        renderer = BackupRenderer(behavior, tenant=self.tenant, fractional_seconds=fractional)
         database = api.DatabaseApi(self.state, behavior, renderer, self.tokens, self.tenant, self.forbidden)
         return RequestHandler(database, self.state, self.counts, self.faults, behavior.list_segment, self._scheme)
 

@@ -80,21 +80,14 @@ def mapping_to(description: str, accepts: Callable[[Any], bool]) -> Validator:
     return must_be(f"a mapping of strings to {description}", accepts_mapping)
 
 
-class RenamedAttribute:
-    """The old name of a public attribute or method: reads the new one, with a `DeprecationWarning`."""
+def renamed_attribute(old_name: str, new_name: str) -> Any:
+    """Return a property for the old name (`"Class.name"`) of an attribute or method; it warns and reads the new one."""
 
-    def __init__(self, new_name: str) -> None:
-        self._new_name = new_name
-        self._old_name = ""
+    def read(instance: Any) -> Any:
+        warn_renamed(old_name, new_name)
+        return getattr(instance, new_name)
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._old_name = name
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        if instance is None:
-            return self
-        warn_renamed(f"{owner.__name__}.{self._old_name}", self._new_name)
-        return getattr(instance, self._new_name)
+    return property(read)
 
 
 def warn_renamed(old_name: str, new_name: str, *, stacklevel: int = 3) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from attrs import define, field, frozen
 
+from asyncbackups.simulator import settings
 from asyncbackups.simulator.outcome_model import OutcomeModel, SimulatedOutcome, Workload
-from asyncbackups.simulator.settings import RenamedAttribute
 
 if TYPE_CHECKING:
     from random import Random  # the type alone: a source of randomness is always passed in
@@ -30,11 +30,9 @@ class SimulationClock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds from an arbitrary start; never decreases."""
-        ...
 
     def utcnow(self) -> datetime:
         """The time of day, timezone-aware and in UTC."""
-        ...
 
 
 class ManualClock:
@@ -64,11 +62,7 @@ class ManualClock:
         return self._utc
 
     def advance(self, seconds: float) -> None:
-        """Move the clock forward.
-
-        Raises:
-            ValueError: `seconds` is negative.
-        """
+        """Move the clock forward; a negative number of seconds is a `ValueError`."""
         if seconds < 0:
             raise ValueError(f"a clock cannot go back: advance({seconds!r})")
         self._monotonic += seconds
@@ -115,8 +109,8 @@ class SimulatedBackup:
     completed_at: float
     created: datetime
 
-    order = RenamedAttribute("create_body")
-    fate = RenamedAttribute("outcome")
+    order = settings.renamed_attribute("SimulatedBackup.order", "create_body")
+    fate = settings.renamed_attribute("SimulatedBackup.fate", "outcome")
 
     @property
     def started(self) -> datetime:
@@ -201,7 +195,7 @@ class SimulatorState:
         planets = self._existing.get(star_system)
         return planets is not None and (not planet or planet in planets)
 
-    knows = RenamedAttribute("has_planet")
+    knows = settings.renamed_attribute("SimulatorState.knows", "has_planet")
 
     def create(self, star_system: str, planet: str, body: CreateBody) -> SimulatedBackup:
         """Create a backup and draw its outcome."""
@@ -226,7 +220,7 @@ class SimulatorState:
             return self._star_systems[star_system]
         return self._planets.get((star_system, planet)) or BackupList()
 
-    shelf = RenamedAttribute("backup_list")
+    shelf = settings.renamed_attribute("SimulatorState.shelf", "backup_list")
 
     def delete(self, star_system: str, backup_id: int) -> bool:
         """Delete a backup, finished or not; return False if it does not exist."""
@@ -245,19 +239,11 @@ class SimulatorState:
         return len(self._backups)
 
     def completed_at(self, backup_id: int) -> float:
-        """Return the server's monotonic time in seconds at which a backup completes.
-
-        Raises:
-            KeyError: The backup does not exist.
-        """
+        """Return the server's monotonic time in seconds at which a backup completes; `KeyError` if there is none."""
         return self._backups[backup_id].completed_at
 
     def phase(self, backup_id: int) -> Phase:
-        """Return the current phase of a backup.
-
-        Raises:
-            KeyError: The backup does not exist.
-        """
+        """Return the current phase of a backup; `KeyError` if there is none."""
         return self._backups[backup_id].phase(self.now())
 
     def _ensure_star_system(self, star_system: str) -> None:
