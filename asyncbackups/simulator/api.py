@@ -12,19 +12,11 @@ from urllib.parse import parse_qsl, quote, unquote
 import msgspec
 from attrs import define, field, frozen
 
-from asyncbackups.simulator import settings
-from asyncbackups.simulator.api_behavior import (
-    ApiBehavior,
-    BackupRenderer,
-    CreateAnswer,
-    CreateBodyError,
-    ErrorBody,
-    parse_create_body,
-)
+from asyncbackups.simulator import api_behavior, settings
+from asyncbackups.simulator.api_behavior import ApiBehavior, BackupRenderer, CreateAnswer, ErrorBody
 from asyncbackups.simulator.state import SimulatedBackup, SimulationClock, SimulatorState
 
 TOKEN_PATH = "/oauth2/v1/token"  # noqa: S105 - a path
-HEALTH_PATH = "/management/health"
 ADMIN_PREFIX = "/_simulator/"
 READ_SCOPE = "gcc.deployments.read"
 WRITE_SCOPE = "gcc.deployments.write"
@@ -63,7 +55,7 @@ class Route:
     admin_page: str = ""
 
 
-_SERVICES = {HEALTH_PATH: {"GET": OperationKind.HEALTH}, TOKEN_PATH: {"POST": OperationKind.TOKEN}}
+_SERVICES = {"/management/health": {"GET": OperationKind.HEALTH}, TOKEN_PATH: {"POST": OperationKind.TOKEN}}
 _BACKUP = {"GET": OperationKind.GET, "DELETE": OperationKind.DELETE}
 _PLANET = {"GET": OperationKind.LIST_PLANET, "POST": OperationKind.CREATE}
 _STAR_SYSTEM = {"GET": OperationKind.LIST}
@@ -158,9 +150,7 @@ class TokenStore:
 
     def find_grant(self, authorization: str | None) -> TokenGrant | None:
         """Return the grant for an `Authorization` header; None if it is missing, wrong or expired."""
-        if authorization is None:
-            return None
-        scheme, _, token = authorization.partition(" ")
+        scheme, _, token = (authorization or "").partition(" ")
         grant = self._grants.get(token)
         if grant is None or grant.expires_at <= self._clock.monotonic() or scheme.lower() != "bearer":
             return None
@@ -279,8 +269,8 @@ class DatabaseApi:
         if media_type != "application/json":
             return self._error_response(400, "The body's Content-Type must be application/json.")
         try:
-            body = parse_create_body(request.body, self._behavior)
-        except CreateBodyError as exc:
+            body = api_behavior.parse_create_body(request.body, self._behavior)
+        except api_behavior.CreateBodyError as exc:
             return self._error_response(400, str(exc))
         return self._create_response(self._state.create(route.star_system, route.planet, body), request)
 
@@ -298,8 +288,7 @@ class DatabaseApi:
                 return ServerResponse(status, b"", {"Location": location})
             case CreateAnswer.WITHOUT_ID:
                 members = self._renderer.backup_members(backup, phase)
-                del members["id"]
-                return json_response(status, members)
+                return json_response(status, {name: value for name, value in members.items() if name != "id"})
             case CreateAnswer.EMPTY:
                 return ServerResponse(status, b"", {})
             case _:
@@ -310,11 +299,10 @@ class DatabaseApi:
         if backup is None:
             return self._error_response(404, "No such backup.")
         phase = backup.phase(self._state.now())
-        headers = JSON_TYPE
         seconds = self._behavior.in_progress_retry_after
-        if seconds is not None and not phase.final:
-            headers = {**JSON_TYPE, "Retry-After": str(seconds)}
-        return self._add_etag(ServerResponse(200, self._renderer.encode_backup(backup, phase), headers), request)
+        retry_after = {} if seconds is None or phase.final else {"Retry-After": str(seconds)}
+        response = ServerResponse(200, self._renderer.encode_backup(backup, phase), {**JSON_TYPE, **retry_after})
+        return self._add_etag(response, request)
 
     def _list_backups(self, route: Route, request: ServerRequest) -> ServerResponse:
         planet = route.planet if route.kind is OperationKind.LIST_PLANET else None

@@ -1,8 +1,4 @@
-"""The behavior that the documentation leaves open: a setting for each unknown, and the bodies that follow from it.
-
-A list of ten thousand backups must be cheap. So each backup is encoded once per phase, and the finished backups at the
-beginning of a list, which no longer change, are kept as one encoded block.
-"""
+"""The behavior that the documentation leaves open: a setting for each unknown, and the bodies that follow from it."""
 
 from __future__ import annotations
 
@@ -68,10 +64,7 @@ class MetadataEcho(StrEnum):
 
 @frozen(kw_only=True)
 class StatusWords:
-    """The values of `status` and, with the prefix `display_`, of `displayStatus`.
-
-    Only `succeeded` with the display status `ready` is documented.
-    """
+    """The values of `status` and, with `display_`, of `displayStatus`; only `succeeded` and `ready` are documented."""
 
     queued: str = field(default="queued", validator=settings.text)
     in_progress: str = field(default="in_progress", validator=settings.text)
@@ -208,15 +201,15 @@ def _parse_page_number(query: str) -> int:
     return max(int(value), 1) if len(value) < 10 and value.isascii() and value.isdigit() else 1
 
 
-def _join_array(items: list[bytes]) -> bytes:
-    return b"[" + b",".join(items) + b"]"
-
-
 _EncodedBackups: TypeAlias = "WeakKeyDictionary[SimulatedBackup, tuple[Phase, bytes]]"
 
 
 class BackupRenderer:
-    """Encodes backups and arrays of backups as the API's behavior describes them."""
+    """Encodes backups and lists of backups as the API's behavior describes them.
+
+    Lists of ten thousand backups must be cheap: each backup is encoded once per phase, and the finished backups at the
+    beginning of a list, which no longer change, are kept as one encoded block.
+    """
 
     def __init__(self, behavior: ApiBehavior, *, tenant: str, fractional_seconds: bool) -> None:
         self._behavior = behavior
@@ -243,12 +236,12 @@ class BackupRenderer:
         """Return the members of the documented backup object."""
         body = backup.create_body
         status, display_status = self._words[phase]
-        names = {"tenant": self._tenant, "project": backup.star_system, "name": backup.planet}
+        stage = {"tenant": self._tenant, "project": backup.star_system, "stage": body.planet_class}
         members: dict[str, Any] = {
             "id": backup.id,
             "mechanism": body.mechanism,
             "type": body.type,
-            "environment": {**names, "stage": body.planet_class},
+            "environment": {**stage, "name": backup.planet},
             "status": status,
             "displayStatus": display_status,
             "errorMessage": backup.outcome.error_message if phase is Phase.FAILED else None,
@@ -281,12 +274,12 @@ class BackupRenderer:
     def _encode_page(self, shown: BackupList, now: float, query: str) -> _ListPage:
         if self._behavior.paging is Paging.NONE:
             prefix = self._extend_prefix(shown, now)
-            rest = self._encode_items(list(shown.backups.values())[prefix.count :], now)
-            return _ListPage(_join_array([bytes(prefix.block), *rest] if prefix.count else rest))
+            items = self._encode_items(list(shown.backups.values())[prefix.count :], now)
+            return _ListPage(b"[%b]" % b",".join([prefix.block, *items] if prefix.count else items))
         number, size = _parse_page_number(query), self._behavior.page_size
         visible = [backup for backup in shown.backups.values() if self._is_visible(backup, now)]
         items = self._encode_items(visible[(number - 1) * size : number * size], now)
-        return _ListPage(_join_array(items), number, len(visible), -(-len(visible) // size))
+        return _ListPage(b"[%b]" % b",".join(items), number, len(visible), -(-len(visible) // size))
 
     def _is_visible(self, backup: SimulatedBackup, now: float) -> bool:
         return now - backup.created_at >= self._behavior.list_lag

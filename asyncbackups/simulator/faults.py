@@ -83,10 +83,7 @@ class Redirect:
 
 @frozen
 class Truncate:
-    """Send a part of the correct response, whose `Content-Length` promises all of it, and close the connection.
-
-    `share` is the part of the body that is sent, from 0 to 1.
-    """
+    """Send a `share` (0 to 1) of the correct response, whose `Content-Length` promises all, and disconnect."""
 
     share: float = field(default=0.5, validator=settings.share)
 
@@ -105,10 +102,7 @@ class Oversized:
 
 @frozen
 class Endless:
-    """Send a `chunk` every `interval` seconds, until the client disconnects or the simulator is stopped.
-
-    With an `interval` of 0, chunks are sent as fast as the client reads.
-    """
+    """Send a `chunk` every `interval` seconds (0: as fast as possible), until the client or the simulator stops."""
 
     chunk: bytes = field(default=b" " * 1024, converter=_encode_text, validator=settings.instance_of(bytes))
     interval: float = field(default=0.0, validator=settings.not_negative)
@@ -133,10 +127,7 @@ Action: TypeAlias = Respond | Drop | Html | Redirect | Truncate | Malformed | Ov
 
 
 class Gate:
-    """Holds requests until it is opened, so that a test can order events without sleeping.
-
-    `waiting` is the number of requests that are held now.
-    """
+    """Holds requests until it is opened, so that tests can order events; `waiting` is the number of held requests."""
 
     def __init__(self) -> None:
         self._arrived = anyio.Event()
@@ -294,13 +285,9 @@ class FaultRules(MutableSequence[Fault]):
 
 def prevents_effect(action: Action | None) -> bool:
     """Return True if an action keeps the request from taking effect."""
-    match action:
-        case Respond(when=when) | Drop(when=when) | Html(when=when):
-            return when is When.BEFORE
-        case Redirect():
-            return True
-        case _:
-            return False
+    if isinstance(action, Respond | Drop | Html):
+        return action.when is When.BEFORE
+    return isinstance(action, Redirect)
 
 
 def alter_response(action: Action, correct: ServerResponse | None) -> ServerResponse | None:
@@ -325,39 +312,35 @@ def alter_response(action: Action, correct: ServerResponse | None) -> ServerResp
 
 
 async def send_broken(action: Action, request: web.BaseRequest, correct: ServerResponse | None) -> web.StreamResponse:
-    """Send a response that breaks off, is slow or endless, or drop the connection."""
+    """Send a truncated, slow or endless response, or drop the connection."""
     if isinstance(action, Drop):
         if request.transport is not None:  # pragma: no branch - the client may have disconnected already
             request.transport.abort()
         return web.Response()  # required by aiohttp, although the connection is closed
     response = ServerResponse(200) if correct is None or isinstance(action, Endless) else correct
     body, stream = response.body, web.StreamResponse(status=response.status, headers=response.headers)
+    pieces: Iterable[bytes] = ()
+    interval = 0.0
     match action:
         case Truncate(share=share):
             stream.content_length = max(len(body), 1)
             stream.force_close()
             # Never the whole body, not even at a share of 1, or it would be no fault.
             part = min(int(len(body) * share), len(body) - 1)
-            await _send_pieces(stream, request, [body[:part]] if part > 0 else [])
-            if request.transport is not None:  # pragma: no branch - as above
-                request.transport.close()
+            pieces = [body[:part]] if part > 0 else []
         case Slow(chunk_size=size, interval=interval):
             stream.content_length = len(body)
-            await _send_pieces(stream, request, (body[i : i + size] for i in range(0, len(body), size)), interval)
+            pieces = (body[start : start + size] for start in range(0, len(body), size))
         case Endless(chunk=chunk, interval=interval):
             stream.enable_chunked_encoding()
-            # Until write() raises ConnectionError because the client has disconnected.
-            await _send_pieces(stream, request, repeat(chunk), interval)
-    return stream
-
-
-async def _send_pieces(
-    stream: web.StreamResponse, request: web.BaseRequest, pieces: Iterable[bytes], interval: float = 0.0
-) -> None:
+            pieces = repeat(chunk)  # until write() raises ConnectionError because the client has disconnected
     await stream.prepare(request)
     for piece in pieces:
         await stream.write(piece)
         await anyio.sleep(interval)
+    if isinstance(action, Truncate) and request.transport is not None:  # pragma: no branch - as above
+        request.transport.close()
+    return stream
 
 
 @lru_cache(maxsize=4)

@@ -36,7 +36,9 @@ _FAILURE = "pg_dump: error: connection to server was lost"
 class Lognormal:
     """Durations whose logarithm is normally distributed: most are near the median, a few take much longer.
 
-    The median is in seconds; with a `sigma`, the standard deviation of the logarithm, of 0 every duration is the median.
+    Args:
+        median: The median, in seconds.
+        sigma: Standard deviation of the logarithm; with 0 every duration is the median.
     """
 
     median: float = field(default=131.0, validator=settings.positive)
@@ -101,10 +103,8 @@ class Workload:
 
     Args:
         duration: Durations of backups.
-        by_mechanism: Durations by the requested mechanism, such as `{"snapshot": Lognormal(240, 0.2)}`;
-            takes precedence over `duration`.
-        planet_sigma: Spread between planets: each planet's durations are multiplied by a lognormal factor with this
-            sigma, drawn once.
+        by_mechanism: Durations by the requested mechanism; takes precedence over `duration`.
+        planet_sigma: Spread between planets: sigma of a lognormal factor of each planet's durations, drawn once.
         failure_share: Share of backups that fail, from 0 to 1.
         failure_messages: Error messages of failed backups, chosen at random.
         queue_time: Seconds that a new backup is queued before it starts.

@@ -22,8 +22,6 @@ _USAGE = (
     "python -m asyncbackups.simulator is started by SimulatorProcess and reads its settings from stdin. "
     "To start a simulator by hand, run: asyncbackups simulate\n"
 )
-_ADMIN_TIMEOUT = 30.0
-"""Seconds that an admin request to the child may take."""
 
 # Without a proxy, even if the environment names one: the child is on loopback.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -102,29 +100,19 @@ def run(*, announce: Callable[[Simulator], None] = print_address, **settings: Un
 class SimulatorProcess:
     """A simulator in a child process: it neither blocks nor is blocked by the event loop of the code under test.
 
-    It serves inside a `with` block; the child ends with the block, or with this process, even if that is killed::
+    It serves inside a `with` block; the child ends with the block, or with this process, even if that is killed.
+    `base_url`, `token`, `tenant` and `token_url` are those of its `Simulator`, and empty before the start.
+    `pid`, `counts` and `backups` raise a `RuntimeError` if the child is not running::
 
         with SimulatorProcess(speed=60) as sim:
             client = BackupClient(sim.base_url, sim.tenant, auth=sim.token)
 
     Args:
         **settings: The settings of `Simulator`; they must be picklable, so a duration model cannot be a lambda.
-
-    Attributes:
-        base_url: The base URL of the API.
-        token: A bearer token that never expires.
-        tenant: The only tenant.
-        token_url: The URL of the token endpoint.
-
-    Raises:
-        RuntimeError: By `pid`, `counts` and `backups` if the child is not running.
     """
 
     def __init__(self, **settings: Unpack[SimulatorSettings]) -> None:
-        self.base_url: str = ""
-        self.token: str = ""
-        self.tenant: str = ""
-        self.token_url: str = ""
+        self.base_url = self.token = self.tenant = self.token_url = ""
         self._settings = settings
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -161,7 +149,7 @@ class SimulatorProcess:
         self.tenant, self.token_url = address["tenant"], address["token_url"]
 
     def counts(self) -> dict[str, Any]:
-        """Return the counts: `total`, `requests` by operation and status, `bytes_sent`, `in_flight`, `peak`, `creates`."""
+        """Return `total`, `requests` by operation and status, `bytes_sent`, `in_flight`, `peak` and `creates`."""
         counts: dict[str, Any] = self._request_admin("counts")
         counts["creates"] = {(star_system, planet): n for star_system, planet, n in counts["creates"]}
         return counts
@@ -196,7 +184,7 @@ class SimulatorProcess:
 
     def _request_admin(self, page: str) -> Any:
         self._running_child()
-        with _OPENER.open(f"{self.base_url}/_simulator/{page}", timeout=_ADMIN_TIMEOUT) as response:
+        with _OPENER.open(f"{self.base_url}/_simulator/{page}", timeout=30.0) as response:
             return json.load(response)
 
     def _stop_child(self, number: signal.Signals) -> int:
@@ -210,9 +198,9 @@ class SimulatorProcess:
 
 def run_child() -> int:
     """Serve the `SimulatorProcess` that sent settings to stdin, or print the usage; return the exit status."""
-    from_parent = not sys.argv[1:] and sys.stdin is not None and not sys.stdin.isatty()
-    if from_parent and (settings := _receive_settings(sys.stdin.buffer)) is not None:
-        run_event_loop(_serve_parent(sys.stdin.buffer, settings))
+    stream = None if sys.argv[1:] or sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer
+    if stream is not None and (settings := _receive_settings(stream)) is not None:
+        run_event_loop(_serve_parent(stream, settings))
         return 0
     sys.stderr.write(_USAGE)
     return 2

@@ -7,7 +7,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Self
 
@@ -39,6 +39,40 @@ class RealTimeClock:
     def utcnow(self) -> datetime:
         """The current time in UTC."""
         return datetime.now(UTC)
+
+
+class ManualClock:
+    """A clock that stands still until it is moved: backups finish exactly when a test advances it.
+
+    Args:
+        start: The initial time of day, timezone-aware; by default the start of the documented example backup.
+        monotonic: The initial value of `monotonic()`, in seconds.
+    """
+
+    __slots__ = ("_monotonic", "_utc")
+
+    def __init__(
+        self, start: datetime = datetime(2024, 1, 29, 9, 53, 9, tzinfo=UTC), *, monotonic: float = 1000.0
+    ) -> None:
+        if start.tzinfo is None:
+            raise ValueError(f"start must be an aware datetime, not {start!r}")
+        self._utc = start.astimezone(UTC)
+        self._monotonic = monotonic
+
+    def monotonic(self) -> float:
+        """Seconds, changed only by `advance`."""
+        return self._monotonic
+
+    def utcnow(self) -> datetime:
+        """The time of day, changed only by `advance`."""
+        return self._utc
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward; a negative number of seconds is a `ValueError`."""
+        if seconds < 0:
+            raise ValueError(f"a clock cannot go back: advance({seconds!r})")
+        self._monotonic += seconds
+        self._utc += timedelta(seconds=seconds)
 
 
 @define(eq=False)
@@ -137,10 +171,8 @@ class RequestHandler:
             self._counts.leave()
 
     def _match_faults(self, route: Route) -> list[Fault]:
-        planet = route.planet
-        if not planet and route.backup_id is not None:
-            backup = self._state.find(route.star_system, route.backup_id)
-            planet = "" if backup is None else backup.planet
+        backup = None if route.backup_id is None else self._state.find(route.star_system, route.backup_id)
+        planet = route.planet if backup is None else backup.planet
         return self._faults.match_request(route.kind, route.star_system, planet)
 
     async def _apply_faults(
@@ -212,11 +244,7 @@ _ssl_context = settings.optional(settings.instance_of(ssl.SSLContext))
 class Simulator:
     """The Database API over real HTTP on loopback, with backups that take time and can fail.
 
-    Enter it with `async with`; it serves at `base_url`, in the event loop that entered it::
-
-        async with Simulator(speed=60, workload=Workload(duration=Lognormal(120, 0.4))) as sim:
-            client = BackupClient(sim.base_url, sim.tenant, auth=sim.token)
-
+    Enter it with `async with`; it serves at `base_url`, in the event loop that entered it.
     Its settings are also its attributes. `stop` and `start` simulate an outage: the port and all backups stay.
 
     Args:
@@ -224,8 +252,7 @@ class Simulator:
         star_systems: The planets of each star system; other names are a 404. None if every name exists.
         forbidden: Star systems that respond with 403.
         speed: Divisor of durations; at 60, a backup of two minutes takes two seconds.
-        seed: Makes durations and outcomes reproducible: they depend on the seed, the planet and the number of its
-            earlier backups.
+        seed: Seed of durations and outcomes, which otherwise depend on the planet and the number of its backups only.
         workload: Durations, failures and history of the backups.
         behavior: The behavior that the documentation leaves open.
         access: Tokens and client credentials.
@@ -268,7 +295,7 @@ class Simulator:
             self.behavior = self._shape
         self.counts: RequestCounts = RequestCounts()
         self.faults.seed(self.seed)
-        self.tokens: TokenStore = TokenStore(self.access, tenant=self.tenant, clock=self.clock)
+        self.tokens: TokenStore = TokenStore(self.access, self.tenant, self.clock)
         self.state: SimulatorState = SimulatorState(
             self.workload,
             clock=self.clock,
@@ -278,15 +305,14 @@ class Simulator:
             clock_offset=self.clock_offset,
             star_systems=self.star_systems,
         )
-        self._handler = self._build_handler()
-        self._runner: web.ServerRunner | None = None
-
-    def _build_handler(self) -> RequestHandler:
         behavior = self.behavior
         fractional = self.speed != 1 if behavior.fractional_seconds is None else behavior.fractional_seconds
         renderer = BackupRenderer(behavior, tenant=self.tenant, fractional_seconds=fractional)
         database = api.DatabaseApi(self.state, behavior, renderer, self.tokens, self.tenant, self.forbidden)
-        return RequestHandler(database, self.state, self.counts, self.faults, behavior.list_segment, self._scheme)
+        self._handler = RequestHandler(
+            database, self.state, self.counts, self.faults, behavior.list_segment, self._scheme
+        )
+        self._runner: web.ServerRunner | None = None
 
     @property
     def _scheme(self) -> str:

@@ -12,15 +12,13 @@ from attrs import Attribute, validators
 
 Validator: TypeAlias = Callable[[Any, "Attribute[Any]", Any], None]
 
-_SHOWN_CHARACTERS = 200
-
 
 def must_be(description: str, accepts: Callable[[Any], bool]) -> Validator:
     """Return a validator for attrs; its `ValueError` names class, setting, accepted values and value."""
 
     def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
         if not accepts(value):
-            shown = repr(value)[:_SHOWN_CHARACTERS]
+            shown = repr(value)[:200]  # a value may have thousands of planets
             raise ValueError(f"{type(instance).__name__}.{attribute.name} must be {description}, not {shown}")
 
     return validate

@@ -1,7 +1,6 @@
-"""The state of the simulated service: star systems, planets, backups, and the counts of requests.
+"""The state of the simulated service, without I/O: its star systems, planets and backups.
 
-It does no I/O; clock and randomness are passed in. A backup's outcome is drawn when it is created, and its phase is
-computed from the clock when it is read, so backups in progress cost nothing between requests.
+A backup's outcome is drawn when it is created, and its phase is computed from the clock only when it is read.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -21,8 +20,6 @@ from asyncbackups.simulator.outcome_model import OutcomeModel, SimulatedOutcome,
 if TYPE_CHECKING:
     from random import Random  # the type alone: a source of randomness is always passed in
 
-SECONDS_PER_DAY = 86400.0
-
 
 @runtime_checkable
 class SimulationClock(Protocol):
@@ -30,43 +27,11 @@ class SimulationClock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds from an arbitrary start; never decreases."""
+        ...
 
     def utcnow(self) -> datetime:
         """The time of day, timezone-aware and in UTC."""
-
-
-class ManualClock:
-    """A clock that stands still until it is moved: backups finish exactly when a test advances it.
-
-    Args:
-        start: The initial time of day, timezone-aware; by default the start of the documented example backup.
-        monotonic: The initial value of `monotonic()`, in seconds.
-    """
-
-    __slots__ = ("_monotonic", "_utc")
-
-    def __init__(
-        self, start: datetime = datetime(2024, 1, 29, 9, 53, 9, tzinfo=UTC), *, monotonic: float = 1000.0
-    ) -> None:
-        if start.tzinfo is None:
-            raise ValueError(f"start must be an aware datetime, not {start!r}")
-        self._utc = start.astimezone(UTC)
-        self._monotonic = monotonic
-
-    def monotonic(self) -> float:
-        """Seconds, changed only by `advance`."""
-        return self._monotonic
-
-    def utcnow(self) -> datetime:
-        """The time of day, changed only by `advance`."""
-        return self._utc
-
-    def advance(self, seconds: float) -> None:
-        """Move the clock forward; a negative number of seconds is a `ValueError`."""
-        if seconds < 0:
-            raise ValueError(f"a clock cannot go back: advance({seconds!r})")
-        self._monotonic += seconds
-        self._utc += timedelta(seconds=seconds)
+        ...
 
 
 class Phase(Enum):
@@ -161,10 +126,10 @@ class SimulatorState:
     """
 
     workload: Workload
-    _clock: SimulationClock = field(kw_only=True)
-    _rng: Random = field(kw_only=True)
-    _seed: int = field(default=0, kw_only=True)
-    _speed: float = field(default=1.0, kw_only=True)
+    _clock: SimulationClock = field(kw_only=True, alias="clock")
+    _rng: Random = field(kw_only=True, alias="rng")
+    _seed: int = field(default=0, kw_only=True, alias="seed")
+    _speed: float = field(default=1.0, kw_only=True, alias="speed")
     clock_offset: float = field(default=0.0, kw_only=True)
     _existing: Mapping[str, Sequence[str]] | None = field(default=None, kw_only=True, alias="star_systems")
 
@@ -275,7 +240,8 @@ class SimulatorState:
         self._star_systems[star_system].backups[backup.id] = backup
         self._planets.setdefault((star_system, planet), BackupList()).backups[backup.id] = backup
         if self.workload.expire and body.retention_days is not None:
-            heapq.heappush(self._expirations, (created_at + body.retention_days * SECONDS_PER_DAY, backup.id))
+            retention = timedelta(days=body.retention_days).total_seconds()
+            heapq.heappush(self._expirations, (created_at + retention, backup.id))
         return backup
 
     def _remove_expired(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import random
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -165,18 +164,6 @@ def test_invalid_duration_is_an_error() -> None:
     with pytest.raises(ValueError, match="not a duration"):
         state.create("x", "a", CreateBody())
     assert not state.creates
-
-
-def test_manual_clock_moves_only_when_advanced() -> None:
-    """Both readings move by the same distance, and never back."""
-    clock = ManualClock(datetime(2025, 1, 1, tzinfo=UTC), monotonic=1)
-    clock.advance(2.5)
-    assert clock.monotonic() == 3.5
-    assert clock.utcnow() == datetime(2025, 1, 1, 0, 0, 2, 500_000, tzinfo=UTC)
-    with pytest.raises(ValueError, match="cannot go back"):
-        clock.advance(-1)
-    with pytest.raises(ValueError, match="aware"):
-        ManualClock(datetime(2025, 1, 1))  # noqa: DTZ001
 
 
 PURE = ["api", "api_behavior", "outcome_model", "settings", "state"]
