@@ -135,7 +135,7 @@ class TokenRequestError(Exception):
     code: str
 
 
-@define(eq=False)
+@define(eq=False, slots=False)
 class TokenStore:
     """The valid tokens; `issued` counts those that the token endpoint has issued."""
 
