@@ -1,4 +1,4 @@
-"""The commands `demo` and `simulate`: the embedded simulator, for a first look and for other programs."""
+"""The commands `demo` and `simulate`: the embedded simulator, to try the package and to test other programs."""
 
 from __future__ import annotations
 

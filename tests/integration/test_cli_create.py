@@ -1,4 +1,4 @@
-"""The command `create`, interrupted: the answer is awaited, or it is said that the outcome is unknown."""
+"""The command `create`, interrupted: it waits for the response, or reports that the outcome is unknown."""
 
 from __future__ import annotations
 

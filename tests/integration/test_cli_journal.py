@@ -1,4 +1,4 @@
-"""The commands over a journal: bulk runs that are interrupted, killed, gone on with and looked at."""
+"""The commands over a journal: bulk runs that are interrupted, killed, resumed and shown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORKLOAD = Workload(duration=Fixed(0.0), planets={"broken": PlanetProfile(failur
 
 @attrs.frozen
 class World:
-    """A service that answers no create of the planet "held" until its gate is opened."""
+    """A service that holds back the creates of the planet "held" until its gate is opened."""
 
     simulator: Simulator
     host: Hosted
@@ -42,7 +42,7 @@ class World:
         return ["bulk", *PLANETS, "--journal", str(self.journal), "--concurrency", "1", *arguments]
 
     def until_held(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a bulk run, and let it go on until the answer to a create is awaited that was done."""
+        """Start a bulk run, and wait until it waits for the response to a create that was processed."""
         process = self.start(*self.bulk(*arguments))
         self.host.wait(self.gate.arrived)
         return process
@@ -162,7 +162,7 @@ def test_second_interrupt_loses_nothing(world: World) -> None:
 
 
 def test_create_that_is_cut_off_has_no_advice(world: World) -> None:
-    """The journal settles it later: nobody has to list or create backups; it counts as perhaps created."""
+    """The journal settles it later: no user has to list or create backups; it counts as perhaps created."""
     process = world.until_held()
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
