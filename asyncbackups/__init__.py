@@ -65,6 +65,7 @@ from asyncbackups.events import (
 )
 from asyncbackups.models import (
     Backup,
+    BackupId,
     BackupMetadata,
     BackupRef,
     BackupSpec,
@@ -102,6 +103,7 @@ __all__ = [
     "BackupFailedError",
     "BackupGone",
     "BackupGoneError",
+    "BackupId",
     "BackupMetadata",
     "BackupRef",
     "BackupSpec",

@@ -7,14 +7,16 @@ Documented facts are those of the guide "Manage database backups".
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import attrs
 
 from asyncbackups._base.errors import ConfigurationError
 from asyncbackups._base.validation import (
+    check_backup_id,
     check_flag,
     check_instance,
     check_integer,
@@ -26,6 +28,7 @@ from asyncbackups._base.validation import (
 
 __all__ = [
     "Backup",
+    "BackupId",
     "BackupMetadata",
     "BackupRef",
     "BackupSpec",
@@ -38,9 +41,38 @@ __all__ = [
     "Progress",
     "Status",
     "StatusRule",
+    "id_key",
+    "id_sort_key",
     "progress_of",
     "real_instant",
 ]
+
+BackupId: TypeAlias = int | str
+"""A backup's id: an opaque value, kept as the service writes it. The guide's examples are integers."""
+
+_DECIMAL_ID = re.compile(r"-?[1-9][0-9]{0,19}|0")
+
+
+def id_key(backup_id: BackupId) -> BackupId:
+    """Return the value by which ids are compared, because it decides their path: 362 and "362" are the same id.
+
+    Args:
+        backup_id: A valid id.
+
+    Returns:
+        The integer that a string is the canonical decimal form of ("00362" is not), if it has 64 bits; any other id
+        itself.
+    """
+    if not isinstance(backup_id, str) or not _DECIMAL_ID.fullmatch(backup_id):
+        return backup_id
+    number = int(backup_id)
+    return number if -(2**63) <= number < 2**64 else backup_id
+
+
+def id_sort_key(backup_id: BackupId) -> tuple[bool, BackupId]:
+    """Return a key that sorts ids of both types: integers, then strings."""
+    key = id_key(backup_id)
+    return isinstance(key, str), key
 
 
 class Mechanism(enum.StrEnum):
@@ -94,8 +126,8 @@ def _check_flag(_: object, attribute: attrs.Attribute[bool], value: object) -> N
     check_flag(value, attribute.name)
 
 
-def _check_backup_id(_: object, attribute: attrs.Attribute[int], value: object) -> None:
-    check_integer(value, attribute.name, minimum=0)
+def _check_backup_id(_: object, attribute: attrs.Attribute[BackupId], value: object) -> None:
+    check_backup_id(value, attribute.name)
 
 
 @attrs.frozen(order=True)
@@ -132,26 +164,26 @@ class BackupRef:
 
     Attributes:
         star_system: The star system's id (`projectId`).
-        backup_id: The backup's id.
+        backup_id: The backup's id: a 64-bit integer, or a string of at most 200 printable characters. It is kept as
+            given, and compared by `id_key`.
     """
 
     star_system: str = attrs.field(validator=_check_path_name)
-    backup_id: int = attrs.field(validator=_check_backup_id)
+    backup_id: BackupId = attrs.field(validator=_check_backup_id, eq=id_key, order=id_sort_key)
 
     @classmethod
     def parse(cls, written: str) -> Self:
         """Parse ``star_system/backup_id``; white space around the names is ignored.
 
+        An id in canonical decimal form becomes an integer; any other text stays as it is.
+
         Raises:
             ConfigurationError: If the text has another form.
         """
-        star_system, number = _split_ref(written)
-        # 19 digits hold every 64-bit id; int() raises a plain ValueError for thousands of digits.
-        if not (number.isascii() and number.isdecimal() and len(number) <= 19):
-            raise ConfigurationError(
-                f"a backup is written star_system/backup_id, with a whole number, not {quote_value(written)}"
-            )
-        return cls(star_system, int(number))
+        star_system, backup_id = _split_ref(written)
+        if not backup_id:
+            raise ConfigurationError(f"a backup is written star_system/backup_id, not {quote_value(written)}")
+        return cls(star_system, id_key(backup_id))
 
     def __str__(self) -> str:
         return f"{self.star_system}/{self.backup_id}"
@@ -240,7 +272,7 @@ class Backup:
     """A backup, as returned by the service. Attributes that the response lacks are None.
 
     Attributes:
-        id: The backup's id, unique within the star system.
+        id: The backup's id as the service writes it, unique within the star system. Compare ids by `BackupRef`.
         mechanism: See `Mechanism`.
         type: See `BackupType`.
         environment: The environment that was backed up.
@@ -255,7 +287,7 @@ class Backup:
             writes them back, in preference to an attribute for the same member.
     """
 
-    id: int
+    id: BackupId
     mechanism: str | None = None
     type: str | None = None
     environment: Environment | None = None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from asyncbackups import Backup, plain
+from asyncbackups import Backup, BackupRef, plain
 from asyncbackups.cli.output import print_line
 from asyncbackups.cli.streams import is_terminal
 from asyncbackups.cli.text import printable, say, stamp, to_the_minute
@@ -23,7 +23,10 @@ _AS_THERE_IS_ROOM = ("started", "completed", "expires", "type", "mechanism")
 def print_backups(star_system: str, backups: Iterable[Backup]) -> None:
     """Print one line for each backup, oldest first; to a terminal as much of each as it has room for."""
     moment = to_the_minute if is_terminal(sys.stdout) else stamp
-    rows = [_row(star_system, backup, moment) for backup in sorted(backups, key=lambda backup: backup.id)]
+    rows = [
+        _row(star_system, backup, moment)
+        for backup in sorted(backups, key=lambda backup: BackupRef(star_system, backup.id))
+    ]
     print_table(_COLUMNS, rows, optional=_AS_THERE_IS_ROOM)
 
 
