@@ -76,9 +76,8 @@ class StarSystemPolling:
         self._shared = shared
         self._queue = RequestQueue(name, self.tracked, shared)
         self._breaker = CircuitBreaker(shared)
-        self._failed: dict[
-            BackupId, _FailedPolls
-        ] = {}  # by `key`; not attributes of the backups, because few backups have one
+        # By `key`; not attributes of the backups, because few backups have one.
+        self._failed: dict[BackupId, _FailedPolls] = {}
 
     def last_error_of(self, backup: TrackedBackup) -> BackupsError | None:
         """Return why the last poll of a backup failed; None if it succeeded."""

@@ -23,10 +23,8 @@ _AS_THERE_IS_ROOM = ("started", "completed", "expires", "type", "mechanism")
 def print_backups(star_system: str, backups: Iterable[Backup]) -> None:
     """Print one line for each backup, oldest first; to a terminal as much of each as it has room for."""
     moment = to_the_minute if is_terminal(sys.stdout) else stamp
-    rows = [
-        _row(star_system, backup, moment)
-        for backup in sorted(backups, key=lambda backup: BackupRef(star_system, backup.id))
-    ]
+    by_id = sorted(backups, key=lambda backup: BackupRef(star_system, backup.id))
+    rows = [_row(star_system, backup, moment) for backup in by_id]
     print_table(_COLUMNS, rows, optional=_AS_THERE_IS_ROOM)
 
 
