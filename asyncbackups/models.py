@@ -7,7 +7,6 @@ Documented facts are those of the guide "Manage database backups".
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Self, TypeAlias
@@ -50,23 +49,20 @@ __all__ = [
 BackupId: TypeAlias = int | str
 """A backup's id: an opaque value, kept as the service writes it. The guide's examples are integers."""
 
-_DECIMAL_ID = re.compile(r"-?[1-9][0-9]{0,19}|0")
-
 
 def id_key(backup_id: BackupId) -> BackupId:
-    """Return the value by which ids are compared, because it decides their path: 362 and "362" are the same id.
+    """Return the value by which ids are compared: 362 and "362" have the same path, so they are the same id.
 
     Args:
         backup_id: A valid id.
 
     Returns:
-        The integer that a string is the canonical decimal form of ("00362" is not), if it has 64 bits; any other id
-        itself.
+        The integer, if the id is the canonical decimal form of a 64-bit integer ("00362" is not); else the id itself.
     """
-    if not isinstance(backup_id, str) or not _DECIMAL_ID.fullmatch(backup_id):
+    if not isinstance(backup_id, str) or len(backup_id) > 20 or not backup_id.removeprefix("-").isdecimal():
         return backup_id
     number = int(backup_id)
-    return number if -(2**63) <= number < 2**64 else backup_id
+    return number if str(number) == backup_id and -(2**63) <= number < 2**64 else backup_id
 
 
 def id_sort_key(backup_id: BackupId) -> tuple[bool, BackupId]:

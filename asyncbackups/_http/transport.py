@@ -398,6 +398,7 @@ def _scrub_exception(exc: Exception, redactor: Redactor) -> None:
     Its traceback is removed, too: pytest and Sentry show local variables, and those of its frames hold the headers.
     """
     exc.__traceback__ = exc.__cause__ = exc.__context__ = None
+    error: Exception = exc  # not narrowed below, where the type of `args` would be that of one class
     if isinstance(exc, aiohttp.ClientResponseError):
         # The URL of a proxy may contain its password.
         url = exc.request_info.url.with_user(None)
@@ -405,7 +406,7 @@ def _scrub_exception(exc: Exception, redactor: Redactor) -> None:
         exc.headers = None
         exc.args = (exc.request_info, ())
     elif isinstance(exc, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
-        exc.args = exc.args[1:]
+        error.args = exc.args[1:]
     else:
         exc.args = tuple(redactor.redact_text(arg) if isinstance(arg, str) else arg for arg in exc.args)
     for name, value in vars(exc).items():

@@ -44,7 +44,7 @@ class RecordingSubscriber:
         self.events.append(event)
 
 
-def list_entry(backup_id: int, status: Any = "running", completed_at: Any = None) -> ListEntry:
+def list_entry(backup_id: int | str, status: Any = "running", completed_at: Any = None) -> ListEntry:
     return ListEntry(backup_id, status, completed_at)
 
 
@@ -90,7 +90,7 @@ class Scenario:
 
     @property
     def shared(self) -> PollingState:
-        """What the scheduler has learned: tests set costs and read estimates."""
+        """The state of the scheduler: tests set costs and read estimates."""
         return self.scheduler._shared
 
     def add(self, *ids: int, star_system: str = "sun", started_at: float | None = None, **more: Any) -> None:
