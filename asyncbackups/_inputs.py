@@ -7,7 +7,7 @@ from typing import TypeAlias, TypeVar
 
 from asyncbackups._base.validation import quote_value
 from asyncbackups.errors import ConfigurationError
-from asyncbackups.models import BackupRef, PlanetRef
+from asyncbackups.models import BackupId, BackupRef, PlanetRef
 
 _T = TypeVar("_T")
 _Many = TypeVar("_Many")
@@ -18,7 +18,7 @@ Planets: TypeAlias = "Sequence[PlanetRef] | AsyncIterable[PlanetRef] | None"
 Targets = Iterable[PlanetRef | tuple[str, str] | str] | AsyncIterable[PlanetRef | tuple[str, str] | str]
 """Planets, each a `PlanetRef`, a pair, or a string ``star_system/planet``."""
 
-Refs = Iterable[BackupRef | tuple[str, int] | str] | AsyncIterable[BackupRef | tuple[str, int] | str]
+Refs = Iterable[BackupRef | tuple[str, BackupId] | str] | AsyncIterable[BackupRef | tuple[str, BackupId] | str]
 """Backups, each a `BackupRef`, a pair, or a string ``star_system/backup_id``."""
 
 
@@ -101,7 +101,7 @@ def parse_ref(ref: object) -> BackupRef:
             return ref
         case str():
             return BackupRef.parse(ref)
-        case (str(star_system), int(backup_id)):
+        case (str(star_system), int(backup_id) | str(backup_id)):
             return BackupRef(star_system, backup_id)
         case _:
             raise ConfigurationError(

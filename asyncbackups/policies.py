@@ -93,8 +93,8 @@ class CreatePolicy:
         marker: Whether to append a short marker to the description, which identifies the backup if the service shows
             metadata: " [asyncbackups:" + 16 letters and digits + "]".
         baseline: Whether to list the backups that exist before a create is sent: one LIST per star system for a bulk
-            run, one per planet for a single create. Without a baseline, a backup with a lost response is recognized
-            by its marker only, and every other backup that may be the one blocks a resend.
+            run, one per planet for a single create. Without a baseline, a create with a lost response is recognized by
+            its marker only, and every other backup that may be the one blocks a resend.
         adopt_by_time: Whether a backup that shows no marker may be adopted if it is the only one that has appeared
             since the baseline and that this client cannot explain, once `settle` has passed.
         visibility: The evidence that lists show new backups, without which a create is not sent again: "planet" (a list

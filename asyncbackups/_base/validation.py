@@ -26,6 +26,10 @@ _T = TypeVar("_T")
 _MAXIMUM_INTEGER = 2**63 - 1
 """The largest integer that JSON parsers, databases and the service itself support."""
 
+_MINIMUM_ID, _MAXIMUM_ID = -(2**63), 2**64 - 1
+"""The bounds of 64-bit integers, signed and unsigned."""
+_ID_CHARACTERS = 200
+
 _QUOTED_CHARACTERS = 200
 
 
@@ -110,6 +114,21 @@ def check_path_name(value: object, name: str) -> str:
         # Every URL parser reads "%2E%2E" as "..", too.
         raise ConfigurationError(f"must not be {checked!r}, which changes the path of the URL", field=name)
     return checked
+
+
+def check_backup_id(value: object, name: str) -> int | str:
+    """Return a backup's id as it is: a 64-bit integer, or a printable string that can be one segment of a path.
+
+    Raises:
+        ConfigurationError: If it is anything else.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and _MINIMUM_ID <= value <= _MAXIMUM_ID:
+        return value
+    if not isinstance(value, str):
+        raise _argument_error(name, "a 64-bit integer or a string", value)
+    if len(value) > _ID_CHARACTERS or not check_path_name(value, name).isprintable():
+        raise _argument_error(name, f"at most {_ID_CHARACTERS} printable characters", value)
+    return value
 
 
 def check_integer(value: object, name: str, *, minimum: int) -> int:

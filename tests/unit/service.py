@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import unquote
 
 import attrs
 import msgspec
@@ -18,7 +19,7 @@ from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._polling.engine import Engine
 from asyncbackups._polling.scheduler import Scheduler
 from asyncbackups.errors import BackupsError, NotFoundError
-from asyncbackups.models import BackupRef, progress_of
+from asyncbackups.models import BackupId, BackupRef, progress_of
 from asyncbackups.policies import PollingPolicy, RetryPolicy
 from tests.fake_clock import FakeClock
 
@@ -48,7 +49,9 @@ class Service:
     def __attrs_post_init__(self) -> None:
         self.gate.set()
 
-    def begin(self, *ids: int, star_system: str = "sun", status: str = "running", **members: Any) -> list[BackupRef]:
+    def begin(
+        self, *ids: BackupId, star_system: str = "sun", status: str = "running", **members: Any
+    ) -> list[BackupRef]:
         """Start backups now."""
         refs = [BackupRef(star_system, backup_id) for backup_id in ids]
         for ref in refs:
@@ -77,7 +80,7 @@ class Service:
         parts = request.path.split("/")
         star_system = parts[parts.index("starsystems") + 1]
         if request.kind is RequestKind.GET:
-            found = self.backups.get(BackupRef(star_system, int(parts[-1])))
+            found = self.backups.get(BackupRef(star_system, unquote(parts[-1])))
             if found is None:
                 raise NotFoundError(status=404)
             content: object = found

@@ -57,6 +57,83 @@ async def test_backup_is_polled_until_it_has_ended(clock: FakeClock, service: Se
     await engine.close()
 
 
+@pytest.mark.parametrize("tagged", [False, True])
+@pytest.mark.parametrize("lists", [False, True])
+@pytest.mark.parametrize(
+    ("tracked", "shown"),
+    [
+        (362, "362"),
+        ("362", 362),
+        (0, "0"),
+        ("00362", "00362"),
+        (-5, "-5"),
+        (2**63, 2**63),
+        (str(2**64 - 1), 2**64 - 1),
+        ("3f2a0c1e-77aa-4b5e-9d59-0a1b2c3d4e5f",) * 2,
+        ("a/b c",) * 2,
+    ],
+)
+async def test_ids_are_compared_by_their_path(
+    clock: FakeClock, service: Service, tracked: int | str, shown: int | str, lists: bool, tagged: bool
+) -> None:
+    """GETs and lists find a backup however its id is written; the event has it as it was given."""
+    service.tagged = tagged
+    engine, subscriber = service.engine(coalesce=lists), RecordingSubscriber()
+    others = service.begin(*range(1_000, 1_050), "00362x", "x362")
+    (ref,) = service.begin(shown)
+    for backup in [BackupRef("sun", tracked), *others]:
+        engine.track(backup, subscriber, deadline=1e5)
+    assert not engine.track(ref, subscriber, deadline=1e5)
+    await clock.run(300)
+    assert (service.count(RequestKind.LIST) > 0) == lists
+    assert engine.explain(ref) is not None
+    service.end(ref)
+    await clock.run(300)
+    (event,) = subscriber.events
+    assert isinstance(event, BackupSucceeded)
+    assert (event.ref.backup_id, type(event.ref.backup_id)) == (tracked, type(tracked))
+    assert (event.backup.id, type(event.backup.id)) == (shown, type(shown))
+    assert all(engine.untrack(backup, subscriber) for backup in others)
+    assert engine.in_flight == 0
+    await engine.close()
+
+
+async def test_similar_ids_are_different_backups(clock: FakeClock, service: Service) -> None:
+    """Whatever a list shows of "00362" says nothing of 362."""
+    engine, subscriber = service.engine(), RecordingSubscriber()
+    one, other = service.begin(362, "00362")
+    more = service.begin(*range(30))
+    for ref in [one, other, *more]:
+        engine.track(ref, subscriber, deadline=1e5)
+    await clock.run(100)
+    service.end(other)
+    await clock.run(300)
+    assert [event.ref for event in subscriber.events] == [other]
+    service.end(one)
+    await clock.run(300)
+    assert [event.ref for event in subscriber.events] == [other, one]
+    await engine.close()
+
+
+async def test_an_invalid_entry_is_logged_with_its_position(
+    clock: FakeClock, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    """GETs replace a list that cannot be read, so the backups are watched to their end."""
+    caplog.set_level(logging.DEBUG)
+    engine, subscriber = service.engine(), RecordingSubscriber()
+    refs = service.begin(*range(30))
+    service.backups[BackupRef("sun", 99)] = {"id": 99.0, "status": "running"}
+    for ref in refs:
+        engine.track(ref, subscriber, deadline=1e5)
+    await clock.run(100)
+    assert "entry 31 of the list is not a backup (Expected `int | str`, got `float`" in caplog.text
+    service.end(*refs)
+    await clock.run(300)
+    assert {type(event) for event in subscriber.events} == {BackupSucceeded}
+    assert len(subscriber.events) == 30
+    await engine.close()
+
+
 async def test_waits_for_one_backup_share_its_polls(clock: FakeClock, service: Service) -> None:
     """A thousand subscribers cost no more requests than one."""
     engine, subscribers = service.engine(), [RecordingSubscriber() for _ in range(1_000)]
