@@ -98,8 +98,8 @@ class CreatePolicy:
         adopt_by_time: Whether a backup that shows no marker may be adopted if it is the only one that has appeared
             since the baseline and that this client cannot explain, once `settle` has passed.
         visibility: The evidence that lists show new backups, without which a create is not sent again: "planet" (a list
-            shows any backup of the planet), "new" (a backup has appeared since the baseline) or "own" (a backup of another
-            create of this client has appeared).
+            shows any backup of the planet), "new" (a backup has appeared since the baseline) or "own" (a backup of
+            another create of this client has appeared).
         settle: How long the service may take to show a new backup, in seconds; a create is sent again only after that.
         resends: Maximum number of times that a create that was not found is sent again.
         patience: How long to keep trying to list the backups while that fails, in seconds.
