@@ -120,7 +120,7 @@ class BackupClient:
         self._creating = check_instance(creating, CreatePolicy, "creating")
         self._retry, self._status_rule = retry, status_rule
         requests = RequestBuilder(tenant, star_system_list)
-        self._transport = Transport(
+        self._transport = self._new_transport(
             base_url,
             auth=auth,
             retry=retry,
@@ -386,6 +386,9 @@ class BackupClient:
             missing_ok=check_flag(missing_ok, "missing_ok"),
             clock=self._clock,
         )
+
+    def _new_transport(self, base_url: str, **settings: Any) -> Transport:
+        return Transport(base_url, **settings)
 
     def _new_creator(self) -> Creator:
         from asyncbackups._api.create import Creator  # noqa: PLC0415 - on first use
