@@ -9,83 +9,84 @@ an async iterator delivers each completion::
 """
 
 import importlib
-from typing import TYPE_CHECKING
 
-from asyncbackups._api.codec import plain
-from asyncbackups._http.oauth import ClientCredentials
-from asyncbackups._polling.watch import Watch
-from asyncbackups.client import BackupClient
-from asyncbackups.errors import (
-    AmbiguousCreateError,
-    AnswerTimeoutError,
-    AnswerTooLargeError,
-    ApiError,
-    AuthenticationError,
-    BackupFailedError,
-    BackupGoneError,
-    BackupsError,
-    BadGatewayError,
-    BadRequestError,
-    CertificateError,
-    ClientClosedError,
-    ConfigurationError,
-    ConflictError,
-    ConnectError,
-    EngineError,
-    FailedDependencyError,
-    GatewayTimeoutError,
-    InternalServerError,
-    JournalError,
-    MethodNotAllowedError,
-    NotFoundError,
-    PermissionDeniedError,
-    ProtocolError,
-    RateLimitedError,
-    RedirectRefusedError,
-    RequestTimeoutError,
-    ServiceUnavailableError,
-    TransportError,
-    UnprocessableError,
-    WatchError,
-    WatchExpiredError,
-)
-from asyncbackups.events import (
-    BackupCreated,
-    BackupDeleted,
-    BackupFailed,
-    BackupGone,
-    BackupSucceeded,
-    CreateFailed,
-    DeleteFailed,
-    Event,
-    Explanation,
-    FinalEvent,
-    WatchExpired,
-    WatchFailed,
-)
-from asyncbackups.models import (
-    Backup,
-    BackupMetadata,
-    BackupRef,
-    BackupSpec,
-    BackupType,
-    Environment,
-    Health,
-    Mechanism,
-    PlanetClass,
-    PlanetRef,
-    Progress,
-    Status,
-    progress_of,
-)
-from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
-from asyncbackups.regions import REGIONS, Region
-
-if TYPE_CHECKING:  # imported on first use by `__getattr__`, to keep the import light
+# For type checkers; at run time each name is imported on first use, by `__getattr__` below. (`typing` is not imported:
+# the command line handles Ctrl-C only once this package is imported.)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncbackups._api.codec import plain
     from asyncbackups._bulk.bulk_create import BulkRun
     from asyncbackups._bulk.bulk_delete import BulkDeletion
     from asyncbackups._bulk.journal import Holder, JournalStatus, TargetState, read_status
     from asyncbackups._bulk.report import BulkReport, Counts, Outcome
+    from asyncbackups._http.oauth import ClientCredentials
+    from asyncbackups._polling.watch import Watch
+    from asyncbackups.client import BackupClient
+    from asyncbackups.errors import (
+        AmbiguousCreateError,
+        AnswerTimeoutError,
+        AnswerTooLargeError,
+        ApiError,
+        AuthenticationError,
+        BackupFailedError,
+        BackupGoneError,
+        BackupsError,
+        BadGatewayError,
+        BadRequestError,
+        CertificateError,
+        ClientClosedError,
+        ConfigurationError,
+        ConflictError,
+        ConnectError,
+        EngineError,
+        FailedDependencyError,
+        GatewayTimeoutError,
+        InternalServerError,
+        JournalError,
+        MethodNotAllowedError,
+        NotFoundError,
+        PermissionDeniedError,
+        ProtocolError,
+        RateLimitedError,
+        RedirectRefusedError,
+        RequestTimeoutError,
+        ServiceUnavailableError,
+        TransportError,
+        UnprocessableError,
+        WatchError,
+        WatchExpiredError,
+    )
+    from asyncbackups.events import (
+        BackupCreated,
+        BackupDeleted,
+        BackupFailed,
+        BackupGone,
+        BackupSucceeded,
+        CreateFailed,
+        DeleteFailed,
+        Event,
+        Explanation,
+        FinalEvent,
+        WatchExpired,
+        WatchFailed,
+    )
+    from asyncbackups.models import (
+        Backup,
+        BackupMetadata,
+        BackupRef,
+        BackupSpec,
+        BackupType,
+        Environment,
+        Health,
+        Mechanism,
+        PlanetClass,
+        PlanetRef,
+        Progress,
+        Status,
+        progress_of,
+    )
+    from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
+    from asyncbackups.regions import REGIONS, Region
 
 __all__ = [
     "REGIONS",
@@ -168,15 +169,41 @@ __all__ = [
 ]
 
 _LAZY_MODULES = {
-    "BulkRun": "asyncbackups._bulk.bulk_create",
-    **dict.fromkeys(("BulkReport", "Counts", "Outcome"), "asyncbackups._bulk.report"),
-    "BulkDeletion": "asyncbackups._bulk.bulk_delete",
-    **dict.fromkeys(("Holder", "JournalStatus", "TargetState", "read_status"), "asyncbackups._bulk.journal"),
+    **{name: "errors" for name in __all__ if name.endswith("Error")},
+    **{
+        name: module
+        for module, names in {
+            "_api.codec": "plain",
+            "_bulk.bulk_create": "BulkRun",
+            "_bulk.bulk_delete": "BulkDeletion",
+            "_bulk.journal": "Holder JournalStatus TargetState read_status",
+            "_bulk.report": "BulkReport Counts Outcome",
+            "_http.oauth": "ClientCredentials",
+            "_polling.watch": "Watch",
+            "client": "BackupClient",
+            "events": "BackupCreated BackupDeleted BackupFailed BackupGone BackupSucceeded CreateFailed DeleteFailed "
+            "Event Explanation FinalEvent WatchExpired WatchFailed",
+            "models": "Backup BackupMetadata BackupRef BackupSpec BackupType Environment Health Mechanism PlanetClass "
+            "PlanetRef Progress Status progress_of",
+            "policies": "CreatePolicy Limits PollingPolicy RetryPolicy Timeouts",
+            "regions": "REGIONS Region",
+        }.items()
+        for name in names.split()
+    },
 }
-"""The modules of names imported on first use (PEP 562): not every program needs bulk runs or a journal."""
+_PUBLIC_MODULES = frozenset({"client", "errors", "events", "models", "policies", "regions"})
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import a public name or module on first use (PEP 562): the command line starts without aiohttp and attrs."""
+        if name in _PUBLIC_MODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name not in _LAZY_MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_LAZY_MODULES[name]}"), name)
+        return value
 
 
-def __getattr__(name: str) -> object:
-    if name not in _LAZY_MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY_MODULES[name]), name)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_PUBLIC_MODULES})

@@ -7,6 +7,7 @@ use, so that `import asyncbackups` costs little more than `import aiohttp`.
 from __future__ import annotations
 
 import builtins
+import functools
 import os
 import random as random_numbers
 import ssl as tls
@@ -30,7 +31,6 @@ from asyncbackups._base.validation import (
 from asyncbackups._http.oauth import TokenSource
 from asyncbackups._http.transport import Transport
 from asyncbackups._inputs import Planets, Refs, Targets, parse_planets
-from asyncbackups._polling.watch import DEFAULT_DEADLINE, Watch, validate_deadline, wait_for
 from asyncbackups.errors import ClientClosedError, ConfigurationError
 from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef, StatusRule, progress_of
 from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
@@ -45,10 +45,13 @@ if TYPE_CHECKING:
     from asyncbackups._bulk.journal.journal import Journal
     from asyncbackups._bulk.run_store import RunStore
     from asyncbackups._polling.engine import Engine
+    from asyncbackups._polling.watch import Watch
 
 __all__ = ["BackupClient"]
 
 _BULK_CONCURRENCY = 8
+_DEFAULT_DEADLINE = 24 * 3600.0
+"""Seconds for which a backup is watched by default: a logical backup may take hours."""
 
 
 class BackupClient:
@@ -138,6 +141,7 @@ class BackupClient:
         self._operations = Operations(self._transport, requests, utcnow=self._clock.utcnow)
         self._tenant, self._base_url = tenant, base_url
         self._engine: Engine | None = None
+        self._entered = False
         self._left = False
 
     @classmethod
@@ -169,15 +173,14 @@ class BackupClient:
         Raises:
             ClientClosedError: If it was entered before.
         """
-        if self._engine is not None or self._left:
+        if self._entered or self._left:
             raise ClientClosedError("a client can be entered only once: create another one")
         try:
             await self._transport.open()
-            self._creator = self._new_creator()
-            self._engine = self._new_engine()
         except BaseException:
             await self._transport.close()
             raise
+        self._entered = True
         return self
 
     async def __aexit__(
@@ -270,7 +273,7 @@ class BackupClient:
         """Check the health of the service."""
         return await self._require_operations().health()
 
-    async def wait(self, star_system: str, backup_id: int, *, deadline: Seconds = DEFAULT_DEADLINE) -> Backup:
+    async def wait(self, star_system: str, backup_id: int, *, deadline: Seconds = _DEFAULT_DEADLINE) -> Backup:
         """Wait until a backup has succeeded. Several waits for one backup share its polls.
 
         Polls that fail temporarily do not end the wait.
@@ -292,9 +295,11 @@ class BackupClient:
             EngineError: If the polling engine failed.
         """
         ref = BackupRef(star_system, backup_id)
+        from asyncbackups._polling.watch import validate_deadline, wait_for  # noqa: PLC0415 - on first use
+
         return await wait_for(self._require_engine(), ref, deadline=validate_deadline(deadline))
 
-    def watch(self, refs: Iterable[BackupRef] | None = None, *, deadline: Seconds = DEFAULT_DEADLINE) -> Watch:
+    def watch(self, refs: Iterable[BackupRef] | None = None, *, deadline: Seconds = _DEFAULT_DEADLINE) -> Watch:
         """Watch any number of backups: an async iterator over their final events, in order of completion.
 
         Args:
@@ -302,6 +307,8 @@ class BackupClient:
                 (`Watch.add`) until `Watch.finish`.
             deadline: Maximum duration for each backup, in seconds, unless given to `Watch.add`.
         """
+        from asyncbackups._polling.watch import Watch, validate_deadline  # noqa: PLC0415 - on first use
+
         return Watch(self._require_engine(), refs, deadline=validate_deadline(deadline))
 
     def bulk_create(
@@ -310,7 +317,7 @@ class BackupClient:
         spec: BackupSpec,
         *,
         concurrency: int = _BULK_CONCURRENCY,
-        deadline: Seconds = DEFAULT_DEADLINE,
+        deadline: Seconds = _DEFAULT_DEADLINE,
         journal: str | os.PathLike[str] | None = None,
         since: int | None = None,
     ) -> BulkRun:
@@ -333,7 +340,7 @@ class BackupClient:
         from asyncbackups._bulk.run_store import MemoryRunStore  # noqa: PLC0415 - on first use
 
         checked_spec = check_instance(spec, BackupSpec, "spec")
-        self._require_engine()
+        self._require_open()
         if journal is None and since is not None:
             raise ConfigurationError("needs a journal: without one, events have no numbers", field="since")
         store = MemoryRunStore(checked_spec) if journal is None else self._open_journal(journal, checked_spec, since)
@@ -345,7 +352,7 @@ class BackupClient:
         journal: str | os.PathLike[str],
         *,
         concurrency: int = _BULK_CONCURRENCY,
-        deadline: Seconds = DEFAULT_DEADLINE,
+        deadline: Seconds = _DEFAULT_DEADLINE,
         since: int | None = None,
     ) -> BulkRun:
         """Resume a bulk run from its journal, however its process ended.
@@ -362,7 +369,7 @@ class BackupClient:
         Raises:
             ConfigurationError: Also if aiosqlite is not installed.
         """
-        self._require_engine()
+        self._require_open()
         store = self._open_journal(journal, None, since)
         return self._new_bulk_run(store, None, concurrency=concurrency, deadline=deadline)
 
@@ -390,7 +397,8 @@ class BackupClient:
     def _new_transport(self, base_url: str, **settings: Any) -> Transport:
         return Transport(base_url, **settings)
 
-    def _new_creator(self) -> Creator:
+    @functools.cached_property
+    def _creator(self) -> Creator:
         from asyncbackups._api.create import Creator  # noqa: PLC0415 - on first use
 
         return Creator(
@@ -430,6 +438,7 @@ class BackupClient:
 
     def _new_bulk_run(self, store: RunStore, planets: Planets, *, concurrency: int, deadline: Seconds) -> BulkRun:
         from asyncbackups._bulk.bulk_create import BulkRun  # noqa: PLC0415 - on first use
+        from asyncbackups._polling.watch import validate_deadline  # noqa: PLC0415 - on first use
 
         return BulkRun(
             self._require_engine(),
@@ -443,12 +452,17 @@ class BackupClient:
             requests=self._transport.requests,
         )
 
-    def _require_engine(self) -> Engine:
-        if self._engine is None or self._left:
+    def _require_open(self) -> None:
+        if not self._entered or self._left:
             state = "was left" if self._left else "is not open"
             raise ClientClosedError(f"the client {state}: use it within `async with BackupClient(...) as client`")
+
+    def _require_engine(self) -> Engine:
+        self._require_open()
+        if self._engine is None:
+            self._engine = self._new_engine()
         return self._engine
 
     def _require_operations(self) -> Operations:
-        self._require_engine()
+        self._require_open()
         return self._operations

@@ -45,11 +45,11 @@ async def measure_watch(number: int, now_used: Callable[[], int]) -> dict[str, f
         await warm_up(watch, service)
         gc.collect()
         before = now_used()
-        began = time.perf_counter()
+        started = time.perf_counter()
         for star_system, ids in service.ids.items():
             for backup_id in ids:
                 watch.add(star_system, backup_id)
-        took = time.perf_counter() - began
+        took = time.perf_counter() - started
         gc.collect()
         added = now_used() - before
         await service.all_listed.wait()

@@ -120,14 +120,14 @@ class Course:
     def decide(self, decisions: int) -> float:
         """Take polls and record their responses the given number of times; return the CPU time in seconds."""
         scheduler, until = self.scheduler, self.decided + decisions
-        began = time.process_time()
+        started = time.process_time()
         while self.decided < until:
             self.advance()
             scheduler.expire_waits(self.now)
             for poll in scheduler.take_due(self.now, capacity=32):
                 self.decided += 1
                 self.record(poll)
-        return time.process_time() - began
+        return time.process_time() - started
 
     def record(self, poll: Poll) -> None:
         """Record the response to a request: all backups are still in progress."""
@@ -199,7 +199,7 @@ async def list_cost(kept: int, rounds: int) -> float:
     seconds = 0.0
     while done < lists + 200:  # the first two of each star system are not counted: all their entries are new
         course.advance()
-        began = time.process_time()
+        started = time.process_time()
         for poll in course.scheduler.take_due(course.now, capacity=32):
             if isinstance(poll, GetPoll):
                 course.record(poll)
@@ -215,7 +215,7 @@ async def list_cost(kept: int, rounds: int) -> float:
             cost = listing.info
             course.scheduler.record_list(poll, listing.entries or [], observations, cost, course.now)
             done += 1
-        seconds += time.process_time() - began if done > 200 else 0.0
+        seconds += time.process_time() - started if done > 200 else 0.0
     return seconds / (done - 200)
 
 

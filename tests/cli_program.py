@@ -19,7 +19,8 @@ import attrs
 import pytest
 
 from asyncbackups import CreatePolicy, PollingPolicy
-from asyncbackups.cli import connection, main
+from asyncbackups.cli import options
+from asyncbackups.cli.main import run_program
 from asyncbackups.simulator import Simulator
 
 ROOT = Path(__file__).parent.parent
@@ -31,9 +32,9 @@ SETTLED = CreatePolicy(settle=0.2)
 FAST_PROGRAM = """\
 import sys
 from asyncbackups.__main__ import main
-from asyncbackups.cli import connection
+from asyncbackups.cli import options
 from tests.cli_program import FAST, SETTLED
-connection.CLIENT.update(polling=FAST, creating=SETTLED)
+options.CLIENT_SETTINGS.update(polling=FAST, creating=SETTLED)
 sys.exit(main())
 """
 NO_SETTINGS: Mapping[str, str] = {}
@@ -71,9 +72,9 @@ class Program:
         handlers, level = log.handlers[:], log.level
         try:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setitem(connection.CLIENT, "polling", FAST)
-                patch.setitem(connection.CLIENT, "creating", SETTLED)
-                status = main(arguments)
+                patch.setitem(options.CLIENT_SETTINGS, "polling", FAST)
+                patch.setitem(options.CLIENT_SETTINGS, "creating", SETTLED)
+                status = run_program(arguments)
         finally:
             log.handlers[:] = handlers
             log.setLevel(level)

@@ -14,7 +14,7 @@ import attrs
 from asyncbackups._api.pagination import (
     LazyBackups,
     ListEntry,
-    ListPage,
+    ParsedPage,
     check_complete,
     decode_backups,
     decode_entries,
@@ -198,8 +198,8 @@ class Operations:
         await _yield_if_long(len(entries))
         return PolledList(entries=entries, backups=backups, info=info)
 
-    async def _fetch_pages(self, request: Request, *, attempts: int | None) -> builtins.list[ListPage]:
-        pages: list[ListPage] = []
+    async def _fetch_pages(self, request: Request, *, attempts: int | None) -> builtins.list[ParsedPage]:
+        pages: list[ParsedPage] = []
         seen: set[str] = set()
         while True:
             response = await self._sender.send(request, attempts=attempts)
@@ -230,8 +230,8 @@ async def _yield_if_long(entries: int) -> None:
         await asyncio.sleep(0)
 
 
-def _empty_page(response: Response) -> ListPage:
-    return ListPage(b"[]", None, {}, response)
+def _empty_page(response: Response) -> ParsedPage:
+    return ParsedPage(b"[]", None, {}, response)
 
 
 async def _iterate_in_batches(backups: Iterable[Backup]) -> AsyncIterator[Backup]:

@@ -66,7 +66,7 @@ _ENTRY_COUNTS = frozenset(
 
 
 @attrs.frozen(eq=False)
-class ListPage:
+class ParsedPage:
     """One page of a list.
 
     Attributes:
@@ -82,7 +82,7 @@ class ListPage:
     response: Response
 
 
-def parse_page(response: Response) -> ListPage:
+def parse_page(response: Response) -> ParsedPage:
     """Find the list of backups and the link to the next page in a response.
 
     Raises:
@@ -91,7 +91,7 @@ def parse_page(response: Response) -> ListPage:
     body = response.body
     try:
         if body.lstrip()[:1] == b"[":
-            return ListPage(body, _find_next_url(response, {}), {}, response)
+            return ParsedPage(body, _find_next_url(response, {}), {}, response)
         raw = _RAW_MEMBERS.decode(body)
         name = _find_list_name(raw)
         if name is None:
@@ -100,7 +100,7 @@ def parse_page(response: Response) -> ListPage:
         members = {key: msgspec.json.decode(value) for key, value in raw.items()}
     except JSON_FAULTS as exc:
         raise as_protocol_error("the response is not a JSON object or array", response) from exc
-    return ListPage(entries, _find_next_url(response, members), members, response)
+    return ParsedPage(entries, _find_next_url(response, members), members, response)
 
 
 def _find_list_name(raw: Mapping[str, msgspec.Raw]) -> str | None:
@@ -126,7 +126,7 @@ def _is_empty(raw: msgspec.Raw) -> bool:
     return not _RAW_ENTRIES.decode(raw)
 
 
-def decode_entries(page: ListPage) -> list[ListEntry]:
+def decode_entries(page: ParsedPage) -> list[ListEntry]:
     """Decode the entries of a page as far as polling needs them.
 
     Raises:
@@ -138,7 +138,7 @@ def decode_entries(page: ListPage) -> list[ListEntry]:
         raise as_protocol_error(f"the list has an entry that is not a backup ({exc})", page.response) from exc
 
 
-def decode_backups(page: ListPage) -> Iterator[Backup]:
+def decode_backups(page: ParsedPage) -> Iterator[Backup]:
     """Decode the entries of a page in full, one at a time, so that the caller may yield to other tasks in between.
 
     Raises:
@@ -158,7 +158,7 @@ class LazyBackups(Mapping[int, Backup]):
         ids: The ids of the backups to include.
     """
 
-    def __init__(self, pages: Iterable[tuple[ListPage, Sequence[ListEntry]]], ids: Collection[int]) -> None:
+    def __init__(self, pages: Iterable[tuple[ParsedPage, Sequence[ListEntry]]], ids: Collection[int]) -> None:
         # Two dictionaries instead of one of tuples: the garbage collector would have to visit each tuple.
         self._raw: dict[int, msgspec.Raw] = {}
         self._responses: dict[int, Response] = {}
@@ -180,7 +180,7 @@ class LazyBackups(Mapping[int, Backup]):
         return backup_id in self._raw
 
 
-def _split_entries(page: ListPage) -> list[msgspec.Raw]:
+def _split_entries(page: ParsedPage) -> list[msgspec.Raw]:
     try:
         return _RAW_ENTRIES.decode(page.entries)
     except JSON_FAULTS as exc:
@@ -196,7 +196,7 @@ def _decode_backup(raw: msgspec.Raw, response: Response) -> Backup:
         raise as_protocol_error("the list has an entry that is not a backup", response) from exc
 
 
-def check_complete(page: ListPage, *, pages: int, entries: int) -> None:
+def check_complete(page: ParsedPage, *, pages: int, entries: int) -> None:
     """Check that a page without a next link is the last one, by all common signals of further pages.
 
     Args:
@@ -212,7 +212,7 @@ def check_complete(page: ListPage, *, pages: int, entries: int) -> None:
         raise as_protocol_error(f"the list has more pages ({signal}), but no known link to them", page.response)
 
 
-def _continuation_signals(page: ListPage, pages: int, entries: int) -> Iterator[str]:
+def _continuation_signals(page: ParsedPage, pages: int, entries: int) -> Iterator[str]:
     for paging in _paging_objects(page.members):
         for name, value in paging.items():
             if _is_continuation(_normalize_name(name), value, pages, entries):

@@ -29,11 +29,11 @@ class Clock(Protocol):
         """Return the time of day (aware, UTC); may jump."""
         ...
 
-    def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
+    def call_at(self, when: float, callback: Callable[[], object], /) -> Timer:
         """Schedule a callback for when `monotonic()` reaches `when`."""
         ...
 
-    async def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float, /) -> None:
         """Sleep. Zero or a negative number still yields to other tasks once."""
         ...
 

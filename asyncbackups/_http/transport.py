@@ -153,6 +153,8 @@ class Transport:
         self._retries = Retries(retry, random or Random())  # noqa: S311 - jitter, no cryptography
         self._time_limit = TimeLimit(timeouts.total, self._clock)
         self._session: aiohttp.ClientSession | None = None
+        # For POSTs, each on a new connection: a reused one may be dead, and then nobody knows whether a create arrived.
+        self._single_use_session: aiohttp.ClientSession | None = None
         self._base_proxy: URL | None = None
         self.rate_limiter: RateLimiter = RateLimiter(
             limits, retry_after_maximum=retry.retry_after_maximum, clock=self._clock
@@ -173,7 +175,11 @@ class Transport:
             return
         self._base_proxy = self._proxy_for(self._base.url)
         self._time_limit = TimeLimit(self._timeouts.total, self._clock)
-        self._session = self._create_session() if self._given is None else self._derive_session(self._given)
+        if self._given is not None:
+            self._session = self._single_use_session = self._derive_session(self._given)
+        else:
+            self._session = self._create_session(keepalive_timeout=_KEEPALIVE)
+            self._single_use_session = self._create_session(force_close=True)
         self.rate_limiter.bind_loop()
         source = self._credentials.source
         if isinstance(source, ClientCredentials):
@@ -190,6 +196,8 @@ class Transport:
                 await source.release(self._send_form)
         finally:
             await session.close()
+            if self._single_use_session is not None:
+                await self._single_use_session.close()
             self._time_limit.close()
 
     async def send(self, request: Request, *, attempts: int | None = None) -> Response:
@@ -267,6 +275,8 @@ class Transport:
         request, url = attempt.request, attempt.address.url
         self.requests[request.kind] += 1
         started = self._clock.monotonic()
+        if not request.is_idempotent and self._single_use_session is not None:
+            session = self._single_use_session
         try:
             # aiohttp shares some work between requests, such as a DNS lookup.
             raw, body = await await_shared_work(
@@ -310,7 +320,7 @@ class Transport:
             return raw, await self._receive_body(raw, attempt)
 
     def _cancellation_error(self, session: aiohttp.ClientSession, attempt: _SendAttempt) -> BackupsError:
-        if self._session is not session:
+        if self._session is None or session.closed:
             return ClientClosedError("the client was closed")
         return attempt.build_error(TransportError, "another request cancelled work that is shared with this one")
 
@@ -360,11 +370,11 @@ class Transport:
             self._credentials.passwords.add(proxy.password)
         return proxy
 
-    def _create_session(self) -> aiohttp.ClientSession:
+    def _create_session(self, **settings: Any) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             limit=self._limits.concurrency + 1,  # one more for a token request
-            keepalive_timeout=_KEEPALIVE,
             ssl=True if self._ssl is None else self._ssl,
+            **settings,
         )
         return self._build_session(connector=connector, connector_owner=True)
 
@@ -398,6 +408,7 @@ def _scrub_exception(exc: Exception, redactor: Redactor) -> None:
     Its traceback is removed, too: pytest and Sentry show local variables, and those of its frames hold the headers.
     """
     exc.__traceback__ = exc.__cause__ = exc.__context__ = None
+    error: Exception = exc  # not narrowed below, where the type of `args` would be that of one class
     if isinstance(exc, aiohttp.ClientResponseError):
         # The URL of a proxy may contain its password.
         url = exc.request_info.url.with_user(None)
@@ -405,7 +416,7 @@ def _scrub_exception(exc: Exception, redactor: Redactor) -> None:
         exc.headers = None
         exc.args = (exc.request_info, ())
     elif isinstance(exc, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
-        exc.args = exc.args[1:]
+        error.args = exc.args[1:]
     else:
         exc.args = tuple(redactor.redact_text(arg) if isinstance(arg, str) else arg for arg in exc.args)
     for name, value in vars(exc).items():

@@ -94,11 +94,7 @@ class Address:
     """
 
     url: URL
-    text: str = attrs.field(init=False)
-
-    @text.default
-    def _default_text(self) -> str:
-        return str(self.url)
+    text: str = attrs.field(init=False, default=attrs.Factory(lambda self: str(self.url), takes_self=True))
 
 
 class BaseAddress:
@@ -126,10 +122,9 @@ class BaseAddress:
             return self._cached_path(path) if "?" not in path else Address(URL(f"{self.url}{path}", encoded=True))
         try:
             url = URL(path)
-            allowed = same_origin(url, self.url)
         except ValueError:
-            allowed = False
-        if not allowed:
+            url = URL()
+        if not same_origin(url, self.url):
             reason = f"link to another origin than {self.url.origin()} not followed: the token would be sent along"
             raise ProtocolError(reason, excerpt=" ".join(path.split())[:_EXCERPT_CHARACTERS])
         return Address(url.with_fragment(None))

@@ -173,7 +173,7 @@ class Engine:
         try:
             if task is not None:
                 task.cancel()
-                # Not `await task`: the task's cancellation could not be told from our own.
+                # Not `await task`: its cancellation and our own could not be distinguished.
                 await asyncio.wait({task})
         finally:
             self._end_waits(_client_closed_error())
@@ -227,7 +227,7 @@ class Engine:
         else:
             await (self._poll_backup(poll) if isinstance(poll, GetPoll) else self._poll_list(poll))
         self._requests -= 1
-        # Mostly the next wake-up is later than the one that the engine sleeps for. (It has no timer if nothing is due.)
+        # Usually the next wake-up is later than the one that the engine sleeps until. (Without one it has no timer.)
         due = self._scheduler.next_wakeup()
         if self._scheduler.has_backlog or due is None or due < self._asleep_until:
             self._wake.set()
@@ -287,7 +287,7 @@ class Engine:
         if uninformative:
             self._failures[poll.star_system] += 1
         if uninformative and self._failures[poll.star_system] == _FAILURES_LOGGED:
-            # Once per outage: a user who waits for a day wants to know in the first minute.
+            # Once per outage: during a wait of a day the user wants to know in the first minute.
             _log.warning("polling star system %s fails; retrying until the deadline: %s", poll.star_system, error)
         else:
             _log.debug("a poll of star system %s failed: %s", poll.star_system, error)
@@ -344,7 +344,7 @@ class Engine:
 
 
 class _LazyObservations(Mapping[int, Observation]):
-    """What a list showed of each backup, computed on access."""
+    """The observation of each backup in a list, computed on access."""
 
     def __init__(self, backups: Mapping[int, Backup], make: Callable[[Backup], Observation]) -> None:
         self._backups = backups

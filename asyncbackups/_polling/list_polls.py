@@ -17,7 +17,7 @@ from asyncbackups._polling.tracked import LISTED, NEVER, ListPoll, Observation, 
 _USELESS_LIMIT = 3
 """A list that is useless this many times in a row is replaced by GETs for a time."""
 _PLANETS_CONSIDERED = 512
-"""At most this many planets, those with the most backups, are considered for a list of their own."""
+"""At most this many planets, the largest ones, are considered for a list of their own."""
 _SLACK = 0.2
 """A list may be sent early by this fraction of its interval, together with another request. The less regular intervals
 cost 0.3% in latency at equal requests, and two of three lists no longer wake the process."""
@@ -36,7 +36,7 @@ class ListPollState:
         due: When it is due; `NEVER` while it is in flight or not needed.
         earliest: From when on it may be sent together with another request.
         poll: The request in flight, or None.
-        has_new: Whether backups joined since the last request was sent. A 304 would not tell anything about them.
+        has_new: Whether backups joined since the last request was sent. A 304 says nothing about them.
         etag: The entity tag of the last response.
         trusted_until: Until when backups that it shows in progress are assumed to be so.
         useless: How many times in a row it failed, or showed none of its backups.
@@ -147,7 +147,7 @@ class ListPolls:
         return True
 
     def pause_until(self, state: ListPollState, until: float) -> None:
-        """Do not send a list before a time, whatever needs it: the server asked for that (`Retry-After`)."""
+        """Do not send a list before a time, whatever needs it, because of a `Retry-After`."""
         self._shared.list_pauses.store((self._star_system, state.planet), until)
 
     def _earliest_time(self, state: ListPollState, when: float) -> float:

@@ -1,4 +1,4 @@
-"""What each response means for the tracked backups of one star system. When they are polled: see `request_queue`."""
+"""The meaning of each response for the tracked backups of one star system. When they are polled: `request_queue`."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ class StarSystemPolling:
         self._breaker.record_success()
 
     def _requested_pause(self, response: ResponseInfo) -> float:
-        """Return for how many seconds the server asks not to be polled again; 0 if it does not."""
+        """Return the `Retry-After` of a response within its limits, in seconds; 0 if it has none."""
         return self._breaker.clamp_retry_after(response.retry_after) if response.retry_after else 0.0
 
     def _count_poll(self, backup: TrackedBackup, sent: float) -> None:

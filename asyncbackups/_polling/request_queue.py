@@ -46,7 +46,7 @@ class NewBackups:
         self._backups: deque[TrackedBackup] = deque()
 
     def add(self, backup: TrackedBackup, now: float, *, patient: bool) -> float:
-        """Add a backup; return when it is to be polled."""
+        """Add a backup; return the time of its first poll."""
         self._backups.append(backup)
         return max(now, self._gather_until) if patient else now
 
@@ -193,7 +193,7 @@ class RequestQueue:
         Args:
             backup: The backup.
             now: The time.
-            pause: How many seconds the server asked to wait; 0 if it did not.
+            pause: The `Retry-After` of the response, in seconds; 0 if it has none.
         """
         self._get_pauses.pop(backup.backup_id, None)
         if pause:
@@ -247,7 +247,7 @@ class RequestQueue:
             now: The time.
             etag: The entity tag of the response, or None.
             newest_end: When the last backup ended that the list showed as ended; negative infinity if unknown.
-            pause: How many seconds the server asked to wait; 0 if it did not.
+            pause: The `Retry-After` of the response, in seconds; 0 if it has none.
             useful: Whether the list showed the end of any of its backups.
         """
         state = self._lists.finish_poll(poll)
@@ -364,7 +364,7 @@ class RequestQueue:
         self._lists.advance_all(now)
 
     def _reassign(self, backup: TrackedBackup, before: Mapping[str | None, float], now: float) -> None:
-        """Assign a backup to a GET or a list by the new plan; it is polled no later than it was to be before."""
+        """Assign a backup to a GET or a list by the new plan; it is polled no later than by the old one."""
         state = self._lists.find_for(backup)
         if backup.state is REQUESTED or backup.unlisted:
             return

@@ -31,7 +31,7 @@ class PollingState:
         costs: What GETs and LISTs cost.
         cohorts: The tracked backups by start time; decides which durations may be recorded.
         recorded: The latest backups whose durations were recorded while tracked; lists will show them again.
-        list_pauses: For the latest lists that came with a `Retry-After`: until when the server asked to wait.
+        list_pauses: For the latest lists that came with a `Retry-After`: until when the server wants them to pause.
         recorded_until: For each list, the newest `completedAt` among the durations recorded from it, as text.
     """
 

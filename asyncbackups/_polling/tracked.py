@@ -35,7 +35,7 @@ class TrackedState(enum.Enum):
     """A LIST covers the backup, which has no time of its own."""
 
 
-# Bound once: CPython 3.11 runs Python code each time that a member is looked up through its class.
+# Bound once: CPython 3.11 runs Python code for each access of a member through its class.
 UNSCHEDULED, SCHEDULED, REQUESTED, LISTED = TrackedState
 
 
@@ -154,7 +154,7 @@ Poll = GetPoll | ListPoll
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a response showed of one backup.
+    """One backup as a response showed it.
 
     Attributes:
         backup: The whole backup.

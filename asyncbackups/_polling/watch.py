@@ -1,4 +1,4 @@
-"""Waiting: for one backup, or for any number of them as a stream of events."""
+"""Waits for one backup, and watches of any number of backups as a stream of events."""
 
 from __future__ import annotations
 
@@ -30,21 +30,19 @@ from asyncbackups.events import (
 )
 from asyncbackups.models import Backup, BackupRef
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # `import asyncbackups` imports this module, and the engine only when a client is opened
     from asyncbackups._polling.engine import Engine
 
 
-DEFAULT_DEADLINE = 24 * 3600.0
-"""For how long a backup is watched unless told otherwise, in seconds: a logical backup may take hours."""
-_AT_ONCE = 1_000
-"""How many backups are taken up between two turns of the event loop: some milliseconds' work."""
+_ADDED_PER_TURN = 1_000
+"""This many backups are added between two turns of the event loop: some milliseconds' work."""
 
 
 def validate_deadline(deadline: Seconds) -> float:
     """Return a deadline as a positive number of seconds from now.
 
     Raises:
-        ConfigurationError: If it is not one.
+        ConfigurationError: If it is not positive and finite.
     """
     value = check_seconds(deadline, "deadline")
     if value <= 0:
@@ -55,46 +53,48 @@ def validate_deadline(deadline: Seconds) -> float:
 
 
 class Watch:
-    """Watches backups until each has ended, and tells of each exactly once, in the order in which they end.
+    """Watches backups until each has ended, and yields one final event for each, in the order in which they end.
 
-    Enter it with ``async with``, then iterate with ``async for``. A slow consumer loses nothing. Leaving early is
-    clean: what was still in flight is no longer watched (the backups themselves go on).
+    Enter it with ``async with``, then iterate with ``async for``. A slow consumer loses no event. After leaving early
+    the remaining backups are no longer watched (the backups themselves continue).
 
-    Given `refs`, the iteration ends with the last of them; without, it goes on until `finish`.
+    If `refs` are given, the iteration ends with the last of them; otherwise it continues until `finish`.
 
     Args:
         engine: The client's engine.
-        refs: The backups to begin with, or None.
-        deadline: For how long each is watched unless `add` says otherwise, in seconds.
+        refs: The backups to watch at first, or None.
+        deadline: For how long each backup is watched unless `add` sets another deadline, in seconds.
     """
 
     def __init__(self, engine: Engine, refs: Iterable[BackupRef] | None, *, deadline: float) -> None:
         self._engine = engine
-        self._first = None if refs is None else dict.fromkeys(map(parse_ref, require_many(refs, "refs", "backups")))
+        self._initial_refs = (
+            None if refs is None else dict.fromkeys(map(parse_ref, require_many(refs, "refs", "backups")))
+        )
         self._deadline = deadline
         self._stream: EventStream[FinalEvent] = EventStream()
         self._in_flight: collections.Counter[str] = collections.Counter()  # by star system
         self._entered = False
         self._left = False
         self._finished = False
-        self._client_left = False
+        self._client_closed = False
 
     async def __aenter__(self) -> Self:
-        """Begin.
+        """Start to watch.
 
         Raises:
             ClientClosedError: If it was entered before: a watch is used once.
         """
         if self._entered:
-            raise ClientClosedError("a watch can be entered only once: make another one")
+            raise ClientClosedError("a watch can be entered only once: create another one")
         self._entered = True
         self._engine.add_close_callback(self._end_with_client)
-        first, self._first = self._first, None
-        finished, self._finished = self._finished or first is not None, False
+        refs, self._initial_refs = self._initial_refs, None
+        finished, self._finished = self._finished or refs is not None, False
         try:
-            for number, ref in enumerate(first or (), 1):
+            for number, ref in enumerate(refs or (), 1):
                 self._track(ref, self._deadline)
-                if number % _AT_ONCE == 0:
+                if number % _ADDED_PER_TURN == 0:
                     await asyncio.sleep(0)
         except BaseException:
             self._stop_watching()
@@ -106,7 +106,7 @@ class Watch:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop watching what is still in flight."""
+        """Stop watching the remaining backups."""
         self._stop_watching()
 
     def _stop_watching(self) -> None:
@@ -118,29 +118,29 @@ class Watch:
         self._stream.close()
 
     def _end_with_client(self) -> None:
-        self._client_left = not self._finished
+        self._client_closed = not self._finished
         self._stream.close()
 
     def add(self, star_system: str, backup_id: int, *, deadline: Seconds | None = None) -> BackupRef:
-        """Watch one more backup; returns at once. Adding one that is being watched already changes nothing.
+        """Watch one more backup; return at once. Adding a backup that is being watched already changes nothing.
 
         Args:
             star_system: Its star system.
             backup_id: Its id.
-            deadline: For how long, in seconds from now; None for the watch's own.
+            deadline: For how long, in seconds from now; None for the watch's deadline.
 
         Returns:
-            Its name, as events carry it.
+            Its name, as in its event.
 
         Raises:
             ConfigurationError: If a name or the deadline is not valid.
-            ClientClosedError: If the watch was not entered, is finished, or was left.
+            ClientClosedError: If the watch was not entered, is finished, or was closed.
         """
         ref = BackupRef(star_system, backup_id)
         limit = self._deadline if deadline is None else validate_deadline(deadline)
         if not self._entered or self._left or self._finished:
-            state = "was left" if self._left else "is finished" if self._finished else "is not entered (async with)"
-            raise ClientClosedError(f"nothing can be added: the watch {state}")
+            state = "was closed" if self._left else "is finished" if self._finished else "is not entered (async with)"
+            raise ClientClosedError(f"cannot add a backup: the watch {state}")
         self._track(ref, limit)
         return ref
 
@@ -154,10 +154,10 @@ class Watch:
             del self._in_flight[ref.star_system]
 
     def discard(self, ref: BackupRef) -> None:
-        """Stop watching a backup: it gets no event. One that is not being watched is ignored.
+        """Stop watching a backup, without an event. A backup that is not watched is ignored.
 
         Raises:
-            ConfigurationError: If `ref` names none.
+            ConfigurationError: If `ref` is not a backup's name.
         """
         ref = parse_ref(ref)
         if self._engine.untrack(ref, self):
@@ -165,7 +165,7 @@ class Watch:
             self._close_if_over()
 
     def finish(self) -> None:
-        """Say that nothing more will be added: the iteration ends with the last backup in flight."""
+        """Declare that no backup will be added any more: the iteration ends with the last backup."""
         self._finished = True
         self._close_if_over()
 
@@ -175,15 +175,15 @@ class Watch:
         return self._in_flight.total()
 
     def explain(self, ref: BackupRef) -> Explanation | None:
-        """Say when a backup is asked about next, and why; None where it is not in flight.
+        """Explain when a backup is polled next, and why; return None if it is not in progress.
 
         Raises:
-            ConfigurationError: If `ref` names none.
+            ConfigurationError: If `ref` is not a backup's name.
         """
         return self._engine.explain(parse_ref(ref))
 
     def deliver(self, event: FinalEvent) -> None:
-        """Take an event; for the engine."""
+        """Receive an event from the engine."""
         self._count_ended(event.ref)
         self._stream.put(event)
         self._close_if_over()
@@ -200,20 +200,20 @@ class Watch:
 
         Raises:
             StopAsyncIteration: When the last backup has ended.
-            ClientClosedError: If the watch was not entered, or the client was left before the watch was finished.
+            ClientClosedError: If the watch was not entered, or the client was closed before the watch was finished.
         """
         if not self._entered:
             raise ClientClosedError("enter the watch before iterating: `async with client.watch(...) as watch`")
         try:
             return await self._stream.__anext__()
         except StopAsyncIteration:
-            if self._client_left and not self._left:
-                raise ClientClosedError("the client was left while this watch was open") from None
+            if self._client_closed and not self._left:
+                raise ClientClosedError("the client was closed while this watch was open") from None
             raise
 
 
-class _Waiter:
-    """Somebody who waits for one backup."""
+class _BackupWaiter:
+    """Waits for one backup."""
 
     def __init__(self) -> None:
         self.event: asyncio.Future[FinalEvent] = asyncio.get_running_loop().create_future()
@@ -224,20 +224,20 @@ class _Waiter:
 
 
 async def wait_for(engine: Engine, ref: BackupRef, *, deadline: float) -> Backup:
-    """Wait until a backup has succeeded; waits for the same backup share its polls.
+    """Wait until a backup has succeeded. Waits for the same backup share its polls.
 
     Args:
         engine: The client's engine.
-        ref: Which backup.
+        ref: The backup.
         deadline: For how long, in seconds.
 
     Raises:
         BackupFailedError: If it failed.
         BackupGoneError: If it does not exist.
-        WatchExpiredError: If the deadline passed; its cause is what the last poll raised, where that told nothing.
-        BackupsError: If it could not be checked: what the last poll raised.
+        WatchExpiredError: If the deadline passed; if the last poll failed, its error is the cause.
+        BackupsError: If the backup could not be checked: the error of the last poll.
     """
-    waiter = _Waiter()
+    waiter = _BackupWaiter()
     engine.track(ref, waiter, deadline=deadline)
     try:
         event = await waiter.event
@@ -245,12 +245,12 @@ async def wait_for(engine: Engine, ref: BackupRef, *, deadline: float) -> Backup
         engine.untrack(ref, waiter)
     if isinstance(event, BackupSucceeded):
         return event.backup
-    # Many may raise one error, and each time its traceback would grow.
+    # Many waits may raise one error object, whose traceback would grow each time.
     raise error_from_event(event).with_traceback(None)
 
 
 def error_from_event(event: BackupFailed | BackupGone | WatchExpired | WatchFailed) -> BackupsError:
-    """Return the error that says what an event of failure says."""
+    """Return the error that corresponds to an event other than a success."""
     match event:
         case BackupFailed():
             return BackupFailedError.of(event.ref, event.backup)

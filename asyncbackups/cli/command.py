@@ -1,114 +1,145 @@
-"""From an async function to a command: groups of options, logging, one line for each error, an exit status."""
+"""How a command runs (event loop, signals, errors, exit status), and how its help page looks."""
 
 from __future__ import annotations
 
-import asyncio
+import gc
 import inspect
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
 
-import attrs
-import typer
+import click
 
-from asyncbackups import BackupsError, JournalError
-from asyncbackups.cli.exits import ExitStatus, exit_status
-from asyncbackups.cli.logs import show_logs
-from asyncbackups.cli.output import OutputError, flush_output
-from asyncbackups.cli.text import say
-from asyncbackups.cli.wording import in_our_words
+from asyncbackups.cli.exits import ExitStatus, exit_status, print_error
+from asyncbackups.cli.output import OutputError, flush_output, print_line, print_message
 
-__all__ = ["Options", "command", "say_error"]
-
-_NAMED = 20
-_Main = Callable[..., Coroutine[Any, Any, ExitStatus]]
-_VERBOSE = inspect.Parameter(
-    "verbose",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=0,
-    annotation=Annotated[
-        int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Log to stderr; -vv logs more.")
-    ],
-)
+Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""Adds a parameter to the function of a command."""
+_GARBAGE_COLLECTION_DELAY = 0.5
 
 
-@attrs.frozen
-class Options:
-    """Stands in the `Annotated` type of a command's parameter that is made of several options.
-
-    Attributes:
-        build: Takes the options, as typer would have them, and returns the argument.
-    """
-
-    build: Callable[..., Any]
-
-
-def command(main: _Main) -> Callable[..., None]:
-    """Make an async function a function for typer, which runs it and exits with the status that it returns.
-
-    Whatever this package raises ends in one line on stderr and the status that stands for it.
+class Option(click.Option):
+    """An option that is shown in a section of the help page.
 
     Args:
-        main: Its parameters are those of the command; one whose type is annotated with `Options` stands for several.
+        section: The section's title.
     """
-    signature = inspect.signature(main, eval_str=True)
-    groups = {p.name: group.build for p in signature.parameters.values() if (group := _group(p))}
 
-    def invoke(**values: Any) -> None:
-        show_logs(values.pop("verbose"))
-        raise typer.Exit(_run(main, groups, values))
-
-    parameters = [*_flat(signature), _VERBOSE]
-    # What typer reads; typer before 0.16 takes the annotations, later ones the signature.
-    invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    invoke.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    invoke.__doc__ = main.__doc__
-    invoke.__name__ = main.__name__
-    return invoke
+    def __init__(self, *args: Any, section: str = "Options", **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.section = section
 
 
-def _group(parameter: inspect.Parameter) -> Options | None:
-    metadata = getattr(parameter.annotation, "__metadata__", ())
-    return next((one for one in metadata if isinstance(one, Options)), None)
+class Argument(click.Argument):
+    """An argument with a help text.
+
+    Args:
+        help: Shown on the help page.
+    """
+
+    section = "Arguments"
+
+    def __init__(self, *args: Any, help: str, **settings: Any) -> None:  # noqa: A002 - as options call it
+        super().__init__(*args, **settings)
+        self.help = help
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        """Return the row on the help page."""
+        return self.make_metavar(ctx), self.help or ""
 
 
-def _flat(signature: inspect.Signature) -> Iterator[inspect.Parameter]:
-    for parameter in signature.parameters.values():
-        group = _group(parameter)
-        if group is not None:
-            yield from _flat(inspect.signature(group.build, eval_str=True))
-        else:
-            yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+def option(*names: str, **settings: Any) -> Decorator:
+    """Return a decorator that adds an option; the settings are those of `Option`."""
+    return click.option(*names, cls=Option, **settings)
 
 
-def _run(main: _Main, groups: Mapping[str, Callable[..., Any]], values: dict[str, Any]) -> ExitStatus:
+def argument(name: str, **settings: Any) -> Decorator:
+    """Return a decorator that adds an argument; the settings are those of `Argument`."""
+    return click.argument(name, cls=Argument, **settings)
+
+
+def _print_help(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: ARG001
+    if value and not ctx.resilient_parsing:
+        print_line(ctx.get_help())
+        ctx.exit()
+
+
+def _set_verbosity(ctx: click.Context, parameter: click.Parameter, value: int) -> None:  # noqa: ARG001
+    if not ctx.resilient_parsing:
+        from asyncbackups.cli.logs import show_logs  # noqa: PLC0415 - help pages need no logging
+
+        show_logs(value)
+
+
+class HelpPage(click.Command):
+    """A command with the options that every command has, and a help page made with rich."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        settings["add_help_option"] = False
+        super().__init__(*args, **settings)
+        verbose: dict[str, Any] = {"count": True, "callback": _set_verbosity, "expose_value": False}
+        shown: dict[str, Any] = {"is_flag": True, "is_eager": True, "callback": _print_help, "expose_value": False}
+        self.params += [
+            Option(["-v", "--verbose"], help="Log to stderr; -vv logs more.", **verbose),
+            Option(["-h", "--help"], help="Show this page and exit.", **shown),
+        ]
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help page."""
+        from asyncbackups.cli.tables import render_sections  # noqa: PLC0415 - only help pages and tables need rich
+
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if record := parameter.get_help_record(ctx):
+                sections.setdefault(getattr(parameter, "section", "Options"), []).append(record)
+        if isinstance(self, click.Group):
+            sections["Commands"] = self.list_summaries(ctx)
+        usage = " ".join([ctx.command_path, *self.collect_usage_pieces(ctx)])
+        paragraphs = [" ".join(text.split()) for text in inspect.cleandoc(self.help or "").split("\n\n")]
+        formatter.write(render_sections(usage, paragraphs, sections, self.epilog or ""))
+
+    def list_summaries(self, ctx: click.Context) -> list[tuple[str, str]]:  # noqa: ARG002 - for groups
+        """Return the commands of a group with their summaries."""
+        return []
+
+
+class Command(HelpPage):
+    """A command whose function may be async; it returns the exit status."""
+
+    def invoke(self, ctx: click.Context) -> ExitStatus:
+        """Run the function; an error of this package ends it with one line on stderr and the matching status."""
+        from asyncbackups import BackupsError  # noqa: PLC0415 - a command that runs needs it, a help page does not
+
+        try:
+            status = _run_to_end(super().invoke(ctx))
+            flush_output()
+        except OutputError as exc:
+            if not exc.is_unread:
+                print_error(exc)
+            return ExitStatus.INTERRUPTED
+        except BackupsError as exc:
+            print_error(exc)
+            return exit_status([exc])
+        return status
+
+
+def _run_to_end(result: ExitStatus | Coroutine[Any, Any, ExitStatus]) -> ExitStatus:
+    """Return the status that a command's function returned, or that its coroutine returns."""
+    if isinstance(result, ExitStatus):
+        return result
+    import asyncio  # noqa: PLC0415 - help pages need no event loop
+
+    from asyncbackups.cli.interrupts import on_interrupt  # noqa: PLC0415 - it imports asyncio
+
+    async def run() -> ExitStatus:
+        # The program starts without it; by then the modules that the command needs are imported.
+        asyncio.get_running_loop().call_later(_GARBAGE_COLLECTION_DELAY, gc.enable)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - asyncio.run made it
+        with on_interrupt(task.cancel):
+            return await result
+
     try:
-        for name, build in groups.items():
-            own = inspect.signature(build).parameters
-            values[name] = build(**{option: values.pop(option) for option in own})
-        status = asyncio.run(main(**values))
-        flush_output()
-    except OutputError as exc:
-        if not exc.unread:
-            say_error(exc)
+        return asyncio.run(run())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print_message("asyncbackups: interrupted")
         return ExitStatus.INTERRUPTED
-    except (KeyboardInterrupt, asyncio.CancelledError) as exc:
-        say("asyncbackups: interrupted")
-        return exit_status([exc])
-    except BackupsError as exc:
-        say_error(exc)
-        return exit_status([exc])
-    return status
-
-
-def say_error(error: BackupsError | OutputError) -> None:
-    """Say what went wrong, and which backups nothing else may know of."""
-    say(f"asyncbackups: {in_our_words(error)}")
-    if isinstance(error, JournalError) and error.created:
-        say(_named(error))
-
-
-def _named(error: JournalError) -> str:
-    """Name backups of a journal that cannot be gone on with: nothing else may know of them."""
-    names = " ".join(map(str, error.created[:_NAMED]))
-    more = len(error.created) - _NAMED
-    return f"created: {names}" + (f", and {more} more, which `asyncbackups status --json` lists" if more > 0 else "")

@@ -1,86 +1,113 @@
-"""Exit statuses: what a run's end is to the shell. Pure."""
+"""Exit statuses, and the message for an error that ends a command."""
 
 from __future__ import annotations
 
-import asyncio
 import enum
 from collections.abc import Iterable
+from typing import TypeAlias
 
-from asyncbackups import (
-    BackupCreated,
-    BackupDeleted,
-    BackupFailed,
-    BackupFailedError,
-    BackupGone,
-    BackupGoneError,
-    BackupSucceeded,
-    ConfigurationError,
-    CreateFailed,
-    DeleteFailed,
-    JournalError,
-    WatchExpired,
-    WatchExpiredError,
-    WatchFailed,
-)
-from asyncbackups.cli.events import Told
-from asyncbackups.errors import is_refusal
+# Its names are imported on first use, so that `asyncbackups --help` does not wait for them.
+import asyncbackups
+from asyncbackups.cli.output import OutputError, print_message
 
-__all__ = ["ExitStatus", "exit_status"]
+AnyEvent: TypeAlias = "asyncbackups.Event | asyncbackups.BackupDeleted | asyncbackups.DeleteFailed"
+"""Every event that a command reports."""
 
 
 class ExitStatus(enum.IntEnum):
-    """How a command ended; of several the highest counts."""
+    """How a command ended; the highest that applies counts."""
 
     OK = 0
     FAILED = 1
-    """A backup failed or could not be created; what was asked for does not exist."""
+    """A backup failed, does not exist, or could not be created or deleted."""
     USAGE = 2
-    """Wrong usage or configuration, and nothing was sent; or a journal that could no longer be written."""
+    """Wrong usage or configuration, and nothing was sent; or a journal that cannot be used."""
     DEADLINE = 3
-    """A deadline of ours passed."""
+    """A deadline passed."""
     UNCHECKED = 4
-    """We could not check, because of the service, the network or the credentials."""
+    """The result could not be checked, because of the service, the network or the credentials."""
     INTERRUPTED = 130
 
 
-def exit_status(happened: Iterable[Told | BaseException]) -> ExitStatus:
-    """Return the status that stands for everything that happened.
+def exit_status(results: Iterable[AnyEvent | BaseException]) -> ExitStatus:
+    """Return the highest exit status of several results.
 
     Args:
-        happened: Events, and exceptions that ended something.
+        results: Events, and exceptions that ended something.
     """
-    return max(map(_status_of, happened), default=ExitStatus.OK)
+    return max(map(_status_of, results), default=ExitStatus.OK)
 
 
-def _status_of(one: Told | BaseException) -> ExitStatus:
-    match one:
-        case BackupCreated() | BackupSucceeded() | BackupDeleted():
+def _status_of(result: AnyEvent | BaseException) -> ExitStatus:
+    match result:
+        case asyncbackups.BackupCreated() | asyncbackups.BackupSucceeded() | asyncbackups.BackupDeleted():
             return ExitStatus.OK
-        case BackupFailed() | BackupGone() | BackupFailedError() | BackupGoneError():
+        case asyncbackups.BackupFailed() | asyncbackups.BackupGone():
             return ExitStatus.FAILED
-        case WatchExpired() | WatchExpiredError():
+        case asyncbackups.WatchExpired():
             return ExitStatus.DEADLINE
-        case CreateFailed() | DeleteFailed():
-            return _not_done(one)
-        case WatchFailed():
+        case asyncbackups.WatchFailed():
             return ExitStatus.UNCHECKED
-        case _:
-            return _raised(one)
+        case asyncbackups.CreateFailed(error=error) | asyncbackups.DeleteFailed(error=error):
+            status = _status_of_error(error)
+            # One wrong target is a backup that could not be created; the command itself was used correctly.
+            return ExitStatus.FAILED if status is ExitStatus.USAGE else status
+    return _status_of_error(result)
 
 
-def _not_done(event: CreateFailed | DeleteFailed) -> ExitStatus:
-    status = _raised(event.error)
-    # A target that is wrong is one that could not be created; the command itself was used rightly.
-    return ExitStatus.FAILED if status is ExitStatus.USAGE else status
+def _status_of_error(error: BaseException) -> ExitStatus:
+    from asyncio import CancelledError  # noqa: PLC0415 - asyncio would triple the time of `asyncbackups --version`
 
-
-def _raised(error: BaseException) -> ExitStatus:
     match error:
-        case KeyboardInterrupt() | asyncio.CancelledError():
+        case KeyboardInterrupt() | CancelledError():
             return ExitStatus.INTERRUPTED
-        case ConfigurationError() | JournalError():
+        case asyncbackups.ConfigurationError() | asyncbackups.JournalError():
             return ExitStatus.USAGE
-        case _ if is_refusal(error):
+        case asyncbackups.WatchExpiredError():
+            return ExitStatus.DEADLINE
+        case asyncbackups.BackupFailedError() | asyncbackups.BackupGoneError():
+            return ExitStatus.FAILED
+        case _ if asyncbackups.errors.is_refusal(error):
             return ExitStatus.FAILED
         case _:
             return ExitStatus.UNCHECKED
+
+
+_SETTING_NAMES: dict[str | None, str] = {
+    "auth": "the token in ASYNCBACKUPS_TOKEN",
+    "token": "the token in ASYNCBACKUPS_TOKEN",
+    "token_url": "ASYNCBACKUPS_TOKEN_URL",
+    "client_id": "ASYNCBACKUPS_CLIENT_ID",
+    "client_secret": "ASYNCBACKUPS_CLIENT_SECRET",
+    "scopes": "ASYNCBACKUPS_SCOPES",
+    "region": "ASYNCBACKUPS_REGION",
+    "proxy": "the proxy in the environment (HTTPS_PROXY, ...)",
+    **dict.fromkeys(("name", "metadata.name"), "--name"),
+    **dict.fromkeys(("description", "metadata.description"), "--description"),
+    "mechanism": "--mechanism",
+    "planet_class": "--planet-class",
+    "retention_period_in_days": "--retention-days",
+    "speed": "--speed",
+    "base_url": "--base-url (or ASYNCBACKUPS_BASE_URL)",
+    "tenant": "--tenant (or ASYNCBACKUPS_TENANT)",
+}
+"""The options and variables that set the library's arguments."""
+
+_NAMED_AT_MOST = 20
+
+
+def describe_error(error: Exception) -> str:
+    """Return an error's message, with the name of the option or variable instead of the library's argument."""
+    if isinstance(error, asyncbackups.ConfigurationError) and error.field in _SETTING_NAMES:
+        # The library's hint is for programs, so it is left out.
+        return f"{_SETTING_NAMES[error.field]} {error.reason}"
+    return str(error)
+
+
+def print_error(error: asyncbackups.BackupsError | OutputError) -> None:
+    """Print an error on stderr, and the backups of a journal that cannot be resumed: nothing else may know of them."""
+    print_message(f"asyncbackups: {describe_error(error)}")
+    if isinstance(error, asyncbackups.JournalError) and error.created:
+        more = len(error.created) - _NAMED_AT_MOST
+        rest = f" and {more:,} more (see `asyncbackups status --json`)" if more > 0 else ""
+        print_message(f"created: {' '.join(map(str, error.created[:_NAMED_AT_MOST]))}{rest}")

@@ -1,4 +1,4 @@
-"""The live table of a run, on a terminal: one line per star system."""
+"""The live table of a run on a terminal: one line per star system."""
 
 from __future__ import annotations
 
@@ -14,55 +14,50 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from asyncbackups.cli.ending import requests_text
-from asyncbackups.cli.tally import Counts, Tally
-from asyncbackups.cli.text import printable, took
-from asyncbackups.cli.view import View
+from asyncbackups import Counts
+from asyncbackups.cli.output import format_duration, strip_controls
+from asyncbackups.cli.run_report import RunReport, format_requests
 
-__all__ = ["LiveView"]
-
-_REFRESH = 0.1
-# Title, header, total, the line below, and the frame.
+_REFRESH_SECONDS = 0.1
 _OTHER_LINES = 10
-_FEWEST_ROWS = 3
+"""Title, header, total, the line below, and the frame."""
+_MIN_ROWS = 3
+_FRAMED_WIDTH = 60
+"""The width in characters from which the table has a frame and long headings."""
 
 _STYLES = {"in flight": "cyan", "succeeded": "green", "failed": "red"}
+_SHORT_HEADINGS = {"in flight": "running", "succeeded": "ok"}
 
 
-class LiveView(View):
-    """A table that is drawn anew as events come.
+class LiveTable:
+    """A table that is redrawn while it is entered, and stays.
 
     Args:
-        tally: What is counted.
+        report: What is counted.
         title: What is being done.
-        begun: What the first column counts.
         requests: Returns the requests sent so far, by kind.
-        began: When it began, in monotonic seconds.
         console: Where to draw; None for stderr.
     """
 
     def __init__(
         self,
-        tally: Tally,
+        report: RunReport,
         *,
         title: str,
-        begun: str,
         requests: Callable[[], Mapping[str, int]],
-        began: float,
         console: Console | None = None,
     ) -> None:
-        self._tally = tally
+        self._report = report
         self._title = title
-        self._begun = begun
         self._requests = requests
-        self._began = began
+        self._started = time.monotonic()
         self._console = console or Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
         self._drawing: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
         self._live.start()
-        self._drawing = asyncio.get_running_loop().create_task(self._draw(), name="asyncbackups-live")
+        self._drawing = asyncio.get_running_loop().create_task(self._redraw(), name="asyncbackups-live")
         return self
 
     def __exit__(
@@ -74,41 +69,54 @@ class LiveView(View):
             self._live.update(self.render(), refresh=True)
             self._live.stop()
 
-    async def _draw(self) -> None:
-        while True:
-            self._live.update(self.render(), refresh=True)
-            await asyncio.sleep(_REFRESH)
+    async def _redraw(self) -> None:
+        with contextlib.suppress(OSError):  # the terminal is gone: the run goes on without it
+            while True:
+                self._live.update(self.render(), refresh=True)
+                await asyncio.sleep(_REFRESH_SECONDS)
 
     def render(self) -> RenderableType:
         """Return the table as it is now."""
-        total = self._tally.total
-        others = bool(_others(total))
-        rows = sorted(self._tally.by_star_system.items())
-        room = max(_FEWEST_ROWS, self._console.height - _OTHER_LINES)
-        table = self._table(others=others)
-        for star_system, counts in rows[:room]:
-            table.add_row(Text(printable(star_system)), *_cells(counts, others=others))
-        if len(rows) > room:
-            table.add_row(f"… and {len(rows) - room} more")
+        is_ascii = self._console.options.ascii_only
+        total = self._report.total
+        has_others = _count_others(total) > 0
+        rows = sorted(self._report.by_star_system.items())
+        visible = max(_MIN_ROWS, self._console.height - _OTHER_LINES)
+        table = self._create_table(is_ascii=is_ascii, has_others=has_others)
+        for star_system, counts in rows[:visible]:
+            table.add_row(_first_cell(strip_controls(star_system), is_ascii), *_number_cells(counts, has_others))
+        if len(rows) > visible:
+            table.add_row(_first_cell(f"{'...' if is_ascii else '…'} and {len(rows) - visible} more", is_ascii))
         table.add_section()
-        table.add_row("all", *_cells(total, others=others), style="bold")
-        spent = f"{took(time.monotonic() - self._began)} · {requests_text(self._requests())}"
-        return Group(Text(self._title, style="bold"), table, Text(spent, style="dim"))
+        table.add_row(_first_cell("all", is_ascii), *_number_cells(total, has_others), style="bold")
+        requests = format_requests(self._requests())
+        footer = f"{format_duration(time.monotonic() - self._started)}{', ' if is_ascii else ' · '}{requests}"
+        return Group(Text(self._title, style="bold"), table, Text(footer, style="dim"))
 
-    def _table(self, *, others: bool) -> Table:
-        table = Table()
-        table.add_column("star system", overflow="ellipsis", no_wrap=True)
-        for column in (self._begun, "in flight", "succeeded", "failed", *(["other"] if others else [])):
-            table.add_column(column, justify="right", style=_STYLES.get(column, ""), no_wrap=True)
+    def _create_table(self, *, is_ascii: bool, has_others: bool) -> Table:
+        is_narrow = self._console.width < _FRAMED_WIDTH
+        table = Table(box=None, padding=(0, 1, 0, 0)) if is_narrow else Table()
+        # The only column that may be narrowed: numbers are never cut off.
+        table.add_column(_first_cell("star system", is_ascii))
+        first_column = "watched" if self._report.targets is None else "created"
+        for name in (first_column, "in flight", "succeeded", "failed", *(["other"] if has_others else [])):
+            heading = _SHORT_HEADINGS.get(name, name) if is_narrow else name
+            table.add_column(heading, justify="right", style=_STYLES.get(name, ""), no_wrap=True)
         return table
 
 
-def _cells(counts: Counts, *, others: bool) -> list[Text]:
+def _first_cell(text: str, is_ascii: bool) -> Text:
+    return Text(text, no_wrap=True, overflow="crop" if is_ascii else "ellipsis")
+
+
+def _number_cells(counts: Counts, has_others: bool) -> list[Text]:
     failed = counts.failed + counts.gone + counts.create_failed
-    numbers = [counts.created, counts.in_flight, counts.succeeded, failed, *([_others(counts)] if others else [])]
+    numbers = [counts.created, counts.in_flight, counts.succeeded, failed]
+    if has_others:
+        numbers.append(_count_others(counts))
     return [Text(str(number), style="" if number else "dim") for number in numbers]
 
 
-def _others(counts: Counts) -> int:
-    """Return how many passed their deadline or could not be checked."""
+def _count_others(counts: Counts) -> int:
+    """Return the number of backups that passed their deadline or could not be checked."""
     return counts.expired + counts.unchecked

@@ -5,17 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 
-from asyncbackups.cli.streams import write_line
-from asyncbackups.cli.text import printable
-
-__all__ = ["show_logs"]
+from asyncbackups.cli.output import strip_controls, write_line
 
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
-_LOG = "asyncbackups"
 
 
-class _Stderr(logging.Handler):
-    """Writes to what stderr is at the moment: a live display puts itself between."""
+class _StderrHandler(logging.Handler):
+    """Writes to the current `sys.stderr`, which a live display replaces."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if sys.stderr is None:
@@ -26,33 +22,33 @@ class _Stderr(logging.Handler):
             self.handleError(record)
 
 
-class _OneLine(logging.Formatter):
-    """One line for each record; tracebacks only for those who ask for everything."""
+class _LineFormatter(logging.Formatter):
+    """One line per record; tracebacks only at the highest verbosity."""
 
-    def __init__(self, *, everything: bool) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s" if everything else None)
-        self._everything = everything
+    def __init__(self, *, is_debug: bool) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s" if is_debug else None)
+        self._is_debug = is_debug
 
     def format(self, record: logging.LogRecord) -> str:
-        if self._everything:
+        if self._is_debug:
             return super().format(record)
-        return f"asyncbackups: {record.levelname.lower()}: {printable(record.getMessage())}"
+        return f"asyncbackups: {record.levelname.lower()}: {strip_controls(record.getMessage())}"
 
 
 def show_logs(verbosity: int) -> None:
-    """Show the log on stderr: warnings, with 1 what is done, with 2 everything.
+    """Show the log on stderr: warnings; with 1 also what is done; with 2 everything.
 
     Args:
-        verbosity: How often ``-v`` was given; less than before changes nothing.
+        verbosity: How often ``-v`` was given; a lower value than before changes nothing.
     """
-    log = logging.getLogger(_LOG)
-    handler = next((one for one in log.handlers if isinstance(one, _Stderr)), None)
+    log = logging.getLogger("asyncbackups")
+    handler = next((one for one in log.handlers if isinstance(one, _StderrHandler)), None)
     if handler is None:
-        handler = _Stderr()
+        handler = _StderrHandler()
         log.addHandler(handler)
         log.setLevel(_LEVELS[0])
-        handler.setFormatter(_OneLine(everything=False))
+        handler.setFormatter(_LineFormatter(is_debug=False))
     level = _LEVELS[min(verbosity, len(_LEVELS) - 1)]
     if level < log.level:
         log.setLevel(level)
-        handler.setFormatter(_OneLine(everything=level == logging.DEBUG))
+        handler.setFormatter(_LineFormatter(is_debug=level == logging.DEBUG))

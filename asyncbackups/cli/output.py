@@ -1,4 +1,4 @@
-"""Standard output: results, and nothing else."""
+"""What a command writes: results to standard output, messages for people to stderr. A closed stream is None."""
 
 from __future__ import annotations
 
@@ -7,67 +7,130 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
-
-from asyncbackups.cli.streams import write_line
-
-__all__ = ["OutputError", "flush_output", "print_json", "print_line"]
+from datetime import datetime
+from typing import Any, TextIO
 
 
 class OutputError(Exception):
-    """Standard output cannot be written: nobody reads it, the disk is full, it is closed.
+    """Standard output cannot be written: its reader is gone, the disk is full, or it is closed.
 
     Attributes:
-        unread: Whether nobody reads it any more, as with `| head`.
+        is_unread: Whether its reader is gone, as with `| head`.
     """
 
-    def __init__(self, reason: str, *, unread: bool = False) -> None:
+    def __init__(self, reason: str, *, is_unread: bool = False) -> None:
         super().__init__(f"standard output cannot be written: {reason}")
-        self.unread = unread
+        self.is_unread = is_unread
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value on a line of its own; a reader gets it at once.
+    """Print one JSON value as a line and flush it; all but ASCII is escaped, which is safe for every terminal.
 
-    Everything but ASCII is escaped: that is valid whatever the encoding, and harmless on a terminal. Where it cannot be
-    written, that is an `OutputError`, as below.
+    Raises:
+        OutputError: If it cannot be written.
     """
     print_line(json.dumps(value))
 
 
 def print_line(line: str) -> None:
-    """Print a line; a reader gets it at once.
+    """Print a line and flush it.
 
-    Where it cannot be written, that is an `OutputError`; what is printed after that may be lost without one.
+    Raises:
+        OutputError: If it cannot be written; later output is discarded without an error.
     """
     if sys.stdout is None:
         raise OutputError("it is closed")
-    with _writing():
+    with _output_errors():
         write_line(sys.stdout, line)
 
 
 def flush_output() -> None:
-    """Hand over what is still buffered, as long as an error can be told; that is an `OutputError`, too."""
+    """Flush standard output while an error can still be reported.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
     if sys.stdout is not None:
-        with _writing():
+        with _output_errors():
             sys.stdout.flush()
 
 
 @contextlib.contextmanager
-def _writing() -> Iterator[None]:
+def _output_errors() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        _silence()
-        raise OutputError(exc.strerror or str(exc), unread=isinstance(exc, BrokenPipeError)) from exc
+        _discard_output()
+        raise OutputError(exc.strerror or str(exc), is_unread=isinstance(exc, BrokenPipeError)) from exc
 
 
-def _silence() -> None:
-    """Print no more: it would be in vain. Else the interpreter would complain when it flushes at its end."""
+def _discard_output() -> None:
+    """Send later output to the null device; otherwise the interpreter would complain when it flushes at exit."""
     try:
         number = sys.stdout.fileno()
-    except (OSError, ValueError):  # not a file: a test's
+    except (OSError, ValueError):  # not a file, but a test's buffer
         return
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, number)
-    os.close(nothing)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, number)
+    os.close(null)
+
+
+def print_message(text: str) -> None:
+    """Write one line to stderr; if that fails, nothing is lost that a script would need."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            write_line(sys.stderr, strip_controls(text))
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return True if a stream is a terminal."""
+    return stream is not None and stream.isatty()
+
+
+_ASCII = str.maketrans({"…": "...", "\N{REPLACEMENT CHARACTER}": "?"})
+"""Replacements for the characters that this program's own texts use, for streams that cannot encode them."""
+
+
+def write_line(stream: TextIO, line: str) -> None:
+    """Write a line and flush it; characters that the stream cannot encode are replaced.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    encoding = stream.encoding or "utf-8"
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        line = line.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
+    print(line, file=stream, flush=True)
+
+
+def strip_controls(text: str) -> str:
+    """Return a text on one line and without control characters: the service wrote part of it."""
+    line = " ".join(text.split())
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration for people: "12.3 s", "2 min 11 s", "1 h 02 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def format_time(moment: datetime | None) -> str:
+    """Return a time to the second, in UTC; "-" for None."""
+    return "-" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def format_minute(moment: datetime | None) -> str:
+    """Return a time to the minute, in UTC; "-" for None."""
+    return "-" if moment is None else moment.strftime("%Y-%m-%d %H:%MZ")
+
+
+def format_count(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: "1 backup", "1,145 planets"."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

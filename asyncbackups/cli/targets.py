@@ -1,4 +1,4 @@
-"""Many planets or backups: from a file, standard input or arguments; all are checked before anything is sent."""
+"""Many planets or backups from a file, standard input or arguments; all are checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -10,140 +10,136 @@ from typing import TypeVar
 
 from asyncbackups import BackupRef, ConfigurationError, PlanetRef
 
-__all__ = ["are_in_file", "parse_lines", "read_refs", "read_refs_once", "read_targets", "unique"]
-
 # A "#" inside a word belongs to the word.
 _COMMENT = re.compile(r"(?:^|\s)#.*")
-_LISTS = frozenset({".csv", ".list", ".lst", ".targets", ".tsv", ".txt"})
-"""What files of targets are called: a first argument like that is meant as one."""
+_FILE_SUFFIXES = frozenset({".csv", ".list", ".lst", ".targets", ".tsv", ".txt"})
+"""A first argument with one of these is taken for a file: a mistyped path must not become a planet."""
 
-_Named = TypeVar("_Named", PlanetRef, BackupRef)
+_Target = TypeVar("_Target", PlanetRef, BackupRef)
 
 
-def read_targets(arguments: Sequence[str]) -> list[PlanetRef]:
+def load_planets(arguments: Sequence[str]) -> list[PlanetRef]:
     """Read planets. The first argument may be a file, or ``-`` for standard input.
 
-    Args:
-        arguments: As given on the command line.
-
     Raises:
-        ConfigurationError: If there is none, one is malformed (the message has its line), or one is there twice.
+        ConfigurationError: If there is none, one is malformed (the message names its line), or one is listed twice.
     """
-    return unique(_located(arguments, PlanetRef))
+    return check_distinct(_parse_arguments(arguments, PlanetRef))
 
 
-def read_refs(arguments: Sequence[str]) -> list[BackupRef]:
+def load_backups(arguments: Sequence[str]) -> list[BackupRef]:
     """Read backups, in the same ways.
 
-    Args:
-        arguments: As given on the command line.
+    Raises:
+        ConfigurationError: If there is none, one is malformed (the message names its line), or one is listed twice.
+    """
+    return check_distinct(_parse_arguments(arguments, BackupRef))
+
+
+def load_distinct_backups(arguments: Sequence[str]) -> list[BackupRef]:
+    """Read backups, in the same ways; one that is listed twice counts once.
 
     Raises:
-        ConfigurationError: If there is none, one is malformed (the message has its line), or one is there twice.
+        ConfigurationError: If there is none, or one is malformed (the message names its line).
     """
-    return unique(_located(arguments, BackupRef))
+    return list(dict.fromkeys(ref for ref, _ in _parse_arguments(arguments, BackupRef)))
 
 
-def read_refs_once(arguments: Sequence[str]) -> list[BackupRef]:
-    """Read backups, in the same ways, where one that is there twice does no harm: it counts once.
+def list_star_systems(name: str) -> list[str]:
+    """Return the star systems in a file of targets, in their order; lines that are malformed are left out.
 
     Args:
-        arguments: As given on the command line.
-
-    Raises:
-        ConfigurationError: If there is none, or one is malformed (the message has its line).
+        name: The file; if it cannot be read there are no star systems in it.
     """
-    return list(dict.fromkeys(ref for ref, _ in _located(arguments, BackupRef)))
+    try:
+        lines = Path(name).read_text("utf-8-sig").splitlines()
+    except (OSError, ValueError):
+        return []
+    found = [_COMMENT.sub("", line).strip().partition("/") for line in lines]
+    return list(dict.fromkeys(star_system for star_system, slash, _ in found if star_system and slash))
 
 
-def are_in_file(argument: str) -> bool:
-    """Return whether a first argument stands for standard input, or for what can be read under its name.
-
-    That may be a pipe, too, as the shell's ``<(...)`` makes one.
-    """
+def is_file_argument(argument: str) -> bool:
+    """Return True if a first argument is standard input or a path that can be read, such as a pipe of ``<(...)``."""
     return argument == "-" or (Path(argument).exists() and not Path(argument).is_dir())
 
 
-def parse_lines(text: str, source: str, kind: type[_Named]) -> Iterator[tuple[_Named, str]]:
-    """Read one planet or backup from each line, with where it is; blank lines and comments (``#``) are left out.
+def parse_lines(text: str, source: str, kind: type[_Target]) -> Iterator[tuple[_Target, str]]:
+    """Yield the target of each line and its position; blank lines and comments (``#``) are left out.
 
     Args:
         text: All lines.
-        source: What they are called in messages.
-        kind: What they name.
+        source: The name of the source in messages.
+        kind: What each line names.
 
     Raises:
         ConfigurationError: If a line is malformed.
     """
     for number, line in enumerate(text.split("\n"), 1):
-        written = _COMMENT.sub("", line).strip()
-        if not written:
-            continue
-        try:
-            named = kind.parse(written)
-        except ConfigurationError as exc:
-            raise ConfigurationError(f"{source}, line {number}: {exc}") from exc
-        yield named, f"{source}, line {number}"
+        if written := _COMMENT.sub("", line).strip():
+            yield _parse_target(written, f"{source}, line {number}", kind), f"{source}, line {number}"
 
 
-def unique(found: Iterable[tuple[_Named, str]]) -> list[_Named]:
-    """Return what was found, of which nothing may be there twice: a planet would get two backups, or a surprise.
+def check_distinct(located: Iterable[tuple[_Target, str]]) -> list[_Target]:
+    """Return the targets if they are distinct: otherwise a planet would get two backups.
+
+    Args:
+        located: Targets with their positions.
 
     Raises:
-        ConfigurationError: If something is; the message says where both are.
+        ConfigurationError: If one is listed twice; the message names both positions.
     """
-    seen: dict[_Named, str] = {}
-    for named, where in found:
-        if named in seen:
-            raise ConfigurationError(f"{named} is there twice: {seen[named]}, and {where}")
-        seen[named] = where
+    seen: dict[_Target, str] = {}
+    for target, position in located:
+        if target in seen:
+            raise ConfigurationError(f"{target} is listed twice: {seen[target]}, and {position}")
+        seen[target] = position
     return list(seen)
 
 
-def _located(arguments: Sequence[str], kind: type[_Named]) -> Iterator[tuple[_Named, str]]:
+def _parse_arguments(arguments: Sequence[str], kind: type[_Target]) -> Iterator[tuple[_Target, str]]:
     first, *rest = arguments
-    if are_in_file(first):
-        yield from _read(first, kind)
+    if is_file_argument(first):
+        yield from _load_file(first, kind)
     else:
         yield _parse_first(first, kind), f"argument {first!r}"
     for argument in rest:
         yield kind.parse(argument), f"argument {argument!r}"
 
 
-def _parse_first(argument: str, kind: type[_Named]) -> _Named:
-    if Path(argument).suffix in _LISTS:
-        # A mistyped path must not become a planet of which a backup is made.
-        raise ConfigurationError(f"{_no_file(argument)}; what is really called that can be given in a file")
+def _parse_target(text: str, position: str, kind: type[_Target]) -> _Target:
     try:
-        return kind.parse(argument)
+        return kind.parse(text)
     except ConfigurationError as exc:
-        raise ConfigurationError(f"{_no_file(argument)}; and {exc}") from exc
+        raise ConfigurationError(f"{position}: {exc}") from exc
 
 
-def _no_file(argument: str) -> str:
-    if argument and Path(argument).is_dir():  # to the system, "" is the folder in which we are
-        return f"{argument!r} is a directory, not a file"
-    return f"no such file: {argument!r}"
+def _parse_first(argument: str, kind: type[_Target]) -> _Target:
+    if argument and Path(argument).is_dir():  # for the system, "" is the current directory
+        raise ConfigurationError(f"{argument!r} is a directory, not a file of targets")
+    if not argument.strip() or Path(argument).suffix in _FILE_SUFFIXES:
+        raise ConfigurationError(f"File not found: {argument or repr(argument)}")
+    return _parse_target(argument, f"File not found: {argument}; as a target", kind)
 
 
-def _read(name: str, kind: type[_Named]) -> list[tuple[_Named, str]]:
+def _load_file(name: str, kind: type[_Target]) -> list[tuple[_Target, str]]:
     source = "standard input" if name == "-" else name
     if name == "-" and sys.stdin is None:
-        raise ConfigurationError(f"{source}: it is closed")
+        raise ConfigurationError(f"{source} is closed")
     try:
         raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as exc:
         raise ConfigurationError(f"{source}: {exc.strerror}") from exc
-    found = list(parse_lines(_decode(raw, source), source, kind))
+    found = list(parse_lines(_decode_text(raw, source), source, kind))
     if not found:
         form = "star_system/planet" if kind is PlanetRef else "star_system/backup_id"
-        raise ConfigurationError(f"{source}: there is no target in it (one {form} per line)")
+        raise ConfigurationError(f"{source}: no targets found (expected one {form} per line)")
     return found
 
 
-def _decode(raw: bytes, source: str) -> str:
+def _decode_text(raw: bytes, source: str) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = raw.count(b"\n", 0, exc.start) + 1
-        raise ConfigurationError(f"{source}, line {line}: it is not UTF-8") from exc
+        raise ConfigurationError(f"{source}, line {line}: not UTF-8") from exc

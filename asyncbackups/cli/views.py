@@ -1,136 +1,186 @@
-"""Where the events of a run are shown: JSON on stdout, lines on stderr, a live table on a terminal."""
+"""How the events of a run are shown: as JSON on stdout, as lines on stderr, as a live table on a terminal."""
 
 from __future__ import annotations
 
+import contextlib
+import re
 import sys
-import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from asyncbackups import BackupCreated, BackupSucceeded
-from asyncbackups.cli.events import Told, as_json, as_text
-from asyncbackups.cli.output import OutputError, print_json
-from asyncbackups.cli.streams import is_terminal
-from asyncbackups.cli.tally import Tally
-from asyncbackups.cli.text import say
-from asyncbackups.cli.view import View
+from asyncbackups import (
+    AmbiguousCreateError,
+    BackupCreated,
+    BackupDeleted,
+    BackupFailed,
+    BackupGone,
+    BackupSucceeded,
+    CreateFailed,
+    DeleteFailed,
+    FinalEvent,
+    WatchExpired,
+    WatchFailed,
+    plain,
+)
+from asyncbackups.cli.exits import AnyEvent
+from asyncbackups.cli.output import OutputError, format_duration, is_terminal, print_json, print_message
+from asyncbackups.cli.run_report import RunReport, error_json
 
-__all__ = ["JsonView", "LinesView", "Views", "views_for"]
+
+def event_json(event: AnyEvent) -> dict[str, Any]:
+    """Return an event as plain JSON values; backups in it have the API's own field names."""
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+    members: dict[str, Any] = {"event": name}
+    if isinstance(event, CreateFailed):
+        members |= {"star_system": event.planet.star_system, "planet": event.planet.planet, "backup_id": None}
+    else:
+        planet = None if event.planet is None else event.planet.planet
+        members |= {"star_system": event.ref.star_system, "planet": planet, "backup_id": event.ref.backup_id}
+    members |= {"elapsed": round(event.elapsed, 3), "polls": event.polls}
+    if event.id is not None:
+        members["id"] = event.id
+    return members | _event_details(event)
 
 
-class JsonView(View):
-    """One JSON object per line on standard output.
+def _event_details(event: AnyEvent) -> dict[str, Any]:
+    match event:
+        case BackupDeleted():
+            return {}
+        case CreateFailed() | DeleteFailed():
+            return {"error": error_json(event.error)}
+        case BackupCreated():
+            origin = {"adopted": event.adopted, "possible_duplicate": event.possible_duplicate}
+            return {**origin, "backup": _backup_json(event)}
+        case WatchFailed() | WatchExpired() if event.error is not None:
+            return {"error": error_json(event.error), "backup": _backup_json(event)}
+        case _:
+            return {"backup": _backup_json(event)}
+
+
+def _backup_json(event: FinalEvent | BackupCreated) -> Any:
+    return None if event.backup is None else plain(event.backup)
+
+
+def event_text(event: AnyEvent, *, has_journal: bool = False) -> str:
+    """Return an event as a line for people.
 
     Args:
-        unread: Called when standard output can no longer be written; what is left is not printed.
+        event: The event.
+        has_journal: Whether the run has a journal.
+    """
+    match event:
+        case CreateFailed(error=AmbiguousCreateError() as error):
+            # Resuming a journal finds out the outcome of a create that has none yet: no advice is needed.
+            is_settled_later = has_journal and event.id is None
+            return f"{event.planet}: {error.reason}" if is_settled_later else str(error)
+        case CreateFailed():
+            return f"{event.planet}: not created: {event.error}"
+        case DeleteFailed():
+            return f"{event.ref}: not deleted: {event.error}"
+        case BackupDeleted():
+            return f"{event.ref} deleted"
+    backup = f"{event.ref}" if event.planet is None else f"{event.planet}: backup {event.ref.backup_id}"
+    return f"{backup} {_describe_event(event)}"
+
+
+def _describe_event(event: FinalEvent | BackupCreated) -> str:
+    match event:
+        case BackupCreated():
+            origin = "" if event.adopted is None else f" (its response was lost; identified by its {event.adopted})"
+            return f"created{origin}{'; there may be a duplicate' if event.possible_duplicate else ''}"
+        case BackupSucceeded():
+            return f"succeeded after {format_duration(event.elapsed)}"
+        case BackupFailed():
+            reason = event.backup.error_message or f"its status is {event.backup.status!r}"
+            return f"failed after {format_duration(event.elapsed)}: {reason}"
+        case BackupGone():
+            return "does not exist" if event.backup is None else "was deleted while it was watched"
+        case WatchExpired():
+            cause = "" if event.error is None else f"; the last poll failed: {event.error}"
+            return f"not finished at the deadline, after {format_duration(event.elapsed)}{cause}"
+        case WatchFailed():
+            return f"can no longer be checked: {event.error}"
+
+
+class RunView:
+    """Shows events as they come, and the report: as JSON, as lines, in a live table.
+
+    Args:
+        as_json: Whether JSON goes to standard output.
+        on_output_error: Called when standard output can no longer be written; later JSON is discarded.
+        table: Shows the numbers while it is entered; then only problems have a line. None for no table.
+        has_journal: Whether the run has a journal.
     """
 
-    def __init__(self, unread: Callable[[], None]) -> None:
-        self._unread = unread
-        self._broken = False
+    def __init__(
+        self,
+        *,
+        as_json: bool,
+        on_output_error: Callable[[], None],
+        table: contextlib.AbstractContextManager[object] | None = None,
+        has_journal: bool = False,
+    ) -> None:
+        self._as_json = as_json
+        self._on_output_error = on_output_error
+        self._is_broken = False
+        self._has_lines = table is not None or not as_json
+        self._only_problems = table is not None
+        self._has_journal = has_journal
+        self.table = table or contextlib.nullcontext()
 
-    def tell(self, event: Told) -> None:
-        """Print an event."""
-        self._print(as_json(event))
+    def show_event(self, event: AnyEvent) -> None:
+        """Show an event."""
+        if self._as_json:
+            self._print_json(event_json(event))
+        if self._has_lines and not (self._only_problems and isinstance(event, BackupCreated | BackupSucceeded)):
+            print_message(event_text(event, has_journal=self._has_journal))
 
-    def end(self, report: dict[str, Any], lines: list[str]) -> None:
-        """Print the report; where nobody reads it, people get theirs."""
-        self._print(report)
-        if self._broken:
+    def show_report(self, report: dict[str, Any], lines: list[str]) -> None:
+        """Show how the run ended.
+
+        Args:
+            report: For programs.
+            lines: For people, also if the report cannot be written.
+        """
+        if self._as_json:
+            self._print_json(report)
+        if self._has_lines or self._is_broken:
             for line in lines:
-                say(line)
+                print_message(line)
 
-    def _print(self, value: dict[str, Any]) -> None:
+    def _print_json(self, value: dict[str, Any]) -> None:
         try:
             print_json(value)
         except OutputError as exc:
-            if self._broken:
-                return
-            self._broken = True
-            say(f"asyncbackups: {exc}")
-            self._unread()
+            if not self._is_broken:
+                self._is_broken = True
+                print_message(f"asyncbackups: {exc}")
+                self._on_output_error()
 
 
-class LinesView(View):
-    """One line for each event on stderr.
-
-    Args:
-        quiet: Whether only trouble is told, because something else shows the rest.
-        journaled: Whether the run has a journal.
-    """
-
-    def __init__(self, *, quiet: bool = False, journaled: bool = False) -> None:
-        self._quiet = quiet
-        self._journaled = journaled
-
-    def tell(self, event: Told) -> None:
-        """Write an event."""
-        if not (self._quiet and isinstance(event, BackupCreated | BackupSucceeded)):
-            say(as_text(event, journaled=self._journaled))
-
-    def end(self, report: dict[str, Any], lines: list[str]) -> None:  # noqa: ARG002 - for programs
-        """Write the report."""
-        for line in lines:
-            say(line)
-
-
-class Views(View):
-    """Several views as one; the first is left last."""
-
-    def __init__(self, *views: View) -> None:
-        self._views = views
-
-    def __enter__(self) -> Self:
-        for view in self._views:
-            view.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for view in reversed(self._views):
-            view.__exit__(kind, exc, traceback)
-
-    def tell(self, event: Told) -> None:
-        """Show an event everywhere."""
-        for view in self._views:
-            view.tell(event)
-
-    def end(self, report: dict[str, Any], lines: list[str]) -> None:
-        """Show the end everywhere."""
-        for view in self._views:
-            view.end(report, lines)
-
-
-def views_for(
-    tally: Tally,
+def create_view(
+    report: RunReport,
     *,
-    json: bool,
+    as_json: bool,
     title: str,
-    begun: str,
     requests: Callable[[], Mapping[str, int]],
-    unread: Callable[[], None],
-    journaled: bool = False,
-) -> Views:
-    """Choose the views that fit the streams: JSON where asked for, a live table only on a terminal.
+    on_output_error: Callable[[], None],
+) -> RunView:
+    """Return a view that fits the streams: with a live table only on a terminal.
 
     Args:
-        tally: What is counted.
-        json: Whether JSON goes to standard output.
+        report: What is counted.
+        as_json: Whether JSON goes to standard output.
         title: What is being done.
-        begun: What the first column counts: "created" or "watched".
         requests: Returns the requests sent so far, by kind.
-        unread: Called when standard output can no longer be written.
-        journaled: Whether the run has a journal.
+        on_output_error: Called when standard output can no longer be written.
     """
-    views: list[View] = [JsonView(unread)] if json else []
-    # JSON and a live table in one terminal would tear each other apart.
-    if is_terminal(sys.stderr) and not (json and is_terminal(sys.stdout)):
-        from asyncbackups.cli.live import LiveView  # noqa: PLC0415 - rich's live display costs time to import
+    table = None
+    # JSON and a live table on the same terminal would mix.
+    if is_terminal(sys.stderr) and not (as_json and is_terminal(sys.stdout)):
+        from asyncbackups.cli.live import LiveTable  # noqa: PLC0415 - only a terminal needs rich's live display
 
-        views += [LiveView(tally, title=title, begun=begun, requests=requests, began=time.monotonic())]
-        views += [LinesView(quiet=True, journaled=journaled)]
-    elif not json:
-        views.append(LinesView(journaled=journaled))
-    return Views(*views)
+        table = LiveTable(report, title=title, requests=requests)
+    return RunView(
+        as_json=as_json, on_output_error=on_output_error, table=table, has_journal=report.journal is not None
+    )

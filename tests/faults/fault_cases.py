@@ -361,7 +361,7 @@ FAULT_CASES: list[FaultCase] = [
         has_token=False,
         expected=expect_refused("AuthenticationError"),
     ),
-    FaultCase(name="tokens expire every few seconds", token_life=7.0),
+    FaultCase(name="tokens expire every few seconds", token_life=15.0),
     FaultCase(name="tokens revoked during a wait", disrupt=_revoke_tokens),
     # The service
     FaultCase(

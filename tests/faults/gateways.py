@@ -31,7 +31,7 @@ http {
   keepalive_timeout 200ms;
   keepalive_requests 25;
   merge_slashes off;
-  limit_req_zone $$server_name zone=everybody:1m rate=${rate}r/s;
+  limit_req_zone $$server_name zone=all:1m rate=${rate}r/s;
   limit_req_status $status;
   upstream simulator { server 127.0.0.1:$upstream max_fails=0; keepalive 8; keepalive_timeout 300ms; }
   server {
@@ -160,7 +160,7 @@ class Nginx(_Gateway):
 
     def __init__(self, folder: Path, upstream: int, *, rate: int | None = None, status: int = 429) -> None:
         super().__init__(folder, upstream)
-        limit = "" if rate is None else "limit_req zone=everybody burst=20 nodelay;"
+        limit = "" if rate is None else "limit_req zone=all burst=20 nodelay;"
         settings = {"folder": folder, "upstream": upstream, "port": self.port, "status": status}
         written = _NGINX.substitute(**settings, rate=rate or 1, limit=limit)
         if os.geteuid() == 0:

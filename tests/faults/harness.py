@@ -128,14 +128,14 @@ class Harness:
     tokens: set[str] = attrs.field(factory=set)
 
     def __attrs_post_init__(self) -> None:
-        issue = self.sim.tokens.issue
+        issue = self.sim.tokens.issue_token
 
         def record(form: Mapping[str, str]) -> dict[str, Any]:
             response = issue(form)
             self.tokens.add(response["access_token"])
             return response
 
-        self.sim.tokens.issue = record  # type: ignore[method-assign]
+        self.sim.tokens.issue_token = record  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
         return f"<Harness: {self.case.name}>"

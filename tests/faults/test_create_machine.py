@@ -73,7 +73,7 @@ FAULTS = st.lists(
     ),
     max_size=4,
 )
-SHAPES = st.builds(
+BEHAVIORS = st.builds(
     ApiBehavior,
     echo_metadata=st.sampled_from(["both", "list", "get", "none"]),
     list_lag=st.sampled_from([0.0, SETTLE / 2]),
@@ -98,18 +98,18 @@ class CreateCall:
 class CreateMachine(RuleBasedStateMachine):
     """Compares the results of creates with the simulator's backups. Service and clients share a clock at 1000x."""
 
-    @initialize(shape=SHAPES, by_time=st.booleans())
-    def start(self, shape: ApiBehavior, by_time: bool) -> None:
+    @initialize(behavior=BEHAVIORS, by_time=st.booleans())
+    def start(self, behavior: ApiBehavior, by_time: bool) -> None:
         self.runner = asyncio.Runner()
         self.clock = FastClock(1000.0)
         self.calls: list[CreateCall] = []
-        self.history: list[object] = [shape, by_time]
+        self.history: list[object] = [behavior, by_time]
         self.by_time = by_time
         # Without metadata, backups of independent processes are indistinguishable. Adoption by time is meant for
         # services where only one process creates, so that process is not restarted then.
-        self.may_restart = shape.echo_metadata is not MetadataEcho.NONE or not by_time
+        self.may_restart = behavior.echo_metadata is not MetadataEcho.NONE or not by_time
         self.forgotten: set[tuple[str, str]] = set()
-        self.sim = Simulator(clock=self.clock, behavior=shape, workload=Workload(duration=Fixed(5000.0)))
+        self.sim = Simulator(clock=self.clock, behavior=behavior, workload=Workload(duration=Fixed(5000.0)))
         self.run(self.sim.start())
         self.client = self.open_client()
 
@@ -159,11 +159,11 @@ class CreateMachine(RuleBasedStateMachine):
         self.forgotten = {(call.planet, call.key) for call in self.calls if call.key is not None}
 
     @rule(planet=PLANETS)
-    def somebody_else_creates(self, planet: str) -> None:
+    def another_process_creates(self, planet: str) -> None:
         """Create a backup of another kind without the client, which must never adopt it."""
-        order = CreateBody(type="permanent", mechanism="snapshot", metadata={"name": "somebody else's"})
+        order = CreateBody(type="permanent", mechanism="snapshot", metadata={"name": "of another process"})
         self.sim.state.create(STAR_SYSTEM, planet, order)
-        self.history.append("somebody else created")
+        self.history.append("another process created")
 
     def run_creates(self, calls: list[CreateCall], faults: list[Fault]) -> None:
         """Run creates concurrently under the given faults."""

@@ -151,8 +151,8 @@ class KilledRun:
 @pytest.fixture(params=[MetadataEcho.NONE, MetadataEcho.GET], ids=["without metadata", "with metadata"])
 def sim(request: pytest.FixtureRequest) -> Iterator[SimulatorProcess]:
     workload = Workload(duration=Lognormal(20, 0.5), failure_share=0.1)
-    shape = ApiBehavior(echo_metadata=request.param)
-    with SimulatorProcess(workload=workload, behavior=shape, speed=100, seed=SEED) as process:
+    behavior = ApiBehavior(echo_metadata=request.param)
+    with SimulatorProcess(workload=workload, behavior=behavior, speed=100, seed=SEED) as process:
         yield process
 
 

@@ -87,8 +87,8 @@ def test_a_wrong_token_creates_nothing_and_says_so(run: Program, monkeypatch: py
     [
         (["new/one", "", "nonsense"], "line 3: a planet is written star_system/planet, not 'nonsense'"),
         (["new/one", "../../x"], "line 2: a planet is written star_system/planet, not '../../x'"),
-        (["new/one", "new/one"], "new/one is there twice: "),
-        ([], "there is no target in it"),
+        (["new/one", "new/one"], "new/one is listed twice: "),
+        ([], "no targets found"),
     ],
 )
 def test_bad_targets_create_nothing(
@@ -120,7 +120,7 @@ def test_interrupt_tells_what_goes_on(simulator: Simulator, number: signal.Signa
     assert ended.status == 130
     assert ended.out == ""
     assert ended.err.splitlines()[-1] == (
-        f"interrupted: 1 backup created and still running; to go on waiting: asyncbackups wait int/{slow}"
+        f"interrupted: 1 backup created and still running; to continue waiting: asyncbackups wait int/{slow}"
     )
 
 
@@ -136,7 +136,7 @@ def test_interrupt_waits_for_creates_under_way() -> None:
         assert json.loads(process.stdout.readline())["planet"] == "slow"
         host.wait(gate.arrived)
         process.send_signal(signal.SIGINT)
-        assert "waiting for the answers to 1 create under way" in process.stderr.readline()
+        assert "waiting for the response to 1 create under way" in process.stderr.readline()
         host.call(gate.open)
         ended = finish(process)
         report = ended.json[-1]
@@ -157,8 +157,9 @@ def test_an_interrupt_says_how_long_a_lost_create_is_looked_for() -> None:
         host.wait(gate.arrived)
         process.send_signal(signal.SIGINT)
         assert process.stderr.readline() == (
-            "interrupted: waiting for the answers to 1 create under way (where one is lost, its backup is looked for: "
-            "0.2 s after each of at most 3 sends, up to 15 min 00 s while that fails); once more to leave at once\n"
+            "interrupted: waiting for the response to 1 create under way (a create with a lost response is reconciled: "
+            "0.2 s after each of at most 3 sends, up to 15 min 00 s while that fails); "
+            "interrupt again to leave at once\n"
         )
         host.call(gate.open)
         ended = finish(process)
@@ -175,7 +176,7 @@ def test_a_second_interrupt_leaves_at_once() -> None:
         assert process.stderr is not None
         host.wait(gate.arrived)
         process.send_signal(signal.SIGINT)
-        assert "once more to leave at once" in process.stderr.readline()
+        assert "interrupt again to leave at once" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         ended = finish(process)
         assert ended.status == 130
@@ -210,7 +211,7 @@ def test_interrupt_of_a_wait(simulator: Simulator) -> None:
     assert ended.status == 130
     assert ended.err.splitlines()[-1] == (
         "interrupted: 1 backup watched and still in flight; "
-        f"to go on waiting: asyncbackups wait {' '.join([names[1], *where])}"
+        f"to continue waiting: asyncbackups wait {' '.join([names[1], *where])}"
     )
 
 

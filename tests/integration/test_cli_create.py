@@ -21,8 +21,10 @@ def test_an_interrupt_waits_for_the_answer() -> None:
         host.wait(gate.arrived)
         process.send_signal(signal.SIGINT)
         said = process.stderr.readline()
-        assert said.startswith("interrupted: waiting for the answer (where one is lost, its backup is looked for: ")
-        assert said.endswith("; once more to leave at once\n")
+        assert said.startswith(
+            "interrupted: waiting for the response to the create (a create with a lost response is reconciled: "
+        )
+        assert said.endswith("; interrupt again to leave at once\n")
         host.call(gate.open)
         ended = finish(process)
         assert (ended.status, ended.out.strip()) == (130, "int/1")
@@ -58,6 +60,9 @@ def test_a_second_interrupt_says_that_it_may_exist() -> None:
         ended = finish(process)
         assert ended.status == 130
         assert ended.err.splitlines() == [
-            "int/held: whether the backup was created is unknown; to see: asyncbackups list int/held --tenant example",
+            (
+                "int/held: whether the backup was created is unknown; "
+                "to check: asyncbackups list int/held --tenant example"
+            ),
             "asyncbackups: interrupted",
         ]

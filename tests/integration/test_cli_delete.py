@@ -87,7 +87,7 @@ def test_what_does_not_exist_is_not_called_deleted(run: Program) -> None:
     people = run("delete", GONE, old[1], "closed/1", "--missing-ok", "--concurrency", "1")
     assert people.status == 4
     first, second, _, last = people.err.splitlines()
-    assert (first, second) == (f"{GONE} does not exist", f"{old[1]} is deleted")
+    assert (first, second) == (f"{GONE} does not exist", f"{old[1]} deleted")
     assert last.startswith("1 backup deleted, 1 did not exist, 1 not deleted; ")
 
 
@@ -96,7 +96,7 @@ def test_lines_for_people(run: Program) -> None:
     ended = run("delete", "old/1", "closed/1", "--concurrency", "1")
     assert (ended.status, ended.out) == (4, "")
     first, second, last = ended.err.splitlines()
-    assert first == "old/1 is deleted"
+    assert first == "old/1 deleted"
     assert second.startswith("closed/1: not deleted: ")
     assert last.startswith("1 backup deleted, 1 not deleted; ")
 
@@ -124,7 +124,7 @@ def test_a_single_one_is_told_as_one_of_many(run: Program) -> None:
     assert (deleted.status, missing.status) == (0, 0)
     assert [one.json[0]["event"] for one in (deleted, missing)] == ["backup_deleted", "backup_gone"]
     assert "elapsed" in deleted.json[0]
-    assert run("delete", "old/2").error == "old/2 is deleted"
+    assert run("delete", "old/2").error == "old/2 deleted"
     closed = run("delete", "closed/1")
     assert (closed.status, closed.error.startswith("closed/1: not deleted: ")) == (4, True)
 
@@ -136,15 +136,15 @@ def test_an_interrupt_of_a_single_one(served: tuple[Simulator, Hosted], gate: Ga
     host.wait(gate.arrived)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    assert "waiting for the answers to 1 delete under way" in process.stderr.readline()
+    assert "waiting for the response to 1 delete under way" in process.stderr.readline()
     host.call(gate.open)
     ended = finish(process)
     assert ended.status == 130
     told, counts, left = ended.err.splitlines()
     assert (told, counts.partition(";")[0], left) == (
-        "held/1 is deleted",
+        "held/1 deleted",
         "1 backup deleted",
-        "interrupted: 0 backups are left",
+        "interrupted: 0 backups left",
     )
 
 
@@ -152,15 +152,15 @@ def test_an_interrupt_of_a_single_one(served: tuple[Simulator, Hosted], gate: Ga
     ("backups", "message"),
     [
         (["old/1", "old"], "a backup is written star_system/backup_id, with a whole number, not 'old'"),
-        (["old/1", "old/1"], "old/1 is there twice"),
-        (["no-such-file", "old/1"], "no such file: 'no-such-file'"),
+        (["old/1", "old/1"], "old/1 is listed twice"),
+        (["no-such-file", "old/1"], "File not found: no-such-file"),
         (["old/one"], "a backup is written star_system/backup_id"),
     ],
 )
 def test_what_is_malformed_deletes_nothing(
     run: Program, served: tuple[Simulator, Hosted], backups: list[str], message: str
 ) -> None:
-    """Everything is checked before anything is deleted."""
+    """Everything is checked before anything deleted."""
     ended = run("delete", *backups)
     assert (ended.status, ended.out) == (2, "")
     assert message in ended.error
@@ -175,12 +175,12 @@ def test_interrupt_waits_for_deletes_under_way(served: tuple[Simulator, Hosted],
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     assert process.stderr.readline() == (
-        "interrupted: waiting for the answers to 1 delete under way; once more to leave at once\n"
+        "interrupted: waiting for the response to 1 delete under way; interrupt again to leave at once\n"
     )
     host.call(gate.open)
     ended = finish(process)
     assert ended.status == 130
     told, counts, left = ended.err.splitlines()
-    assert told == "held/1 is deleted"
+    assert told == "held/1 deleted"
     assert counts.startswith("1 backup deleted; ")
-    assert left == "interrupted: 2 backups are left; to go on: the same command, with --missing-ok"
+    assert left == "interrupted: 2 backups left; to delete them: the same command with --missing-ok"

@@ -84,7 +84,7 @@ def test_an_interrupted_run_is_resumed(world: World) -> None:
     process = world.until_held("--json")
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    assert "waiting for the answers to 1 create under way" in process.stderr.readline()
+    assert "waiting for the response to 1 create under way" in process.stderr.readline()
     world.release()
     first = finish(process)
     assert (first.status, first.json[-1]["not_started"], first.json[-1]["created"]) == (130, 2, 3)
@@ -116,12 +116,12 @@ def test_people_are_told_how_to_go_on(world: World) -> None:
     ended = finish(process)
     assert (ended.status, ended.out) == (130, "")
     assert ended.err.splitlines()[-2:] == [
-        "2 planets were not begun with",
-        f"to go on: asyncbackups resume '{world.journal}' --tenant example",
+        "2 planets not started",
+        f"to resume: asyncbackups resume '{world.journal}' --tenant example",
     ]
     again = world.run("resume", str(world.journal))
     assert (again.status, again.out) == (0, "")
-    assert again.err.startswith(f"going on with {world.journal}: ")
+    assert again.err.startswith(f"resuming {world.journal}: ")
     assert again.err.splitlines()[-1].startswith("5 backups created, 5 succeeded; ")
 
 
@@ -173,7 +173,7 @@ def test_a_create_that_is_cut_off_is_left_to_resume(world: World) -> None:
     assert "b/held: whether the backup was created is unknown: " in ended.err
     assert "List the planet's backups" not in ended.err
     assert "2 backups created, 1 perhaps created" in ended.err
-    assert ended.err.splitlines()[-1] == f"to go on: asyncbackups resume '{world.journal}'"
+    assert ended.err.splitlines()[-1] == f"to resume: asyncbackups resume '{world.journal}'"
 
 
 def test_the_status_is_that_of_the_whole_run(world: World) -> None:
@@ -223,7 +223,7 @@ def test_status_while_it_runs(world: World) -> None:
     }
     assert status["star_systems"]["b"]["creating"] == 1
     assert sorted(status["created"]) == ["a/1", "a/2"]
-    assert people.err.splitlines()[2].startswith(f"it is being run by process {process.pid} on ")
+    assert people.err.splitlines()[2].startswith(f"running: process {process.pid} on ")
     assert people.out.splitlines()[0] == (
         "star system\tplanets\twaiting\tcreating\trunning\tsucceeded\tfailed\tgone\texpired\tunchecked\tcreate failed"
     )
@@ -241,12 +241,12 @@ def test_status_needs_no_settings(world: World, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.delenv(name)
     ended = world.run("status", str(world.journal))
     assert ended.status == 0
-    assert ended.err.splitlines()[2] == f"nobody runs it now; to go on: asyncbackups resume '{world.journal}'"
+    assert ended.err.splitlines()[2] == f"not running; to resume: asyncbackups resume '{world.journal}'"
     for name, value in settings_of(world.simulator).items():
         monkeypatch.setenv(name, value)
     world.run("resume", str(world.journal))
     ended = world.run("status", str(world.journal))
-    assert ended.err.splitlines()[2] == "it is finished: every planet has its outcome"
+    assert ended.err.splitlines()[2] == "finished: every planet has its outcome"
 
 
 def test_status_fits_a_terminal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,11 +338,11 @@ def test_a_journal_whose_targets_may_not_be_all(world: World) -> None:
     connection.commit()
     connection.close()
     refused = world.run("resume", str(world.journal), "--tenant", "another")
-    assert (refused.status, "another" in refused.err, "may not be all" in refused.err) == (2, True, False)
+    assert (refused.status, "another" in refused.err, "may be incomplete" in refused.err) == (2, True, False)
     ended = world.run("resume", str(world.journal), "--json")
     assert (ended.status, ended.error) == (
         0,
-        f"the targets in {world.journal} may not be all: it goes on with those that were written down",
+        f"the targets in {world.journal} may be incomplete; resuming with those that were recorded",
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from asyncbackups import AuthenticationError, BackupClient
-from asyncbackups.cli.connection import TokenFile
+from asyncbackups.cli.options import TokenFile
 from asyncbackups.simulator import Fixed, PlanetProfile, Simulator, Workload
 from tests.cli_program import Program, hosted
 
@@ -38,7 +38,7 @@ def test_create_wait_get_list_delete(run: Program) -> None:
     created = run("create", "alpha/prod", "--name", "nightly", "--retention-days", "3")
     assert (created.status, created.error.partition(";")[0]) == (
         0,
-        f"alpha/prod: backup {created.out[6:-1]} is created",
+        f"alpha/prod: backup {created.out[6:-1]} created",
     )
     ref = created.out.strip()
     waited = run("wait", ref)
@@ -49,7 +49,7 @@ def test_create_wait_get_list_delete(run: Program) -> None:
     listed = run("list", "alpha/prod").out
     assert listed.startswith("backup\tplanet\tmechanism\ttype\tstatus\tstarted\tcompleted\texpires\n")
     assert f"\n{ref}\tprod\tlogical\ttemporary\tsucceeded\t" in listed
-    assert run("delete", ref).error == f"{ref} is deleted"
+    assert run("delete", ref).error == f"{ref} deleted"
     missing = run("delete", ref)
     assert (missing.status, "404, not found" in missing.error) == (1, True)
     fine = run("delete", ref, "--missing-ok")
@@ -89,7 +89,7 @@ def test_wait_for_many(run: Program, tmp_path: Path) -> None:
     assert (again.json[-1]["created"], again.json[-1]["succeeded"], again.json[-1]["failed"]) == (2, 1, 1)
     late = run("wait", slow, good, "--deadline", "0.3s")
     assert late.status == 3
-    assert f"{slow} was not finished when our deadline passed" in late.err
+    assert f"{slow} not finished at the deadline" in late.err
 
 
 @pytest.mark.parametrize(
@@ -109,29 +109,33 @@ def test_wait_for_many(run: Program, tmp_path: Path) -> None:
         (["get", "alpha/999999"], 1, "404"),
         (["list", "alpha/"], 2, "a planet is written"),
         (["list", "secret"], 4, "403"),
-        (["wait", "alpha/1", "--deadline", "soon"], 2, "--deadline must be a positive duration"),
+        (["wait", "alpha/1", "--deadline", "soon"], 2, "Invalid value for '--deadline': must be a positive duration"),
         (["health", "--base-url", "http://example.com"], 2, "--base-url (or ASYNCBACKUPS_BASE_URL) must start with"),
         (["health", "--base-url", "https://u:p@example.com"], 2, "must not contain credentials"),
         (["health", "--tenant", ".."], 2, "--tenant (or ASYNCBACKUPS_TENANT) must not be '..'"),
         (["health", "--tenant", ""], 2, "--tenant (or ASYNCBACKUPS_TENANT) must not be blank"),
         (["health", "--base-url", " "], 2, "--base-url (or ASYNCBACKUPS_BASE_URL) must not be blank"),
-        (["health", "--token-file", ""], 2, "'--token-file': it is blank: give a file"),
-        (["resume", ""], 2, "'JOURNAL': it is blank: give a file"),
-        (["bulk", "alpha/x", "--journal", " "], 2, "'--journal': it is blank: give a file"),
-        (["bulk", "/"], 2, "'/' is a directory, not a file; and a planet is written star_system/planet, not '/'"),
-        (["bulk", ""], 2, "no such file: ''"),
-        (["demo", "--speed", "0"], 2, "--speed must be a positive number"),
-        (["health", "--base-url", "https://x.example", "--region", "AMER"], 2, "not both"),
+        (["health", "--token-file", ""], 2, "'--token-file': must not be blank"),
+        (["resume", ""], 2, "'JOURNAL': must not be blank"),
+        (["bulk", "alpha/x", "--journal", " "], 2, "'--journal': must not be blank"),
+        (["bulk", "/"], 2, "'/' is a directory, not a file of targets"),
+        (["bulk", ""], 2, "File not found: ''"),
+        (["demo", "--speed", "0"], 2, "Invalid value for '--speed': 0.0 is not in the range x>0."),
+        (
+            ["health", "--base-url", "https://x.example", "--region", "AMER"],
+            2,
+            "--base-url cannot be combined with --region",
+        ),
         (["health", "--token-file", "/no/such/file"], 2, "No such file"),
         (["frobnicate"], 2, "(see asyncbackups --help)"),
         (["get"], 2, "Missing argument 'BACKUP'. (see asyncbackups get --help)"),
-        (["health", "--nonsense"], 2, "--nonsense (see asyncbackups health --help)"),
+        (["health", "--nonsense"], 2, "(see asyncbackups health --help)"),
         (["bulk", "alpha/x", "--concurrency", "0"], 2, "--concurrency"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_errors_are_one_line(run: Program, arguments: list[str], status: int, message: str) -> None:
-    """Whatever is wrong ends in one line on stderr and the status that stands for it."""
+    """Every error ends with one line on stderr and its exit status."""
     ended = run(*arguments)
     assert (ended.status, ended.out) == (status, "")
     assert ended.error.startswith("asyncbackups: ")
@@ -154,7 +158,7 @@ def test_errors_are_one_line(run: Program, arguments: list[str], status: int, me
 def test_errors_name_the_variable(
     run: Program, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
 ) -> None:
-    """What is wrong in the environment is told by the variable's name, and names nothing that only programs can set."""
+    """An error in the environment names the variable, and nothing that only programs can set."""
     for name, value in variables.items():
         monkeypatch.setenv(f"ASYNCBACKUPS_{name}", value)
     ended = run("health")
@@ -170,7 +174,7 @@ def test_a_wrong_token(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
         ended = run(*arguments)
         assert (ended.status, "401" in ended.error, "wrong-token" in ended.error) == (4, True, False)
     waited = run("wait", "alpha/1")
-    assert (waited.status, "alpha/1 could no longer be checked: " in waited.err) == (4, True)
+    assert (waited.status, "alpha/1 can no longer be checked: " in waited.err) == (4, True)
 
 
 def test_nothing_in_the_environment(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +202,7 @@ def test_a_token_file_that_holds_more_than_a_token(run: Program, tmp_path: Path)
     file = written(tmp_path, "Bearer s3cret-value\n")
     ended = run("health", "--token-file", file)
     assert (ended.status, ended.out) == (2, "")
-    assert ended.error.startswith(f"asyncbackups: --token-file {file}: there is white space in it")
+    assert ended.error.startswith(f"asyncbackups: --token-file {file}: the file contains white space")
     assert "s3cret" not in ended.error
 
 
@@ -213,7 +217,7 @@ async def test_a_token_file_that_is_spoilt_later(tmp_path: Path) -> None:
     ):
         with pytest.raises(AuthenticationError) as caught:
             await client.health()
-    assert f"--token-file {file}: there is white space in it" in str(caught.value)
+    assert f"--token-file {file}: the file contains white space" in str(caught.value)
     assert "s3cret" not in str(caught.value)
 
 
@@ -235,7 +239,7 @@ def test_help_fits_80_columns(run: Program, monkeypatch: pytest.MonkeyPatch, nam
     titles = [line for line in lines if line.startswith("╭─ ")]
     assert titles
     assert all(len(title) == 80 and title.endswith("──╮") for title in titles)
-    panel = "╭─ Connection (what is left out comes from the environment) "
+    panel = "╭─ Connection (default: environment variables) "
     assert any(title.startswith(panel) for title in titles) == (name != "simulate")
 
 

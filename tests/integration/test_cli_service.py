@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from asyncbackups import RetryPolicy
-from asyncbackups.cli import connection
+from asyncbackups.cli import options
 from asyncbackups.simulator import Simulator
 from tests.cli_program import Program, hosted, settings_for
 from tests.raw_server import RawServer, http_response, respond_with
@@ -18,7 +18,7 @@ from tests.raw_server import RawServer, http_response, respond_with
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
     """Return what runs commands that do not try again."""
-    monkeypatch.setitem(connection.CLIENT, "retry", RetryPolicy(attempts=1))
+    monkeypatch.setitem(options.CLIENT_SETTINGS, "retry", RetryPolicy(attempts=1))
     return Program(capsys)
 
 
@@ -83,7 +83,7 @@ def test_an_unknown_host(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     against(monkeypatch, "https://no-such-host.invalid")
     ended = run("health")
-    assert (ended.status, "the host cannot be found" in ended.error) == (4, True)
+    assert (ended.status, "the host was not found" in ended.error) == (4, True)
 
 
 @pytest.fixture
@@ -99,5 +99,5 @@ def test_a_certificate_that_does_not_verify(run: Program, stranger: Simulator, m
     """Nothing is sent to a server whose certificate does not verify."""
     against(monkeypatch, stranger.base_url)
     ended = run("health")
-    assert (ended.status, "certificate does not verify" in ended.error) == (4, True)
+    assert (ended.status, "certificate could not be verified" in ended.error) == (4, True)
     assert stranger.counts.total == 0

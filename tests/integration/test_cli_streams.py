@@ -58,7 +58,7 @@ def test_a_backup_whose_name_cannot_be_printed(
     assert ended.status == 130
     named, wrong = ended.err.splitlines()
     assert named.startswith("alpha/x: backup ")
-    assert "is created" in named
+    assert "created" in named
     assert wrong == f"asyncbackups: standard output cannot be written: {reason}"
 
 
@@ -131,4 +131,4 @@ def test_a_closed_stderr_is_no_trouble(simulator: Simulator) -> None:
 def test_a_closed_stdin_has_no_targets(simulator: Simulator, command: str) -> None:
     """Whoever reads from it is told, with status 2."""
     ended = redirected("<&-", command, "-", settings=settings_of(simulator))
-    assert (ended.status, ended.error) == (2, "asyncbackups: standard input: it is closed")
+    assert (ended.status, ended.error) == (2, "asyncbackups: standard input is closed")

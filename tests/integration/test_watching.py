@@ -99,7 +99,7 @@ async def check_events(sim: Simulator, client: BackupClient, events: list[Any]) 
         assert isinstance(event, BackupSucceeded) is (backup.display_status in {"ready", "Fertig"}), event
 
 
-SHAPES = {
+BEHAVIORS = {
     "as documented": ApiBehavior(),
     "bare array": ApiBehavior(envelope=None),
     "other envelope": ApiBehavior(envelope="content", envelope_extra={"took": 3, "warnings": []}),
@@ -125,10 +125,10 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-async def test_watch_works_with_every_api_shape(shape: ApiBehavior) -> None:
+@pytest.mark.parametrize("behavior", BEHAVIORS.values(), ids=BEHAVIORS)
+async def test_watch_works_with_every_api_behavior(behavior: ApiBehavior) -> None:
     """Each backup has exactly one final event, and it is correct."""
-    async with fast_service(behavior=shape) as (sim, client):
+    async with fast_service(behavior=behavior) as (sim, client):
         events = await watch_new_backups(client)
         assert {type(event).__name__ for event in events} == {"BackupSucceeded", "BackupFailed"}
         await check_events(sim, client, events)
@@ -269,8 +269,8 @@ async def test_expiring_tokens_are_renewed_while_watching() -> None:
 
 async def test_retry_after_of_a_backup_in_progress_is_honored() -> None:
     """The next poll waits for the `Retry-After` of the last response."""
-    shape = ApiBehavior(in_progress_retry_after=1)
-    async with fast_service(behavior=shape, workload=Workload(duration=Fixed(250), history=0)) as (_sim, client):
+    behavior = ApiBehavior(in_progress_retry_after=1)
+    async with fast_service(behavior=behavior, workload=Workload(duration=Fixed(250), history=0)) as (_sim, client):
         (ref,) = await create_backups(client, 1)
         async with client.watch([ref], deadline=20) as watch:
             (event,) = [event async for event in watch]

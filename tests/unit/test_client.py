@@ -109,16 +109,18 @@ async def test_client_that_failed_to_open_can_be_entered_again() -> None:
 
 
 async def test_session_is_closed_if_entering_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No session stays open if the engine cannot be created; entering may be tried again."""
+    """No session stays open if opening fails half way; entering may be tried again."""
     one = client()
     opened = []
+    transport_open = one._transport.open
 
-    def broken() -> None:
+    async def fail_after_opening() -> None:
+        await transport_open()
         opened.append(one._transport._session)
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr(one, "_new_engine", broken)
+        patched.setattr(one._transport, "open", fail_after_opening)
         with pytest.raises(MemoryError):
             await one.__aenter__()
     assert [session.closed for session in opened] == [True]

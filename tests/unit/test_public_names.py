@@ -71,7 +71,7 @@ def test_designed_name_is_exported(name: str) -> None:
 
 def test_import_is_light() -> None:
     """Command line, simulator, journal and cattrs are imported on first use."""
-    heavy = ("click", "typer", "rich", "aiosqlite", "sqlite3", "cattrs", "asyncbackups.simulator", "asyncbackups.cli")
+    heavy = ("click", "rich", "aiosqlite", "sqlite3", "cattrs", "asyncbackups.simulator", "asyncbackups.cli")
     program = f"import sys, asyncbackups; print(*[name for name in {heavy!r} if name in sys.modules])"
     # Coverage of child processes would import sqlite3 itself.
     env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}

@@ -4,6 +4,7 @@ Everything of the client runs but `aiohttp`: retries, rate limits, credentials, 
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -187,24 +188,26 @@ class GatewayResponse:
 class GatewaySession:
     """The part of `aiohttp.ClientSession` that the transport uses: connections, and requests in flight."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, keeps_connections: bool) -> None:
         self.closed = False
         self._loop = loop
+        self._keeps_connections = keeps_connections
         self._idle: list[float] = []
         self.in_flight: set[OwnedTask] = set()
 
-    def take_connection(self, *, fresh: bool) -> bool:
+    def take_connection(self) -> bool:
         """Take a connection; return whether it was used before."""
         now = self._loop.time()
         self._idle = [since for since in self._idle if now - since < KEEPALIVE]
-        if fresh or not self._idle:
+        if not self._idle:
             return False
         self._idle.pop()
         return True
 
     def return_connection(self) -> None:
         """Keep a connection for the next request."""
-        self._idle.append(self._loop.time())
+        if self._keeps_connections:
+            self._idle.append(self._loop.time())
 
     async def close(self) -> None:
         """End all requests in flight."""
@@ -232,8 +235,8 @@ class GatewayTransport(Transport):
         self._ownership = ownership
         self._exchanges = exchanges
 
-    def _create_session(self) -> Any:
-        return GatewaySession(asyncio.get_running_loop())
+    def _create_session(self, *, force_close: bool = False, **settings: Any) -> Any:
+        return GatewaySession(asyncio.get_running_loop(), keeps_connections=not force_close)
 
     async def _request_and_read(
         self, session: Any, attempt: _SendAttempt, credential: Credential, started: float
@@ -269,7 +272,7 @@ class GatewayTransport(Transport):
             {"Host": host, "Accept": "application/json", **credential.headers_for(request)},
             request.body or b"",
             exchange.origin,
-            session.take_connection(fresh=getattr(request, "fresh_connection", False)),
+            session.take_connection(),
         )
         task = self._ownership.create_task(self._gateway.handle(sent), None)
         session.in_flight.add(task)
@@ -325,8 +328,9 @@ class UniverseClient(BackupClient):
     def _new_transport(self, base_url: str, **settings: Any) -> Transport:
         return GatewayTransport(base_url, **self._wiring, **settings)
 
-    def _new_creator(self) -> Creator:
-        creator = super()._new_creator()
+    @functools.cached_property
+    def _creator(self) -> Creator:
+        creator = super()._creator
         create = creator.create
 
         async def create_and_note(planet: PlanetRef, *args: Any, **kwargs: Any) -> Creation:

@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from asyncbackups._api.pagination import (
     LazyBackups,
     ListEntry,
-    ListPage,
+    ParsedPage,
     check_complete,
     decode_backups,
     decode_entries,
@@ -210,7 +210,7 @@ def test_ten_thousand_entries_are_decoded() -> None:
 
 def test_entries_may_be_any_view_of_bytes() -> None:
     """The entries of a page are bytes, a memoryview or a msgspec.Raw."""
-    page = ListPage(memoryview(b'[{"id": 1}]'), None, {}, response([]))
+    page = ParsedPage(memoryview(b'[{"id": 1}]'), None, {}, response([]))
     assert [entry.id for entry in decode_entries(page)] == [1]
 
 

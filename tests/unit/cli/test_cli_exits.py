@@ -1,4 +1,4 @@
-"""Exit statuses."""
+"""Exit statuses, and the message for an error that ends a command."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from asyncbackups import (
     WatchExpiredError,
     WatchFailed,
 )
-from asyncbackups.cli.exits import ExitStatus, exit_status
+from asyncbackups.cli.exits import ExitStatus, describe_error, exit_status
 
 REF = BackupRef("alpha", 1)
 PLANET = PlanetRef("alpha", "prod")
@@ -77,15 +77,36 @@ TOKEN_GONE = AuthenticationError(status=401)
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, object) and not isinstance(value, int) else str(value),
 )
-def test_everything_has_its_status(happened: object, status: int) -> None:
-    """Each event and error stands for one status."""
+def test_exit_status_of_events_and_errors(happened: object, status: int) -> None:
+    """Each event and error has an exit status."""
     assert exit_status([happened]) == status  # type: ignore[list-item]
 
 
-def test_the_highest_counts() -> None:
-    """Of several the highest status counts, in any order; of none it is 0."""
+def test_the_highest_status_counts() -> None:
+    """The highest of several statuses counts, in any order; without any it is 0."""
     failed, expired = BackupFailed(ref=REF, backup=BACKUP), WatchExpired(ref=REF)
     unchecked = WatchFailed(ref=REF, error=TOKEN_GONE)
     assert exit_status([failed, expired]) is ExitStatus.DEADLINE
     assert exit_status([unchecked, failed, expired]) is ExitStatus.UNCHECKED
     assert exit_status([]) is ExitStatus.OK
+
+
+@pytest.mark.parametrize(
+    ("field", "reason", "message"),
+    [
+        ("planet_class", "must not be blank", "--planet-class must not be blank"),
+        ("base_url", "must be a URL", "--base-url (or ASYNCBACKUPS_BASE_URL) must be a URL"),
+        ("client_id", "must not be blank", "ASYNCBACKUPS_CLIENT_ID must not be blank"),
+        ("workers", "must be positive", "workers must be positive"),
+        (None, "two things contradict each other", "two things contradict each other"),
+    ],
+)
+def test_errors_name_the_option_or_variable(field: str | None, reason: str, message: str) -> None:
+    """The name of the library's argument is replaced by that of the option or variable that sets it."""
+    error = ConfigurationError(reason, field=field, hint="for programs" if message.startswith("-") else None)
+    assert describe_error(error) == message
+
+
+def test_other_errors_keep_their_message() -> None:
+    """Only errors about arguments are rephrased."""
+    assert describe_error(TOKEN_GONE) == str(TOKEN_GONE)

@@ -90,7 +90,7 @@ class Scenario:
 
     @property
     def shared(self) -> PollingState:
-        """What the scheduler has learned: tests set costs and read estimates."""
+        """The state of the scheduler: tests set costs and read estimates."""
         return self.scheduler._shared
 
     def add(self, *ids: int, star_system: str = "sun", started_at: float | None = None, **more: Any) -> None:

@@ -1,4 +1,4 @@
-"""Get or list: measured costs, the number of backups that count, and lists that do not work."""
+"""GET or LIST: measured costs, the effective number of backups, and lists that do not work."""
 
 from __future__ import annotations
 
@@ -30,40 +30,40 @@ def measured(**bytes_of_list: int) -> RequestCosts:
     return costs
 
 
-def test_one_beside_ten_thousand_old_ones_is_polled_by_get():
-    """A list of 4.5 MB for the sake of one backup would be waste."""
+def test_one_backup_beside_ten_thousand_old_ones_is_polled_by_get():
+    """A list of 4.5 MB for one backup would be a waste."""
     costs = measured(all=4_500_000, p=4_500_000)
     assert choose_lists("s", {"p": alike(1)}, costs, now=0) == PollPlan()
 
 
-def test_a_hundred_beside_ten_thousand_old_ones_are_polled_by_list():
-    """A list of 4.5 MB is less than a hundred gets."""
+def test_hundred_backups_beside_ten_thousand_old_ones_are_listed():
+    """A list of 4.5 MB costs less than a hundred GETs."""
     costs = measured(all=4_500_000)
     assert choose_lists("s", {None: alike(100)}, costs, now=0) == PollPlan(star_system=True)
 
 
 @given(st.integers(1, 300), st.integers(100, 10_000_000))
-def test_between_them_the_measurements_decide(count: int, size: int):
-    """Backups that are all alike are listed exactly where the list costs less than their gets."""
+def test_measured_costs_decide(count: int, size: int):
+    """Backups that are all alike are listed exactly if the list costs less than their GETs."""
     costs = measured(all=size)
     assert choose_lists("s", {None: alike(count)}, costs, now=0).star_system == (costs.list_cost(("s", None)) < count)
 
 
-def test_planets_lists_where_they_are_cheaper():
-    """Two planets with many in flight each, in a star system with a huge history; a third with one."""
+def test_lists_of_planets_are_used_if_they_are_cheaper():
+    """Two planets have many backups each, in a star system with a huge history; a third has one."""
     costs = measured(all=50_000_000, a=10_000, b=10_000, c=10_000)
     loads = {"a": alike(10), "b": alike(10), "c": alike(1), None: alike(1)}
     assert choose_lists("s", loads, costs, now=0) == PollPlan(planets=frozenset("ab"))
 
 
-def test_the_star_systems_list_beats_those_of_its_planets():
-    """One small list for everything is better than one for each planet."""
+def test_list_of_the_star_system_beats_those_of_its_planets():
+    """One small list of everything is cheaper than one per planet."""
     costs = measured(all=20_000, a=10_000, b=10_000)
     assert choose_lists("s", {"a": alike(10), "b": alike(10)}, costs, now=0) == PollPlan(star_system=True)
 
 
-def test_few_about_to_finish_among_many_that_are_not():
-    """Only those count that may finish: a list for the sake of one of them is not made."""
+def test_only_backups_that_may_finish_count():
+    """No list is sent for one backup among many that are not about to finish."""
     costs = measured(all=1_000_000)
     mixed = PollingLoad.from_members([(BackoffEstimate(POLICY), 0.0)], horizon=60.0) + PollingLoad(
         hazards=1e-9, roots=1e-4
@@ -80,15 +80,15 @@ def test_loads_add_up_in_any_order(hazards: list[float], rng: object):
     assert total.cost_by_list(1.0) <= total.cost_by_get() * (1 + 1e-9)
 
 
-def test_a_sample_stands_for_all():
-    """Members may be a sample: each then counts for several."""
+def test_load_of_a_sample_is_scaled():
+    """Each member may represent several backups."""
     run = PollingLoad.from_members([(BackoffEstimate(POLICY), 30.0)], horizon=60.0)
     ten = PollingLoad.from_members([(BackoffEstimate(POLICY), 30.0)], horizon=60.0, scale=10)
     assert (ten.hazards, ten.roots) == pytest.approx((10 * run.hazards, 10 * run.roots))
 
 
-def test_costs_follow_what_is_measured():
-    """The history of a star system grows, and so does what its list costs."""
+def test_costs_follow_the_measurements():
+    """The history of a star system grows, and so does the cost of its list."""
     costs = measured(all=1000)
     before = costs.list_cost(("s", None))
     costs.record_list(("s", None), size=10_000_000, seconds=2.0)
@@ -98,8 +98,8 @@ def test_costs_follow_what_is_measured():
     assert before < 2 < once < costs.list_cost(("s", None)) == pytest.approx(155.6 / 1.059, rel=0.01)
 
 
-def test_before_any_was_seen_a_list_is_tried_for_a_handful():
-    """Unmeasured, a list is worth a few gets; gets need not have been measured."""
+def test_unmeasured_list_is_tried_for_a_few_backups():
+    """It is assumed to cost a few GETs; GETs need not have been measured."""
     costs = RequestCosts()
     assert choose_lists("s", {None: alike(10)}, costs, now=0).star_system
     assert not choose_lists("s", {None: alike(2)}, costs, now=0).star_system
@@ -107,8 +107,8 @@ def test_before_any_was_seen_a_list_is_tried_for_a_handful():
     assert costs.list_cost(("s", None)) == 2
 
 
-def test_a_list_that_does_not_work_is_left_alone_ever_longer():
-    """Refused: tried again after minutes, then hours; one that works is forgiven."""
+def test_pauses_of_a_list_that_does_not_work_grow():
+    """It is tried again after minutes, then hours; a useful response resets the pause."""
     costs, where, now, pauses = RequestCosts(), ("s", None), 0.0, []
     for _ in range(10):
         until = costs.pause_list(where, now=now)
@@ -119,14 +119,14 @@ def test_a_list_that_does_not_work_is_left_alone_ever_longer():
     assert pauses[:3] == [300, 600, 1200]
     assert pauses[-1] == 6 * 3600
     costs.record_list(where, size=1000, seconds=0.1)
-    assert costs.pause_list(where, now=now) == now + 6 * 3600, "an answer that is of no use forgives nothing"
+    assert costs.pause_list(where, now=now) == now + 6 * 3600, "a useless response does not reset the pause"
     costs.clear_pause(where)
     assert costs.is_usable(where, now=now)
     assert costs.pause_list(where, now=now) == now + 300
 
 
-def test_refused_lists_are_not_planned():
-    """A refused list of the star system leaves those of its planets, and the other way round."""
+def test_paused_lists_are_not_chosen():
+    """If the list of the star system is paused, those of its planets are used, and vice versa."""
     costs = measured(all=1000, p=1000)
     costs.pause_list(("s", None), now=0)
     assert choose_lists("s", {"p": alike(50)}, costs, now=1) == PollPlan(planets=frozenset({"p"}))
@@ -134,8 +134,8 @@ def test_refused_lists_are_not_planned():
     assert choose_lists("s", {"p": alike(50)}, costs, now=1) == PollPlan()
 
 
-def test_memory_is_bounded():
-    """A hundred thousand planets do not each keep a measurement for ever."""
+def test_memory_of_costs_is_bounded():
+    """A hundred thousand planets do not each keep a measurement."""
     costs = RequestCosts(keys=10)
     for i in range(100):
         costs.record_list(("s", f"p{i}"), size=1, seconds=0)

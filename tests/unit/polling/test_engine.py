@@ -1,4 +1,4 @@
-"""The engine: one task that asks what is due, and tells who waits, whatever happens."""
+"""The engine: one task that sends the polls that are due, and delivers the events, whatever happens."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def tasks() -> list[str]:
 
 
 async def test_backup_is_polled_until_it_has_ended(clock: FakeClock, service: Service) -> None:
-    """And not any more after that."""
+    """After its end it is not polled any more."""
     engine, subscriber = service.engine(), RecordingSubscriber()
     (ref,) = service.begin(7)
     assert engine.track(ref, subscriber, deadline=1e4)
@@ -58,7 +58,7 @@ async def test_backup_is_polled_until_it_has_ended(clock: FakeClock, service: Se
 
 
 async def test_waits_for_one_backup_share_its_polls(clock: FakeClock, service: Service) -> None:
-    """A thousand who wait cost no more requests than one."""
+    """A thousand subscribers cost no more requests than one."""
     engine, subscribers = service.engine(), [RecordingSubscriber() for _ in range(1_000)]
     (ref,) = service.begin(7)
     for subscriber in subscribers:
@@ -72,8 +72,8 @@ async def test_waits_for_one_backup_share_its_polls(clock: FakeClock, service: S
     await engine.close()
 
 
-async def test_tasks_number_with_requests_and_not_with_backups(clock: FakeClock, service: Service) -> None:
-    """Ten thousand backups in flight are one task while nothing is asked."""
+async def test_number_of_tasks_depends_on_requests_not_on_backups(clock: FakeClock, service: Service) -> None:
+    """Ten thousand backups need one task, and one more for each request in flight."""
     engine = service.engine(concurrency=4, coalesce=False)
     service.gate.clear()
     for ref in service.begin(*range(10_000)):
@@ -84,8 +84,8 @@ async def test_tasks_number_with_requests_and_not_with_backups(clock: FakeClock,
     assert tasks() == []
 
 
-async def test_idle_means_idle(clock: FakeClock, service: Service) -> None:
-    """No timer and no wake-up while nothing is in flight, or all that is left to come are answers."""
+async def test_idle_engine_has_no_timer(clock: FakeClock, service: Service) -> None:
+    """Nothing wakes the engine while no backup is tracked, or while only responses are awaited."""
     engine, subscriber = service.engine(), RecordingSubscriber()
     (ref,) = service.begin(7)
     engine.track(ref, subscriber, deadline=1e5)
@@ -102,8 +102,8 @@ async def test_idle_means_idle(clock: FakeClock, service: Service) -> None:
     await engine.close()
 
 
-async def test_stall_does_not_come_back_as_a_burst(clock: FakeClock, service: Service) -> None:
-    """A laptop that slept for an hour asks little by little."""
+async def test_stall_is_not_followed_by_a_burst(clock: FakeClock, service: Service) -> None:
+    """After an hour of sleep a laptop's polls are spread out."""
     engine = service.engine(coalesce=False)
     for number in range(100):
         (ref,) = service.begin(number, star_system=f"s{number}")
@@ -118,8 +118,8 @@ async def test_stall_does_not_come_back_as_a_burst(clock: FakeClock, service: Se
     await engine.close()
 
 
-async def test_final_event_leaves_within_a_turn_of_its_answer(clock: FakeClock, service: Service) -> None:
-    """Nothing stands between the answer and who waits for it."""
+async def test_event_is_delivered_within_a_turn_of_the_response(clock: FakeClock, service: Service) -> None:
+    """There is no further delay between the response and the subscriber."""
     engine, subscriber = service.engine(), RecordingSubscriber()
     (ref,) = service.begin(7)
     service.end(ref)
@@ -133,8 +133,8 @@ async def test_final_event_leaves_within_a_turn_of_its_answer(clock: FakeClock, 
     await engine.close()
 
 
-async def test_long_list_is_processed_in_slices(clock: FakeClock, service: Service) -> None:
-    """Ten thousand backups that end in one list leave room for others in between."""
+async def test_long_list_is_processed_in_portions(clock: FakeClock, service: Service) -> None:
+    """Ten thousand backups that end in one list do not block the event loop."""
     engine, subscriber = service.engine(), RecordingSubscriber()
     refs = service.begin(*range(10_000))
     service.end(*refs)
@@ -149,8 +149,8 @@ async def test_long_list_is_processed_in_slices(clock: FakeClock, service: Servi
     await engine.close()
 
 
-async def test_what_is_added_while_a_list_is_processed_is_not_lost(clock: FakeClock, service: Service) -> None:
-    """Each gets its one event, whenever it came."""
+async def test_subscriptions_added_while_a_list_is_processed_are_not_lost(clock: FakeClock, service: Service) -> None:
+    """Each gets its one event."""
     engine, subscriber, late = service.engine(), RecordingSubscriber(), RecordingSubscriber()
     refs = service.begin(*range(2_000))
     service.end(*refs)
@@ -166,7 +166,7 @@ async def test_what_is_added_while_a_list_is_processed_is_not_lost(clock: FakeCl
 
 
 async def test_entity_tags_are_used(clock: FakeClock, service: Service) -> None:
-    """Unchanged backups and lists cost an empty answer, and still count as polls."""
+    """Unchanged backups and lists cost an empty response, and still count as polls."""
     service.tagged = True
     engine, subscriber = service.engine(learn=False), RecordingSubscriber()
     (single,) = service.begin(7, star_system="vega")
@@ -183,8 +183,8 @@ async def test_entity_tags_are_used(clock: FakeClock, service: Service) -> None:
     await engine.close()
 
 
-async def test_retry_after_is_obeyed(clock: FakeClock, service: Service) -> None:
-    """What the server asks for on an answer in progress is when it is asked again."""
+async def test_retry_after_is_honored(clock: FakeClock, service: Service) -> None:
+    """The next poll is sent after the time that the header gives."""
     service.headers["Retry-After"] = "40"
     engine = service.engine()
     (ref,) = service.begin(7)
@@ -197,12 +197,12 @@ async def test_retry_after_is_obeyed(clock: FakeClock, service: Service) -> None
     await engine.close()
 
 
-async def test_clock_of_the_server_counts(clock: FakeClock, service: Service) -> None:
-    """A server whose clock is hours ahead of ours is believed about the age of its backups."""
+async def test_age_is_measured_by_the_clock_of_the_server(clock: FakeClock, service: Service) -> None:
+    """The age of a backup is right although the server's clock is hours ahead of ours."""
     engine = service.engine()
     (ref,) = service.begin(7)
     engine.track(ref, RecordingSubscriber(), deadline=1e4)
-    clock._utc = clock._utc.replace(hour=3)  # ours goes wrong; the answers' dates go with the server's
+    clock._utc = clock._utc.replace(hour=3)  # ours becomes wrong; the dates of the responses follow the server's
     service.clock = FakeClock(clock.monotonic())
     await settle()
     explain = engine.explain(ref)
@@ -248,8 +248,8 @@ async def test_retry_after_of_a_response_is_honored_up_to_the_maximum_of_the_ret
     await engine.close()
 
 
-async def test_faults_end_nothing_but_deadlines_do(clock: FakeClock, service: Service) -> None:
-    """An hour of outage is survived; the deadline is kept to the second."""
+async def test_faults_do_not_end_waits_but_deadlines_do(clock: FakeClock, service: Service) -> None:
+    """A wait survives an hour of outage; its deadline is kept to the second."""
     engine, patient, hasty = service.engine(), RecordingSubscriber(), RecordingSubscriber()
     (ref,) = service.begin(7)
     engine.track(ref, patient, deadline=1e4)
@@ -266,10 +266,10 @@ async def test_faults_end_nothing_but_deadlines_do(clock: FakeClock, service: Se
     await engine.close()
 
 
-async def test_trouble_is_told_once_and_again_when_it_comes_back(
+async def test_failing_polls_are_logged_once_per_outage(
     clock: FakeClock, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who waits for a day learns in its first minute that nobody answers; not at every poll."""
+    """During a wait of a day the user learns of an outage in its first minute, but not again at every poll."""
     caplog.set_level(logging.WARNING, "asyncbackups._polling.engine")
     engine, subscriber = service.engine(), RecordingSubscriber()
     (ref,) = service.begin(7)
@@ -285,8 +285,8 @@ async def test_trouble_is_told_once_and_again_when_it_comes_back(
     await engine.close()
 
 
-async def test_list_that_fails_falls_back_to_gets(clock: FakeClock, service: Service) -> None:
-    """What a list cannot tell is asked one by one."""
+async def test_gets_replace_a_list_that_fails(clock: FakeClock, service: Service) -> None:
+    """Backups are polled one by one if their list does not work."""
     engine, subscriber = service.engine(), RecordingSubscriber()
     service.fault = lambda request: ProtocolError("no list") if request.kind is RequestKind.LIST else None
     refs = service.begin(*range(20))
@@ -299,10 +299,10 @@ async def test_list_that_fails_falls_back_to_gets(clock: FakeClock, service: Ser
     await engine.close()
 
 
-async def test_entry_that_cannot_be_read_keeps_no_other_waiting(
+async def test_invalid_entry_does_not_delay_the_others(
     clock: FakeClock, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the list told before is told; the rest is asked by get, and the list is left alone for a time."""
+    """Entries before it are recorded; the others are polled by GET, and the list is paused."""
     engine, subscriber = service.engine(), RecordingSubscriber()
     refs = service.begin(*range(600))
     decode = lists.backup_from_json
@@ -327,10 +327,10 @@ async def test_entry_that_cannot_be_read_keeps_no_other_waiting(
 # -- statuses
 
 
-async def test_new_status_is_reported_once(
+async def test_undocumented_status_is_logged_once(
     clock: FakeClock, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A word that the guide does not know is said once, with what it is taken for; "succeeded" is documented."""
+    """The log line says how it is treated; "succeeded" is documented."""
     caplog.set_level(logging.INFO, "asyncbackups._polling.engine")
     engine = service.engine()
     refs = [*service.begin(1, 2, 3, status="Dumping\n"), *service.begin(4, status="Zzz")]
@@ -346,10 +346,10 @@ async def test_new_status_is_reported_once(
     await engine.close()
 
 
-async def test_service_that_makes_up_statuses_does_not_fill_the_log(
+async def test_number_of_logged_statuses_is_limited(
     clock: FakeClock, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After a hundred words it is enough."""
+    """A service that invents new statuses does not fill the log."""
     caplog.set_level(logging.INFO, "asyncbackups._polling.engine")
     engine = service.engine()
     for number in range(300):
@@ -360,8 +360,8 @@ async def test_service_that_makes_up_statuses_does_not_fill_the_log(
     await engine.close()
 
 
-async def test_rule_of_the_callers_sees_every_backup(clock: FakeClock, service: Service) -> None:
-    """It may look at anything, so lists are decoded whole for it, though the status is as it was."""
+async def test_custom_status_rule_gets_every_backup(clock: FakeClock, service: Service) -> None:
+    """It may depend on any member, so all tracked entries of a list are decoded for it."""
 
     def by_display_status(backup: Backup) -> Progress:
         return Progress.SUCCEEDED if backup.display_status == "ready" else Progress.IN_PROGRESS
@@ -391,10 +391,10 @@ async def test_rule_of_the_callers_sees_every_backup(clock: FakeClock, service: 
     ids=["bug", "nothing", "an error of ours"],
 )
 @pytest.mark.parametrize("number", [1, 40], ids=["get", "list"])
-async def test_engine_that_crashes_tells_everybody_why(
+async def test_crash_ends_all_waits_with_its_cause(
     clock: FakeClock, service: Service, caplog: pytest.LogCaptureFixture, rule: Any, said: str, number: int
 ) -> None:
-    """Nobody is left waiting; the cause is chained and logged; the engine works again afterwards."""
+    """No subscriber is left waiting; the cause is chained and logged; the engine can be used again."""
     state = {"broken": True}
     engine = service.engine(status_rule=lambda backup: rule(backup) if state["broken"] else progress_of(backup))
     subscribers = [RecordingSubscriber() for _ in range(number)]
@@ -424,8 +424,8 @@ async def test_engine_that_crashes_tells_everybody_why(
     await engine.close()
 
 
-async def test_crash_while_requests_are_under_way_leaves_no_task(clock: FakeClock, service: Service) -> None:
-    """Their answers no longer matter to anybody, and the count of requests begins anew."""
+async def test_crash_while_requests_are_in_flight_leaves_no_task(clock: FakeClock, service: Service) -> None:
+    """Their responses are ignored, and their capacity is available again."""
     state = {"broken": True}
     engine = service.engine(
         status_rule=lambda backup: 1 / 0 if state["broken"] else progress_of(backup), concurrency=4, coalesce=False
@@ -448,8 +448,8 @@ async def test_crash_while_requests_are_under_way_leaves_no_task(clock: FakeCloc
 # -- the end
 
 
-async def test_closing_tells_who_waits(clock: FakeClock, service: Service) -> None:
-    """Who waits is told that the client was left, nothing runs on, and nothing more can be added."""
+async def test_closing_ends_all_waits(clock: FakeClock, service: Service) -> None:
+    """Each subscriber gets an event, no task is left, and no backup can be added any more."""
     engine, subscriber = service.engine(), RecordingSubscriber()
     refs = service.begin(*range(5))
     for ref in refs:
@@ -465,16 +465,16 @@ async def test_closing_tells_who_waits(clock: FakeClock, service: Service) -> No
     await engine.close()
 
 
-async def test_closing_before_the_first_step(service: Service) -> None:
-    """An engine closed in the same turn in which it was started tells its waiters all the same."""
+async def test_closing_before_the_first_step_ends_all_waits(service: Service) -> None:
+    """The engine may be closed in the turn in which it was started."""
     engine, subscriber = service.engine(), RecordingSubscriber()
     engine.track(*service.begin(7), subscriber, deadline=1e4)
     await engine.close()
     assert isinstance(subscriber.events[0], WatchFailed)
 
 
-async def test_closing_from_another_task(clock: FakeClock, service: Service) -> None:
-    """The task that closes need not be the one that started it."""
+async def test_engine_can_be_closed_by_another_task(clock: FakeClock, service: Service) -> None:
+    """The task that closes it need not be the one that started it."""
     engine, subscriber = service.engine(), RecordingSubscriber()
 
     async def start() -> None:
@@ -487,8 +487,8 @@ async def test_closing_from_another_task(clock: FakeClock, service: Service) -> 
     assert tasks() == []
 
 
-async def test_closing_that_is_cancelled_tells_who_waits(service: Service) -> None:
-    """Cancellation in the middle of closing leaves nobody waiting."""
+async def test_cancelled_close_ends_all_waits(service: Service) -> None:
+    """Cancelling `close` leaves no subscriber waiting."""
     engine, subscriber = service.engine(), RecordingSubscriber()
     engine.track(*service.begin(7), subscriber, deadline=1e4)
     await settle()
@@ -502,8 +502,8 @@ async def test_closing_that_is_cancelled_tells_who_waits(service: Service) -> No
     assert tasks() == []
 
 
-async def test_task_that_is_cancelled_from_outside_tells_who_waits(clock: FakeClock, service: Service) -> None:
-    """As `asyncio.run` does when the main task has ended; and it can be started again."""
+async def test_cancelling_the_task_ends_all_waits(clock: FakeClock, service: Service) -> None:
+    """`asyncio.run` does that after the main task has ended; the engine can be started again."""
     engine, subscriber = service.engine(), RecordingSubscriber()
     (ref,) = service.begin(7)
     engine.track(ref, subscriber, deadline=1e4)
@@ -520,8 +520,8 @@ async def test_task_that_is_cancelled_from_outside_tells_who_waits(clock: FakeCl
     await engine.close()
 
 
-async def test_task_that_never_began_is_started_again(clock: FakeClock, service: Service) -> None:
-    """Cancelled before its first step, it has told nobody; the next wait starts it anew."""
+async def test_task_cancelled_before_its_first_step_is_started_again(clock: FakeClock, service: Service) -> None:
+    """It has delivered no event; the next subscription starts a new task for all."""
     engine, subscriber = service.engine(), RecordingSubscriber()
     first, second = service.begin(7, 8)
     engine.track(first, subscriber, deadline=1e4)
@@ -535,8 +535,8 @@ async def test_task_that_never_began_is_started_again(clock: FakeClock, service:
     await engine.close()
 
 
-def test_loop_that_ends_leaves_no_warning(recwarn: pytest.WarningsRecorder) -> None:
-    """`asyncio.run` with an engine that nobody closed ends in silence."""
+def test_end_of_the_loop_causes_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    """`asyncio.run` may end while an engine is open."""
     subscriber = RecordingSubscriber()
 
     async def main() -> Engine:
@@ -555,8 +555,8 @@ def test_loop_that_ends_leaves_no_warning(recwarn: pytest.WarningsRecorder) -> N
     assert not recwarn.list
 
 
-async def test_nothing_is_explained_of_what_is_not_in_flight(service: Service) -> None:
-    """None, rather than an error: it may just have ended."""
+async def test_explanation_of_an_untracked_backup_is_none(service: Service) -> None:
+    """It is no error: the backup may just have ended."""
     assert service.engine().explain(BackupRef("sun", 7)) is None
 
 
@@ -595,9 +595,7 @@ async def test_poll_is_sent_if_a_subscriber_remains(clock: FakeClock, service: S
     await engine.close()
 
 
-async def test_trial_after_a_fault_that_is_not_sent_does_not_block_the_others(
-    clock: FakeClock, service: Service
-) -> None:
+async def test_poll_that_is_not_sent_after_a_fault_does_not_block_others(clock: FakeClock, service: Service) -> None:
     """After a fault one poll at a time tests the service; if that one is discarded, the next one is sent."""
     engine, discarded, other = service.engine(coalesce=False, jitter=0.0), RecordingSubscriber(), RecordingSubscriber()
     first, second = service.begin(1, 2)
@@ -668,8 +666,8 @@ async def test_engine_works_with_eager_tasks(clock: FakeClock, service: Service,
     assert tasks() == []
 
 
-async def test_leaving_discards(clock: FakeClock, service: Service) -> None:
-    """Who leaves is told nothing more, and costs no more requests."""
+async def test_untracking_discards_all_waits_of_a_subscriber(clock: FakeClock, service: Service) -> None:
+    """They cost no more requests and get no event."""
     engine, subscriber = service.engine(), RecordingSubscriber()
     for ref in service.begin(*range(5)):
         engine.track(ref, subscriber, deadline=1e4)

@@ -1,4 +1,4 @@
-"""The polling of one star system: gets, lists, and what their answers mean."""
+"""The polling of one star system: GETs, LISTs, and what their responses mean."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def scenario(**policy: Any) -> Scenario:
 
 
 def listing(*ids: int, **policy: Any) -> tuple[Scenario, ListPoll]:
-    """Put backups in flight that one list stands for, and let it be asked for."""
+    """Track backups that one list covers, and take its poll."""
     run = scenario(**policy)
     run.add(*(ids or MANY))
     (poll,) = run.take_due()
@@ -60,7 +60,7 @@ def running(*ids: int) -> dict[int, str]:
 
 
 def gets(run: Scenario) -> list[GetPoll]:
-    """Let new backups of unknown age have waited for each other; return what is asked by get then."""
+    """Wait until new backups of unknown age were gathered; return the GETs that are due then."""
     run.now += 3
     return [poll for poll in run.take_due() if isinstance(poll, GetPoll)]
 
@@ -68,7 +68,7 @@ def gets(run: Scenario) -> list[GetPoll]:
 # -- gets
 
 
-def test_backup_of_unknown_age_is_asked_about_at_once() -> None:
+def test_backup_of_unknown_age_is_polled_at_once() -> None:
     """It may have finished long ago."""
     run = scenario()
     run.add(7)
@@ -76,8 +76,8 @@ def test_backup_of_unknown_age_is_asked_about_at_once() -> None:
     assert run.take_due() == []
 
 
-def test_backup_just_created_is_asked_about_when_its_age_says_so() -> None:
-    """A backup that has just begun will not have finished."""
+def test_new_backup_is_polled_by_its_age() -> None:
+    """A backup that has just started has not finished yet."""
     run = scenario(jitter=0.0, initial=5.0)
     run.add(7, started_at=START)
     assert run.take_due() == []
@@ -85,28 +85,28 @@ def test_backup_just_created_is_asked_about_when_its_age_says_so() -> None:
     assert run.now == START + 5.0
 
 
-def test_backup_that_should_have_been_asked_about_is_asked_about_at_once() -> None:
-    """Nobody looked since it was created, say because the process was dead: it does not wait another interval."""
+def test_overdue_backup_is_polled_at_once() -> None:
+    """If the process was down since the create, the backup does not wait for another interval."""
     run = scenario(jitter=0.0, initial=5.0)
     run.add(7, started_at=START - 240.0)
     assert run.take_due() == [GetPoll(ref=BackupRef("sun", 7), sent=START)]
 
 
-def test_gets_follow_the_backoff_where_nothing_is_known() -> None:
+def test_gets_follow_the_backoff_if_nothing_is_known() -> None:
     """Plain exponential backoff up to the maximum, by age."""
     run = scenario(jitter=0.0, initial=4.0, factor=2.0, maximum=30.0)
     run.add(7, started_at=START)
-    asked = []
+    polled = []
     for _ in range(6):
         (poll,) = run.wait_until_due()
-        asked.append(run.now - START)
+        polled.append(run.now - START)
         run.record_get(poll)
-    assert asked == [4.0, 12.0, 28.0, 58.0, 88.0, 118.0]
+    assert polled == [4.0, 12.0, 28.0, 58.0, 88.0, 118.0]
 
 
 @pytest.mark.parametrize(("status", "kind"), [("succeeded", BackupSucceeded), ("failed", BackupFailed)])
 def test_final_status_ends_the_wait(status: str, kind: type) -> None:
-    """The event carries the whole backup and how many answers it took."""
+    """The event has the whole backup, and the number of polls."""
     run = scenario()
     run.add(7, planet="earth")
     run.now += 2.0
@@ -116,8 +116,8 @@ def test_final_status_ends_the_wait(status: str, kind: type) -> None:
     assert is_idle(run.scheduler)
 
 
-def test_answer_for_a_backup_that_nobody_waits_for_any_more_is_dropped() -> None:
-    """It costs nothing but the request, and its star system is forgotten."""
+def test_response_for_a_discarded_backup_is_ignored() -> None:
+    """Its star system is forgotten, too."""
     run = scenario()
     run.add(7)
     polls = [*run.take_due()]
@@ -126,8 +126,8 @@ def test_answer_for_a_backup_that_nobody_waits_for_any_more_is_dropped() -> None
     assert is_idle(run.scheduler)
 
 
-def test_retry_after_of_an_answer_is_obeyed_for_that_backup() -> None:
-    """It overrides the schedule, for this backup only; zero is no wish."""
+def test_retry_after_of_a_get_is_honored_for_its_backup() -> None:
+    """It overrides the schedule, for this backup only; zero means no request to wait."""
     run = scenario(jitter=0.0, initial=5.0)
     run.add(7, 8)
     first, second = run.take_due()
@@ -138,7 +138,7 @@ def test_retry_after_of_an_answer_is_obeyed_for_that_backup() -> None:
 
 
 def test_entity_tags_of_gets_are_used() -> None:
-    """The tag of the last answer goes along; unchanged counts as a poll that told of nothing new."""
+    """The tag of the last response is sent; a 304 counts as a poll."""
     run = scenario()
     run.add(7)
     run.record_get(run.take_due()[0], "queued", response=response_info(etag='"a"'))
@@ -150,11 +150,11 @@ def test_entity_tags_of_gets_are_used() -> None:
     assert poll.etag == '"a"', "a 304 may leave out the tag"
     run.record_get(poll)
     (poll,) = run.wait_until_due()
-    assert poll.etag is None, "the last answer had none"
+    assert poll.etag is None, "the last response had none"
 
 
-def test_tag_of_a_backup_that_was_discarded_tells_nothing() -> None:
-    """A backup added anew while its 304 was under way is asked about again, without a tag."""
+def test_entity_tag_of_a_discarded_backup_is_not_used() -> None:
+    """A backup added again while its 304 was in flight is polled again, without a tag."""
     run = scenario()
     run.add(7)
     run.record_get(run.take_due()[0], response=response_info(etag='"a"'))
@@ -173,8 +173,8 @@ def test_tag_of_a_backup_that_was_discarded_tells_nothing() -> None:
 # -- faults of gets
 
 
-def test_passing_fault_slows_the_star_system_down() -> None:
-    """After a fault nothing is asked for a while, then one request tries, and after an answer all go on."""
+def test_fault_of_the_service_slows_the_star_system_down() -> None:
+    """After a fault nothing is sent for a while, then one poll at a time, and after a success all of them."""
     run = scenario(jitter=0.0, initial=5.0, coalesce=False)
     run.add(1, 2, 3)
     first, second, third = run.take_due()
@@ -187,13 +187,13 @@ def test_passing_fault_slows_the_star_system_down() -> None:
     assert run.now == START + 5.0
     (trial,) = run.wait_until_due()
     assert run.now == START + 10.0
-    assert run.take_due() == [], "one request at a time tries whether things are well again"
+    assert run.take_due() == [], "one request at a time tests whether the service has recovered"
     run.record_get(trial)
     assert len(run.wait_until_due()) == 1
 
 
-def test_retry_after_of_a_fault_holds_the_star_system() -> None:
-    """A 429 that asks for a minute gets a minute."""
+def test_retry_after_of_a_fault_holds_for_the_star_system() -> None:
+    """After a 429 with a minute no request is sent for a minute."""
     run = scenario(coalesce=False)
     run.add(1, 2)
     polls = run.take_due()
@@ -204,8 +204,8 @@ def test_retry_after_of_a_fault_holds_the_star_system() -> None:
 
 
 @pytest.mark.parametrize("error", [BadRequestError(status=400), ProtocolError("garbage")])
-def test_backup_that_cannot_be_read_does_not_hold_up_the_others(error: BackupsError) -> None:
-    """It is asked about ever more seldom, while the others go on as before."""
+def test_backup_that_cannot_be_read_does_not_delay_the_others(error: BackupsError) -> None:
+    """It is polled ever less often, while the others are polled as before."""
     run = scenario(jitter=0.0, initial=5.0, factor=2.0, maximum=60.0, coalesce=False)
     run.add(1, 2)
     broken, fine = run.take_due()
@@ -228,8 +228,8 @@ def test_backup_that_cannot_be_read_does_not_hold_up_the_others(error: BackupsEr
 @pytest.mark.parametrize(
     "error", [PermissionDeniedError(status=403), AuthenticationError(status=401), ClientClosedError("session closed")]
 )
-def test_what_cannot_heal_ends_the_wait(error: BackupsError) -> None:
-    """Who waits is told that it can no longer be checked, and why."""
+def test_permanent_error_ends_the_wait(error: BackupsError) -> None:
+    """The event has the error."""
     run = scenario()
     run.add(7)
     (event,) = run.record_failure(run.take_due()[0], error)
@@ -237,8 +237,8 @@ def test_what_cannot_heal_ends_the_wait(error: BackupsError) -> None:
     assert event.error is error
 
 
-def test_faults_for_nobody_are_dropped() -> None:
-    """Errors about a backup that was discarded end nothing."""
+def test_errors_for_a_discarded_backup_are_ignored() -> None:
+    """They end no wait."""
     for error in (DOWN, NOT_FOUND, PermissionDeniedError(status=403)):
         run = scenario()
         run.add(7)
@@ -251,8 +251,8 @@ def test_faults_for_nobody_are_dropped() -> None:
 # -- gone
 
 
-def test_backup_is_gone_when_two_gets_in_a_row_do_not_find_it() -> None:
-    """One 404 may be a replica that lags."""
+def test_backup_is_gone_after_two_consecutive_404s() -> None:
+    """A single 404 may come from a replica that lags."""
     run = scenario(initial=5.0)
     run.add(7)
     run.record_get(run.take_due()[0], "queued")
@@ -266,8 +266,8 @@ def test_backup_is_gone_when_two_gets_in_a_row_do_not_find_it() -> None:
     assert event.backup.status == "queued"
 
 
-def test_new_backup_is_believed_in_for_a_while() -> None:
-    """What was just created may not be shown yet; only after the longest interval it counts as gone."""
+def test_new_backup_is_not_declared_gone_early() -> None:
+    """A backup just created may not be found yet; it counts as gone only after the longest interval."""
     run = scenario(initial=5.0, maximum=60.0)
     run.add(7, started_at=START)
     while not (events := run.record_failure(*run.wait_until_due(), NOT_FOUND)):
@@ -279,8 +279,8 @@ def test_new_backup_is_believed_in_for_a_while() -> None:
 # -- lists
 
 
-def test_one_list_stands_for_many_gets() -> None:
-    """Twenty backups of unknown age are asked about by one request."""
+def test_one_list_replaces_many_gets() -> None:
+    """Twenty backups of unknown age are polled by one request."""
     run, poll = listing()
     assert (poll.star_system, poll.planet, poll.etag) == ("sun", None, None)
     assert run.record_list(poll, running()) == []
@@ -288,15 +288,15 @@ def test_one_list_stands_for_many_gets() -> None:
     assert all(isinstance(again, ListPoll) for again in run.wait_until_due())
 
 
-def test_lists_are_not_used_where_they_are_switched_off() -> None:
-    """`coalesce=False` polls each by itself."""
+def test_lists_can_be_switched_off() -> None:
+    """With `coalesce=False` each backup is polled by a GET of its own."""
     run = scenario(coalesce=False)
     run.add(*MANY)
     assert {type(poll) for poll in run.take_due()} == {GetPoll}
 
 
-def test_list_ends_what_it_shows_as_finished() -> None:
-    """Each once, though its pages shifted and it is shown twice; the rest goes on."""
+def test_list_ends_the_waits_for_finished_backups() -> None:
+    """Each gets one event, although shifted pages show it twice; the other backups stay."""
     run, poll = listing()
     entries = [list_entry(number, "running") for number in MANY] + [list_entry(3, "succeeded", "2024")] * 2
     seen = {number: observation(number, "succeeded" if number == 3 else "running") for number in MANY}
@@ -306,7 +306,7 @@ def test_list_ends_what_it_shows_as_finished() -> None:
 
 
 def test_long_list_is_recorded_in_portions() -> None:
-    """Between portions there is time for others: waits may be given up, and others added."""
+    """Between portions waits may be discarded, and others added."""
     run, poll = listing(*range(1, 2_001))
     entries = [list_entry(number, "succeeded", "2024") for number in range(1, 2_001)]
     seen = {number: observation(number, "succeeded") for number in run.scheduler.select_entries(poll, entries)}
@@ -320,8 +320,8 @@ def test_long_list_is_recorded_in_portions() -> None:
     assert run.wait_until_due() != []
 
 
-def test_only_news_is_decoded() -> None:
-    """Wanted are backups with another status, completed ones, those never seen, and some history."""
+def test_only_changed_entries_are_decoded() -> None:
+    """Selected are entries with another status, completed ones, those never observed, and some history."""
     run, poll = listing()
     assert run.scheduler.select_entries(poll, [list_entry(number, None) for number in MANY]) == set(MANY), "never seen"
     run.record_list(poll, running())
@@ -336,7 +336,7 @@ def test_only_news_is_decoded() -> None:
 
 
 def test_list_never_overrules_a_newer_get() -> None:
-    """What a list shows as it was before a get told more is not believed."""
+    """An entry that is older than the last GET is ignored."""
     run, poll = listing()
     run.now += 1
     run.discard(5)
@@ -347,8 +347,8 @@ def test_list_never_overrules_a_newer_get() -> None:
     assert run.explain(5).status == "running"
 
 
-def test_what_a_list_does_not_show_is_asked_by_get() -> None:
-    """A list declares nothing gone: missing backups are asked about one by one, until a list shows them."""
+def test_backups_missing_from_a_list_are_polled_by_get() -> None:
+    """A list declares no backup gone: missing backups are polled one by one, until a list shows them."""
     run, poll = listing()
     run.record_list(poll, running(*range(1, 19)))
     missing = run.take_due()
@@ -365,8 +365,8 @@ def test_what_a_list_does_not_show_is_asked_by_get() -> None:
     assert {run.explain(number).by for number in (19, 20)} == {"list"}
 
 
-def test_backup_added_while_a_list_is_under_way_is_not_missing() -> None:
-    """The list may have been made before; and what it shows of a backup without decoding it says nothing."""
+def test_backup_added_while_a_list_is_in_flight_is_not_missing() -> None:
+    """The list may be older; and an entry that was not decoded says nothing about it."""
     run, poll = listing()
     wanted = run.scheduler.select_entries(poll, [list_entry(number) for number in MANY])
     run.now += 1
@@ -378,8 +378,8 @@ def test_backup_added_while_a_list_is_under_way_is_not_missing() -> None:
     assert [poll.ref.backup_id for poll in gets(run)] == [23]
 
 
-def test_who_waits_for_one_backup_is_not_kept_waiting_for_others() -> None:
-    """A backup that has finished long ago is known after one request, also beside others."""
+def test_wait_for_one_backup_is_not_delayed_by_others() -> None:
+    """A backup that finished long ago is known after one request, also beside others."""
     run = scenario()
     run.add(1)
     run.record_get(*run.take_due())
@@ -389,8 +389,8 @@ def test_who_waits_for_one_backup_is_not_kept_waiting_for_others() -> None:
     assert [poll.ref.backup_id for poll in run.take_due()] == [3]
 
 
-def test_backups_that_begin_together_are_listed_as_soon_as_it_is_worth_it_for_all() -> None:
-    """Not when the first of them alone would be asked about: a bulk run has a hundred in a star system."""
+def test_backups_that_start_together_are_listed_when_it_is_worth_it_for_all() -> None:
+    """That is sooner than the first of them alone would be polled."""
     alone, together = scenario(jitter=0.0), scenario(jitter=0.0)
     alone.add(1, started_at=START)
     for number in range(100):
@@ -402,13 +402,13 @@ def test_backups_that_begin_together_are_listed_as_soon_as_it_is_worth_it_for_al
     assert together.now - START < (alone.now - START) / 2
 
 
-def test_backups_of_unknown_age_that_come_one_by_one_wait_for_each_other() -> None:
-    """The first is asked about at once, those that come within half of what a request is worth together, by list."""
+def test_backups_of_unknown_age_added_one_by_one_are_gathered() -> None:
+    """The first is polled at once; those added within half of a request's worth share a list."""
     run = scenario(request_worth=10.0)
-    asked: list[Poll] = []
+    polled: list[Poll] = []
     for number in range(60):
         run.add(number, patient=True)
-        asked += (polls := run.take_due())
+        polled += (polls := run.take_due())
         for poll in polls:
             if isinstance(poll, GetPoll):
                 run.record_get(poll, "running")
@@ -416,16 +416,16 @@ def test_backups_of_unknown_age_that_come_one_by_one_wait_for_each_other() -> No
                 run.record_list(poll, running(*range(number + 1)))
         run.now += 0.25
     assert run.explain(0).polls >= 1
-    assert sum(isinstance(poll, GetPoll) for poll in asked) <= 3
-    assert len(asked) <= 12
+    assert sum(isinstance(poll, GetPoll) for poll in polled) <= 3
+    assert len(polled) <= 12
 
 
-def test_new_backups_of_unknown_age_are_asked_about_by_list_where_there_are_many() -> None:
-    """Where there is a list, many new ones make it due at once; few are asked about by get."""
+def test_many_new_backups_of_unknown_age_are_listed() -> None:
+    """If a list is in use, many new backups make it due at once; few are polled by GET."""
     run, poll = listing()
     run.add(*range(31, 51))
     run.now += 3
-    assert all(isinstance(poll, GetPoll) for poll in run.take_due(capacity=2)), "the list is under way"
+    assert all(isinstance(poll, GetPoll) for poll in run.take_due(capacity=2)), "the list is in flight"
     run.record_list(poll, running())
     again = run.take_due()
     assert [type(poll) for poll in again] == [ListPoll]
@@ -434,8 +434,8 @@ def test_new_backups_of_unknown_age_are_asked_about_by_list_where_there_are_many
     assert [poll.ref.backup_id for poll in gets(run)] == [60, 61]
 
 
-def test_new_backup_joins_a_list_without_its_tag() -> None:
-    """A 304 would not tell of who joined since the last list."""
+def test_entity_tag_is_not_sent_after_a_backup_joined_the_list() -> None:
+    """A 304 would say nothing about a backup that joined since the last list."""
     run, poll = listing()
     run.record_list(poll, running(), response_info(size=10, seconds=0.01, etag='"a"'))
     (poll,) = run.wait_until_due()
@@ -447,16 +447,16 @@ def test_new_backup_joins_a_list_without_its_tag() -> None:
     assert poll.etag is None
 
 
-def test_unchanged_list_of_nobody_is_dropped() -> None:
-    """Its backups were discarded meanwhile."""
+def test_unchanged_list_of_discarded_backups_is_ignored() -> None:
+    """Its backups were discarded in the meantime."""
     run, poll = listing()
     run.scheduler.discard_all(run.subscriber, ["sun", "nowhere"])
     run.scheduler.record_unchanged(poll, response_info(), run.now)
     assert is_idle(run.scheduler)
 
 
-def test_retry_after_of_a_list_is_obeyed() -> None:
-    """For all that it stands for."""
+def test_retry_after_of_a_list_is_honored() -> None:
+    """It holds for all backups that the list covers."""
     run, poll = listing()
     run.record_list(poll, running(), response_info(size=10, seconds=0.01, retry_after=90.0))
     assert run.explain(3).due_in == 90.0
@@ -472,8 +472,8 @@ def test_retry_after_of_a_list_is_obeyed() -> None:
         AnswerTooLargeError("huge"),
     ],
 )
-def test_list_that_does_not_work_is_remembered_and_tried_again_seldom(error: BackupsError) -> None:
-    """The backups are asked about by other means, and the list again after minutes."""
+def test_list_that_does_not_work_is_paused_for_minutes(error: BackupsError) -> None:
+    """Its backups are polled by other requests until then."""
     run, poll = listing()
     assert run.record_failure(poll, error) == []
     until = run.now + 299.0
@@ -487,11 +487,11 @@ def test_list_that_does_not_work_is_remembered_and_tried_again_seldom(error: Bac
         for poll in polls:
             run.record_get(poll)
     else:
-        pytest.fail("the list was never tried again")
+        pytest.fail("the list was never sent again")
 
 
-def test_list_that_fails_for_the_moment_is_asked_for_again() -> None:
-    """Twice; after the third time in a row gets are tried instead."""
+def test_list_is_retried_after_a_transient_fault() -> None:
+    """After the third fault in a row GETs are used instead."""
     run, poll = listing()
     for _ in range(2):
         assert run.record_failure(poll, DOWN) == []
@@ -503,8 +503,8 @@ def test_list_that_fails_for_the_moment_is_asked_for_again() -> None:
     assert not any(isinstance(poll, ListPoll) and poll.planet is None for poll in polls)
 
 
-def test_list_that_never_shows_ours_is_given_up() -> None:
-    """A list that is of no use three times in a row is left alone for a time."""
+def test_list_that_never_shows_our_backups_is_paused() -> None:
+    """It is paused after three useless responses in a row."""
     run, poll = listing()
     lists = 0
     for _ in range(300):
@@ -519,8 +519,8 @@ def test_list_that_never_shows_ours_is_given_up() -> None:
     assert lists == 3
 
 
-def test_credentials_refused_for_a_list_end_what_it_stands_for() -> None:
-    """Those that are asked about by get find out by themselves."""
+def test_refused_credentials_of_a_list_end_the_waits_it_covers() -> None:
+    """Backups that are polled by GET get their own result."""
     run, poll = listing()
     run.add(50)
     events = run.record_failure(poll, AuthenticationError(status=401))
@@ -529,8 +529,8 @@ def test_credentials_refused_for_a_list_end_what_it_stands_for() -> None:
     assert run.scheduler.in_flight == 1
 
 
-def test_errors_of_a_list_of_nobody_are_dropped() -> None:
-    """Its backups were discarded meanwhile."""
+def test_errors_of_a_list_of_discarded_backups_are_ignored() -> None:
+    """Its backups were discarded in the meantime."""
     for error in (AuthenticationError(status=401), DOWN, NOT_FOUND):
         run, poll = listing()
         run.scheduler.discard_all(run.subscriber, ["sun"])
@@ -538,8 +538,8 @@ def test_errors_of_a_list_of_nobody_are_dropped() -> None:
         assert is_idle(run.scheduler)
 
 
-def test_list_that_is_far_behind_is_found_out() -> None:
-    """A backup long overdue is asked about by get now and then; if it ended long ago, the list is given up."""
+def test_list_that_lags_far_behind_is_detected() -> None:
+    """A backup long overdue is checked by GET now and then; if it ended long ago, the list is paused."""
     run, poll = listing(maximum=60.0)
     shown = dict.fromkeys(MANY, "running")
     while not (gets := [poll for poll in [poll] if isinstance(poll, GetPoll)]):
@@ -547,7 +547,7 @@ def test_list_that_is_far_behind_is_found_out() -> None:
         run.record_list(poll, shown, response_info(size=10, seconds=0.01))
         (poll,) = run.wait_until_due(capacity=1)
     run.record_get(gets[0], "running")
-    assert run.explain(gets[0].ref.backup_id).by == "list", "it was slow, but honest"
+    assert run.explain(gets[0].ref.backup_id).by == "list", "the backup was slow, but the list was right"
     run.now += 60.0
     while isinstance(poll := run.wait_until_due(capacity=1)[0], ListPoll):
         run.record_list(poll, shown, response_info(size=10, seconds=0.01))
@@ -556,8 +556,8 @@ def test_list_that_is_far_behind_is_found_out() -> None:
     assert run.explain(left).by == "get"
 
 
-def test_list_with_fresh_news_is_believed() -> None:
-    """Of what ended before that it would have told: only when its news has become old, a get is asked what is true."""
+def test_list_with_recent_completions_is_trusted() -> None:
+    """It would have shown any earlier end, too: a GET checks it only when its newest end is old."""
     run, poll = listing(maximum=60.0)
     shown = dict.fromkeys(MANY, "running")
     for number in MANY[:10]:
@@ -574,7 +574,7 @@ def test_list_with_fresh_news_is_believed() -> None:
         }
         deliver_all(run.scheduler.record_list(poll, entries, seen, CHEAP, run.now))
         (poll,) = run.wait_until_due(capacity=1)
-        assert isinstance(poll, ListPoll), "the last one should have ended long ago, but so it is with all"
+        assert isinstance(poll, ListPoll), "the list is trusted"
     news = run.now
     while isinstance(poll, ListPoll):
         run.record_list(poll, shown, response_info(size=10, seconds=0.01))
@@ -582,8 +582,8 @@ def test_list_with_fresh_news_is_believed() -> None:
     assert run.now > news + 30.0
 
 
-def test_list_that_is_a_little_behind_is_good_enough() -> None:
-    """What ended since the last list, or just before it, is no reason to give it up."""
+def test_list_that_lags_a_little_is_kept() -> None:
+    """A backup that ended since the last list, or just before it, is no reason to pause the list."""
     run, poll = listing(maximum=60.0)
     run.record_list(poll, running())
     run.add(99)
@@ -595,8 +595,8 @@ def test_list_that_is_a_little_behind_is_good_enough() -> None:
 # -- plans
 
 
-def test_lists_of_planets_are_used_where_they_are_cheaper() -> None:
-    """Where the star system's list is dear, each planet with enough backups has its own."""
+def test_lists_of_planets_are_used_if_they_are_cheaper() -> None:
+    """If the star system's list is expensive, each planet with enough backups has its own."""
     run = scenario()
     run.shared.costs.record_list(("sun", None), size=10**8, seconds=30.0)
     run.add(*range(1, 11), planet="earth")
@@ -608,11 +608,11 @@ def test_lists_of_planets_are_used_where_they_are_cheaper() -> None:
     earth = next(poll for poll in polls if isinstance(poll, ListPoll) and poll.planet == "earth")
     run.discard(1)
     run.record_list(earth, running(*range(2, 10)))
-    assert [poll.ref.backup_id for poll in run.take_due()] == [10], "the list of a planet is asked only for its own"
+    assert [poll.ref.backup_id for poll in run.take_due()] == [10], "the list of a planet covers only its own backups"
 
 
-def test_change_of_plan_while_a_list_is_under_way_loses_nothing() -> None:
-    """The answer still tells; nobody is left without a request; a second list is not taken for the first."""
+def test_replanning_while_a_list_is_in_flight_loses_nothing() -> None:
+    """Its response still counts, every backup has a next poll, and a second list is not mistaken for the first."""
     run, poll = listing()
     run.shared.costs.pause_list(("sun", None), now=run.now)
     run.add(*range(101, 121), started_at=run.now)  # twice as many backups: a new plan is due
@@ -635,8 +635,8 @@ def test_change_of_plan_while_a_list_is_under_way_loses_nothing() -> None:
     assert seen >= set(MANY) - {3}
 
 
-def test_last_backup_of_a_planet_takes_its_list_along() -> None:
-    """A list that covers nothing is not asked for."""
+def test_list_of_a_planet_ends_with_its_last_backup() -> None:
+    """A list that covers nothing is not sent."""
     run = scenario()
     run.shared.costs.record_list(("sun", None), size=10**8, seconds=30.0)
     run.add(*range(1, 11), planet="earth")
@@ -653,29 +653,29 @@ def test_last_backup_of_a_planet_takes_its_list_along() -> None:
                 run.record_get(poll)
 
 
-def test_list_needs_no_planet_of_every_backup_looked_at() -> None:
-    """However many planets there are, planning looks at a bounded number of flights."""
+def test_planning_examines_a_bounded_number_of_backups() -> None:
+    """However many planets there are, the number of estimates is limited."""
     run = scenario()
     for number in range(3_000):
         run.add(number, planet=f"planet-{number // 2}")
-    looked = 0
+    examined = 0
     real = run.shared.durations.estimate_for
 
     def counted(*where: Any) -> Any:
-        nonlocal looked
-        looked += 1
+        nonlocal examined
+        examined += 1
         return real(*where)
 
     run.shared.durations.estimate_for = counted  # type: ignore[method-assign]
     run.take_due(capacity=1)
-    assert looked < 4_000
+    assert examined < 4_000
 
 
-# -- what is said about it
+# -- explanations
 
 
-def test_route_says_what_comes_next() -> None:
-    """By get or by list; while that is under way, at once."""
+def test_explanation_shows_the_next_poll() -> None:
+    """By GET or by list; a request in flight is due now."""
     run, poll = listing()
     run.add(50)
     assert (run.explain(3).by, run.explain(3).due_in) == ("list", 0.0)
@@ -686,8 +686,8 @@ def test_route_says_what_comes_next() -> None:
     assert run.explain(3).due_in == 60.0
 
 
-def test_two_who_wait_for_one_backup_share_its_requests() -> None:
-    """Each is told, and the backup is asked about once."""
+def test_two_subscribers_of_one_backup_share_its_requests() -> None:
+    """Each gets an event, and the backup is polled once."""
     run, other = scenario(), RecordingSubscriber()
     run.add(7)
     run.add(7, subscriber=other, planet="earth")
@@ -697,8 +697,8 @@ def test_two_who_wait_for_one_backup_share_its_requests() -> None:
     assert len(other.events) == 1
 
 
-def test_unchanged_list_tells_nothing_of_what_it_does_not_show() -> None:
-    """A 304 counts for those that the list stands for, not for those that are asked by get."""
+def test_unchanged_list_confirms_only_the_backups_it_covers() -> None:
+    """A 304 says nothing about backups that are polled by GET."""
     run, poll = listing()
     run.record_list(poll, running(*range(1, 20)), response_info(size=10, seconds=0.01, etag='"a"'))
     (get,) = run.take_due()
@@ -708,8 +708,8 @@ def test_unchanged_list_tells_nothing_of_what_it_does_not_show() -> None:
     assert [run.explain(number).polls for number in (1, 20)] == [2, 1]
 
 
-def test_list_that_shows_a_backup_takes_an_earlier_404_back() -> None:
-    """Two gets in a row must find nothing; what a list showed in between was there."""
+def test_list_that_shows_a_backup_cancels_an_earlier_404() -> None:
+    """The 404s of two GETs must be consecutive."""
     run, poll = listing()
     run.record_list(poll, running())
     for _ in range(3):
@@ -722,8 +722,8 @@ def test_list_that_shows_a_backup_takes_an_earlier_404_back() -> None:
     assert run.subscriber.events == []
 
 
-def test_unchanged_list_tells_nothing_of_a_backup_that_it_never_showed() -> None:
-    """It was created while the list was under way: it stays one that is believed in for a while."""
+def test_unchanged_list_does_not_confirm_a_newer_backup() -> None:
+    """A backup created while the list was in flight has not been observed."""
     run, poll = listing()
     run.record_list(poll, running(), response_info(size=10, seconds=0.01, etag='"a"'))
     poll = next(poll for poll in run.wait_until_due() if isinstance(poll, ListPoll))
@@ -733,8 +733,8 @@ def test_unchanged_list_tells_nothing_of_a_backup_that_it_never_showed() -> None
     assert (run.explain(MANY[0]).polls, run.explain(999).polls) == (2, 0)
 
 
-def test_retry_after_of_a_list_is_obeyed_though_others_join() -> None:
-    """A new backup, and a plan that hastens, do not bring a list forward that the server wants to rest."""
+def test_retry_after_of_a_list_is_honored_though_backups_join() -> None:
+    """Neither a new backup nor a new plan makes the list due earlier."""
     run, poll = listing()
     run.record_list(poll, running(), response_info(size=10, seconds=0.01, retry_after=90.0))
     rest_until = run.now + 90.0
@@ -746,8 +746,8 @@ def test_retry_after_of_a_list_is_obeyed_though_others_join() -> None:
 
 
 @pytest.mark.parametrize("error", [ApiError(status=418), ProtocolError("what?", status=302)])
-def test_wait_says_what_kept_it_from_knowing(error: BackupsError) -> None:
-    """Also where the service answers, but with what tells nothing."""
+def test_expired_wait_has_the_error_of_the_last_poll(error: BackupsError) -> None:
+    """Also if the service responds, but with an error that is not transient."""
     run = scenario()
     run.add(7, deadline_in=60.0)
     while run.scheduler.in_flight:

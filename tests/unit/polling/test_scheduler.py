@@ -1,4 +1,4 @@
-"""The scheduler over all star systems: turns, deadlines, stalls, and what it keeps."""
+"""The scheduler over all star systems: fairness, deadlines, stalls, and memory."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def scenario(**policy: Any) -> Scenario:
     return Scenario(scheduler(**policy))
 
 
-# -- who waits for what
+# -- subscriptions
 
 
-def test_adding_twice_is_adding_once() -> None:
-    """The same subscriber waits once for a backup, another one waits beside it."""
+def test_adding_is_idempotent() -> None:
+    """A subscriber has one subscription per backup; another subscriber has its own."""
     run, other = scenario(), RecordingSubscriber()
     ref = BackupRef("sun", 7)
     news = [run.scheduler.add(ref, who, now=START, deadline=2e6) for who in (run.subscriber, run.subscriber, other)]
@@ -51,7 +51,7 @@ def test_adding_twice_is_adding_once() -> None:
 
 
 def test_discard_ends_a_wait_without_an_event() -> None:
-    """Others who wait for the same backup are left alone; what is not waited for is ignored."""
+    """Other subscribers of the backup are not affected; a backup without a subscription is ignored."""
     run, other = scenario(), RecordingSubscriber()
     ref = BackupRef("sun", 7)
     run.add(7)
@@ -63,8 +63,8 @@ def test_discard_ends_a_wait_without_an_event() -> None:
     assert (run.subscriber.events, len(other.events)) == ([], 1)
 
 
-def test_leaving_discards_everything_of_one_subscriber() -> None:
-    """Its backups are no longer asked about, those of others are."""
+def test_discard_all_ends_the_waits_of_one_subscriber() -> None:
+    """Its backups are not polled any more, those of others are."""
     run, other = scenario(), RecordingSubscriber()
     run.add(*range(10), star_system="vega")
     run.add(*range(10), star_system="sun")
@@ -74,8 +74,8 @@ def test_leaving_discards_everything_of_one_subscriber() -> None:
     assert [poll.ref for poll in run.take_due()] == [BackupRef("sun", 3)]
 
 
-def test_star_system_that_comes_back_is_not_taken_for_the_old_one() -> None:
-    """Forgotten and added again in the same instant, in line and out of line."""
+def test_star_system_added_again_is_not_mistaken_for_the_old_one() -> None:
+    """It may be forgotten and added again in the same instant, also while it is in the queue."""
     run = scenario()
     for _ in range(3):
         run.add(7)
@@ -94,7 +94,7 @@ def test_star_system_that_comes_back_is_not_taken_for_the_old_one() -> None:
 
 
 def test_deadline_ends_a_wait() -> None:
-    """It is the wait's own: who waits longer goes on, and what was last seen is told."""
+    """Longer waits for the backup continue; the event has the last observation."""
     run, other = scenario(jitter=0.0), RecordingSubscriber()
     run.add(7, deadline_in=100.0)
     run.add(7, deadline_in=1_000.0, subscriber=other)
@@ -110,8 +110,8 @@ def test_deadline_ends_a_wait() -> None:
     assert is_idle(run.scheduler)
 
 
-def test_deadline_that_passes_during_trouble_says_which() -> None:
-    """Whether it still ran is not known then; once polls are answered again, it is."""
+def test_wait_that_expires_during_an_outage_has_its_error() -> None:
+    """After polls succeed again the event has no error."""
     run, down = scenario(jitter=0.0), ServiceUnavailableError(status=503)
     run.add(7, deadline_in=100.0)
     run.add(7, deadline_in=1_000.0, subscriber=RecordingSubscriber())
@@ -125,8 +125,8 @@ def test_deadline_that_passes_during_trouble_says_which() -> None:
     assert event.error is None
 
 
-def test_scheduler_wakes_for_a_deadline() -> None:
-    """Also where nothing else is due before."""
+def test_scheduler_wakes_up_for_a_deadline() -> None:
+    """Also if nothing else is due before."""
     run = scenario()
     run.add(7, deadline_in=0.5)
     run.take_due()
@@ -136,39 +136,39 @@ def test_scheduler_wakes_for_a_deadline() -> None:
     assert run.scheduler.next_wakeup() == pytest.approx(START + 0.5, abs=0.01)
 
 
-@pytest.mark.parametrize(("deadline_in", "looked"), [(3.0, 2.7), (30.0, 27.0), (4_000.0, 3_995.0)])
-def test_wait_takes_a_last_look_before_its_deadline(deadline_in: float, looked: float) -> None:
-    """What has succeeded is not called unfinished because the schedule was to ask later."""
+@pytest.mark.parametrize(("deadline_in", "polled_at"), [(3.0, 2.7), (30.0, 27.0), (4_000.0, 3_995.0)])
+def test_wait_is_polled_a_last_time_before_its_deadline(deadline_in: float, polled_at: float) -> None:
+    """A backup that has succeeded must not be reported as unfinished because its next poll was scheduled for later."""
     run = scenario(initial=5.0, maximum=3_600.0, jitter=0.0)
     run.add(7, started_at=START, deadline_in=deadline_in)
-    while run.now < START + looked - 1e-9:
+    while run.now < START + polled_at - 1e-9:
         for poll in run.wait_until_due():
             last = run.now
-            events = run.record_get(poll, "running" if run.now < START + looked - 1e-9 else "succeeded")
-    assert last == pytest.approx(START + looked, abs=1.0)
+            events = run.record_get(poll, "running" if run.now < START + polled_at - 1e-9 else "succeeded")
+    assert last == pytest.approx(START + polled_at, abs=1.0)
     assert [type(event) for event in events] == [BackupSucceeded]
 
 
-def test_last_look_at_many_is_one_list() -> None:
-    """Where a list stands for them, it is asked for once."""
+def test_final_poll_of_many_waits_is_one_list() -> None:
+    """If a list covers them, it is sent once."""
     run = scenario(initial=5.0, maximum=3_600.0, jitter=0.0)
     run.add(*range(50), started_at=START, deadline_in=400.0)
-    asked = []
+    polled = []
     while run.scheduler.in_flight:
         for poll in run.take_due():
             if isinstance(poll, GetPoll):  # one that should have ended: lists may be behind
                 run.record_get(poll)
                 continue
-            asked.append(run.now - START)
+            polled.append(run.now - START)
             run.record_list(poll, dict.fromkeys(range(50), "running"))
         run.now = run.scheduler.next_wakeup()
         run.expire_waits()
-    assert [when for when in asked if when > 390.0] == [pytest.approx(395.0, abs=1.6)]
+    assert [when for when in polled if when > 390.0] == [pytest.approx(395.0, abs=1.6)]
     assert [type(event) for event in run.subscriber.events] == [WatchExpired] * 50
 
 
-def test_last_look_waits_as_long_as_the_server_wants() -> None:
-    """`Retry-After` overrides it."""
+def test_final_poll_honors_retry_after() -> None:
+    """A `Retry-After` may delay it beyond the deadline."""
     run = scenario(initial=5.0, jitter=0.0)
     run.add(7, deadline_in=30.0)
     run.record_get(run.take_due()[0], response=response_info(retry_after=300.0))
@@ -179,27 +179,27 @@ def test_last_look_waits_as_long_as_the_server_wants() -> None:
     assert run.now == pytest.approx(START + 30.0, abs=0.3)
 
 
-def test_last_look_does_not_hurry_the_confirmation_that_one_is_gone() -> None:
-    """Two gets that find nothing are some seconds apart, whoever is about to go."""
-    run, asked = scenario(initial=5.0, jitter=0.0), []
+def test_final_poll_does_not_hurry_the_confirmation_of_a_404() -> None:
+    """Two GETs that find nothing are some seconds apart, also before a deadline."""
+    run, polled = scenario(initial=5.0, jitter=0.0), []
     run.add(7, deadline_in=25.0)
     run.add(7, deadline_in=25.3, subscriber=RecordingSubscriber())
     run.record_get(run.take_due()[0], age=0.0)
     while run.scheduler.in_flight:
         for poll in run.take_due():
-            asked.append(run.now)
+            polled.append(run.now)
             if run.now < START + 19.0:
                 run.record_get(poll, age=run.now - START)
             else:
                 deliver_all(run.scheduler.record_failure(poll, NotFoundError(status=404), run.now))
         run.now = run.scheduler.next_wakeup() or run.now
         run.expire_waits()
-    missing = [when for when in asked if when >= START + 19.0]
+    missing = [when for when in polled if when >= START + 19.0]
     assert all(later - earlier >= 5.0 for earlier, later in pairwise(missing))
 
 
-def test_no_last_look_where_one_was_just_taken() -> None:
-    """Nor while one is under way."""
+def test_no_final_poll_after_a_recent_one() -> None:
+    """Nor while a poll is in flight."""
     run = scenario(initial=5.0, jitter=0.0)
     run.add(7, 8, deadline_in=10.0)
     first, second = run.take_due()
@@ -211,8 +211,8 @@ def test_no_last_look_where_one_was_just_taken() -> None:
     assert len(run.expire_waits()) == 2
 
 
-def test_very_many_deadlines_pass_in_portions() -> None:
-    """A million waits that expire together do not hold up everything else."""
+def test_very_many_waits_expire_in_portions() -> None:
+    """A million waits that expire together do not block everything else."""
     run = scenario()
     run.add(*range(2_500), deadline_in=10.0)
     run.now += 11.0
@@ -221,8 +221,8 @@ def test_very_many_deadlines_pass_in_portions() -> None:
     assert is_idle(run.scheduler)
 
 
-def test_deadline_passes_while_a_request_is_under_way() -> None:
-    """The late answer ends nothing twice."""
+def test_wait_may_expire_while_a_request_is_in_flight() -> None:
+    """The late response ends no wait twice."""
     run = scenario()
     run.add(7, deadline_in=10.0)
     (poll,) = run.take_due()
@@ -232,11 +232,11 @@ def test_deadline_passes_while_a_request_is_under_way() -> None:
     assert is_idle(run.scheduler)
 
 
-# -- when there is something to do
+# -- wake-ups
 
 
-def test_idle_is_idle() -> None:
-    """With nothing in flight, or everything under way, there is no time to wake up for but deadlines."""
+def test_idle_scheduler_has_no_wakeup() -> None:
+    """Without tracked backups, or with all polls in flight, it wakes up for deadlines only."""
     run = scenario()
     assert run.scheduler.next_wakeup() is None
     run.add(7, deadline_in=5_000.0)
@@ -246,31 +246,31 @@ def test_idle_is_idle() -> None:
     assert run.scheduler.next_wakeup() is None
 
 
-def test_no_request_before_it_is_due() -> None:
-    """A thousand backups born at different times: each is asked about at its own time, in order."""
+def test_no_poll_is_sent_before_it_is_due() -> None:
+    """A thousand backups of different ages are polled at their own times, in order."""
     run, chance = scenario(coalesce=False), random.Random(3)
     for number in range(1_000):
         run.add(number, star_system=f"s{number % 7}", started_at=START - chance.uniform(0, 100))
     expected = {number: run.explain(number, f"s{number % 7}").due_in for number in range(1_000)}
-    asked = 0
-    while asked < 1_000:
+    polled = 0
+    while polled < 1_000:
         for poll in run.wait_until_due(capacity=50):
             assert run.now - START >= expected[poll.ref.backup_id] - 1e-6
             deliver_all(run.scheduler.record_get(poll, observation(poll.ref.backup_id, "succeeded"), CHEAP, run.now))
-            asked += 1
+            polled += 1
     assert run.scheduler.in_flight == 0
 
 
-def test_room_is_kept_to() -> None:
-    """Never more requests than there is room for, and none without room."""
+def test_capacity_is_respected() -> None:
+    """There are never more requests than capacity, and none without capacity."""
     run = scenario(coalesce=False)
     run.add(*range(100))
     assert run.take_due(capacity=0) == []
     assert len(run.take_due(capacity=7)) <= 7
 
 
-def test_stall_does_not_come_back_as_a_burst() -> None:
-    """What was overdue for a minute is spread over a minute."""
+def test_stall_is_not_followed_by_a_burst() -> None:
+    """Polls that were overdue for a minute are spread over a minute."""
     run = scenario(maximum=60.0)
     for number in range(200):
         run.add(number, star_system=f"s{number}", started_at=START)
@@ -285,8 +285,8 @@ def test_stall_does_not_come_back_as_a_burst() -> None:
     assert max(minutes.values()) < 70
 
 
-def test_list_that_is_overdue_is_put_off_too() -> None:
-    """After a stall a list waits for its part of the window."""
+def test_overdue_list_is_spread_out_too() -> None:
+    """After a stall it waits for a part of the window."""
     run = scenario()
     run.add(*range(20))
     run.record_list(*run.take_due(), shown=dict.fromkeys(range(20), "running"))
@@ -297,11 +297,11 @@ def test_list_that_is_overdue_is_put_off_too() -> None:
     assert START + 500.0 < run.now < START + 560.0
 
 
-# -- what goes along
+# -- lists sent along
 
 
 def _polled_by_list(run: Scenario, *star_systems: str, response: ResponseInfo = CHEAP) -> None:
-    """Let each star system's twenty backups be told of by a list, now."""
+    """Poll twenty backups of each star system by a list, now."""
     for name in star_systems:
         run.add(*range(20), star_system=name)
     for poll in run.take_due(capacity=100):
@@ -312,8 +312,8 @@ def _names(polls: list[Poll]) -> list[str]:
     return sorted(poll.star_system for poll in polls)
 
 
-def test_lists_that_are_nearly_due_go_along() -> None:
-    """Those of other star systems, the last fifth of their pause; nobody is woken for that alone."""
+def test_lists_that_are_nearly_due_are_sent_along() -> None:
+    """Lists of other star systems may be sent in the last fifth of their interval, but cause no wake-up."""
     run = scenario(learn=False, initial=10.0, factor=1.0, jitter=0.0)
     _polled_by_list(run, "a")
     pause = run.explain(0, "a").due_in
@@ -326,14 +326,14 @@ def test_lists_that_are_nearly_due_go_along() -> None:
     assert _names(run.wait_until_due()) == ["c"]
 
 
-def test_what_goes_along_is_no_burst() -> None:
-    """Of a hundred star systems that are nearly due a few go with the first."""
+def test_lists_sent_along_are_no_burst() -> None:
+    """Of a hundred star systems that are nearly due a few are sent with the first."""
     run = scenario(learn=False, initial=10.0, factor=1.0)
     _polled_by_list(run, *(f"s{number}" for number in range(100)), response=response_info(size=10_000, seconds=0.5))
     assert len(run.wait_until_due(capacity=100)) == 8
 
 
-def test_nothing_goes_along_before_the_server_wants_it() -> None:
+def test_paused_list_is_not_sent_along() -> None:
     """A `Retry-After` has no slack."""
     run = scenario(learn=False, initial=10.0, factor=1.0, jitter=0.0)
     _polled_by_list(run, "a", response=attrs.evolve(CHEAP, retry_after=61.0))
@@ -347,22 +347,22 @@ def test_nothing_goes_along_before_the_server_wants_it() -> None:
 # -- fairness
 
 
-def test_star_system_of_very_many_does_not_starve_a_small_one() -> None:
-    """Ten backups beside 100,000 are all asked about within the first turns."""
+def test_large_star_system_does_not_starve_a_small_one() -> None:
+    """Ten backups beside 100,000 are all polled within the first turns."""
     run = scenario(coalesce=False)
     run.add(*range(100_000), star_system="giant")
     run.add(*range(10), star_system="dwarf")
-    asked: Counter[str] = Counter()
+    polled: Counter[str] = Counter()
     for _ in range(3):
         polls = run.take_due(capacity=10)
-        asked.update(poll.star_system for poll in polls)
+        polled.update(poll.star_system for poll in polls)
         for poll in polls:
             run.record_get(poll)
-    assert asked["dwarf"] == 10
+    assert polled["dwarf"] == 10
 
 
-def test_slow_answers_do_not_starve_another_star_system() -> None:
-    """A star system whose answers never come leaves places free for others."""
+def test_slow_star_system_does_not_starve_another_one() -> None:
+    """A star system whose responses never come leaves capacity for others."""
     run = scenario(coalesce=False)
     run.add(*range(1_000), star_system="slow")
     under_way = run.take_due(capacity=32)
@@ -377,18 +377,18 @@ def test_slow_answers_do_not_starve_another_star_system() -> None:
 
 
 def test_star_systems_take_turns() -> None:
-    """With room for few, each gets its share."""
+    """With little capacity each gets its share."""
     run = scenario(coalesce=False)
     for name in ("a", "b", "c"):
         run.add(*range(30), star_system=name)
     assert Counter(poll.star_system for poll in run.take_due(capacity=9)) == {"a": 3, "b": 3, "c": 3}
 
 
-# -- the end
+# -- the end of waits
 
 
-def test_giving_up_tells_everybody() -> None:
-    """Whoever waits is told why, whatever state the scheduler is in."""
+def test_fail_all_ends_every_wait() -> None:
+    """Each subscriber gets the error, whatever the state of the scheduler."""
     run, other = scenario(), RecordingSubscriber()
     run.add(*range(30))
     run.take_due()
@@ -400,8 +400,8 @@ def test_giving_up_tells_everybody() -> None:
     assert run.scheduler.in_flight == 0
 
 
-def test_nothing_is_kept_once_all_is_over() -> None:
-    """No flight, no wait, no subscriber, however it ended."""
+def test_nothing_is_kept_after_the_last_wait() -> None:
+    """No backup, no wait and no subscriber, however the waits ended."""
     run = scenario()
     subscriber = RecordingSubscriber()
     run.add(*range(300), subscriber=subscriber)
@@ -424,8 +424,8 @@ def test_nothing_is_kept_once_all_is_over() -> None:
     assert alive() is None
 
 
-def test_memory_of_the_queue_follows_what_is_in_flight() -> None:
-    """Coming and going in one star system for ever does not fill its queue."""
+def test_memory_is_proportional_to_tracked_backups() -> None:
+    """Adding and discarding backups of one star system without end does not fill its queue."""
     run = scenario(coalesce=False)
     run.add(0)
 
@@ -445,11 +445,11 @@ def test_memory_of_the_queue_follows_what_is_in_flight() -> None:
         tracemalloc.stop()
 
 
-# -- what is said about it
+# -- explanations and estimates
 
 
-def test_explanation_says_when_and_why() -> None:
-    """By which request, when, on what grounds; nothing of what is not in flight."""
+def test_explanation_shows_the_next_poll_and_its_grounds() -> None:
+    """It is None for a backup that is not tracked."""
     run = scenario(jitter=0.0, initial=5.0)
     assert run.explain(7) is None
     run.add(7, started_at=START - 2.0, deadline_in=100.0)
@@ -463,8 +463,8 @@ def test_explanation_says_when_and_why() -> None:
     assert run.explain(8).age is None
 
 
-def test_history_in_a_list_is_learned_from() -> None:
-    """What a list shows as finished tells how long backups take."""
+def test_history_in_a_list_is_recorded() -> None:
+    """Finished backups in a list improve the estimates."""
     run = scenario()
     run.add(*range(20))
     (poll,) = run.take_due()
@@ -480,8 +480,8 @@ def test_history_in_a_list_is_learned_from() -> None:
     assert run.explain(3).age == 5.0
 
 
-def test_backups_under_watch_are_learned_from() -> None:
-    """Each that ends is one more to learn from."""
+def test_durations_of_tracked_backups_are_recorded() -> None:
+    """Each backup that ends improves the estimates."""
     run = scenario()
     run.add(7, planet="earth")
     events = run.record_get(*run.take_due(), status="succeeded", duration=60.0)

@@ -1,4 +1,4 @@
-"""Waiting for one backup, and for any number of them."""
+"""Waits for one backup, and watches of any number of backups."""
 
 from __future__ import annotations
 
@@ -52,10 +52,8 @@ async def all_of(watch: Watch) -> list[Any]:
 # -- a watch of given backups
 
 
-async def test_watch_tells_of_each_in_the_order_in_which_they_end(
-    clock: FakeClock, service: Service, engine: Engine
-) -> None:
-    """And ends with the last of them."""
+async def test_watch_yields_events_in_the_order_of_the_ends(clock: FakeClock, service: Service, engine: Engine) -> None:
+    """It ends with the last of them."""
     refs = service.begin(1, 2, 3)
     async with watching(engine, refs) as watch:
         consumer = asyncio.create_task(all_of(watch))
@@ -70,8 +68,8 @@ async def test_watch_tells_of_each_in_the_order_in_which_they_end(
     ]
 
 
-async def test_refs_may_be_pairs_and_doubles(clock: FakeClock, service: Service, engine: Engine) -> None:
-    """A backup that is given twice is watched once."""
+async def test_refs_may_be_pairs_and_duplicates(clock: FakeClock, service: Service, engine: Engine) -> None:
+    """A backup that is listed twice is watched once."""
     service.end(*service.begin(1))
     async with watching(engine, [("sun", 1), BackupRef("sun", 1)]) as watch:
         assert watch.in_flight == 1
@@ -80,7 +78,7 @@ async def test_refs_may_be_pairs_and_doubles(clock: FakeClock, service: Service,
 
 
 @pytest.mark.parametrize("wrong", ["sun", ("sun",), 7, ("", 1)])
-def test_refs_that_are_none_are_refused(wrong: Any) -> None:
+def test_invalid_refs_are_refused(wrong: Any) -> None:
     """At once, before anything is watched."""
     with pytest.raises(ConfigurationError):
         Watch(None, [wrong], deadline=1.0)  # type: ignore[arg-type]
@@ -92,20 +90,20 @@ async def _none() -> AsyncIterator[BackupRef]:
 
 
 @pytest.mark.parametrize("wrong", [5, "sun/1", BackupRef("sun", 1), _none()])
-def test_what_is_not_several_backups_is_refused(wrong: Any) -> None:
-    """One alone, what cannot be iterated over, and what comes asynchronously, for which there is `add`."""
+def test_refs_must_be_an_iterable_of_backups(wrong: Any) -> None:
+    """A single backup, a non-iterable and an async iterable (use `add`) are refused."""
     with pytest.raises(ConfigurationError, match=r"^refs must be a list or another iterable of backups, "):
         Watch(None, wrong, deadline=1.0)  # type: ignore[arg-type]
 
 
-async def test_watch_of_nothing_ends_at_once(engine: Engine) -> None:
-    """An empty list is not an open watch."""
+async def test_watch_of_an_empty_list_ends_at_once(engine: Engine) -> None:
+    """It is not an open watch."""
     async with watching(engine, []) as watch:
         assert await all_of(watch) == []
 
 
-async def test_very_many_are_taken_up_in_slices(clock: FakeClock, service: Service, engine: Engine) -> None:
-    """Entering a watch of thousands gives way to others; what ends meanwhile does not end the watch."""
+async def test_very_many_backups_are_added_in_portions(clock: FakeClock, service: Service, engine: Engine) -> None:
+    """Entering a watch of thousands lets other tasks run; backups that end meanwhile do not end the watch."""
     refs = service.begin(*range(5_000))
     service.end(*refs)
     turns = 0
@@ -125,8 +123,8 @@ async def test_very_many_are_taken_up_in_slices(clock: FakeClock, service: Servi
         assert len(await all_of(watch)) == 5_000
 
 
-async def test_entering_that_is_cancelled_watches_nothing(service: Service, engine: Engine) -> None:
-    """What was taken up until then is let go."""
+async def test_cancelled_entering_watches_nothing(service: Service, engine: Engine) -> None:
+    """Backups that were added until then are discarded."""
     watch = watching(engine, service.begin(*range(5_000)))
     entering = asyncio.create_task(watch.__aenter__())
     await asyncio.sleep(0)
@@ -137,18 +135,24 @@ async def test_entering_that_is_cancelled_watches_nothing(service: Service, engi
     assert engine.in_flight == 0
 
 
-async def test_watch_does_not_hold_on_to_what_it_was_given(service: Service, engine: Engine) -> None:
-    """The names of a million backups are not kept beside the flights."""
-    watch = watching(engine, service.begin(1, 2, 3))
+async def test_watch_does_not_keep_its_refs(service: Service, engine: Engine) -> None:
+    """A million names are not kept beside the tracked backups."""
+    service.begin(1)
+    refs = [BackupRef("sun", 1)]
+    alive = weakref.ref(refs[0])
+    watch = watching(engine, refs)
+    del refs
     async with watch:
-        assert watch._first is None
+        gc.collect()
+        assert alive() is None
+        assert watch.in_flight == 1
 
 
 # -- an open watch
 
 
-async def test_open_watch_goes_on_until_it_is_finished(clock: FakeClock, service: Service, engine: Engine) -> None:
-    """Backups are added as it runs, also from within the iteration."""
+async def test_open_watch_continues_until_it_is_finished(clock: FakeClock, service: Service, engine: Engine) -> None:
+    """Backups may be added meanwhile, also during the iteration."""
     refs = service.begin(1, 2, 3)
     service.end(*refs)
     seen = []
@@ -165,8 +169,8 @@ async def test_open_watch_goes_on_until_it_is_finished(clock: FakeClock, service
     assert seen == [1, 2, 3]
 
 
-async def test_adding_twice_is_adding_once(clock: FakeClock, service: Service, engine: Engine) -> None:
-    """One event, and one backup in flight."""
+async def test_adding_is_idempotent(clock: FakeClock, service: Service, engine: Engine) -> None:
+    """There is one event, and one tracked backup."""
     service.end(*service.begin(1))
     async with watching(engine) as watch:
         assert watch.add("sun", 1) == watch.add("sun", 1)
@@ -176,10 +180,10 @@ async def test_adding_twice_is_adding_once(clock: FakeClock, service: Service, e
         assert len(await all_of(watch)) == 1
 
 
-async def test_consumer_may_discard_and_explain_while_it_iterates(
+async def test_consumer_may_discard_and_explain_during_the_iteration(
     clock: FakeClock, service: Service, engine: Engine
 ) -> None:
-    """What the consumer does in between cannot upset the iteration."""
+    """Neither disturbs the iteration."""
     refs = service.begin(1, 2, 3)
     service.end(refs[0])
     async with watching(engine, refs) as watch:
@@ -195,8 +199,8 @@ async def test_consumer_may_discard_and_explain_while_it_iterates(
     assert engine.in_flight == 0
 
 
-async def test_discarding_the_last_one_ends_a_finished_watch(service: Service, engine: Engine) -> None:
-    """Who waits for an event that will never come is let go."""
+async def test_discarding_the_last_backup_ends_a_finished_watch(service: Service, engine: Engine) -> None:
+    """A consumer does not wait for an event that will never come."""
     refs = service.begin(1, 2)
     async with watching(engine, refs) as watch:
         consumer = asyncio.create_task(all_of(watch))
@@ -206,8 +210,8 @@ async def test_discarding_the_last_one_ends_a_finished_watch(service: Service, e
         assert await consumer == []
 
 
-async def test_discarding_takes_what_stands_for_a_backup(service: Service, engine: Engine) -> None:
-    """As watching does, in each way of writing it; anything else is refused by name."""
+async def test_discard_and_explain_accept_all_forms_of_a_ref(service: Service, engine: Engine) -> None:
+    """They accept the same forms as watching does, and refuse others."""
     given: Any
     async with watching(engine, service.begin(1, 2)) as watch:
         for given in ("sun/1", ("sun", 2)):
@@ -220,8 +224,8 @@ async def test_discarding_takes_what_stands_for_a_backup(service: Service, engin
                     call(given)
 
 
-async def test_finish_before_entering_counts(clock: FakeClock, service: Service, engine: Engine) -> None:
-    """It closes nothing too early, and an open watch that is finished before it began is empty."""
+async def test_watch_may_be_finished_before_it_is_entered(clock: FakeClock, service: Service, engine: Engine) -> None:
+    """The iteration does not end too early; an open watch that is finished before is empty."""
     service.end(*service.begin(1))
     watch = watching(engine, [("sun", 1)])
     watch.finish()
@@ -234,8 +238,8 @@ async def test_finish_before_entering_counts(clock: FakeClock, service: Service,
         assert await all_of(empty) == []
 
 
-async def test_slow_consumer_loses_nothing(clock: FakeClock, service: Service, engine: Engine) -> None:
-    """All events wait, though nobody reads while they come."""
+async def test_slow_consumer_loses_no_event(clock: FakeClock, service: Service, engine: Engine) -> None:
+    """All events are kept although no one reads them."""
     refs = service.begin(*range(500))
     async with watching(engine, refs) as watch:
         service.end(*refs)
@@ -245,7 +249,7 @@ async def test_slow_consumer_loses_nothing(clock: FakeClock, service: Service, e
 
 
 async def test_each_backup_may_have_its_own_deadline(clock: FakeClock, service: Service, engine: Engine) -> None:
-    """As seconds or as a timedelta; the watch's own is the default."""
+    """As seconds or as a timedelta; the default is that of the watch."""
     service.begin(1, 2, 3)
     async with watching(engine, deadline=300.0) as watch:
         watch.add("sun", 1)
@@ -260,8 +264,8 @@ async def test_each_backup_may_have_its_own_deadline(clock: FakeClock, service: 
 
 
 @pytest.mark.parametrize("wrong", [0, -1, timedelta(0), float("inf"), float("nan"), "5", None, True])
-def test_deadlines_that_are_none_are_refused(wrong: Any) -> None:
-    """They are positive and finite; the message names the deadline."""
+def test_invalid_deadlines_are_refused(wrong: Any) -> None:
+    """They must be positive and finite; the message names the deadline."""
     with pytest.raises(ConfigurationError, match=r"^deadline must be a (positive|finite) number of seconds"):
         validate_deadline(wrong)
 
@@ -269,8 +273,8 @@ def test_deadlines_that_are_none_are_refused(wrong: Any) -> None:
 # -- leaving
 
 
-async def test_leaving_early_is_clean(clock: FakeClock, service: Service, engine: Engine) -> None:
-    """What was in flight is no longer watched; what others watch goes on; no task is left of it."""
+async def test_leaving_early_discards_the_remaining_backups(clock: FakeClock, service: Service, engine: Engine) -> None:
+    """Those of other watches stay tracked, and no task is left."""
     refs = service.begin(*range(10))
     other = watching(engine, refs[:1])
     async with other:
@@ -285,23 +289,23 @@ async def test_leaving_early_is_clean(clock: FakeClock, service: Service, engine
 
 
 async def test_leaving_ends_the_iteration_in_other_tasks(service: Service, engine: Engine) -> None:
-    """A consumer in another task is let go."""
+    """A consumer in another task does not wait forever."""
     async with watching(engine, service.begin(1)) as watch:
         consumer = asyncio.create_task(all_of(watch))
         await settle()
     assert await consumer == []
 
 
-async def test_error_in_the_body_passes(service: Service, engine: Engine) -> None:
-    """Leaving by an exception changes nothing about it."""
+async def test_error_in_the_body_is_raised(service: Service, engine: Engine) -> None:
+    """Leaving by an exception does not change it."""
     with pytest.raises(RuntimeError, match="mine"):
         async with watching(engine, service.begin(1)):
             raise RuntimeError("mine")
     assert engine.in_flight == 0
 
 
-async def test_watch_is_used_once(engine: Engine) -> None:
-    """It says so, and what is wrong with using it too early or too late."""
+async def test_watch_can_be_used_once(engine: Engine) -> None:
+    """Errors explain what is wrong with using it too early or too late."""
     watch = watching(engine)
     with pytest.raises(ClientClosedError, match="not entered"):
         watch.add("sun", 1)
@@ -311,14 +315,14 @@ async def test_watch_is_used_once(engine: Engine) -> None:
         watch.finish()
         with pytest.raises(ClientClosedError, match="is finished"):
             watch.add("sun", 1)
-    with pytest.raises(ClientClosedError, match="was left"):
+    with pytest.raises(ClientClosedError, match="was closed"):
         watch.add("sun", 1)
     with pytest.raises(ClientClosedError, match="only once"):
         await watch.__aenter__()
 
 
 async def test_watch_is_not_kept_alive_by_the_engine(clock: FakeClock, service: Service, engine: Engine) -> None:
-    """Once it is left, nothing refers to it."""
+    """After leaving, nothing refers to it."""
     watch = watching(engine, service.begin(*range(30)))
     async with watch:
         await clock.run(50)
@@ -332,18 +336,18 @@ async def test_watch_is_not_kept_alive_by_the_engine(clock: FakeClock, service: 
 # -- the client is left
 
 
-async def test_open_watch_ends_with_its_client(service: Service, engine: Engine) -> None:
-    """Who waits for an event of an open watch is told, also where nothing was in flight."""
+async def test_closing_the_client_ends_an_open_watch(service: Service, engine: Engine) -> None:
+    """The consumer gets an error, also if no backup was tracked."""
     async with watching(engine) as watch:
         consumer = asyncio.create_task(all_of(watch))
         await settle()
         await engine.close()
-        with pytest.raises(ClientClosedError, match="left while this watch was open"):
+        with pytest.raises(ClientClosedError, match="closed while this watch was open"):
             await consumer
 
 
-async def test_watch_that_is_finished_tells_of_each_and_ends(service: Service, engine: Engine) -> None:
-    """Each backup in flight gets its event, which says that the client was left."""
+async def test_closing_the_client_ends_the_backups_of_a_finished_watch(service: Service, engine: Engine) -> None:
+    """Each remaining backup gets an event with the error."""
     async with watching(engine, service.begin(1, 2)) as watch:
         await settle()
         await engine.close()
@@ -352,8 +356,8 @@ async def test_watch_that_is_finished_tells_of_each_and_ends(service: Service, e
     assert all(isinstance(event.error, ClientClosedError) for event in events)
 
 
-async def test_watch_cannot_be_entered_once_the_client_was_left(service: Service, engine: Engine) -> None:
-    """It says so."""
+async def test_watch_cannot_be_entered_after_the_client_was_closed(service: Service, engine: Engine) -> None:
+    """It raises `ClientClosedError`."""
     watch = watching(engine, service.begin(1))
     await engine.close()
     with pytest.raises(ClientClosedError):
@@ -369,8 +373,8 @@ async def waiting(engine: Engine, ref: BackupRef, deadline: float = 1e5) -> asyn
     return task
 
 
-async def test_wait_returns_the_backup(clock: FakeClock, service: Service, engine: Engine) -> None:
-    """Succeeded, as last seen."""
+async def test_wait_returns_the_succeeded_backup(clock: FakeClock, service: Service, engine: Engine) -> None:
+    """It is the last observation."""
     (ref,) = service.begin(7)
     task = await waiting(engine, ref)
     service.end(ref)
@@ -378,8 +382,8 @@ async def test_wait_returns_the_backup(clock: FakeClock, service: Service, engin
     assert (await task).status == "succeeded"
 
 
-async def test_wait_raises_what_became_of_it(clock: FakeClock, service: Service, engine: Engine) -> None:
-    """A class for each way not to succeed."""
+async def test_wait_raises_an_error_for_each_other_outcome(clock: FakeClock, service: Service, engine: Engine) -> None:
+    """There is a class for each."""
     failed, late = service.begin(1, 2)
     gone, forbidden = BackupRef("sun", 3), BackupRef("vega", 4)
     tasks = [await waiting(engine, ref, 200.0) for ref in (failed, late, gone, forbidden)]
@@ -395,8 +399,8 @@ async def test_wait_raises_what_became_of_it(clock: FakeClock, service: Service,
     ]
 
 
-async def test_wait_raises_what_cannot_heal(clock: FakeClock, service: Service, engine: Engine) -> None:
-    """403 is raised as it came."""
+async def test_wait_raises_a_permanent_error(clock: FakeClock, service: Service, engine: Engine) -> None:
+    """A 403 is raised as it is."""
     (ref,) = service.begin(7)
     service.fault = lambda request: PermissionDeniedError(status=403)
     task = await waiting(engine, ref)
@@ -405,8 +409,8 @@ async def test_wait_raises_what_cannot_heal(clock: FakeClock, service: Service, 
         await task
 
 
-async def test_cancelling_one_wait_leaves_the_others(clock: FakeClock, service: Service, engine: Engine) -> None:
-    """The backup is polled on for those who still wait."""
+async def test_cancelling_one_wait_does_not_affect_others(clock: FakeClock, service: Service, engine: Engine) -> None:
+    """The backup is still polled for them."""
     (ref,) = service.begin(7)
     first, second = await waiting(engine, ref), await waiting(engine, ref)
     first.cancel()
@@ -418,8 +422,8 @@ async def test_cancelling_one_wait_leaves_the_others(clock: FakeClock, service: 
     assert engine.in_flight == 0
 
 
-async def test_wait_that_is_cancelled_is_forgotten(clock: FakeClock, service: Service, engine: Engine) -> None:
-    """No polls for nobody; also where the answer and the cancellation come in the same turn."""
+async def test_cancelled_wait_is_discarded(clock: FakeClock, service: Service, engine: Engine) -> None:
+    """Also if the response and the cancellation come in the same turn."""
     (ref,) = service.begin(7)
     task = await waiting(engine, ref)
     task.cancel()
@@ -435,7 +439,7 @@ async def test_wait_that_is_cancelled_is_forgotten(clock: FakeClock, service: Se
     assert engine.in_flight == 0
 
 
-async def test_wait_is_told_that_the_client_was_left(service: Service, engine: Engine) -> None:
+async def test_wait_ends_when_the_client_is_closed(service: Service, engine: Engine) -> None:
     """It does not hang."""
     (ref,) = service.begin(7)
     task = await waiting(engine, ref)
@@ -444,8 +448,8 @@ async def test_wait_is_told_that_the_client_was_left(service: Service, engine: E
         await task
 
 
-async def test_many_who_wait_do_not_grow_one_traceback(clock: FakeClock, service: Service) -> None:
-    """One error told to a thousand does not collect a thousand tracebacks."""
+async def test_many_waits_do_not_grow_one_traceback(clock: FakeClock, service: Service) -> None:
+    """An error raised by a hundred waits does not collect their tracebacks."""
     engine = service.engine(status_rule=lambda backup: 1 / 0)
     (ref,) = service.begin(7)
     tasks = [await waiting(engine, ref) for _ in range(100)]
@@ -469,6 +473,6 @@ async def test_many_who_wait_do_not_grow_one_traceback(clock: FakeClock, service
         (WatchFailed(ref=BackupRef("sun", 1), error=EngineError("x")), EngineError),
     ],
 )
-def test_every_event_of_failure_has_its_error(event: Any, error: type[BackupsError]) -> None:
-    """What a watch tells as an event, a wait raises."""
+def test_each_event_has_a_corresponding_error(event: Any, error: type[BackupsError]) -> None:
+    """A wait raises what a watch yields as an event."""
     assert type(error_from_event(event)) is error

@@ -1,4 +1,4 @@
-"""Which finished backups may be learned from: those of a cohort that is nearly over."""
+"""Which durations may be recorded yet: those of backups whose cohort has nearly finished."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def end(cohorts: Cohorts, cohort: int, seconds: float = 1.0) -> dict[str | None,
 
 
 def experienced() -> Cohorts:
-    """Return cohorts that have learned without bias before."""
+    """Return cohorts in which unbiased durations were recorded before."""
     cohorts = Cohorts(WIDTH)
     for _ in range(8):
         finish(cohorts, -1_000)
     return cohorts
 
 
-def test_one_after_the_other_is_learned_from_at_once() -> None:
-    """Nothing else runs: there is nothing to wait for."""
+def test_sequential_backups_are_recorded_at_once() -> None:
+    """Nothing else runs, so there is nothing to wait for."""
     cohorts = Cohorts(WIDTH)
     for cohort in range(3):
         cohorts.add_running(cohort, *HERE)
@@ -39,22 +39,22 @@ def test_one_after_the_other_is_learned_from_at_once() -> None:
     assert not cohorts._scopes
 
 
-def test_a_history_is_learned_from_at_once() -> None:
-    """What began long before anything under watch is complete."""
+def test_history_is_recorded_at_once() -> None:
+    """Backups that started long before the tracked ones form complete cohorts."""
     cohorts = Cohorts(WIDTH)
     cohorts.add_running(100, *HERE)
     assert finish(cohorts, 50, 3.0) == {"sun": [3.0], None: [3.0]}
 
 
-def test_what_began_at_about_the_same_time_is_held_back() -> None:
-    """The server says when a backup began, to a second or so."""
+def test_backups_of_about_the_same_start_are_held_back() -> None:
+    """The start is known to a second or so, by the server's clock."""
     cohorts = Cohorts(WIDTH)
     cohorts.add_running(100, *HERE)
     assert finish(cohorts, 99) == {"sun": [], None: []}
 
 
-def test_star_systems_are_apart_but_share() -> None:
-    """The last of one star system is learned from there; for all, other star systems must be nearly over, too."""
+def test_star_systems_are_separate_scopes() -> None:
+    """A star system that has finished is recorded; for all together, the others must have finished, too."""
     cohorts = Cohorts(WIDTH)
     cohorts.add_running(0, *HERE)
     for _ in range(5):
@@ -62,15 +62,15 @@ def test_star_systems_are_apart_but_share() -> None:
     assert end(cohorts, 0, 4.0) == {"sun": [4.0], None: []}
 
 
-def test_mechanisms_are_apart() -> None:
-    """An hour's dumps do not hold back what snapshots teach."""
+def test_mechanisms_are_separate_scopes() -> None:
+    """Dumps that take an hour do not hold back the durations of snapshots."""
     cohorts = Cohorts(WIDTH)
     cohorts.add_running(0, "sun", "logical")
     cohorts.add_running(0, "sun", "physical")
     assert end(cohorts, 0, 4.0) == {"sun": [4.0], None: [4.0]}
 
 
-def test_one_that_never_ends_does_not_hold_back_the_others_for_ever() -> None:
+def test_one_endless_backup_does_not_hold_back_the_others() -> None:
     """Nine of ten are enough."""
     cohorts, taught = Cohorts(WIDTH), 0
     cohorts.add_running(0, *HERE)
@@ -81,8 +81,8 @@ def test_one_that_never_ends_does_not_hold_back_the_others_for_ever() -> None:
     assert all(len(scope.over) <= 128 for scope in cohorts._scopes.values())
 
 
-def test_of_very_many_an_even_share_is_held_back() -> None:
-    """Memory stays small, and what is kept is neither the quickest nor the slowest."""
+def test_even_share_of_very_many_is_held_back() -> None:
+    """Memory stays small, and the durations kept are neither the quickest nor the slowest."""
     cohorts = experienced()
     for _ in range(10_000):
         cohorts.add_running(0, *HERE)
@@ -96,8 +96,8 @@ def test_of_very_many_an_even_share_is_held_back() -> None:
     assert not cohorts._scopes
 
 
-def test_once_something_is_known_nearly_all_must_be_over() -> None:
-    """What was learned without bias is better than what the quick ones say."""
+def test_nearly_all_must_finish_once_something_is_known() -> None:
+    """Unbiased durations are better than those of the quick backups."""
     cohorts = experienced()
     for _ in range(100):
         cohorts.add_running(0, *HERE)
@@ -106,8 +106,8 @@ def test_once_something_is_known_nearly_all_must_be_over() -> None:
     assert sum(ends) == 100
 
 
-def test_the_first_of_all_are_learned_from_after_a_third() -> None:
-    """Nothing is known of this star system, nor of any: what is biased is better than nothing."""
+def test_first_durations_are_recorded_after_a_third() -> None:
+    """While nothing is known in any star system, a biased estimate is better than none."""
     cohorts = Cohorts(WIDTH)
     for _ in range(90):
         cohorts.add_running(0, *HERE)
@@ -116,8 +116,8 @@ def test_the_first_of_all_are_learned_from_after_a_third() -> None:
     assert 30 <= sum(ends[:40]) <= 40
 
 
-def test_stragglers_get_their_place_among_the_others() -> None:
-    """The slowest come last and are not the newest; of very many the same share of them is kept."""
+def test_slow_backups_get_places_among_the_others() -> None:
+    """The slowest are recorded last but are not the newest; of very many the same share of them is kept."""
     cohorts = experienced()
     for _ in range(2_000):
         cohorts.add_running(0, *HERE)
@@ -131,8 +131,8 @@ def test_stragglers_get_their_place_among_the_others() -> None:
     assert sum(placed.finished.seconds for placed in newest) / 64 == pytest.approx(1_000, rel=0.05)
 
 
-def test_what_leaves_without_an_end_teaches_nothing() -> None:
-    """Discarded, expired or gone: it holds back nothing any more."""
+def test_removed_backups_hold_back_nothing() -> None:
+    """A backup that was discarded, expired or is gone does not count any more."""
     cohorts = experienced()
     for _ in range(3):
         cohorts.add_running(0, *HERE)
@@ -142,8 +142,8 @@ def test_what_leaves_without_an_end_teaches_nothing() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 40)), min_size=1, max_size=150))
-def test_everything_is_learned_from_once(backups: list[tuple[int, int]]) -> None:
-    """In the order of their ends, whatever began when: each is released once, and none is forgotten."""
+def test_each_duration_is_recorded_once(backups: list[tuple[int, int]]) -> None:
+    """Each is released once and none is lost, whatever the order of starts and ends."""
     cohorts = Cohorts(WIDTH)
     for cohort, _ in backups:
         cohorts.add_running(cohort, *HERE)
@@ -156,8 +156,8 @@ def test_everything_is_learned_from_once(backups: list[tuple[int, int]]) -> None
 
 
 @given(st.floats(-1e9, 1e9, allow_subnormal=False))
-def test_cohort_is_a_span_of_time(started_at: float) -> None:
-    """What began within its width is one cohort, and equal ones are one object: there may be a million."""
+def test_cohort_is_a_time_span(started_at: float) -> None:
+    """Starts within its width are one cohort, and equal cohorts are one object: there may be a million."""
     cohorts = Cohorts(WIDTH)
     cohort = cohorts.cohort_at(started_at)
     assert cohort * WIDTH <= started_at <= (cohort + 1) * WIDTH

@@ -1,4 +1,4 @@
-"""How long backups take: learned by key, from few or many, with old news fading and memory bounded."""
+"""Estimates of durations: by key, from few or many durations, with change points and bounded memory."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def quantile(estimate: SurvivalEstimate, share: float) -> float:
     return high
 
 
-def test_nothing_known_is_backoff():
-    """Without any history the belief is the policy's backoff."""
+def test_estimate_without_history_is_the_backoff():
+    """Without any history the policy's backoff is used."""
     durations = DurationEstimates(POLICY)
     assert durations.estimate_for("s", "p", "logical") is durations.unknown
     assert durations.unknown.sample_size == 0
 
 
-def test_learns_the_distribution():
-    """From thirty durations the quantiles are known well enough."""
+def test_distribution_is_estimated():
+    """Thirty durations give the quantiles with sufficient precision."""
     estimate = durations_of(lognormal(131, 0.4, 30)).estimate_for("s", "p", "logical")
     assert estimate.sample_size == 30
     assert quantile(estimate, 0.5) == pytest.approx(131, rel=0.2)
@@ -59,7 +59,7 @@ def test_learns_the_distribution():
 
 
 def test_two_kinds_of_backup_are_two_modes():
-    """Snapshots of minutes and dumps of an hour: hardly any finish in between."""
+    """Snapshots take minutes and dumps an hour: hardly any backup finishes in between."""
     history = [*lognormal(131, 0.2, 20), *lognormal(3600, 0.2, 10)]
     random.Random(2).shuffle(history)
     estimate = durations_of(history).estimate_for("s", "p", "logical")
@@ -68,8 +68,8 @@ def test_two_kinds_of_backup_are_two_modes():
     assert estimate.hazard(700) < estimate.hazard(3600) / 5
 
 
-def test_falls_back_from_planet_to_star_system_to_everything():
-    """A planet never seen is judged by its star system, and that by all others."""
+def test_estimate_falls_back_from_planet_to_star_system_to_all():
+    """An unknown planet gets the estimate of its star system, and an unknown star system that of all."""
     durations = durations_of([100.0] * 20)
     assert durations.estimate_for("s", "p", "logical").sample_size == 20
     assert quantile(durations.estimate_for("s", "other", "logical"), 0.5) == pytest.approx(100, rel=0.1)
@@ -78,8 +78,8 @@ def test_falls_back_from_planet_to_star_system_to_everything():
     assert durations.estimate_for("s", "p", "snapshot") is durations.unknown
 
 
-def test_a_planet_of_which_little_is_known_leans_on_its_star_system():
-    """One odd backup of a planet does not make its star system forgotten."""
+def test_few_durations_of_a_planet_are_mixed_with_its_star_system():
+    """One odd backup of a planet does not outweigh its star system."""
     durations = durations_of([100.0] * 30, key=("s", "many", "logical"))
     durations.record_duration("s", "few", "logical", 1000.0)
     few = durations.estimate_for("s", "few", "logical")
@@ -89,8 +89,8 @@ def test_a_planet_of_which_little_is_known_leans_on_its_star_system():
     assert 0.3 < few.survival(500) < 0.9
 
 
-def test_a_planet_like_the_others_is_taken_for_one_of_them():
-    """Its three say nothing against it; and what is learned of the others later holds for it, too."""
+def test_planet_like_the_others_shares_their_estimate():
+    """Similar durations are no evidence for a workload of its own; later ones of the others count for it, too."""
     durations = durations_of(lognormal(131, 0.4, 40), key=("s", "many", "logical"))
     for seconds in (110.0, 170.0, 140.0):
         durations.record_duration("s", "few", "logical", seconds)
@@ -101,8 +101,8 @@ def test_a_planet_like_the_others_is_taken_for_one_of_them():
 
 
 @pytest.mark.parametrize("median", [13.0, 40.0, 400.0, 4000.0])
-def test_a_planet_unlike_the_others_has_a_world_of_its_own(median: float):
-    """A few are enough to see it, whatever the others do, and though theirs are among all that is known."""
+def test_planet_unlike_the_others_has_an_estimate_of_its_own(median: float):
+    """A few durations are enough, although they are part of the level above."""
     durations = durations_of(lognormal(131, 0.3, 40), key=("s", "many", "logical"))
     for seconds in lognormal(median, 0.1, 4, seed=2):
         durations.record_duration("s", "few", "logical", seconds)
@@ -110,8 +110,8 @@ def test_a_planet_unlike_the_others_has_a_world_of_its_own(median: float):
     assert quantile(durations.estimate_for("s", "many", "logical"), 0.5) == pytest.approx(131, rel=0.2)
 
 
-def test_a_place_is_kept():
-    """What began earlier is older, whenever it is learned of; older than all that is kept, it is not learned."""
+def test_durations_are_ordered_by_place():
+    """Earlier starts are older, whenever they are recorded; durations older than all that are kept are dropped."""
     durations = DurationEstimates(POLICY)
     for number in range(64):
         durations.record_at_level(None, None, "logical", 131.0, place=10.0 + number)
@@ -122,15 +122,15 @@ def test_a_place_is_kept():
     assert len(history.logs) == 64
 
 
-def test_of_unknown_planet_and_mechanism_it_learns_too():
-    """A duration of which nothing else is known counts for its star system and for everything."""
+def test_duration_of_unknown_planet_and_mechanism_counts():
+    """It counts for its star system and for all."""
     durations = durations_of([100.0] * 5, key=("s", None, None))
     assert durations.estimate_for("s", "p", None).sample_size == 5
     assert durations.estimate_for("x", "p", None).sample_size == 5
 
 
-def test_where_answers_do_not_say_how_backups_are_made_all_count():
-    """Until one says it, what is known without it is known of every mechanism."""
+def test_all_durations_count_while_no_mechanism_is_known():
+    """Until a response shows a mechanism, the durations are valid for all mechanisms."""
     durations = durations_of([100.0] * 5, key=("s", None, None))
     assert durations.estimate_for("s", "p", "logical").sample_size == 5
     durations.record_duration("s", None, "snapshot", 10.0)
@@ -138,21 +138,21 @@ def test_where_answers_do_not_say_how_backups_are_made_all_count():
 
 
 @pytest.mark.parametrize("seconds", [-1.0, math.inf, math.nan])
-def test_ignores_what_cannot_be(seconds: float):
+def test_impossible_durations_are_ignored(seconds: float):
     """A duration is finite and not negative."""
     durations = durations_of([seconds])
     assert durations.estimate_for("s", "p", "logical") is durations.unknown
 
 
-def test_learns_nothing_when_told_not_to():
+def test_learning_can_be_switched_off():
     """`learn=False` is plain backoff, whatever finishes."""
     durations = DurationEstimates(PollingPolicy(learn=False))
     durations.record_duration("s", "p", "logical", 100.0)
     assert durations.estimate_for("s", "p", "logical") is durations.unknown
 
 
-def test_a_belief_is_kept_until_there_is_news():
-    """Asking again is cheap; something observed elsewhere changes nothing here."""
+def test_estimate_is_kept_until_it_is_stale():
+    """Reading it again is cheap; durations recorded elsewhere do not change it."""
     durations = durations_of(lognormal(131, 0.4, 40))
     first = durations.estimate_for("s", "p", "logical")
     assert durations.estimate_for("s", "p", "logical") is first
@@ -163,8 +163,8 @@ def test_a_belief_is_kept_until_there_is_news():
     assert durations.estimate_for("s", "p", "logical") is not first
 
 
-def test_a_surprise_is_news_at_once():
-    """A duration that was thought impossible renews even a belief that rests on many."""
+def test_surprising_duration_renews_the_estimate():
+    """A duration that seemed impossible renews even an estimate from many."""
     durations = durations_of([131.0] * 60)
     first = durations.estimate_for("s", "p", "logical")
     durations.record_duration("s", "p", "logical", 5000.0)
@@ -172,20 +172,20 @@ def test_a_surprise_is_news_at_once():
 
 
 @pytest.mark.parametrize("times", [10, 0.1])
-def test_a_changed_world_is_believed_after_three(times: float):
-    """Ten times slower or faster: the old world has lost its weight after the third that says so."""
+def test_changed_workload_is_recognized_after_three_backups(times: float):
+    """If backups become ten times slower or faster, the old durations lose their weight at the third."""
     durations = durations_of([*lognormal(131, 0.4, 60), *lognormal(131 * times, 0.4, 3, seed=2)])
     assert quantile(durations.estimate_for("s", "p", "logical"), 0.5) == pytest.approx(131 * times, rel=0.5)
 
 
-def test_a_smaller_change_is_believed_too():
-    """Three times faster lies within one cluster, of which only the new part then counts."""
+def test_smaller_change_is_recognized():
+    """Three times faster is within one cluster, of which only the new part counts then."""
     durations = durations_of([*lognormal(131, 0.4, 40), *lognormal(44, 0.4, 8, seed=2)])
     assert quantile(durations.estimate_for("s", "p", "logical"), 0.5) == pytest.approx(44, rel=0.3)
 
 
-def test_after_a_change_little_is_known():
-    """The prior has its weight among the few of the new world, and each of them is news again."""
+def test_estimate_after_a_change_is_based_on_few_durations():
+    """The prior has its weight among the few new durations, and each further one renews the estimate."""
     durations = durations_of([131.0] * 60)
     sure = durations.estimate_for("s", "p", "logical").prior_weight(0)
     for _ in range(3):
@@ -197,7 +197,7 @@ def test_after_a_change_little_is_known():
 
 
 def test_one_odd_backup_is_no_change():
-    """A single one that hung for an hour does not make the others forgotten, and less so when they come back."""
+    """A single backup that hung for an hour does not outweigh the others, and even less after further usual ones."""
     durations = durations_of([*lognormal(131, 0.4, 30), 3600.0])
     assert durations.estimate_for("s", "p", "logical").survival(400) < 0.75
     for seconds in lognormal(131, 0.4, 3, seed=2):
@@ -206,8 +206,8 @@ def test_one_odd_backup_is_no_change():
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_modes_that_recur_are_no_change(seed: int):
-    """Snapshots and dumps in any order, with runs of one kind as chance has them: both are still expected."""
+def test_recurring_modes_are_no_change(seed: int):
+    """Snapshots and dumps in random order, with random runs of one kind: both are still expected."""
     rng = random.Random(seed)
     history = [rng.lognormvariate(math.log(131 if rng.random() < 0.7 else 3600), 0.4) for _ in range(60)]
     estimate = durations_of(history).estimate_for("s", "p", "logical")
@@ -215,8 +215,8 @@ def test_modes_that_recur_are_no_change(seed: int):
 
 
 @given(HISTORIES)
-def test_the_newer_the_likelier_of_the_present_world(history: list[float]):
-    """Each is of the present world with some probability: the newest surely, an older one no more than a newer."""
+def test_newer_durations_are_likelier_of_the_present_workload(history: list[float]):
+    """The newest certainly is; an older one is no likelier than a newer one."""
     samples = sorted((log, age) for age, log in enumerate(history))
     present = _current_weights(_split_clusters(samples))
     assert present[0] == pytest.approx(1)
@@ -232,8 +232,8 @@ def test_clusters_are_a_partition(history: list[float]):
     assert all(clusters)
 
 
-def test_memory_is_bounded_by_key_and_in_all():
-    """Neither ten thousand durations of a planet nor ten thousand planets grow without limit."""
+def test_memory_is_bounded_per_key_and_in_total():
+    """Neither a thousand durations of a planet nor a thousand planets grow without limit."""
     durations = DurationEstimates(POLICY, keys=100)
     for i in range(1000):
         durations.record_duration("s", f"p{i}", "logical", 100.0 + i % 7)
@@ -245,8 +245,8 @@ def test_memory_is_bounded_by_key_and_in_all():
     assert durations.estimate_for("s", "p0", "logical").sample_size == 64  # forgotten: its star system's
 
 
-def test_the_least_recently_used_is_forgotten():
-    """Being asked for keeps a key alive."""
+def test_least_recently_used_key_is_dropped():
+    """Reading a key keeps it."""
     recent: LruDict[str, int] = LruDict(2)
     recent.store("a", 1)
     recent.store("b", 2)
@@ -257,7 +257,7 @@ def test_the_least_recently_used_is_forgotten():
 
 
 def test_extreme_durations_are_harmless():
-    """Zero and centuries are taken to be the shortest and longest that can matter."""
+    """Zero and centuries are clamped to the shortest and longest durations that matter."""
     estimate = durations_of([0.0, 1e300, 5e-324]).estimate_for("s", "p", "logical")
     assert 0 < estimate.next_interval(0, 5) < math.inf
     assert estimate.survival(1) < 1

@@ -1,4 +1,4 @@
-"""What lists teach of how long backups take."""
+"""Durations recorded from lists and from tracked backups."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ WHERE = ("sun", None)
 
 
 def chosen(shared: Any, entries: list[list_entry], tracked: frozenset[int] = frozenset()) -> set[int]:
-    lesson = FinishedSelection(shared, WHERE)
+    selection = FinishedSelection(shared, WHERE)
     for entry in entries:
-        lesson.consider(entry, tracked=entry.id in tracked)
-    return lesson.choose_ids()
+        selection.consider(entry, tracked=entry.id in tracked)
+    return selection.choose_ids()
 
 
-def test_each_finished_backup_is_chosen_once() -> None:
-    """The next list teaches only what was completed since, whatever its id."""
+def test_each_finished_backup_is_selected_once() -> None:
+    """From the next list only later completions are selected, whatever their ids."""
     shared = shared_state()
     assert chosen(
         shared, [list_entry(5, "running"), list_entry(7, "succeeded", "2024-01-02"), list_entry(6, "ok", "2024-01-01")]
@@ -38,35 +38,35 @@ def test_each_finished_backup_is_chosen_once() -> None:
     assert chosen(shared, [list_entry(5, "succeeded", "2024-01-03")]) == set()
 
 
-def test_of_very_many_the_newest_are_chosen() -> None:
+def test_newest_of_very_many_are_selected() -> None:
     """A history of thousands costs no more than a few hundred."""
     entries = [list_entry(number, "succeeded", f"2024-{number:06}") for number in range(1_000)]
     assert chosen(shared_state(), entries) == set(range(1_000 - 256, 1_000))
 
 
 @pytest.mark.parametrize("stamp", [None, 1706522120, ""])
-def test_stamp_that_is_no_text_teaches_nothing(stamp: Any) -> None:
-    """What cannot be put in order is left out."""
+def test_timestamp_of_another_type_is_ignored(stamp: Any) -> None:
+    """Timestamps that cannot be ordered are left out."""
     assert chosen(shared_state(), [list_entry(5, "succeeded", stamp)]) == set()
 
 
 @pytest.mark.parametrize("stamp", ["9999-12-31T23:59:59Z", "unknown", "2024-01-05"])
-def test_stamp_that_cannot_be_true_does_not_end_the_learning(stamp: str) -> None:
-    """What is no time, or one that is to come, is no mark for what was learned from."""
+def test_impossible_timestamp_does_not_stop_the_recording(stamp: str) -> None:
+    """A text that is no timestamp, or one in the future, does not mark what was recorded."""
     shared = shared_state()
-    lesson = FinishedSelection(shared, WHERE, "2024-01-04")
-    lesson.consider(list_entry(5, "succeeded", stamp), tracked=False)
-    assert lesson.choose_ids() == set()
+    selection = FinishedSelection(shared, WHERE, "2024-01-04")
+    selection.consider(list_entry(5, "succeeded", stamp), tracked=False)
+    assert selection.choose_ids() == set()
     assert chosen(shared, [list_entry(6, "succeeded", "2024-01-03")]) == {6}
 
 
-def test_duration_longer_than_its_age_is_not_learned() -> None:
-    """A backup that is to be completed in the year 9999 says nothing of how long backups take."""
+def test_duration_longer_than_its_age_is_ignored() -> None:
+    """A `completedAt` in the year 9999 says nothing about durations."""
     assert learned(shared_state(), [observation(1, "succeeded", age=100.0, duration=1e9)]) == []
 
 
-def test_where_answers_do_not_say_how_a_backup_is_made_its_create_does() -> None:
-    """What is watched is learned from as what it was created as."""
+def test_mechanism_of_the_create_is_used_if_the_response_has_none() -> None:
+    """A tracked backup is recorded with the mechanism that it was created with."""
     scenario = Scenario(scheduler())
     scenario.add(5, started_at=START, mechanism="logical")
     (poll,) = scenario.wait_until_due()
@@ -76,19 +76,19 @@ def test_where_answers_do_not_say_how_a_backup_is_made_its_create_does() -> None
     assert scenario.shared.durations.estimate_for("sun", None, "logical").sample_size == 1
 
 
-def test_nothing_is_chosen_where_nothing_is_to_be_learned() -> None:
+def test_nothing_is_selected_if_learning_is_off() -> None:
     """With `learn=False` no history is decoded."""
     assert chosen(shared_state(learn=False), [list_entry(5, "succeeded", "2024")]) == set()
 
 
-def test_what_is_watched_is_not_chosen_but_seen() -> None:
-    """It teaches in its own way; once it is over, the next list shows it to nobody who waits."""
+def test_tracked_backup_is_not_selected_but_counts_as_seen() -> None:
+    """It is recorded when its tracking ends; a later list that shows it does not record it again."""
     shared = shared_state()
     assert chosen(shared, [list_entry(5, "succeeded", "2024-01-03")], tracked=frozenset({5})) == set()
     assert chosen(shared, [list_entry(5, "succeeded", "2024-01-03"), list_entry(6, "succeeded", "2024-01-04")]) == {6}
 
 
-def test_what_was_learned_from_a_get_is_not_learned_again_from_a_list() -> None:
+def test_duration_from_a_get_is_not_recorded_again_from_a_list() -> None:
     """It would count twice."""
     scenario = Scenario(scheduler())
     scenario.add(5)
@@ -100,7 +100,7 @@ def test_what_was_learned_from_a_get_is_not_learned_again_from_a_list() -> None:
 
 
 def learned(shared: Any, observations: list[Observation], now: float = 0.0) -> list[float]:
-    """Return what is learned for all star systems, in order."""
+    """Return the durations recorded for all star systems, in order."""
     seen: list[tuple[float, float]] = []
 
     def record_at_level(star_system: str | None, *what: Any, place: float) -> None:
@@ -112,15 +112,15 @@ def learned(shared: Any, observations: list[Observation], now: float = 0.0) -> l
     return [seconds for _, seconds in sorted(seen)]
 
 
-def test_newest_is_learned_last() -> None:
-    """Durations are learned in the order in which they began, and those that are not known not at all."""
+def test_newest_duration_is_recorded_last() -> None:
+    """Durations are recorded in the order of the starts, and unknown ones not at all."""
     late = observation(1, "succeeded", age=100.0, duration=50.0)
     early = observation(3, "failed", age=900.0, duration=300.0)
     assert learned(shared_state(), [late, observation(2), early]) == [300.0, 50.0]
 
 
-def test_those_that_began_together_are_learned_in_no_order() -> None:
-    """From the quickest to the slowest they would look like a world that changes."""
+def test_durations_of_one_cohort_are_recorded_in_no_order() -> None:
+    """From the quickest to the slowest they would look like a workload that changes."""
     together = [observation(number, "succeeded", age=900.0, duration=1.0 + number) for number in range(32)]
     seen = learned(shared_state(), together)
     assert sorted(seen) == [1.0 + number for number in range(32)]
@@ -128,8 +128,8 @@ def test_those_that_began_together_are_learned_in_no_order() -> None:
     assert 8 <= rising <= 23
 
 
-def test_after_a_bulk_run_the_world_is_what_it_was() -> None:
-    """Its slowest are learned from last: they must not look like a world that has become slow."""
+def test_estimate_after_a_bulk_run_is_unbiased() -> None:
+    """Its slowest backups are recorded last: they must not look like a workload that has become slow."""
     scenario, took = Scenario(scheduler(coalesce=False)), random.Random(4)
     shared, ends = scenario.shared, sorted(took.lognormvariate(math.log(131.0), 0.4) for _ in range(1_000))
     record_durations(shared, WHERE, [observation(-1, "succeeded", age=9e4, duration=131.0) for _ in range(8)], START)
@@ -145,8 +145,8 @@ def test_after_a_bulk_run_the_world_is_what_it_was() -> None:
     assert estimate.survival(131.0 * math.exp(0.8)) == pytest.approx(0.023, abs=0.03)
 
 
-def test_quick_ones_of_a_cohort_teach_nothing_yet() -> None:
-    """A hundred that began together are learned from when nine tenths are over, not from the quickest first."""
+def test_quick_backups_of_a_cohort_are_held_back() -> None:
+    """A hundred backups of one start are recorded when nine tenths have finished, not from the quickest first."""
     scenario = Scenario(scheduler(coalesce=False))
     shared, taught = scenario.shared, []
     record_durations(shared, WHERE, [observation(-1, "succeeded", age=9e4, duration=100.0) for _ in range(8)], START)

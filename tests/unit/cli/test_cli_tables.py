@@ -7,27 +7,27 @@ import io
 import pytest
 from rich.console import Console
 
-from asyncbackups.cli.framed import print_framed
+from asyncbackups.cli.tables import draw_table
 
 COLUMNS = ("id", "planet", "note", "when")
 ROW = ["alpha/123456789", "a-planet", "a note", "2026-11-24 10:08Z"]
 
 
-def printed(width: int, *rows: list[str], optional: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
+def draw(width: int, *rows: list[str], optional: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
     """Return the columns left out and the lines."""
     out = io.StringIO()
     console = Console(file=out, width=width, color_system=None)
-    return print_framed(COLUMNS, rows, optional=optional, console=console), out.getvalue().splitlines()
+    return draw_table(COLUMNS, rows, optional=optional, console=console), out.getvalue().splitlines()
 
 
 @pytest.mark.parametrize(
     ("width", "left_out"),
     [(59, []), (58, ["note"]), (50, ["note"]), (49, ["when"]), (38, ["note", "when"]), (10, ["note", "when"])],
 )
-def test_what_has_no_room_is_left_out(width: int, left_out: list[str]) -> None:
-    """What may be left out is shown in the order of its importance, as far as it fits; no cell is folded for it."""
-    told, lines = printed(width, ROW, optional=("when", "note"))
-    assert told == left_out
+def test_optional_columns_are_left_out(width: int, left_out: list[str]) -> None:
+    """Optional columns are shown in the order of their importance, as far as they fit; no cell is folded for them."""
+    left_out_columns, lines = draw(width, ROW, optional=("when", "note"))
+    assert left_out_columns == left_out
     assert lines[3].startswith(f"│ {ROW[0]} ")
     shown = [column for column in COLUMNS if column not in left_out]
     assert [cell.strip() for cell in lines[1].split("┃")[1:-1]] == shown
@@ -36,20 +36,20 @@ def test_what_has_no_room_is_left_out(width: int, left_out: list[str]) -> None:
 
 @pytest.mark.parametrize("width", [1, 30, 40, 58])
 def test_the_first_column_is_never_folded(width: int) -> None:
-    """Others are folded, but nothing is taken out of them; where even that has no room, the lines are too long."""
-    _, lines = printed(width, ROW)
+    """Other columns are folded and lose nothing; if even that does not fit, the lines are too long."""
+    _, lines = draw(width, ROW)
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines[3:-1]]
     first, planet, _, when = ("".join(column) for column in zip(*cells, strict=True))
     assert (cells[0][0], first, planet, when.replace(" ", "")) == (ROW[0], *ROW[:2], ROW[3].replace(" ", ""))
 
 
-def test_wide_characters_have_their_room() -> None:
-    """A character may take two cells of the terminal."""
-    told, lines = printed(59, ["星" * 8, *ROW[1:]], optional=("note",))
-    assert (told, lines[3].split()[1]) == (["note"], "星" * 8)
+def test_wide_characters() -> None:
+    """A character may occupy two cells of the terminal."""
+    left_out_columns, lines = draw(59, ["星" * 8, *ROW[1:]], optional=("note",))
+    assert (left_out_columns, lines[3].split()[1]) == (["note"], "星" * 8)
 
 
-def test_no_rows_are_a_table_too() -> None:
-    """A list that is empty has headings."""
-    _, lines = printed(80)
+def test_empty_table() -> None:
+    """An empty list has headings."""
+    _, lines = draw(80)
     assert len(lines) == 4

@@ -1,0 +1,337 @@
+"""The commands for bulk runs: `bulk`, `resume` and `status`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+import click
+
+from asyncbackups import BackupSpec, ConfigurationError, Event, JournalError, plain
+from asyncbackups.cli.command import Command, option
+from asyncbackups.cli.exits import ExitStatus, exit_status
+from asyncbackups.cli.interrupts import EventFollower, describe_delay
+from asyncbackups.cli.options import (
+    CLIENT_SETTINGS,
+    Connection,
+    FileType,
+    concurrency_option,
+    connection_options,
+    deadline_option,
+    journal_argument,
+    json_option,
+    planets_argument,
+    spec_options,
+)
+from asyncbackups.cli.output import (
+    format_count,
+    format_time,
+    is_terminal,
+    print_json,
+    print_line,
+    print_message,
+    strip_controls,
+)
+from asyncbackups.cli.run_report import RunReport, error_json
+from asyncbackups.cli.tables import print_table
+from asyncbackups.cli.targets import load_planets
+from asyncbackups.cli.views import RunView, create_view
+
+if TYPE_CHECKING:
+    from asyncbackups import BulkRun, JournalStatus, TargetState  # imported when a command runs: aiohttp, SQLite
+
+
+@click.command("bulk", cls=Command)
+@planets_argument
+@spec_options
+@connection_options
+@option(
+    "--journal",
+    type=FileType(),
+    metavar="PATH",
+    help="File that records the run: the same command or `resume` continues it, however this process ends.",
+)
+@deadline_option
+@concurrency_option("creates")
+@json_option
+async def run_bulk(
+    targets: Sequence[str],
+    spec: BackupSpec,
+    connection: Connection,
+    journal: Path | None,
+    deadline: float,
+    concurrency: int,
+    as_json: bool,
+) -> ExitStatus:
+    """Create a backup of each planet and wait for all of them."""
+    planets = load_planets(targets)
+    shown = ShownRun(
+        RunReport(targets=len(planets), journal=None if journal is None else str(journal), options=connection.options),
+        title=f"backups of {format_count(len(planets), 'planet')}",
+        as_json=as_json,
+        earlier=None if journal is None else await _load_status_if_any(journal),
+    )
+    async with connection.create_client() as client:
+        run = client.bulk_create(
+            planets,
+            spec,
+            concurrency=concurrency,
+            deadline=deadline,
+            journal=journal,
+            # From the first event, because the events of earlier processes count, too.
+            since=None if journal is None else 0,
+        )
+        return await shown.show_run(run)
+
+
+@click.command("resume", cls=Command)
+@journal_argument
+@connection_options
+@deadline_option
+@concurrency_option("creates")
+@json_option
+async def resume_run(
+    journal: Path, connection: Connection, deadline: float, concurrency: int, as_json: bool
+) -> ExitStatus:
+    """Resume a bulk run from its journal.
+
+    The report and the exit status are those of the whole run; events that were reported before are not repeated.
+    """
+    earlier = await _load_status(journal)
+    shown = ShownRun(
+        RunReport(targets=earlier.targets, journal=str(journal), options=connection.options),
+        title=f"backups of {format_count(earlier.targets, 'planet')}, from {journal}",
+        as_json=as_json,
+        earlier=earlier,
+        warning=_check_targets(earlier),
+    )
+    async with connection.create_client() as client:
+        # From the first event, because the events of earlier processes count, too.
+        return await shown.show_run(client.resume(journal, concurrency=concurrency, deadline=deadline, since=0))
+
+
+def _check_targets(earlier: JournalStatus) -> str:
+    """Return a warning if a journal may lack targets; empty if it has all.
+
+    Raises:
+        ConfigurationError: If it has none.
+    """
+    if earlier.listed:
+        return ""
+    if not earlier.targets:
+        raise ConfigurationError(
+            f"the journal {earlier.path} has no targets yet: its process ended before it recorded them. Nothing was "
+            "created: run `asyncbackups bulk --journal` with the same targets again"
+        )
+    # Only a program can have written this: the command line records all targets at once.
+    return f"the targets in {earlier.path} may be incomplete; resuming with those that were recorded"
+
+
+async def _load_status(journal: Path) -> JournalStatus:
+    from asyncbackups import read_status  # noqa: PLC0415 - imports SQLite
+
+    return await asyncio.to_thread(read_status, journal)
+
+
+async def _load_status_if_any(journal: Path) -> JournalStatus | None:
+    """Read the state of a run; None if it has not started. The run itself reports what is wrong with a journal."""
+    try:
+        return await _load_status(journal)
+    except JournalError:
+        return None
+
+
+@attrs.define(eq=False)
+class ShownRun:
+    """Runs a bulk run and shows its events.
+
+    Attributes:
+        report: Counts the events.
+        title: What is being done.
+        as_json: Whether JSON goes to standard output.
+        earlier: The state of the run that is resumed: events that an earlier process reported are counted and not
+            shown again. None for a new run.
+        warning: Printed once the run has started; empty for none.
+        comparison: Gets each event, too, and adds to the report; None for none.
+    """
+
+    report: RunReport
+    title: str
+    as_json: bool
+    earlier: JournalStatus | None = None
+    warning: str = ""
+    comparison: RunComparison | None = None
+
+    async def show_run(self, run: BulkRun) -> ExitStatus:
+        """Run to the end, or until interrupted, and show the report.
+
+        Args:
+            run: The run, not entered yet; with a journal it must report its events from the first one.
+
+        Raises:
+            JournalError: If the run cannot start. Later errors of its journal are in the report.
+        """
+
+        def show_event(event: Event) -> None:
+            self.report.record_event(event)
+            if self.earlier is not None and event.id is not None and event.id <= self.earlier.acknowledged:
+                return
+            if self.comparison is not None:
+                self.comparison.record_event(event)
+            view.show_event(event)
+
+        follower = EventFollower(show_event, run, noun="create", delay=describe_delay(CLIENT_SETTINGS["creating"]))
+        view = create_view(
+            self.report,
+            as_json=self.as_json,
+            title=self.title,
+            requests=lambda: _requests_by_name(run),
+            on_output_error=follower.interrupt,
+        )
+        async with contextlib.AsyncExitStack() as entered:
+            # Before anything is shown: it may be refused.
+            await entered.enter_async_context(run)
+            self._print_start()
+            with view.table:
+                try:
+                    async with entered.pop_all():
+                        await follower.follow_events(run)
+                    # Requests that were under way when the run was left have their events, too.
+                    async for event in run:
+                        show_event(event)
+                except JournalError as exc:
+                    self.report.error = exc
+        self._finish_report(run, interrupted=follower.interrupted)
+        self._show_report(view)
+        return self.report.status
+
+    def _print_start(self) -> None:
+        if self.warning:
+            print_message(self.warning)
+        if self.earlier is not None and not self.as_json:
+            ended = sum(number for state, number in self.earlier.states.items() if state.final)
+            targets = format_count(self.earlier.targets, "planet")
+            print_message(f"resuming {self.earlier.path}: {ended:,} of {targets} finished before")
+
+    def _finish_report(self, run: BulkRun, *, interrupted: bool) -> None:
+        self.report.interrupted = interrupted
+        self.report.requests, self.report.seconds = _requests_by_name(run), run.report.seconds
+
+    def _show_report(self, view: RunView) -> None:
+        report, lines = self.report.as_json(), self.report.as_lines()
+        if self.comparison is not None:
+            figures = self.comparison.compare(self.report.requests)
+            report, lines = {**report, "comparison": figures}, [*lines, *self.comparison.describe(figures)]
+        view.show_report(report, lines)
+
+
+class RunComparison(Protocol):
+    """Compares a run with another way of waiting for the same backups."""
+
+    def record_event(self, event: Event) -> None:
+        """Take an event into account."""
+        ...
+
+    def compare(self, requests: Mapping[str, int]) -> dict[str, Any]:
+        """Return the figures for programs."""
+        ...
+
+    def describe(self, figures: dict[str, Any]) -> list[str]:
+        """Return the figures for people."""
+        ...
+
+
+def _requests_by_name(run: BulkRun) -> dict[str, int]:
+    return {str(kind): number for kind, number in run.report.requests.items()}
+
+
+@click.command("status", cls=Command)
+@journal_argument
+@json_option
+async def show_status(journal: Path, as_json: bool) -> ExitStatus:
+    """Show the state of a bulk run from its journal.
+
+    It works while the run is in progress, and needs neither the service nor credentials.
+    """
+    try:
+        status = await _load_status(journal)
+    except JournalError as exc:
+        _print_created(str(journal), exc, as_json=as_json)
+        return exit_status([exc])
+    if as_json:
+        print_json(_status_json(status))
+        return ExitStatus.OK
+    for line in _status_lines(status):
+        print_message(line)
+    states = _choose_states(status)
+    headings = ("star system", "planets", *(state.value.replace("_", " ") for state in states))
+    print_table(headings, list(_status_rows(status, states)))
+    return ExitStatus.OK
+
+
+def _print_created(journal: str, error: JournalError, *, as_json: bool) -> None:
+    """Print the backups of a journal that is damaged, as far as they can be read: nothing else may know of them."""
+    if as_json:
+        print_json({"journal": journal, "error": error_json(error), "created": list(map(str, error.created))})
+    else:
+        for ref in error.created:
+            print_line(strip_controls(str(ref)))
+    print_message(f"asyncbackups: {error}")
+
+
+def _status_json(status: JournalStatus) -> dict[str, Any]:
+    holder = status.holder
+    return {
+        "journal": status.path,
+        "tenant": status.tenant,
+        "base_url": status.base_url,
+        "spec": plain(status.spec),
+        "started": status.started.isoformat(),
+        "changed": status.changed.isoformat(),
+        "planets": status.targets,
+        "listed": status.listed,
+        "finished": status.finished,
+        "holder": None if holder is None else {**attrs.asdict(holder), "since": holder.since.isoformat()},
+        "states": _states_by_name(status.states),
+        "star_systems": {name: _states_by_name(states) for name, states in status.star_systems.items()},
+        "created": list(map(str, status.created)),
+        "last_event": status.last_event,
+        "acknowledged": status.acknowledged,
+    }
+
+
+def _states_by_name(states: Mapping[TargetState, int]) -> dict[str, int]:
+    return {state.value: number for state, number in states.items()}
+
+
+def _status_lines(status: JournalStatus) -> Iterator[str]:
+    planets = format_count(status.targets, "planet") + ("" if status.listed else " (may be incomplete)")
+    yield f"{status.path}: {planets}; tenant {status.tenant} at {status.base_url}"
+    yield f"started {format_time(status.started)}, last written {format_time(status.changed)}"
+    if status.holder is not None:
+        yield f"running: {status.holder}"
+    elif status.finished:
+        yield "finished: every planet has its outcome"
+    else:
+        yield f"not running; to resume: asyncbackups resume {shlex.quote(status.path)}"
+
+
+def _choose_states(status: JournalStatus) -> Sequence[TargetState]:
+    """Return all states for programs; for a terminal, which is narrow, those that occur and the usual ones."""
+    from asyncbackups import TargetState  # noqa: PLC0415 - imports SQLite
+
+    if not is_terminal(sys.stdout):
+        return tuple(TargetState)
+    usual = {TargetState.WAITING, TargetState.RUNNING, TargetState.SUCCEEDED, TargetState.FAILED}
+    return [state for state in TargetState if state in usual or status.states[state]]
+
+
+def _status_rows(status: JournalStatus, shown: Sequence[TargetState]) -> Iterator[list[str]]:
+    for name, states in [*status.star_systems.items(), ("all", status.states)]:
+        yield [name, str(sum(states.values())), *(str(states[state]) for state in shown)]

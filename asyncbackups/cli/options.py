@@ -1,0 +1,272 @@
+"""The options and arguments that several commands share, and what they make: a connection, a specification."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from asyncbackups import REGIONS, BackupMetadata, BackupSpec, ConfigurationError, CreatePolicy, Mechanism, PlanetClass
+from asyncbackups.cli.command import Decorator, argument, option
+from asyncbackups.cli.completion import complete_region, complete_target
+
+if TYPE_CHECKING:
+    from asyncbackups import BackupClient  # imported when a client is made: completion does not need aiohttp
+
+_CONNECTION = "Connection (default: environment variables)"
+_SPEC = "Backup"
+
+CLIENT_SETTINGS: dict[str, Any] = {"trust_env": True, "creating": CreatePolicy()}
+"""Further arguments of each command's client. A proxy is found where other programs find it; how creates with a lost
+response are reconciled is the default, which the message after an interrupt describes."""
+
+
+class DurationType(click.ParamType[float]):
+    """A positive duration such as 90s, 15m, 24h or 2d; the value is in seconds."""
+
+    name = "time"
+    _PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)", re.ASCII)
+    _UNITS: Mapping[str, float] = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds."""
+        if isinstance(value, float):
+            return value
+        match = self._PATTERN.fullmatch(value.strip().lower())
+        seconds = float(match[1]) * self._UNITS[match[2]] if match else 0.0
+        if not 0 < seconds < math.inf:
+            self.fail(f"must be a positive duration such as 90s, 15m, 24h or 2d, not {value!r}", param, ctx)
+        return seconds
+
+
+class FileType(click.Path):
+    """The path of a file. A blank one is refused: it would be the current directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path."""
+        if not str(value).strip():
+            self.fail("must not be blank", param, ctx)
+        return Path(value)
+
+
+planet_argument = argument("planet", metavar="PLANET", help="Written star_system/planet.")
+backup_argument = argument("backup", metavar="BACKUP", help="Written star_system/backup_id.")
+planets_argument = argument(
+    "targets",
+    metavar="FILE|-|PLANET...",
+    nargs=-1,
+    required=True,
+    shell_complete=complete_target,
+    help="First a file with one star_system/planet per line, or - for standard input, or a planet; then planets.",
+)
+backups_argument = argument(
+    "backups",
+    metavar="FILE|-|BACKUP...",
+    nargs=-1,
+    required=True,
+    shell_complete=complete_target,
+    help="First a file with one star_system/backup_id per line, or - for standard input, or a backup; then backups.",
+)
+journal_argument = argument("journal", metavar="JOURNAL", type=FileType(), help="The file of `bulk --journal`.")
+json_option = option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line on stdout, and nothing else there."
+)
+deadline_option = option(
+    "--deadline",
+    type=DurationType(),
+    metavar="TIME",
+    default="24h",
+    show_default=True,
+    help="How long to wait for each backup: 90s, 15m, 24h or 2d.",
+)
+
+
+def concurrency_option(requests: str) -> Decorator:
+    """Return the option that limits how many requests are in flight.
+
+    Args:
+        requests: Those requests: "creates".
+    """
+    return option(
+        "--concurrency",
+        type=click.IntRange(min=1),
+        default=8,
+        show_default=True,
+        help=f"Maximum number of {requests} in flight.",
+    )
+
+
+def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that tell where the service is; the function gets a `Connection` as `connection`."""
+
+    @option("--base-url", metavar="URL", section=_CONNECTION, help="Service address, or ASYNCBACKUPS_BASE_URL.")
+    @option(
+        "--region",
+        metavar="NAME",
+        section=_CONNECTION,
+        shell_complete=complete_region,
+        help=f"One of {', '.join(REGIONS)}; or ASYNCBACKUPS_REGION.",
+    )
+    @option("--tenant", metavar="ID", section=_CONNECTION, help="Tenant id, or ASYNCBACKUPS_TENANT.")
+    @option(
+        "--token-file",
+        type=FileType(),
+        metavar="PATH",
+        section=_CONNECTION,
+        help="File with the token, or ASYNCBACKUPS_TOKEN, or _CLIENT_ID and _CLIENT_SECRET.",
+    )
+    @functools.wraps(function)
+    def with_connection(
+        *, base_url: str | None, region: str | None, tenant: str | None, token_file: Path | None, **others: Any
+    ) -> Any:
+        return function(connection=create_connection(base_url, region, tenant, token_file), **others)
+
+    return with_connection
+
+
+def spec_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that describe a backup; the function gets a `BackupSpec` as `spec`."""
+
+    @option("--name", default="asyncbackups", show_default=True, section=_SPEC, help="Name, for people.")
+    @option("--description", default="", section=_SPEC, help="Description, for people.")
+    @option(
+        "--mechanism",
+        default=str(Mechanism.LOGICAL),
+        show_default=True,
+        section=_SPEC,
+        help="logical, snapshot, or another one that the service knows.",
+    )
+    @option(
+        "--planet-class", default=str(PlanetClass.DEV), show_default=True, section=_SPEC, help="Class of the planet."
+    )
+    @option(
+        "--temporary/--permanent",
+        default=True,
+        show_default=True,
+        section=_SPEC,
+        help="Remove the backup after its retention, or keep it until it is deleted.",
+    )
+    @option(
+        "--retention-days",
+        type=int,
+        metavar="DAYS",
+        section=_SPEC,
+        help="Days to keep a temporary backup. [default: 10]",
+    )
+    @functools.wraps(function)
+    def with_spec(*, retention_days: int | None, name: str, description: str, **others: Any) -> Any:
+        mechanism, planet_class, temporary = (others.pop(key) for key in ("mechanism", "planet_class", "temporary"))
+        metadata = BackupMetadata(name, description)
+        # Not given is not None: a temporary backup has a default.
+        retention = {} if retention_days is None else {"retention_period_in_days": retention_days}
+        spec = BackupSpec(mechanism, planet_class, temporary=temporary, metadata=metadata, **retention)
+        return function(spec=spec, **others)
+
+    return with_spec
+
+
+class Connection(NamedTuple):
+    """How to reach the service.
+
+    Attributes:
+        settings: Arguments of the client; the rest comes from the environment.
+        options: The options as given: a command that continues this one needs them, too.
+    """
+
+    settings: dict[str, Any]
+    options: tuple[str, ...] = ()
+
+    def create_client(self) -> BackupClient:
+        """Return a client; nothing is sent yet.
+
+        Raises:
+            ConfigurationError: If something is missing or wrong.
+        """
+        from asyncbackups import BackupClient  # noqa: PLC0415 - imports aiohttp
+
+        return BackupClient.from_env(**self.settings, **CLIENT_SETTINGS)
+
+
+def create_connection(
+    base_url: str | None = None, region: str | None = None, tenant: str | None = None, token_file: Path | None = None
+) -> Connection:
+    """Return the connection that the options describe; None stands for an option that is not given.
+
+    Raises:
+        ConfigurationError: If they contradict each other, or the token file cannot be read.
+    """
+    if base_url is not None and region is not None:
+        raise ConfigurationError("--base-url cannot be combined with --region")
+    settings: dict[str, Any] = {"base_url": base_url, "tenant": tenant}
+    if region is not None:
+        if region.upper() not in REGIONS:
+            raise ConfigurationError(f"--region must be one of {', '.join(REGIONS)}, not {region!r}")
+        settings["base_url"] = REGIONS[region.upper()].base_url
+    if token_file is not None:
+        settings["auth"] = TokenFile(token_file)
+    given = {"--base-url": base_url, "--region": region, "--tenant": tenant, "--token-file": token_file}
+    options = [(name, str(value)) for name, value in given.items() if value is not None]
+    return Connection(settings, tuple(itertools.chain(*options)))
+
+
+class TokenFile:
+    """A token in a file, which another program may renew.
+
+    Args:
+        path: The file; it contains the token and nothing else.
+
+    Raises:
+        ConfigurationError: If it cannot be read or contains no token; the message does not quote its content.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._token = self._load_token()
+
+    def __repr__(self) -> str:
+        return f"TokenFile({str(self._path)!r})"
+
+    async def token(self) -> str:
+        """Return the token that was last read."""
+        return self._token
+
+    async def renewed(self, refused: str) -> str:
+        """Return the token after reading the file again: a token lives for an hour, a backup may take longer.
+
+        Args:
+            refused: The token that the service refused.
+
+        Raises:
+            ConfigurationError: If the file cannot be read or contains no token.
+        """
+        if self._token == refused:
+            self._token = self._load_token()
+        return self._token
+
+    def _load_token(self) -> str:
+        try:
+            token = self._path.read_text("utf-8").strip()
+        except OSError as exc:
+            raise ConfigurationError(f"--token-file {self._path}: {exc.strerror}") from exc
+        except UnicodeDecodeError as exc:
+            raise ConfigurationError(f"--token-file {self._path}: not a text file") from exc
+        if flaw := _find_flaw(token):
+            raise ConfigurationError(f"--token-file {self._path}: {flaw}")
+        return token
+
+
+def _find_flaw(token: str) -> str:
+    """Return what is wrong with a token, without quoting it; empty for nothing."""
+    if not token:
+        return "the file is empty"
+    if len(token.split()) > 1:
+        return "the file contains white space; it must contain the token alone, without `Bearer`"
+    if not token.isascii() or not token.isprintable():
+        return "the file contains characters that are not allowed in a token"
+    return ""

@@ -1,0 +1,179 @@
+"""What happened in a run so far, and its report: for programs and for people."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from asyncbackups import (
+    AmbiguousCreateError,
+    ApiError,
+    BackupCreated,
+    BackupRef,
+    BackupsError,
+    Counts,
+    CreateFailed,
+    Event,
+)
+from asyncbackups.cli.exits import ExitStatus, exit_status
+from asyncbackups.cli.output import format_count, format_duration
+
+
+@attrs.define(eq=False, kw_only=True)
+class RunReport:
+    """Counts the events of a run that creates or watches backups.
+
+    Attributes:
+        targets: The number of planets that are to get a backup; None if nothing is to be created.
+        journal: The journal's path, or None.
+        options: The connection's options as given: the command that continues needs them, too.
+        is_outlived: Whether the backups continue after the command; those of a simulator that ends with it do not.
+        requests: Requests sent, by kind.
+        seconds: How long the run took.
+        interrupted: Whether it was interrupted.
+        error: Why nothing more was started: the journal cannot be written any more; None if there was no such error.
+        by_star_system: Counts, in the order in which star systems appeared.
+        in_flight: Backups that have not ended, in the order in which they appeared.
+        unknown: The number of failed creates that may have been done all the same.
+    """
+
+    targets: int | None = None
+    journal: str | None = None
+    options: tuple[str, ...] = ()
+    is_outlived: bool = True
+    requests: Mapping[str, int] = attrs.field(factory=dict)
+    seconds: float = 0.0
+    interrupted: bool = False
+    error: BackupsError | None = None
+    by_star_system: dict[str, Counts] = attrs.field(factory=dict, init=False)
+    in_flight: dict[BackupRef, None] = attrs.field(factory=dict, init=False)
+    unknown: int = attrs.field(default=0, init=False)
+    _worst: ExitStatus = attrs.field(default=ExitStatus.OK, init=False)
+
+    def add_watched(self, refs: Iterable[BackupRef]) -> None:
+        """Count backups that are watched from the start and were not created by this run."""
+        for ref in refs:
+            self._counts_of(ref.star_system).created += 1
+            self.in_flight[ref] = None
+
+    def record_event(self, event: Event) -> None:
+        """Count an event."""
+        where = event.planet if isinstance(event, CreateFailed) else event.ref
+        self._counts_of(where.star_system).count(event)
+        if isinstance(event, BackupCreated):
+            self.in_flight[event.ref] = None
+        elif not isinstance(event, CreateFailed):
+            self.in_flight.pop(event.ref, None)
+        elif isinstance(event.error, AmbiguousCreateError):
+            self.unknown += 1
+        self._worst = max(self._worst, exit_status([event]))
+
+    def _counts_of(self, star_system: str) -> Counts:
+        return self.by_star_system.setdefault(star_system, Counts())
+
+    @property
+    def total(self) -> Counts:
+        """The counts of all star systems together."""
+        total = Counts()
+        for counts in self.by_star_system.values():
+            for name, number in attrs.asdict(counts).items():
+                setattr(total, name, getattr(total, name) + number)
+        return total
+
+    @property
+    def status(self) -> ExitStatus:
+        """The exit status."""
+        if self.interrupted:
+            return ExitStatus.INTERRUPTED
+        return self._worst if self.error is None else max(self._worst, exit_status([self.error]))
+
+    @property
+    def not_started(self) -> int:
+        """The number of planets whose create was not sent."""
+        total = self.total
+        return max(0, (self.targets or 0) - total.created - total.create_failed)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report for programs, the last line of a run."""
+        total = self.total
+        creating = {} if self.targets is None else {"planets": self.targets, "not_started": self.not_started}
+        return {
+            "event": "report",
+            **creating,
+            **({} if self.journal is None else {"journal": self.journal}),
+            **attrs.asdict(total),
+            "in_flight": total.in_flight,
+            "final_events": total.final_events,
+            "still_running": [str(ref) for ref in self.in_flight],
+            "requests": dict(self.requests),
+            "seconds": round(self.seconds, 3),
+            "interrupted": self.interrupted,
+            **({} if self.error is None else {"error": error_json(self.error)}),
+            "exit_status": int(self.status),
+        }
+
+    def as_lines(self) -> list[str]:
+        """Return the report for people."""
+        total = self.total
+        verb = "watched" if self.targets is None else "created"
+        numbers = {
+            "not created": total.create_failed - self.unknown,
+            "perhaps created": self.unknown,
+            "succeeded": total.succeeded,
+            "failed": total.failed,
+            "gone": total.gone,
+            "past the deadline": total.expired,
+            "could not be checked": total.unchecked,
+        }
+        counts = format_results(f"{format_count(total.created, 'backup')} {verb}", numbers)
+        return [f"{counts}; {format_duration(self.seconds)}; {format_requests(self.requests)}", *self._describe_rest()]
+
+    def _describe_rest(self) -> list[str]:
+        lines = [] if self.error is None else [str(self.error)]
+        if self.interrupted:
+            lines.append(f"interrupted: {self._describe_running()}")
+        if not lines:
+            return []
+        if self.not_started:
+            lines.append(f"{format_count(self.not_started, 'planet')} not started")
+        if self.journal is not None:
+            lines.append(f"to resume: {self._command_line('resume', self.journal)}")
+        return lines
+
+    def _describe_running(self) -> str:
+        if not self.in_flight:
+            return "no known backup is still running"
+        # A backup that is only watched may never have been seen.
+        verb = "watched and still in flight" if self.targets is None else "created and still running"
+        count = f"{format_count(len(self.in_flight), 'backup')} {verb}"
+        if self.journal is not None or not self.is_outlived:
+            return count
+        # All are named: on a terminal nothing else has named them.
+        return f"{count}; to continue waiting: {self._command_line('wait', *map(str, self.in_flight))}"
+
+    def _command_line(self, *words: str) -> str:
+        return shlex.join(("asyncbackups", *words, *self.options))
+
+
+def error_json(error: BackupsError) -> dict[str, Any]:
+    """Return an error as plain JSON values."""
+    members: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+    if isinstance(error, ApiError):
+        members["status"] = error.status
+    if isinstance(error, AmbiguousCreateError):
+        members["candidates"] = [backup.id for backup in error.candidates]
+    return members
+
+
+def format_results(first: str, numbers: Mapping[str, int]) -> str:
+    """Return a first count and all others that are not zero: "4 backups created, 1 failed"."""
+    return ", ".join([first, *(f"{number:,} {what}" for what, number in numbers.items() if number)])
+
+
+def format_requests(requests: Mapping[str, int]) -> str:
+    """Return numbers of requests: "61 requests (create 50, list 11)"."""
+    kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(requests.items()) if number)
+    return format_count(sum(requests.values()), "request") + (f" ({kinds})" if kinds else "")
