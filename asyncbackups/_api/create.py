@@ -304,8 +304,10 @@ class Creator:
                 flaw = contradiction(attempt.request, backup, self.names)
             except NotFoundError:
                 flaw = f"the response to a create names {response.backup_id}, which is no backup"
-            except BackupsError:
-                backup = response.backup or Backup(id=response.backup_id)  # the watch will see
+            except ClientClosedError as exc:
+                raise AmbiguousCreateError(str(exc), planet=attempt.request.planet) from exc
+            except BackupsError as exc:
+                flaw = f"the response to a create names {response.backup_id}, which may be no backup ({exc})"
         if flaw is None and backup is not None:
             return backup
         error = response.as_error(flaw or "the response to a create names no backup")
