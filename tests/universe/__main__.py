@@ -22,7 +22,9 @@ def main() -> int:
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first violation")
     parser.add_argument("--disable", default="", help="variables that keep their defaults, with commas")
     parser.add_argument("--show", type=int, metavar="SEED", help="print the story of a seed")
-    parser.add_argument("--shrink", type=int, metavar="SEED", help="switch off all variables that a failure does not need")
+    parser.add_argument(
+        "--shrink", type=int, metavar="SEED", help="switch off all variables that a failure does not need"
+    )
     parser.add_argument("--kind", default="", help="the kind of violation to shrink to")
     options = parser.parse_args()
     disabled = frozenset(filter(None, options.disable.split(",")))

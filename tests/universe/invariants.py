@@ -226,7 +226,11 @@ class _Judge:
     def _posts(self, work: Work) -> Iterator[Exchange]:
         path = f"/starsystems/{work.planet.star_system}/planets/{work.planet.planet}/backups"
         for exchange in self._universe.exchanges:
-            if exchange.method == "POST" and exchange.path.endswith(path) and _client_number(exchange.origin) == work.client:
+            if (
+                exchange.method == "POST"
+                and exchange.path.endswith(path)
+                and _client_number(exchange.origin) == work.client
+            ):
                 yield exchange
 
     def _is_lost(self, exchange: Exchange) -> bool:
@@ -290,7 +294,9 @@ class _Judge:
         universe = self._universe
         targets = len(universe.work)
         processes = len(universe.processes)
-        creates = sum(exchange.method == "POST" and exchange.path.endswith("/backups") for exchange in universe.exchanges)
+        creates = sum(
+            exchange.method == "POST" and exchange.path.endswith("/backups") for exchange in universe.exchanges
+        )
         if creates > 12 * targets * processes:
             self._report("too-many-creates", f"{creates} for {targets} planets")
         # A poll a minute for each backup in flight, and as many again; more while durations are learned and lists fail.

@@ -199,9 +199,7 @@ class _Runner:
         handler = WarningLog(self._ownership, self._loop)
         logger.addHandler(handler)
         strangers = asyncio.create_task(
-            act_as_strangers(
-                universe.service, universe.gateway, universe.variables, seed=universe.seed, **self._clock
-            )
+            act_as_strangers(universe.service, universe.gateway, universe.variables, seed=universe.seed, **self._clock)
         )
         await asyncio.sleep(0)
         try:
@@ -289,9 +287,7 @@ class _Program:
     async def run(self) -> None:
         """Create the backups that are not finished, and wait for them."""
         universe, variables = self._universe, self._universe.variables
-        offset = variables.client_clock_offset + (
-            variables.resumed_clock_offset if self._process.incarnation else 0.0
-        )
+        offset = variables.client_clock_offset + (variables.resumed_clock_offset if self._process.incarnation else 0.0)
         configured = variables.star_list_path == "plural" and universe.plan.configured_path
         client = UniverseClient(
             self._process,
