@@ -123,7 +123,7 @@ class BackupClient:
         self._creating = check_instance(creating, CreatePolicy, "creating")
         self._retry, self._status_rule = retry, status_rule
         requests = RequestBuilder(tenant, star_system_list)
-        self._transport = Transport(
+        self._transport = self._new_transport(
             base_url,
             auth=auth,
             retry=retry,
@@ -393,6 +393,9 @@ class BackupClient:
             missing_ok=check_flag(missing_ok, "missing_ok"),
             clock=self._clock,
         )
+
+    def _new_transport(self, base_url: str, **settings: Any) -> Transport:
+        return Transport(base_url, **settings)
 
     @functools.cached_property
     def _creator(self) -> Creator:

@@ -101,8 +101,8 @@ class Baselines:
         except ClientClosedError:
             raise
         except BackupsError as exc:
-            _log.info("%s: no baseline: %s", planet, exc)
-            return None
+            _log.info("%s: no baseline from its list: %s", planet, exc)
+            return await self._list(planet.star_system, None)
 
     async def _list(self, star_system: str, planet: str | None) -> Baseline | None:
         try:

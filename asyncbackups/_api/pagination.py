@@ -52,6 +52,7 @@ _ENTRY = msgspec.json.Decoder(ListEntry)
 _ENTRIES_WITH_ID = msgspec.json.Decoder(list[_EntryWithId])
 _RAW_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_ENTRIES = msgspec.json.Decoder(list[msgspec.Raw])
+_ONLY_ELEMENT = msgspec.json.Decoder(tuple[msgspec.Raw])  # fails at the second element
 
 _LIST_NAMES = ("backups", "items", "content", "data")
 
@@ -97,19 +98,57 @@ def parse_page(response: Response) -> ParsedPage:
     Raises:
         ProtocolError: If it has no list or more than one, or the link leads to another origin.
     """
-    body = response.body
     try:
-        if body.lstrip()[:1] == b"[":
-            return ParsedPage(body, _find_next_url(response, {}), {}, response)
-        raw = _RAW_MEMBERS.decode(body)
-        name = _find_list_name(raw)
-        if name is None:
+        found = _find_list(response.body) if response.status != 204 else (b"[]", {})
+        if found is None:
             raise as_protocol_error("the response has no list of backups, or more than one", response)
-        entries = raw.pop(name)
+        entries, raw = found
         members = {key: msgspec.json.decode(value) for key, value in raw.items()}
     except JSON_FAULTS as exc:
         raise as_protocol_error("the response is not a JSON object or array", response) from exc
     return ParsedPage(entries, _find_next_url(response, members), members, response)
+
+
+_Entries = bytes | memoryview | msgspec.Raw
+_Members = dict[str, msgspec.Raw]
+
+
+def _find_list(body: bytes | memoryview | msgspec.Raw, *, depth: int = 1) -> tuple[_Entries, _Members] | None:
+    """Find the list in an array, an object, an array around one object, or an object in an object."""
+    if bytes(memoryview(body)[:64]).lstrip()[:1] == b"[":
+        envelope = _find_only_object(body) if depth else None
+        inner = None if envelope is None else _find_list(envelope, depth=depth - 1)
+        return (body, {}) if inner is None else inner
+    raw = _RAW_MEMBERS.decode(body)
+    name = _find_list_name(raw)
+    if name is not None:
+        entries: _Entries = raw.pop(name)
+        return entries, raw
+    if _has_array(raw):
+        return None
+    nested = {name: found for name, value in raw.items() if depth and (found := _find_nested_list(value, depth - 1))}
+    if len(nested) == 1:
+        ((name, (entries, members)),) = nested.items()
+        return entries, {**members, **{key: value for key, value in raw.items() if key != name}}
+    empty = next((name for name in _LIST_NAMES if name in raw and bytes(raw[name]) == b"null"), None)
+    return None if nested or empty is None else (b"[]", raw)
+
+
+def _find_nested_list(raw: msgspec.Raw, depth: int) -> tuple[_Entries, _Members] | None:
+    return _find_list(raw, depth=depth) if bytes(memoryview(raw)[:1]) == b"{" else None
+
+
+def _find_only_object(body: bytes | memoryview | msgspec.Raw) -> msgspec.Raw | None:
+    """Return the only element of an array if it is an object without an id: an envelope, and no backup."""
+    try:
+        (element,) = _ONLY_ELEMENT.decode(body)
+        return None if "id" in _RAW_MEMBERS.decode(element) else element
+    except JSON_FAULTS:
+        return None  # several elements, or no object; what is no JSON at all is refused later
+
+
+def _has_array(raw: Mapping[str, msgspec.Raw]) -> bool:
+    return any(bytes(memoryview(value)[:1]) == b"[" for value in raw.values())
 
 
 def _find_list_name(raw: Mapping[str, msgspec.Raw]) -> str | None:

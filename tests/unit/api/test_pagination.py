@@ -63,6 +63,9 @@ def checked(body: Any, *, pages: int = 1, entries: int | None = None, **headers:
         {"whatever": [ONE, TWO], "warnings": [], "names": ["x"], "mixed": [TWO, {}]},
         {"backups": [ONE, TWO], "planets": [{"id": 9}]},
         {"items": [ONE, TWO], "data": []},
+        {"_embedded": {"backups": [ONE, TWO]}, "page": {"size": 2}},
+        {"data": {"items": [ONE, TWO]}},
+        [{"backups": [ONE, TWO], "totalRecords": None}],
         b' \n{ "backups" :\t[{"id":362} , {"id":363}] } ',
         b' \r\n[{"id":362},{"id":363}]',
     ],
@@ -73,7 +76,13 @@ def test_list_is_found_in_its_envelope(body: Any) -> None:
     assert ids(body) == [362, 363]
 
 
-@pytest.mark.parametrize("body", [[], {"backups": []}, {"whatever": []}, {"x": [], "y": []}, {"items": [], "n": None}])
+EMPTY_LISTS = [
+    *([], {"backups": []}, {"whatever": []}, {"x": [], "y": []}, {"items": [], "n": None}),
+    *({"backups": None}, {"data": {"items": None}}, [{"backups": None, "totalRecords": None}]),
+]
+
+
+@pytest.mark.parametrize("body", EMPTY_LISTS, ids=str)
 def test_empty_list_is_a_list(body: Any) -> None:
     """No backups is a valid list."""
     assert ids(body) == []
@@ -84,13 +93,14 @@ def test_empty_list_is_a_list(body: Any) -> None:
     [
         {},
         {"id": 362},
-        {"backups": None},
+        {"names": None},
         {"backups": {"362": ONE}},
+        {"a": {"backups": [ONE]}, "b": {"backups": [TWO]}},
+        {"a": {"b": {"backups": [ONE]}}},
         {"a": [ONE], "b": [TWO]},
         {"items": [ONE], "data": [TWO]},
         {"names": ["x", "y"]},
         {"names": ["x"], "empty": []},
-        {"_embedded": {"backups": [ONE]}},
     ],
     ids=str,
 )
