@@ -367,12 +367,12 @@ def has_known_status(backup: Backup) -> bool:
 
 
 def _known_progress(status: str | None) -> Progress | None:
-    word = "".join(filter(str.isalnum, (status or "").casefold()))
+    word = (status or "").casefold()
     if word == Status.SUCCEEDED:
         return Progress.SUCCEEDED
     if word in _FAILURE_STATUSES:
         return Progress.FAILED
-    return Progress.IN_PROGRESS if word in _PROGRESS_STATUSES else None
+    return Progress.IN_PROGRESS if "".join(filter(str.isalnum, word)) in _PROGRESS_STATUSES else None
 
 
 StatusRule = Callable[[Backup], Progress]

@@ -109,6 +109,7 @@ class Service:
         *,
         concurrency: int = 32,
         status_rule: Any = progress_of,
+        is_foreign: Any = lambda star_system, backup: False,
         **policy: Any,
     ) -> Engine:
         chance = random.Random(1)
@@ -119,4 +120,5 @@ class Service:
             concurrency=concurrency,
             status_rule=status_rule,
             origin=lambda _: None,
+            is_foreign=is_foreign,
         )

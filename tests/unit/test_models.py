@@ -25,6 +25,7 @@ from asyncbackups.models import (
     PlanetRef,
     Progress,
     Status,
+    has_known_status,
     id_key,
     id_sort_key,
     progress_of,
@@ -312,7 +313,24 @@ def test_common_failure_statuses_are_failure(status: str) -> None:
     assert progress_of(Backup(id=1, status=status)) is Progress.FAILED
 
 
-@pytest.mark.parametrize("status", ["running", "creating", "pending", "", None, "failing", "succeeded?"])
+@pytest.mark.parametrize(
+    "status", ["running", "inProgress", "IN_PROGRESS", "in-progress", "ONGOING", "pending", "queued", "creating", "New"]
+)
+@pytest.mark.parametrize("ended", [None, NOW], ids=["no end", "an end"])
+def test_common_words_for_work_are_in_progress(status: str, ended: datetime | None) -> None:
+    """Whatever `completedAt` says: services write the expected end early (this was a failure before issue 11)."""
+    backup = Backup(id=1, status=status, completed_at=ended, extra={"completedAt": 5})
+    assert progress_of(backup) is Progress.IN_PROGRESS
+    assert has_known_status(backup)
+
+
+@pytest.mark.parametrize(("status", "known"), [("succeeded", True), ("FAILED", True), ("zzz", False), (None, False)])
+def test_known_status_is_not_inferred(status: str | None, known: bool) -> None:
+    """Only an unknown word is judged by other members."""
+    assert has_known_status(Backup(id=1, status=status, completed_at=NOW)) is known
+
+
+@pytest.mark.parametrize("status", ["zzz", "", None, "failing", "succeeded?", "un-succeeded", "can.celled"])
 def test_unknown_status_is_in_progress_until_completed(status: str | None) -> None:
     """Once the backup is completed, an unknown status is a failure."""
     assert progress_of(Backup(id=1, status=status)) is Progress.IN_PROGRESS

@@ -68,6 +68,10 @@ def test_get_refuses_other_responses(body: Any, message: str) -> None:
     assert caught.value.excerpt
 
 
+def names_nothing(parsed: CreateResponse) -> bool:
+    return (parsed.backup_id, parsed.backup, parsed.is_certain) == (None, None, False)
+
+
 @pytest.mark.parametrize("status", [200, 201, 202])
 @pytest.mark.parametrize("body", [FULL, {"backup": FULL}, {"result": {"id": 362}, "links": []}, [FULL]])
 def test_create_response_has_the_backup(body: Any, status: int) -> None:
@@ -136,8 +140,9 @@ def test_ids_of_body_and_location_are_compared_by_their_path() -> None:
 )
 def test_create_response_may_have_only_a_location(location: str) -> None:
     """If the body has no id, `Location` has it."""
-    assert parse_create_response(response(b"", 201, Location=location)) == CreateResponse(362)
-    assert parse_create_response(response({"status": "accepted"}, 202, Location=location)) == CreateResponse(362)
+    for body in (b"", {"status": "accepted"}):
+        parsed = parse_create_response(response(body, 202, Location=location))
+        assert (parsed.backup_id, parsed.backup, parsed.is_certain) == (362, None, False)
 
 
 @pytest.mark.parametrize(
@@ -160,13 +165,40 @@ def test_create_response_may_have_only_a_location(location: str) -> None:
 )
 def test_create_response_without_a_certain_id_is_ambiguous(body: Any, location: str) -> None:
     """An id that may belong to another object is not used."""
-    assert parse_create_response(response(body, 201, Location=location)) == CreateResponse(None)
+    assert names_nothing(parse_create_response(response(body, 201, Location=location)))
+
+
+@pytest.mark.parametrize(
+    ("body", "certain"),
+    [
+        ({"id": 362, "mechanism": "logical"}, True),
+        ({"id": 362, "displayStatus": "x"}, True),
+        ({"id": 362, "expirationDate": None}, True),
+        ({"id": 362, "databaseToApplicationBuilds": {}}, True),
+        ({"id": 362}, False),
+        ({"backup": {"id": 362}}, False),
+        ({"id": 900362, "status": "accepted", "operation": "CREATE"}, False),
+        ({"id": 362, "environment": {"name": "x"}, "metadata": {}}, False),
+    ],
+)
+def test_case_6_id_is_certain_only_in_an_object_that_is_a_backup(body: Any, certain: bool) -> None:
+    """A job has an id and a status, too; only members that no other object has make it the id of a backup."""
+    assert parse_create_response(response(body, 202)).is_certain is certain
+
+
+def test_error_of_a_create_response_has_its_details() -> None:
+    """The error says why, and quotes the response: status, URL and the beginning of the body."""
+    error = parse_create_response(response({"id": 7, "x": 1}, 202)).as_error("it names backup 7, which existed before")
+    assert isinstance(error, ProtocolError)
+    assert (error.status, error.url) == (202, URL)
+    assert "it names backup 7, which existed before" in str(error)
+    assert error.excerpt.startswith('{"id": 7')
 
 
 def test_create_response_with_two_ids_is_ambiguous() -> None:
     """A body and a `Location` with different ids count as no id."""
     assert parse_create_response(response(FULL, 201, Location="/backups/362")).backup_id == 362
-    assert parse_create_response(response({"id": 17}, 201, Location="/backups/362")) == CreateResponse(None)
+    assert names_nothing(parse_create_response(response({"id": 17}, 201, Location="/backups/362")))
 
 
 def test_create_response_of_a_task_has_the_backup_inside() -> None:

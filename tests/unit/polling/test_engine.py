@@ -8,6 +8,7 @@ import gc
 import itertools
 import logging
 import sys
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from asyncbackups.errors import (
     ProtocolError,
     ServiceUnavailableError,
 )
-from asyncbackups.events import BackupSucceeded, WatchExpired, WatchFailed
+from asyncbackups.events import BackupFailed, BackupGone, BackupSucceeded, WatchExpired, WatchFailed
 from asyncbackups.models import Backup, BackupRef, Progress, progress_of
 from asyncbackups.policies import RetryPolicy
 from tests.fake_clock import FakeClock, settle
@@ -407,18 +408,23 @@ async def test_invalid_entry_does_not_delay_the_others(
 async def test_undocumented_status_is_logged_once(
     clock: FakeClock, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log line says how it is treated; "succeeded" is documented."""
+    """A warning names the backup and says how an unknown word is treated; a common word for work is no warning."""
     caplog.set_level(logging.INFO, "asyncbackups._polling.engine")
     engine = service.engine()
-    refs = [*service.begin(1, 2, 3, status="Dumping\n"), *service.begin(4, status="Zzz")]
+    refs = [
+        *service.begin(1, 2, 3, status="Dumping\n"),
+        *service.begin(4, status="Zzz"),
+        *service.begin(5, status="queued"),
+    ]
     for ref in refs:
         engine.track(ref, RecordingSubscriber(), deadline=1e4)
     await clock.run(100)
     service.end(*refs)
     await clock.run(100)
-    assert [record.getMessage() for record in caplog.records] == [
-        r"the status 'Dumping\n' is not documented; treated as: in progress",
-        "the status 'Zzz' is not documented; treated as: in progress",
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", r"backup sun/1: the status 'Dumping\n' is not documented; treated as: in progress"),
+        ("WARNING", "backup sun/4: the status 'Zzz' is not documented; treated as: in progress"),
+        ("INFO", "backup sun/5: the status 'queued' is not documented; treated as: in progress"),
     ]
     await engine.close()
 
@@ -452,6 +458,88 @@ async def test_custom_status_rule_gets_every_backup(clock: FakeClock, service: S
         service.backups[ref]["displayStatus"] = "ready"
     await clock.run(100)
     assert len(subscriber.events) == 20
+    await engine.close()
+
+
+# -- inferred failures, and ids that come again
+
+
+@pytest.mark.parametrize("ahead", [0, 600], ids=["now", "ten minutes ahead"])
+async def test_case_10_backup_in_progress_with_a_completion_time_is_in_progress(
+    clock: FakeClock, service: Service, ahead: float
+) -> None:
+    """A word for work counts more than `completedAt`, which services write early: the success is awaited."""
+    engine, subscriber = service.engine(), RecordingSubscriber()
+    end = (clock.utcnow() + timedelta(seconds=ahead)).isoformat()
+    (ref,) = service.begin(7, status="inProgress", completedAt=end)
+    engine.track(ref, subscriber, deadline=1e5)
+    await clock.run(1_000)
+    assert subscriber.events == []
+    service.end(ref)
+    await clock.run(1_000)
+    assert [type(event) for event in subscriber.events] == [BackupSucceeded]
+    await engine.close()
+
+
+async def test_case_10_unknown_status_with_a_future_end_is_in_progress(clock: FakeClock, service: Service) -> None:
+    """An end in the future is an expectation, whatever the word; the failure is inferred once it has passed."""
+    engine, subscriber = service.engine(), RecordingSubscriber()
+    end = (clock.utcnow() + timedelta(seconds=600)).isoformat()
+    (ref,) = service.begin(7, status="zzz", completedAt=end)
+    engine.track(ref, subscriber, deadline=1e5)
+    await clock.run(590)
+    assert subscriber.events == []
+    await clock.run(1_000)
+    assert [type(event) for event in subscriber.events] == [BackupFailed]
+    await engine.close()
+
+
+async def test_inferred_failure_is_confirmed_by_another_poll(clock: FakeClock, service: Service) -> None:
+    """A service may write the end first and the final status a moment later."""
+    engine, subscriber = service.engine(initial=5), RecordingSubscriber()
+    (ref,) = service.begin(7, status="zzz", completedAt=clock.utcnow().isoformat())
+    engine.track(ref, subscriber, deadline=1e5)
+    await clock.run(1)
+    assert (subscriber.events, service.count(RequestKind.GET)) == ([], 1)
+    service.end(ref)
+    await clock.run(6)
+    assert ([type(event) for event in subscriber.events], service.count(RequestKind.GET)) == ([BackupSucceeded], 2)
+    await engine.close()
+
+
+async def test_inferred_failure_that_lasts_is_reported(clock: FakeClock, service: Service) -> None:
+    """After the second poll, an interval later, the failure is believed; from a list, too."""
+    for ids, coalesce in ((range(1), False), (range(50), True)):
+        engine, subscriber = service.engine(initial=5, coalesce=coalesce), RecordingSubscriber()
+        for ref in service.begin(*ids, status="zzz", completedAt=clock.utcnow().isoformat()):
+            engine.track(ref, subscriber, deadline=1e5)
+        await clock.run(4)
+        assert subscriber.events == []
+        await clock.run(60)
+        assert [type(event) for event in subscriber.events] == [BackupFailed] * len(ids)
+        await engine.close()
+
+
+@pytest.mark.parametrize("coalesce", [False, True])
+async def test_case_4_backup_of_another_planet_is_not_reported_as_success(
+    clock: FakeClock, service: Service, coalesce: bool
+) -> None:
+    """The service was restored and its ids came again: the backup that was waited for is gone."""
+    foreign = {"environment": {"name": "mars"}}
+    engine = service.engine(
+        coalesce=coalesce, is_foreign=lambda star_system, one: one.environment is not None and star_system == "sun"
+    )
+    subscribers = [RecordingSubscriber() for _ in range(30)]
+    refs = service.begin(*range(30))
+    for subscriber, ref in zip(subscribers, refs, strict=True):
+        engine.track(ref, subscriber, deadline=1e5)
+    await clock.run(20)
+    for ref in refs[:3]:
+        service.backups[ref] |= foreign
+    service.end(*refs)
+    await clock.run(300)
+    kinds = [[type(event) for event in subscriber.events] for subscriber in subscribers]
+    assert kinds == [[BackupGone]] * 3 + [[BackupSucceeded]] * 27
     await engine.close()
 
 

@@ -25,7 +25,7 @@ def journal(path: Path, **changed: Any) -> Journal:
         "base_url": "https://example.com",
         "spec": SPEC,
         "since": None,
-        "claim": lambda _: None,
+        "claim": lambda ref, planet: None,
         "clock": SystemClock(),
     }
     return Journal(path, **{**given, **changed})
@@ -54,7 +54,7 @@ def succeeded(target: Target, number: BackupId) -> BackupSucceeded:
 async def done(one: Journal, target: Target, *events: Event) -> list[Event]:
     """Record an intent and events, and return the delivered events."""
     delivered: list[Event] = []
-    await one.record_intent(target)
+    await one.record_intent(target, None)
     for event in events:
         one.record_event(target, event, delivered.append)
     await one.flush()
