@@ -11,7 +11,7 @@ import attrs
 from asyncbackups._api.operations import Operations
 from asyncbackups._api.reconcile import Baseline
 from asyncbackups._base.clock import Clock
-from asyncbackups._base.lru import LruDict
+from asyncbackups._base.containers import LruDict
 from asyncbackups.errors import BackupsError, ClientClosedError, NotFoundError, is_api_response
 from asyncbackups.models import Backup, PlanetRef
 
@@ -103,8 +103,8 @@ class Baselines:
         except ClientClosedError:
             raise
         except BackupsError as exc:
-            _log.info("%s: no baseline: %s", planet, exc)
-            return None
+            _log.info("%s: no baseline from its list: %s", planet, exc)
+            return await self._list(planet.star_system, None)
 
     async def _list(self, star_system: str, planet: str | None) -> Baseline | None:
         try:

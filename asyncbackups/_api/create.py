@@ -34,7 +34,7 @@ from asyncbackups._api.reconcile import (
 )
 from asyncbackups._api.responses import CreateResponse
 from asyncbackups._base.clock import Clock
-from asyncbackups._base.lru import LruDict
+from asyncbackups._base.containers import LruDict
 from asyncbackups.errors import (
     AmbiguousCreateError,
     ApiError,
@@ -73,12 +73,12 @@ class CreateOrigin:
     Attributes:
         planet: Its planet's id.
         mechanism: Its mechanism.
-        started_at: When it was created, in seconds of the monotonic clock.
+        started_at: When it was created, in seconds of the monotonic clock; None for an adopted one.
     """
 
     planet: str
     mechanism: str
-    started_at: float
+    started_at: float | None
 
 
 @attrs.frozen(kw_only=True)
@@ -154,7 +154,7 @@ class Creator:
         self.names.record_planet(planet.planet)
 
     def get_origin(self, ref: BackupRef) -> CreateOrigin | None:
-        """Return what is known about a backup that was created here; None for any other, and for an adopted one."""
+        """Return what is known about a backup that was created here; None for any other."""
         return self._origins.get(ref)
 
     def is_foreign(self, star_system: str, backup: Backup) -> bool:
@@ -211,8 +211,9 @@ class Creator:
         self._owners.store(ref, planet)
         for duplicate in creation.duplicates:
             self._owners.store(duplicate, planet)
-        if creation.adopted is None:
-            self._origins.store(ref, CreateOrigin(planet.planet, request.spec.mechanism, self._clock.monotonic()))
+        # An adopted backup may have started long ago.
+        started_at = self._clock.monotonic() if creation.adopted is None else None
+        self._origins.store(ref, CreateOrigin(planet.planet, request.spec.mechanism, started_at))
         proven = request.marker is not None and request.marker.is_shown_by(backup)
         self.names.record_backup(planet.planet, backup, proven=proven)
 
@@ -306,10 +307,13 @@ class Creator:
                 backup = await self._operations.get(BackupRef(attempt.request.planet.star_system, response.backup_id))
             except NotFoundError:
                 flaw = f"the response to a create names {response.backup_id}, which is no backup"
-            except BackupsError:
-                backup = response.backup or Backup(id=response.backup_id)  # the watch will see
-            # Meanwhile another create may have received the same id.
-            flaw = flaw or self._flaw_of(attempt, attrs.evolve(response, backup=backup))
+            except ClientClosedError as exc:
+                raise AmbiguousCreateError(str(exc), planet=attempt.request.planet) from exc
+            except BackupsError as exc:
+                flaw = f"the response to a create names {response.backup_id}, which may be no backup ({exc})"
+            else:
+                # Meanwhile another create may have received the same id.
+                flaw = self._flaw_of(attempt, attrs.evolve(response, backup=backup))
         if flaw is None and backup is not None:
             return backup
         error = response.as_error(flaw or "the response to a create names no backup")

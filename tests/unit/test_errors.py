@@ -334,6 +334,6 @@ def test_error_of_the_api_has_a_json_body(excerpt: str, api: bool) -> None:
     assert errors.is_api_response(NotFoundError(status=404, excerpt=excerpt)) is api
 
 
-def test_which_statuses_ask_for_fewer_requests() -> None:
+def test_which_statuses_request_a_lower_rate() -> None:
     """Apart from 429 that is 503, with which nginx's `limit_req` responds by default."""
     assert {number for number in (200, 304, *EVERY_STATUS) if errors.is_overload(number)} == {429, 503}

@@ -373,18 +373,36 @@ async def test_case_6_bare_id_of_the_backup(service: FakeOperations, lag: float,
     assert creation.backup.status == "running"
 
 
-async def test_case_6_bare_id_is_kept_if_it_cannot_be_checked(
-    service: FakeOperations, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("metadata_in", ["both", "none"])
+async def test_case_6_bare_id_that_cannot_be_checked(
+    service: FakeOperations, monkeypatch: pytest.MonkeyPatch, metadata_in: str
 ) -> None:
-    """The watch will see."""
+    """The GET fails: the planet's list decides (before issue 11 the id was believed, and a job watched)."""
 
     async def down(self: FakeOperations, ref: BackupRef) -> Backup:
         raise DOWN
 
     monkeypatch.setattr(FakeOperations, "get", down)
-    service.faults = [Body({"id": service.next_id})]
-    creation = await creator(service).create(PLANET, SPEC)
-    assert (creation.backup, creation.adopted) == (Backup(id=made_now(service, PLANET)[0]), None)
+    service.metadata_in, service.faults = metadata_in, [Body({"id": service.next_id})]
+    creation = await creator(service, settle=FEW_SECONDS).create(PLANET, SPEC)
+    assert [creation.backup.id] == made_now(service, PLANET)
+    assert creation.adopted == ("marker" if metadata_in == "both" else None)
+    assert service.sends == 1
+
+
+async def test_case_6_bare_id_is_ambiguous_if_the_client_closes(
+    service: FakeOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The POST was sent, and nobody can look any more."""
+
+    async def closed(self: FakeOperations, ref: BackupRef) -> Backup:
+        raise ClientClosedError("left")
+
+    monkeypatch.setattr(FakeOperations, "get", closed)
+    service.list_faults, service.faults = [None, ClientClosedError("left")], [Body({"id": service.next_id})]
+    with pytest.raises(AmbiguousCreateError) as caught:
+        await creator(service).create(PLANET, SPEC)
+    assert isinstance(caught.value.__cause__, ClientClosedError)
 
 
 # -- case 7: 404 for an empty list

@@ -73,12 +73,60 @@ def names_nothing(parsed: CreateResponse) -> bool:
 
 
 @pytest.mark.parametrize("status", [200, 201, 202])
-@pytest.mark.parametrize("body", [FULL, {"id": "362"}, {"backup": FULL}, {"result": {"id": 362}, "links": []}, [FULL]])
+@pytest.mark.parametrize("body", [FULL, {"backup": FULL}, {"result": {"id": 362}, "links": []}, [FULL]])
 def test_create_response_has_the_backup(body: Any, status: int) -> None:
     """An object with an id, wrapped or not, with any 2xx status."""
     created = parse_create_response(response(body, status))
     assert created.backup_id == 362
     assert isinstance(created.backup, Backup)
+
+
+@pytest.mark.parametrize(
+    ("requested", "received"),
+    [(362, "362"), ("362", 362), ("3f2a", "3f2a"), (2**64 - 1, str(2**64 - 1)), ("-5", -5), ("00362", "00362")],
+)
+def test_get_compares_ids_by_their_path(requested: int | str, received: int | str) -> None:
+    """The backup keeps its id as it came."""
+    found = parse_backup(response({"id": received}), backup_id=requested).id
+    assert (found, type(found)) == (received, type(received))
+
+
+@pytest.mark.parametrize(("requested", "received"), [(362, "00362"), ("00362", 362), ("3f2a", "3F2A"), (1, "1.0")])
+def test_get_refuses_another_id(requested: int | str, received: int | str) -> None:
+    """Similar ids have different paths."""
+    with pytest.raises(ProtocolError, match=f"requested backup {requested}, received backup {received}"):
+        parse_backup(response({"id": received}), backup_id=requested)
+
+
+@pytest.mark.parametrize(
+    ("location", "backup_id"),
+    [
+        ("/backups/3f2a-b", "3f2a-b"),
+        ("/starsystems/alpha/backups/00362", "00362"),
+        ("/backup/a%2Fb%20c?x=/backups/9", "a/b c"),
+        ("/backups/%33%36%32", 362),
+        ("/backups/-5/", -5),
+        (f"/backups/{2**64 - 1}", 2**64 - 1),
+        (f"/backups/{2**64}", str(2**64)),
+        ("/backups/", None),
+        ("/backups", None),
+        ("/backups/%2E%2E", None),
+        ("/backups/%0A", None),
+        ("/backups/" + "x" * 201, None),
+        ("/backups/status/3f2a", None),
+    ],
+)
+def test_location_has_an_id_of_any_type(location: str, backup_id: int | str | None) -> None:
+    """The last segment of the path, decoded; an integer if it is one in canonical form."""
+    assert parse_create_response(response(b"", 201, Location=location)) == CreateResponse(backup_id)
+
+
+def test_ids_of_body_and_location_are_compared_by_their_path() -> None:
+    """A `Location` is text: it agrees with the number and with the string in the body."""
+    for backup_id in (362, "362"):
+        created = parse_create_response(response({"id": backup_id}, 201, Location="/backups/362"))
+        assert (created.backup_id, type(created.backup_id)) == (backup_id, type(backup_id))
+    assert parse_create_response(response({"id": "a"}, 201, Location="/backups/b")) == CreateResponse(None)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +154,9 @@ def test_create_response_may_have_only_a_location(location: str) -> None:
         ([], ""),
         ({"status": "accepted"}, "/operations/17"),
         ({"status": "accepted"}, "/backups/362/status"),
-        ({"id": None}, "/backups/" + "9" * 19),
-        ({"id": "abc"}, "/backups/" + "9" * 5000),
+        ({"id": None}, "/backups/" + "9" * 5000),
+        ({"id": 362.0}, ""),
+        ({"id": ""}, "/operations/17"),
         ({"planet": {"id": 7}}, ""),
         ({"task": {"id": 99, "status": "queued"}}, ""),
         ({"backup": FULL, "data": {"id": 1}}, ""),

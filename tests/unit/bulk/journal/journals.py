@@ -13,7 +13,7 @@ from asyncbackups._bulk.journal.journal import Journal
 from asyncbackups._bulk.run_store import ResumePoint, Target
 from asyncbackups._inputs import Planets
 from asyncbackups.events import BackupCreated, BackupSucceeded, Event
-from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
+from asyncbackups.models import Backup, BackupId, BackupRef, BackupSpec, PlanetRef
 
 PLANETS = [PlanetRef(f"s{number % 2}", f"p{number}") for number in range(5)]
 SPEC = BackupSpec(retention_period_in_days=3)
@@ -41,12 +41,12 @@ async def opened(path: Path, planets: Planets = PLANETS, **changed: Any) -> Asyn
         await one.close()
 
 
-def created(target: Target, number: int) -> BackupCreated:
+def created(target: Target, number: BackupId) -> BackupCreated:
     ref = BackupRef(target.planet.star_system, number)
     return BackupCreated(ref=ref, planet=target.planet, backup=Backup(id=number, status="queued"), elapsed=0.5)
 
 
-def succeeded(target: Target, number: int) -> BackupSucceeded:
+def succeeded(target: Target, number: BackupId) -> BackupSucceeded:
     ref = BackupRef(target.planet.star_system, number)
     return BackupSucceeded(ref=ref, planet=target.planet, backup=Backup(id=number, status="succeeded"), elapsed=2.5)
 

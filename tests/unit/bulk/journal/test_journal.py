@@ -70,6 +70,30 @@ async def test_run_resumes_where_it_stopped(path: Path) -> None:
         assert not (await one.record_intent(targets[1], None)).may_exist
 
 
+@pytest.mark.parametrize("backup_id", ["3f2a-b", "362", "00362", '"q\\"', "é", 2**63, 2**64 - 1, -5])
+async def test_ids_of_any_type_resume(path: Path, backup_id: int | str) -> None:
+    """Backups are claimed, tracked and found in a damaged file under the ids that the service gave them."""
+    async with opened(path) as (one, _):
+        delivered = await done(one, Target(0, PLANETS[0]), created(Target(0, PLANETS[0]), backup_id))
+        delivered += await done(
+            one, Target(1, PLANETS[1]), created(Target(1, PLANETS[1]), 7), succeeded(Target(1, PLANETS[1]), 7)
+        )
+    ref = BackupRef("s0", backup_id)
+    owned: list[BackupRef] = []
+    async with opened(path, claim=owned.append) as (one, earlier):
+        assert owned == [ref, BackupRef("s1", 7)]
+        assert list(earlier.events) == delivered
+        (running,) = earlier.running
+        assert (running.ref.backup_id, type(running.ref.backup_id)) == (backup_id, type(backup_id))
+        one.record_event(running.target, succeeded(running.target, backup_id), delivered.append)
+    execute(path, "PRAGMA user_version=2")
+    with pytest.raises(JournalError, match="newer version") as caught:
+        await journal(path).open(PLANETS)
+    assert caught.value.created == (ref, BackupRef("s1", 7))
+    assert type(caught.value.created[0].backup_id) is type(backup_id)
+    assert delivered[-1].backup.id == backup_id
+
+
 async def test_journal_alone_is_enough_to_resume(path: Path) -> None:
     """Targets and spec come from the journal if they are not given; without a journal there is nothing to resume."""
     with pytest.raises(JournalError, match="there is no journal"):
