@@ -536,6 +536,11 @@ def is_api_response(error: ApiError) -> bool:
     return error.excerpt.lstrip()[:1] in {"{", "["}
 
 
+def is_gateway_page(error: ApiError) -> bool:
+    """Return True if an error is a page of HTML: from a gateway, perhaps one whose service restarts."""
+    return error.excerpt.lstrip()[:1] == "<"
+
+
 def is_service_fault(error: BackupsError) -> bool:
     """Return True if an error is about the state of the service or the way to it, not about the request."""
     return isinstance(error, TransportError) or _Meaning.SERVICE_FAULT in _meaning_of(error)

@@ -73,12 +73,12 @@ class CreateOrigin:
     Attributes:
         planet: Its planet's id.
         mechanism: Its mechanism.
-        started_at: When it was created, in seconds of the monotonic clock.
+        started_at: When it was created, in seconds of the monotonic clock; None for an adopted one.
     """
 
     planet: str
     mechanism: str
-    started_at: float
+    started_at: float | None
 
 
 @attrs.frozen(kw_only=True)
@@ -154,7 +154,7 @@ class Creator:
         self.names.record_planet(planet.planet)
 
     def get_origin(self, ref: BackupRef) -> CreateOrigin | None:
-        """Return what is known about a backup that was created here; None for any other, and for an adopted one."""
+        """Return what is known about a backup that was created here; None for any other."""
         return self._origins.get(ref)
 
     def is_foreign(self, star_system: str, backup: Backup) -> bool:
@@ -211,8 +211,9 @@ class Creator:
         self._owners.store(ref, planet)
         for duplicate in creation.duplicates:
             self._owners.store(duplicate, planet)
-        if creation.adopted is None:
-            self._origins.store(ref, CreateOrigin(planet.planet, request.spec.mechanism, self._clock.monotonic()))
+        # An adopted backup may have started long ago.
+        started_at = self._clock.monotonic() if creation.adopted is None else None
+        self._origins.store(ref, CreateOrigin(planet.planet, request.spec.mechanism, started_at))
         proven = request.marker is not None and request.marker.is_shown_by(backup)
         self.names.record_backup(planet.planet, backup, proven=proven)
 

@@ -24,6 +24,7 @@ from asyncbackups.errors import (
     PermissionDeniedError,
     ProtocolError,
     ends_wait,
+    is_gateway_page,
     is_service_fault,
 )
 
@@ -42,11 +43,13 @@ class _FailedPolls:
 
     Attributes:
         not_found: How many did not find it (404).
+        not_found_since: When the first one did not find it.
         others: How many failed otherwise, without ending the wait.
         error: The last of those other errors, or None.
     """
 
     not_found: int = 0
+    not_found_since: float = math.inf
     others: int = 0
     error: BackupsError | None = None
 
@@ -273,10 +276,15 @@ class StarSystemPolling:
         self, backup: TrackedBackup, failed: _FailedPolls, error: NotFoundError, now: float
     ) -> list[TrackedOutcome]:
         failed.not_found += 1
+        failed.not_found_since = min(failed.not_found_since, now)
         policy = self._shared.policy
-        # A backup that was just created may not be found yet: GETs may lag behind creates, too.
-        new = backup.started_at is not None and not backup.polls and backup.age_at(now) < policy.maximum
-        if failed.not_found >= _CONFIRMATIONS and not new:
+        # A backup that this client created may not be found yet: GETs may lag behind creates, and behind lists.
+        started_at = None if backup.polls else backup.started_at
+        since = started_at if backup.planet is None else backup.subscriptions[0].added
+        new = since is not None and now - since < policy.maximum
+        # An ingress whose service restarts responds to everything with a page of its own.
+        dubious = is_gateway_page(error) and now - failed.not_found_since < policy.maximum
+        if failed.not_found >= _CONFIRMATIONS and not new and not dubious:
             return [(backup, error)]
         self._queue.schedule_get(backup, now + policy.initial)
         return []

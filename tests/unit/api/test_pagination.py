@@ -94,7 +94,6 @@ def test_empty_list_is_a_list(body: Any) -> None:
         {"backups": {"362": ONE}},
         {"a": {"backups": [ONE]}, "b": {"backups": [TWO]}},
         {"a": {"b": {"backups": [ONE]}}},
-        [{"names": ["x"]}],
         {"a": [ONE], "b": [TWO]},
         {"items": [ONE], "data": [TWO]},
         {"names": ["x", "y"]},

@@ -276,6 +276,18 @@ def test_new_backup_is_not_declared_gone_early() -> None:
     assert isinstance(events[0], BackupGone)
 
 
+def test_page_of_a_gateway_does_not_declare_a_backup_gone_early() -> None:
+    """An ingress whose service restarts responds to everything with 404 and a page; that may take a minute."""
+    run = scenario(initial=5.0, maximum=60.0)
+    run.add(7)
+    run.record_get(run.take_due()[0], "queued")
+    page = NotFoundError(status=404, excerpt="<html><body>404</body></html>")
+    first = run.now
+    while not run.record_failure(*run.wait_until_due(), page):
+        assert run.now < first + 200.0
+    assert run.now >= first + 60.0
+
+
 # -- lists
 
 
