@@ -76,6 +76,7 @@ class _Judge:
         for key, work in universe.work.items():
             ours = self._ours[key]
             self._judge_duplicates(work, ours)
+            self._judge_resends(work, ours)
             self._judge_creations(work)
             if work.client in universe.completed and not universe.hang:
                 self._judge_outcome(work, ours)
@@ -99,6 +100,17 @@ class _Judge:
             return
         made = ", ".join(f"{backup.id} at {backup.created:.3f} by {backup.origin}" for backup in ours)
         self._report("silent-duplicate", f"{work.planet}: {made}")
+
+    def _judge_resends(self, work: Work, ours: list[TrueBackup]) -> None:
+        """Nothing is sent again while a list shows what was created: telling of a duplicate is no excuse."""
+        if self._impossible or not self._can_read_lists() or self._variables.stale_share:
+            return
+        for number, later in enumerate(ours):
+            sent = self._exchanges[later.origin].started
+            for earlier in ours[:number]:
+                if earlier.origin != later.origin and self._is_listed(earlier, sent - 5.0):
+                    text = f"{work.planet}: {later.origin} at {sent:.3f}; {_tell(earlier)} listed {earlier.list_time:.3f}"
+                    self._report("resent-though-visible", text)
 
     # Identity
 
@@ -212,16 +224,22 @@ class _Judge:
         resolved = bool(work.creations) and work.outcomes[0].kind not in {"ambiguous", "refused"}
         if not self._can_read_lists() or any(_ended_early(backup) for backup in ours):
             return
-        if backups and self._shows_markers() and all(self._shows_marker(backup) for backup in backups):
-            self._verdict.counts["lost, marker shown"] += 1
-            self._verdict.counts["lost, marker shown: resolved"] += resolved
+        if not backups:
+            self._count_share("never arrived", resolved, work)
+        elif self._shows_markers() and all(self._shows_marker(backup) for backup in backups):
+            self._count_share("lost, marker shown", resolved, work)
             if not resolved:
                 self._report("marker-not-recognized", f"{work.planet}: {work.outcomes[0].error!r}")
-        elif not self._shows_markers() and self._is_alone() and self._has_visible(work.planet):
-            self._verdict.counts["lost, nothing shown"] += 1
-            self._verdict.counts["lost, nothing shown: resolved"] += resolved
-            if not resolved:
-                self._verdict.counts[f"unresolved: {str(work.outcomes[0].error)[-60:]}"] += 0
+        elif self._is_alone() and self._has_visible(work.planet):
+            self._count_share("lost, nothing shown", resolved, work)
+
+    def _count_share(self, name: str, resolved: bool, work: Work) -> None:
+        counts = self._verdict.counts
+        counts[name] += 1
+        counts[f"{name}: resolved"] += resolved
+        if not resolved:
+            reason = re.sub(r"\d+", "N", str(getattr(work.outcomes[0].error, "reason", work.outcomes[0].error)))
+            counts[f"{name}: unresolved, {reason[:60]} ... {reason[-80:]}"] += 1
 
     def _posts(self, work: Work) -> Iterator[Exchange]:
         path = f"/starsystems/{work.planet.star_system}/planets/{work.planet.planet}/backups"
@@ -282,7 +300,7 @@ class _Judge:
         )
 
     def _has_visible(self, planet: PlanetRef) -> bool:
-        """Return True if the planet's list shows a backup at all."""
+        """Return True if the planet's list showed a backup from the start."""
         return any(
             backup.origin == EARLIER and (backup.star_system, backup.planet) == (planet.star_system, planet.planet)
             for backup in self._universe.service.truth
