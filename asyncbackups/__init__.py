@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     )
     from asyncbackups.models import (
         Backup,
+        BackupId,
         BackupMetadata,
         BackupRef,
         BackupSpec,
@@ -103,6 +104,7 @@ __all__ = [
     "BackupFailedError",
     "BackupGone",
     "BackupGoneError",
+    "BackupId",
     "BackupMetadata",
     "BackupRef",
     "BackupSpec",
@@ -183,8 +185,8 @@ _LAZY_MODULES = {
             "client": "BackupClient",
             "events": "BackupCreated BackupDeleted BackupFailed BackupGone BackupSucceeded CreateFailed DeleteFailed "
             "Event Explanation FinalEvent WatchExpired WatchFailed",
-            "models": "Backup BackupMetadata BackupRef BackupSpec BackupType Environment Health Mechanism PlanetClass "
-            "PlanetRef Progress Status progress_of",
+            "models": "Backup BackupId BackupMetadata BackupRef BackupSpec BackupType Environment Health Mechanism "
+            "PlanetClass PlanetRef Progress Status progress_of",
             "policies": "CreatePolicy Limits PollingPolicy RetryPolicy Timeouts",
             "regions": "REGIONS Region",
         }.items()

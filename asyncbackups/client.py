@@ -32,7 +32,7 @@ from asyncbackups._http.oauth import TokenSource
 from asyncbackups._http.transport import Transport
 from asyncbackups._inputs import Planets, Refs, Targets, parse_planets
 from asyncbackups.errors import ClientClosedError, ConfigurationError
-from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef, StatusRule, progress_of
+from asyncbackups.models import Backup, BackupId, BackupRef, BackupSpec, Health, PlanetRef, StatusRule, progress_of
 from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class BackupClient:
         checked_spec = check_instance(spec, BackupSpec, "spec")
         return (await self._creator.create(ref, checked_spec, key=checked_key, may_exist=may_exist)).backup
 
-    async def get(self, star_system: str, backup_id: int) -> Backup:
+    async def get(self, star_system: str, backup_id: BackupId) -> Backup:
         """Retrieve a backup.
 
         Args:
@@ -255,7 +255,7 @@ class BackupClient:
         """
         return await self._require_operations().list(star_system, planet)
 
-    async def delete(self, star_system: str, backup_id: int, *, missing_ok: bool = False) -> None:
+    async def delete(self, star_system: str, backup_id: BackupId, *, missing_ok: bool = False) -> None:
         """Delete a backup.
 
         Args:
@@ -273,7 +273,7 @@ class BackupClient:
         """Check the health of the service."""
         return await self._require_operations().health()
 
-    async def wait(self, star_system: str, backup_id: int, *, deadline: Seconds = _DEFAULT_DEADLINE) -> Backup:
+    async def wait(self, star_system: str, backup_id: BackupId, *, deadline: Seconds = _DEFAULT_DEADLINE) -> Backup:
         """Wait until a backup has succeeded. Several waits for one backup share its polls.
 
         Polls that fail temporarily do not end the wait.

@@ -9,12 +9,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import attrs
 
 from asyncbackups._base.errors import ConfigurationError
 from asyncbackups._base.validation import (
+    check_backup_id,
     check_flag,
     check_instance,
     check_integer,
@@ -26,6 +27,7 @@ from asyncbackups._base.validation import (
 
 __all__ = [
     "Backup",
+    "BackupId",
     "BackupMetadata",
     "BackupRef",
     "BackupSpec",
@@ -38,9 +40,35 @@ __all__ = [
     "Progress",
     "Status",
     "StatusRule",
+    "id_key",
+    "id_sort_key",
     "progress_of",
     "real_instant",
 ]
+
+BackupId: TypeAlias = int | str
+"""A backup's id: an opaque value, kept as the service writes it. The guide's examples are integers."""
+
+
+def id_key(backup_id: BackupId) -> BackupId:
+    """Return the value by which ids are compared: 362 and "362" have the same path, so they are the same id.
+
+    Args:
+        backup_id: A valid id.
+
+    Returns:
+        The integer, if the id is the canonical decimal form of a 64-bit integer ("00362" is not); else the id itself.
+    """
+    if not isinstance(backup_id, str) or len(backup_id) > 20 or not backup_id.removeprefix("-").isdecimal():
+        return backup_id
+    number = int(backup_id)
+    return number if str(number) == backup_id and -(2**63) <= number < 2**64 else backup_id
+
+
+def id_sort_key(backup_id: BackupId) -> tuple[bool, BackupId]:
+    """Return a key that sorts ids of both types: integers, then strings."""
+    key = id_key(backup_id)
+    return isinstance(key, str), key
 
 
 class Mechanism(enum.StrEnum):
@@ -94,16 +122,8 @@ def _check_flag(_: object, attribute: attrs.Attribute[bool], value: object) -> N
     check_flag(value, attribute.name)
 
 
-def _check_backup_id(_: object, attribute: attrs.Attribute[int], value: object) -> None:
-    check_integer(value, attribute.name, minimum=0)
-
-
-BackupId = int | str
-
-
-def id_key(backup_id: BackupId) -> BackupId:
-    """MERGE ids."""
-    return backup_id
+def _check_backup_id(_: object, attribute: attrs.Attribute[BackupId], value: object) -> None:
+    check_backup_id(value, attribute.name)
 
 
 @attrs.frozen(order=True)
@@ -140,26 +160,26 @@ class BackupRef:
 
     Attributes:
         star_system: The star system's id (`projectId`).
-        backup_id: The backup's id.
+        backup_id: The backup's id: a 64-bit integer, or a string of at most 200 printable characters. It is kept as
+            given, and compared by `id_key`.
     """
 
     star_system: str = attrs.field(validator=_check_path_name)
-    backup_id: int = attrs.field(validator=_check_backup_id)
+    backup_id: BackupId = attrs.field(validator=_check_backup_id, eq=id_key, order=id_sort_key)
 
     @classmethod
     def parse(cls, written: str) -> Self:
         """Parse ``star_system/backup_id``; white space around the names is ignored.
 
+        An id in canonical decimal form becomes an integer; any other text stays as it is.
+
         Raises:
             ConfigurationError: If the text has another form.
         """
-        star_system, number = _split_ref(written)
-        # 19 digits hold every 64-bit id; int() raises a plain ValueError for thousands of digits.
-        if not (number.isascii() and number.isdecimal() and len(number) <= 19):
-            raise ConfigurationError(
-                f"a backup is written star_system/backup_id, with a whole number, not {quote_value(written)}"
-            )
-        return cls(star_system, int(number))
+        star_system, backup_id = _split_ref(written)
+        if not backup_id:
+            raise ConfigurationError(f"a backup is written star_system/backup_id, not {quote_value(written)}")
+        return cls(star_system, id_key(backup_id))
 
     def __str__(self) -> str:
         return f"{self.star_system}/{self.backup_id}"
@@ -248,7 +268,7 @@ class Backup:
     """A backup, as returned by the service. Attributes that the response lacks are None.
 
     Attributes:
-        id: The backup's id, unique within the star system.
+        id: The backup's id as the service writes it, unique within the star system. Compare ids by `BackupRef`.
         mechanism: See `Mechanism`.
         type: See `BackupType`.
         environment: The environment that was backed up.
@@ -263,7 +283,7 @@ class Backup:
             writes them back, in preference to an attribute for the same member.
     """
 
-    id: int
+    id: BackupId
     mechanism: str | None = None
     type: str | None = None
     environment: Environment | None = None
@@ -291,7 +311,7 @@ class Health:
 
 
 class Progress(enum.Enum):
-    """What a backup's status means for a wait."""
+    """The meaning of a backup's status for a wait."""
 
     IN_PROGRESS = "in progress"
     SUCCEEDED = "succeeded"
@@ -347,12 +367,12 @@ def has_known_status(backup: Backup) -> bool:
 
 
 def _known_progress(status: str | None) -> Progress | None:
-    word = "".join(filter(str.isalnum, (status or "").casefold()))
+    word = (status or "").casefold()
     if word == Status.SUCCEEDED:
         return Progress.SUCCEEDED
     if word in _FAILURE_STATUSES:
         return Progress.FAILED
-    return Progress.IN_PROGRESS if word in _PROGRESS_STATUSES else None
+    return Progress.IN_PROGRESS if "".join(filter(str.isalnum, word)) in _PROGRESS_STATUSES else None
 
 
 StatusRule = Callable[[Backup], Progress]

@@ -21,13 +21,7 @@ from asyncbackups._base.validation import (
 )
 from asyncbackups.errors import ConfigurationError
 
-__all__ = [
-    "CreatePolicy",
-    "Limits",
-    "PollingPolicy",
-    "RetryPolicy",
-    "Timeouts",
-]
+__all__ = ["CreatePolicy", "Limits", "PollingPolicy", "RetryPolicy", "Timeouts"]
 
 _validate_flag = validate_with(check_flag)
 _validate_positive_integer = validate_with(check_integer, minimum=1)
@@ -99,13 +93,13 @@ class CreatePolicy:
         marker: Whether to append a short marker to the description, which identifies the backup if the service shows
             metadata: " [asyncbackups:" + 16 letters and digits + "]".
         baseline: Whether to list the backups that exist before a create is sent: one LIST per star system for a bulk
-            run, one per planet for a single create. Without a baseline, a backup with a lost response is recognized
-            by its marker only, and every other backup that may be the one blocks a resend.
+            run, one per planet for a single create. Without a baseline, a create with a lost response is recognized by
+            its marker only, and every other backup that may be the one blocks a resend.
         adopt_by_time: Whether a backup that shows no marker may be adopted if it is the only one that has appeared
             since the baseline and that this client cannot explain, once `settle` has passed.
         visibility: The evidence that lists show new backups, without which a create is not sent again: "planet" (a list
-            shows any backup of the planet), "new" (a backup has appeared since the baseline) or "own" (a backup of another
-            create of this client has appeared).
+            shows any backup of the planet), "new" (a backup has appeared since the baseline) or "own" (a backup of
+            another create of this client has appeared).
         settle: How long the service may take to show a new backup, in seconds; a create is sent again only after that.
         resends: Maximum number of times that a create that was not found is sent again.
         patience: How long to keep trying to list the backups while that fails, in seconds.
@@ -224,8 +218,5 @@ class PollingPolicy:
         if check_number(speed, "speed") <= 0:
             raise ConfigurationError(f"must be a positive number, not {quote_value(speed)}", field="speed")
         return attrs.evolve(
-            self,
-            initial=self.initial / speed,
-            maximum=self.maximum / speed,
-            request_worth=self.request_worth / speed,
+            self, initial=self.initial / speed, maximum=self.maximum / speed, request_worth=self.request_worth / speed
         )

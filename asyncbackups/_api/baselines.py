@@ -11,7 +11,7 @@ import attrs
 from asyncbackups._api.operations import Operations
 from asyncbackups._api.reconcile import Baseline
 from asyncbackups._base.clock import Clock
-from asyncbackups._base.lru import LruDict
+from asyncbackups._base.containers import LruDict
 from asyncbackups.errors import BackupsError, ClientClosedError, NotFoundError, is_api_response
 from asyncbackups.models import Backup, PlanetRef
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import msgspec
 
-from asyncbackups._base.validation import quote_value
-from asyncbackups._http.text import make_excerpt
+from asyncbackups._base.validation import check_backup_id, quote_value
+from asyncbackups._http.redaction import make_excerpt
 from asyncbackups.errors import ConfigurationError, ProtocolError
-from asyncbackups.models import Backup, BackupMetadata, BackupSpec, Environment, Health
+from asyncbackups.models import Backup, BackupId, BackupMetadata, BackupSpec, Environment, Health
 
 if TYPE_CHECKING:  # cattrs is imported on first use, to keep the start-up light
     from cattrs.preconf.msgspec import MsgspecJsonConverter
@@ -26,13 +26,12 @@ _Model = TypeVar("_Model", Backup, Environment, Health)
 _Load = Callable[[Any], Any]
 
 
-def parse_id(value: object) -> int | None:
-    """Return a JSON value as an id: a 64-bit whole number, also written 362.0 or "362"; None if it is not one."""
-    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 19:
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def parse_id(value: object) -> BackupId | None:
+    """Return a JSON value if it is a valid id of a backup, as it came; else None."""
+    try:
+        return check_backup_id(value, "id")
+    except ConfigurationError:
         return None
-    return int(value) if 0 <= value < 2**63 and value % 1 == 0 else None
 
 
 def is_backup(raw: object) -> bool:
@@ -44,10 +43,14 @@ def backup_from_json(raw: Any) -> Backup:
     """Structure a decoded JSON value as a backup.
 
     Raises:
-        ProtocolError: If it is not an object with an integer `id`.
+        ProtocolError: If it is not an object with a valid `id`.
     """
-    if not is_backup(raw):
-        raise ProtocolError("a backup must be an object with an integer id", excerpt=_quote_json(raw))
+    if not isinstance(raw, dict):
+        raise ProtocolError("a backup must be an object with an id", excerpt=_quote_json(raw))
+    try:
+        check_backup_id(raw.get("id"), "id")
+    except ConfigurationError as exc:
+        raise ProtocolError(f"a backup must have an id: {exc}", excerpt=_quote_json(raw)) from exc
     return structure_backup(raw)
 
 

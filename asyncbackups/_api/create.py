@@ -34,7 +34,7 @@ from asyncbackups._api.reconcile import (
 )
 from asyncbackups._api.responses import CreateResponse
 from asyncbackups._base.clock import Clock
-from asyncbackups._base.lru import LruDict
+from asyncbackups._base.containers import LruDict
 from asyncbackups.errors import (
     AmbiguousCreateError,
     ApiError,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import itertools
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -24,9 +23,9 @@ from asyncbackups._api.requests import RequestBuilder
 from asyncbackups._api.responses import CreateResponse, parse_backup, parse_create_response, parse_health
 from asyncbackups._http.headers import parse_retry_after, parse_server_time
 from asyncbackups._http.messages import Request, RequestKind, Response
-from asyncbackups._http.status import as_protocol_error
+from asyncbackups._http.response_errors import as_protocol_error
 from asyncbackups.errors import NotFoundError
-from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef
+from asyncbackups.models import Backup, BackupId, BackupRef, BackupSpec, Health, PlanetRef
 
 _MAX_PAGES = 10_000
 """A list with more pages is taken for endless."""
@@ -87,12 +86,12 @@ class PolledList:
 
     Attributes:
         entries: Id, status and completion of every backup listed; None if nothing changed (304).
-        backups: The wanted backups, by id; each is decoded on access.
+        backups: The wanted backups, by `id_key`; each is decoded on access.
         info: Size, timing and headers.
     """
 
-    entries: list[ListEntry] | None
-    backups: Mapping[int, Backup]
+    entries: Sequence[ListEntry] | None
+    backups: Mapping[BackupId, Backup]
     info: ResponseInfo
 
     async def decode_all(self) -> builtins.list[Backup]:
@@ -128,9 +127,10 @@ class Operations:
     ) -> tuple[builtins.list[Backup], datetime | None]:
         """List backups; return the server's clock (aware), too, or None if no page showed it."""
         pages = await self._fetch_pages(self._requests.list(star_system, planet), attempts=attempts)
-        backups = [
-            backup async for backup in _iterate_in_batches(itertools.chain.from_iterable(map(decode_backups, pages)))
-        ]
+        backups: builtins.list[Backup] = []
+        for page in pages:
+            of_page = decode_backups(page, start=len(backups))
+            backups += [backup async for backup in _iterate_in_batches(of_page)]
         check_complete(pages[-1], pages=len(pages), entries=len(backups))
         return backups, parse_server_time(pages[-1].response.headers)
 
@@ -174,7 +174,7 @@ class Operations:
         planet: str | None,
         *,
         etag: str | None,
-        wanted: Callable[[Iterable[ListEntry]], set[int]],
+        wanted: Callable[[Iterable[ListEntry]], set[BackupId]],
     ) -> PolledList:
         """Retrieve a list without retries, and decode in full only the wanted backups.
 
@@ -188,8 +188,11 @@ class Operations:
         info = ResponseInfo.from_responses([page.response for page in pages], now=self._utcnow())
         if pages[0].response.status == 304:
             return PolledList(entries=None, backups={}, info=info)
-        per_page = [decode_entries(page) for page in pages]
-        entries = [entry for of_page in per_page for entry in of_page]
+        per_page: builtins.list[Sequence[ListEntry]] = []
+        entries: builtins.list[ListEntry] = []
+        for page in pages:
+            per_page.append(decode_entries(page, start=len(entries)))
+            entries += per_page[-1]
         check_complete(pages[-1], pages=len(pages), entries=len(entries))
         await _yield_if_long(len(entries))
         ids = wanted(entries)

@@ -15,31 +15,40 @@ import msgspec
 from yarl import URL
 
 from asyncbackups._api.codec import backup_from_json
-from asyncbackups._base.validation import quote_value
+from asyncbackups._base.validation import check_backup_id, quote_value
 from asyncbackups._http.messages import Response
-from asyncbackups._http.status import as_protocol_error
-from asyncbackups._http.text import JSON_FAULTS
+from asyncbackups._http.response_errors import JSON_FAULTS, as_protocol_error
 from asyncbackups._http.urls import same_origin
-from asyncbackups.errors import ProtocolError
-from asyncbackups.models import Backup
-
-_Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+from asyncbackups.errors import ConfigurationError, ProtocolError
+from asyncbackups.models import Backup, BackupId, id_key
 
 
-class ListEntry(msgspec.Struct, gc=False):
-    """Id, status and completion of a listed backup: enough to see whether it has changed."""
+class ListEntry(msgspec.Struct, frozen=True, gc=False):
+    """Id, status and completion of a listed backup: enough to see whether it has changed.
 
-    id: _Id
+    Attributes:
+        id: The id, as `id_key` returns it.
+        status: The status.
+        completedAt: When it was completed.
+    """
+
+    id: BackupId
     status: Any = None
     completedAt: Any = None  # noqa: N815 - the API's own name
+
+
+class _DocumentedEntry(ListEntry, frozen=True, gc=False):
+    """An entry whose id is its own key, and which needs no further check."""
+
+    id: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class _EntryWithId(msgspec.Struct, gc=False):
     id: int | str
 
 
-# Not strict, so that an id may be a string.
-_ENTRIES = msgspec.json.Decoder(list[ListEntry], strict=False)
+_DOCUMENTED_ENTRIES = msgspec.json.Decoder(list[_DocumentedEntry])
+_ENTRY = msgspec.json.Decoder(ListEntry)
 _ENTRIES_WITH_ID = msgspec.json.Decoder(list[_EntryWithId])
 _RAW_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_ENTRIES = msgspec.json.Decoder(list[msgspec.Raw])
@@ -165,30 +174,47 @@ def _is_empty(raw: msgspec.Raw) -> bool:
     return not _RAW_ENTRIES.decode(raw)
 
 
-def decode_entries(page: ParsedPage) -> list[ListEntry]:
+def decode_entries(page: ParsedPage, *, start: int = 0) -> Sequence[ListEntry]:
     """Decode the entries of a page as far as polling needs them.
 
+    Args:
+        page: The page.
+        start: The number of entries on the pages before it.
+
     Raises:
-        ProtocolError: If an entry has no id.
+        ProtocolError: If an entry has no valid id; the message has its position in the list.
     """
     try:
-        return _ENTRIES.decode(page.entries)
-    except JSON_FAULTS as exc:
-        raise as_protocol_error(f"the list has an entry that is not a backup ({exc})", page.response) from exc
+        return _DOCUMENTED_ENTRIES.decode(page.entries)
+    except JSON_FAULTS:  # ids of another type; or an entry is invalid
+        raws = _split_entries(page)
+        return [_decode_entry(raw, number, page.response) for number, raw in enumerate(raws, start + 1)]
 
 
-def decode_backups(page: ParsedPage) -> Iterator[Backup]:
+def _decode_entry(raw: msgspec.Raw, number: int, response: Response) -> ListEntry:
+    try:
+        entry = _ENTRY.decode(raw)
+        return ListEntry(id_key(check_backup_id(entry.id, "id")), entry.status, entry.completedAt)
+    except (*JSON_FAULTS, ConfigurationError) as exc:
+        raise as_protocol_error(f"entry {number} of the list is not a backup ({exc})", response) from exc
+
+
+def decode_backups(page: ParsedPage, *, start: int = 0) -> Iterator[Backup]:
     """Decode the entries of a page in full, one at a time, so that the caller may yield to other tasks in between.
 
+    Args:
+        page: The page.
+        start: The number of entries on the pages before it.
+
     Raises:
-        ProtocolError: If an entry is not a backup.
+        ProtocolError: If an entry is not a backup; the message has its position in the list.
     """
-    for raw in _split_entries(page):
-        yield _decode_backup(raw, page.response)
+    for number, raw in enumerate(_split_entries(page), start + 1):
+        yield _decode_backup(raw, f"entry {number}", page.response)
 
 
-class LazyBackups(Mapping[int, Backup]):
-    """Some backups of a list, by id. Each is decoded on access, so that few are in memory at a time.
+class LazyBackups(Mapping[BackupId, Backup]):
+    """Some backups of a list, by `id_key`. Each is decoded on access, so that few are in memory at a time.
 
     Access raises `ProtocolError` if the entry is not a backup.
 
@@ -197,19 +223,19 @@ class LazyBackups(Mapping[int, Backup]):
         ids: The ids of the backups to include.
     """
 
-    def __init__(self, pages: Iterable[tuple[ParsedPage, Sequence[ListEntry]]], ids: Collection[int]) -> None:
+    def __init__(self, pages: Iterable[tuple[ParsedPage, Sequence[ListEntry]]], ids: Collection[BackupId]) -> None:
         # Two dictionaries instead of one of tuples: the garbage collector would have to visit each tuple.
-        self._raw: dict[int, msgspec.Raw] = {}
-        self._responses: dict[int, Response] = {}
+        self._raw: dict[BackupId, msgspec.Raw] = {}
+        self._responses: dict[BackupId, Response] = {}
         for page, entries in pages if ids else ():
             for entry, raw in zip(entries, _split_entries(page), strict=True):
                 if entry.id in ids:
                     self._raw[entry.id], self._responses[entry.id] = raw, page.response
 
-    def __getitem__(self, backup_id: int) -> Backup:
-        return _decode_backup(self._raw[backup_id], self._responses[backup_id])
+    def __getitem__(self, backup_id: BackupId) -> Backup:
+        return _decode_backup(self._raw[backup_id], f"the entry of backup {backup_id}", self._responses[backup_id])
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[BackupId]:
         return iter(self._raw)
 
     def __len__(self) -> int:
@@ -223,16 +249,14 @@ def _split_entries(page: ParsedPage) -> list[msgspec.Raw]:
     try:
         return _RAW_ENTRIES.decode(page.entries)
     except JSON_FAULTS as exc:
-        raise as_protocol_error("the list is not JSON", page.response) from exc
+        raise as_protocol_error(f"the list is not JSON ({exc})", page.response) from exc
 
 
-def _decode_backup(raw: msgspec.Raw, response: Response) -> Backup:
+def _decode_backup(raw: msgspec.Raw, entry: str, response: Response) -> Backup:
     try:
         return backup_from_json(msgspec.json.decode(raw))
-    except JSON_FAULTS as exc:
-        raise as_protocol_error("the list is not JSON", response) from exc
-    except ProtocolError as exc:
-        raise as_protocol_error("the list has an entry that is not a backup", response) from exc
+    except (*JSON_FAULTS, ProtocolError) as exc:
+        raise as_protocol_error(f"{entry} of the list is not a backup ({exc})", response) from exc
 
 
 def check_complete(page: ParsedPage, *, pages: int, entries: int) -> None:

@@ -341,7 +341,15 @@ class Reconciliation:
         if self.baseline is None or self._is_unlike(backup):
             return False
         # A baseline of the star system's list is comparable with what that list shows, and with nothing else.
-        return not self._is_of_star_system or _contains(view.star_system or (), backup)
+        if self._is_of_star_system and not _contains(view.star_system or (), backup):
+            return False
+        # A list that shows other planets' backups, too, does not say whose a new one is.
+        is_named = self.names.usable and self._names_planet(backup)
+        return is_named or not any(self._is_of_other_planet(listed) for listed in view.planet)
+
+    def _is_of_other_planet(self, backup: Backup) -> bool:
+        owner = self.owners.get(BackupRef(self.request.planet.star_system, backup.id))
+        return owner is not None and owner != self.request.planet
 
     def _conclude_absence(self, view: ListView) -> Decision:
         """Conclude from an absence only what was seen to be shown if it were there."""

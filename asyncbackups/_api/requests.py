@@ -81,7 +81,9 @@ class RequestBuilder:
         return Request(kind=RequestKind.HEALTH, method="GET", path="/management/health")
 
     def _backup_path(self, ref: BackupRef) -> str:
-        return f"{self._root_path}{_percent_encode(ref.star_system)}/backups/{ref.backup_id}"
+        # Not `_percent_encode`: ids would evict the names from its cache.
+        backup_id = ref.backup_id if isinstance(ref.backup_id, int) else quote(ref.backup_id, safe="")
+        return f"{self._root_path}{_percent_encode(ref.star_system)}/backups/{backup_id}"
 
     def _planet_path(self, planet: PlanetRef) -> str:
         return (

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import attrs
 
 from asyncbackups._api.codec import health_from_json, is_backup, parse_id, structure_backup
 from asyncbackups._http.messages import Response
-from asyncbackups._http.status import as_protocol_error
-from asyncbackups._http.text import decode_json
+from asyncbackups._http.response_errors import as_protocol_error, decode_json
 from asyncbackups.errors import ProtocolError
-from asyncbackups.models import Backup, BackupId, Health
+from asyncbackups.models import Backup, BackupId, Health, id_key
 
-_BACKUP_IN_LOCATION = re.compile(r"/backups?/([0-9]{1,19})/?(?:[?#].*)?$")
+_BACKUP_IN_LOCATION = re.compile(r"/backups?/([^/?#]+)/?(?:[?#].*)?$")
 
 _WRAPPERS = frozenset({"backup", "body", "content", "data", "item", "payload", "resource", "response", "result"})
 _BACKUP_MEMBERS = frozenset({"mechanism", "displayStatus", "expirationDate", "databaseToApplicationBuilds"})
@@ -43,7 +43,7 @@ class CreateResponse:
         return as_protocol_error(reason, self.response)
 
 
-def parse_backup(response: Response, *, backup_id: int) -> Backup:
+def parse_backup(response: Response, *, backup_id: BackupId) -> Backup:
     """Parse the response to a get.
 
     Raises:
@@ -52,7 +52,7 @@ def parse_backup(response: Response, *, backup_id: int) -> Backup:
     backup = _find_backup(_decode_body(response))
     if backup is None:
         raise as_protocol_error("the response has no backup (no object with an id)", response)
-    if backup.id != backup_id:
+    if id_key(backup.id) != id_key(backup_id):
         raise as_protocol_error(f"requested backup {backup_id}, received backup {backup.id}", response)
     return backup
 
@@ -67,13 +67,19 @@ def parse_create_response(response: Response) -> CreateResponse:
     except ProtocolError:
         raw = None
     backup = None if raw is None else structure_backup(raw)
-    located = _BACKUP_IN_LOCATION.search(response.headers.get("Location", ""))
-    located_id = parse_id(located.group(1)) if located else None
+    located_id = _parse_location(response.headers.get("Location", ""))
     if raw is None or backup is None:
         return CreateResponse(response, located_id)
-    if located_id not in {None, backup.id}:
+    if located_id not in {None, id_key(backup.id)}:
         return CreateResponse(response)
     return CreateResponse(response, backup.id, backup, _has_backup_member(raw))
+
+
+def _parse_location(location: str) -> BackupId | None:
+    """Return the id of the backup at a URL, as `id_key` does; None if it is not a backup's."""
+    found = _BACKUP_IN_LOCATION.search(location)
+    backup_id = parse_id(unquote(found.group(1))) if found else None
+    return None if backup_id is None else id_key(backup_id)
 
 
 def parse_health(response: Response) -> Health:

@@ -28,7 +28,7 @@ from asyncbackups._polling.server_clock import ServerClock
 from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, Subscriber
 from asyncbackups.errors import BackupsError, ClientClosedError, EngineError, is_informative
 from asyncbackups.events import Explanation
-from asyncbackups.models import Backup, BackupRef, Progress, Status, StatusRule, has_known_status, progress_of
+from asyncbackups.models import Backup, BackupId, BackupRef, Progress, Status, StatusRule, has_known_status, progress_of
 
 _log = logging.getLogger(__name__)
 
@@ -275,7 +275,7 @@ class Engine:
         except BackupsError as exc:  # an entry is not a backup; the parts recorded before are valid
             self._handle_failure(poll, exc)
 
-    def _select_entries(self, poll: ListPoll, entries: Iterable[ListEntry]) -> set[int]:
+    def _select_entries(self, poll: ListPoll, entries: Iterable[ListEntry]) -> set[BackupId]:
         server_time = self._server_clock.time_at(self._clock.monotonic(), otherwise=self._clock.utcnow())
         # A custom status rule may depend on more than the status and whether the backup is completed.
         every = self._status_rule is not progress_of
@@ -343,23 +343,23 @@ class Engine:
             raise failure
 
 
-class _LazyObservations(Mapping[int, Observation]):
-    """The observation of each backup in a list, computed on access."""
+class _LazyObservations(Mapping[BackupId, Observation]):
+    """The observation of each backup in a list, by `id_key`, computed on access."""
 
-    def __init__(self, backups: Mapping[int, Backup], make: Callable[[Backup], Observation]) -> None:
+    def __init__(self, backups: Mapping[BackupId, Backup], make: Callable[[Backup], Observation]) -> None:
         self._backups = backups
         self._make = make
 
-    def __getitem__(self, backup_id: int) -> Observation:
+    def __getitem__(self, backup_id: BackupId) -> Observation:
         return self._make(self._backups[backup_id])
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[BackupId]:
         return iter(self._backups)
 
     def __len__(self) -> int:
         return len(self._backups)
 
-    def get(self, backup_id: int, default: Any = None) -> Any:
+    def get(self, backup_id: BackupId, default: Any = None) -> Any:
         """Return an observation or the default; unlike the inherited method without an exception for each miss."""
         return self[backup_id] if backup_id in self._backups else default
 

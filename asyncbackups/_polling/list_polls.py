@@ -13,6 +13,7 @@ from asyncbackups._polling.poll_interval import SAMPLE
 from asyncbackups._polling.shared_state import PollingState
 from asyncbackups._polling.timers import TimerQueue
 from asyncbackups._polling.tracked import LISTED, NEVER, ListPoll, Observation, TrackedBackup
+from asyncbackups.models import BackupId
 
 _USELESS_LIMIT = 3
 """A list that is useless this many times in a row is replaced by GETs for a time."""
@@ -40,7 +41,8 @@ class ListPollState:
         etag: The entity tag of the last response.
         trusted_until: Until when backups that it shows in progress are assumed to be so.
         useless: How many times in a row it failed, or showed none of its backups.
-        members: The backups that joined the list of a planet; some may have ended. A star system's list covers all.
+        members: The backups that joined the list of a planet, by `key`; some may have ended. A star system's list
+            covers all.
     """
 
     planet: str | None
@@ -51,7 +53,7 @@ class ListPollState:
     etag: str | None = None
     trusted_until: float = -math.inf
     useless: int = 0
-    members: dict[int, TrackedBackup] = attrs.field(factory=dict)
+    members: dict[BackupId, TrackedBackup] = attrs.field(factory=dict)
 
 
 class ListPolls:
@@ -59,11 +61,11 @@ class ListPolls:
 
     Args:
         star_system: The star system's id.
-        tracked: The tracked backups of the star system, by id; only read here.
+        tracked: The tracked backups of the star system, by `key`; only read here.
         shared: State shared by all star systems.
     """
 
-    def __init__(self, star_system: str, tracked: Mapping[int, TrackedBackup], shared: PollingState) -> None:
+    def __init__(self, star_system: str, tracked: Mapping[BackupId, TrackedBackup], shared: PollingState) -> None:
         self._star_system = star_system
         self._tracked = tracked
         self._shared = shared
@@ -85,7 +87,7 @@ class ListPolls:
         tracked = self._tracked
         if state.planet is None:
             return list(tracked.values())
-        state.members = {number: backup for number, backup in state.members.items() if tracked.get(number) is backup}
+        state.members = {key: backup for key, backup in state.members.items() if tracked.get(key) is backup}
         return list(state.members.values())
 
     def is_needed(self, poll: ListPoll) -> bool:
@@ -95,7 +97,7 @@ class ListPolls:
             return False
         if state.planet is None:
             return bool(self._tracked)
-        return any(self._tracked.get(number) is backup for number, backup in state.members.items())
+        return any(self._tracked.get(key) is backup for key, backup in state.members.items())
 
     def cost_in_gets(self, state: ListPollState) -> float:
         """Return the cost of a list, in GETs."""
@@ -180,7 +182,7 @@ class ListPolls:
         backup.state, backup.due = LISTED, NEVER
         state.has_new = True
         if state.planet is not None:
-            state.members[backup.backup_id] = backup
+            state.members[backup.key] = backup
 
     def advance_all(self, now: float) -> None:
         """Schedule each list no later than is worth it for all the backups that it covers together."""

@@ -27,6 +27,7 @@ from asyncbackups.errors import (
     is_gateway_page,
     is_service_fault,
 )
+from asyncbackups.models import BackupId, id_key
 
 TrackedOutcome = tuple[TrackedBackup, Observation | BackupsError]
 """A backup whose tracking ends: because of an observation, or of an error after which it cannot be checked."""
@@ -63,7 +64,7 @@ class StarSystemPolling:
 
     Attributes:
         name: The star system's id.
-        tracked: The tracked backups, by id.
+        tracked: The tracked backups, by `key`.
         requests: How many requests are in flight.
         due: When the scheduler is to process it; infinity for never.
         queued: Whether it is in the scheduler's queue of star systems with requests to send.
@@ -71,20 +72,20 @@ class StarSystemPolling:
 
     def __init__(self, name: str, shared: PollingState) -> None:
         self.name = name
-        self.tracked: dict[int, TrackedBackup] = {}
+        self.tracked: dict[BackupId, TrackedBackup] = {}
         self.requests: int = 0
         self.due: float = math.inf
         self.queued = False
         self._shared = shared
         self._queue = RequestQueue(name, self.tracked, shared)
         self._breaker = CircuitBreaker(shared)
-        # Not attributes of the backups, because few backups have one.
-        self._failed: dict[int, _FailedPolls] = {}
-        self._inferred_since: dict[int, float] = {}
+        # By `key`; not attributes of the backups, because few backups have one.
+        self._failed: dict[BackupId, _FailedPolls] = {}
+        self._inferred_since: dict[BackupId, float] = {}
 
     def last_error_of(self, backup: TrackedBackup) -> BackupsError | None:
         """Return why the last poll of a backup failed; None if it succeeded."""
-        failed = self._failed.get(backup.backup_id)
+        failed = self._failed.get(backup.key)
         return self._breaker.last_fault if failed is None or failed.error is None else failed.error
 
     # Tracked backups
@@ -97,21 +98,21 @@ class StarSystemPolling:
             now: The time.
             patient: Whether a backup of unknown age may wait a moment for others.
         """
-        self.tracked[backup.backup_id] = backup
+        self.tracked[backup.key] = backup
         self._shared.enter_cohort(backup)
         self._queue.add(backup, now, patient=patient)
 
     def remove(self, backup: TrackedBackup) -> None:
         """Stop tracking a backup."""
-        del self.tracked[backup.backup_id]
+        del self.tracked[backup.key]
         self._shared.leave_cohort(backup)
-        self._failed.pop(backup.backup_id, None)
-        self._inferred_since.pop(backup.backup_id, None)
+        self._failed.pop(backup.key, None)
+        self._inferred_since.pop(backup.key, None)
         self._queue.remove(backup)
 
     def poll_before_deadline(self, backup: TrackedBackup, now: float, *, since: float) -> None:
         """Poll a backup now, unless it was observed since a time, or a poll is in flight."""
-        failed = self._failed.get(backup.backup_id)
+        failed = self._failed.get(backup.key)
         # After a 404, GETs stay apart: that a backup is gone must be confirmed over time.
         if backup.observed_at < since and not (failed is not None and failed.not_found):
             self._queue.poll_now(backup, now)
@@ -148,7 +149,7 @@ class StarSystemPolling:
     def is_needed(self, poll: Poll) -> bool:
         """Return True if any backup that a poll covers is still tracked."""
         if isinstance(poll, GetPoll):
-            return poll.ref.backup_id in self.tracked
+            return id_key(poll.ref.backup_id) in self.tracked
         return self._queue.is_list_needed(poll)
 
     def cancel_poll(self, poll: Poll, now: float) -> None:
@@ -171,7 +172,7 @@ class StarSystemPolling:
         if backup is None:
             return []
         if observation.is_foreign:
-            failed = self._failed.setdefault(backup.backup_id, _FailedPolls())
+            failed = self._failed.setdefault(backup.key, _FailedPolls())
             reason = "the id belongs to a backup of another planet now"
             return self._record_not_found(backup, failed, NotFoundError(status=404, reason=reason), now)
         self._queue.set_etag(backup, response.etag)
@@ -179,7 +180,7 @@ class StarSystemPolling:
         if self._observe(backup, observation, poll.sent, now):
             self._queue.check_list_lag(backup, observation, before, now)
             return [(backup, observation)]
-        if backup.backup_id in self._inferred_since:
+        if backup.key in self._inferred_since:
             self._queue.schedule_get(backup, now + self._shared.policy.initial)
         else:
             self._queue.schedule_after_get(backup, now, pause=self._requested_pause(response))
@@ -201,7 +202,7 @@ class StarSystemPolling:
 
     def select_entries(
         self, poll: ListPoll, entries: Iterable[ListEntry], *, latest: str, every: bool = False
-    ) -> set[int]:
+    ) -> set[BackupId]:
         """Return the ids of the entries of a list to decode: changed backups, and finished ones for the estimates.
 
         Args:
@@ -210,21 +211,21 @@ class StarSystemPolling:
             latest: The largest credible `completedAt`, as ISO 8601 text.
             every: Whether a backup may have changed although its status has not.
         """
-        changed: set[int] = set()
+        changed: set[BackupId] = set()
         finished = FinishedSelection(self._shared, (self.name, poll.planet), latest)
         for entry in entries:
             backup = self.tracked.get(entry.id)
             if entry.completedAt is not None:
                 finished.consider(entry, tracked=backup is not None)
             if backup is not None and (every or _has_changed(backup, entry)):
-                changed.add(backup.backup_id)
+                changed.add(entry.id)
         return changed | finished.choose_ids()
 
     def record_list(
         self,
         poll: ListPoll,
         entries: Iterable[ListEntry],
-        observations: Mapping[int, Observation],
+        observations: Mapping[BackupId, Observation],
         response: ResponseInfo,
         now: float,
     ) -> Iterator[list[TrackedOutcome]]:
@@ -259,12 +260,12 @@ class StarSystemPolling:
             self._breaker.record_success()
         if isinstance(poll, ListPoll):
             return self._record_list_failure(poll, error, now)
-        backup = self.tracked.get(poll.ref.backup_id)
+        backup = self.tracked.get(id_key(poll.ref.backup_id))
         if backup is None:
             return []
         if ends_wait(error):
             return [(backup, error)]
-        failed = self._failed.setdefault(backup.backup_id, _FailedPolls())
+        failed = self._failed.setdefault(backup.key, _FailedPolls())
         if isinstance(error, NotFoundError):
             return self._record_not_found(backup, failed, error, now)
         retry_at = now + self._breaker.backoff_after(failed.others)
@@ -302,7 +303,7 @@ class StarSystemPolling:
     def _record_get_response(self, poll: GetPoll, response: ResponseInfo) -> TrackedBackup | None:
         self._record_response()
         self._shared.costs.record_get(self.name, size=response.size, seconds=response.seconds)
-        return self.tracked.get(poll.ref.backup_id)
+        return self.tracked.get(id_key(poll.ref.backup_id))
 
     def _record_list_response(self, poll: ListPoll, response: ResponseInfo) -> None:
         self._record_response()
@@ -319,7 +320,7 @@ class StarSystemPolling:
     def _count_poll(self, backup: TrackedBackup, sent: float) -> None:
         """Record that a poll sent at a time has found a backup."""
         backup.count_poll(sent)
-        self._failed.pop(backup.backup_id, None)
+        self._failed.pop(backup.key, None)
 
     def _observe(self, backup: TrackedBackup, observation: Observation, sent: float, now: float) -> bool:
         """Record what a poll has shown of a backup; return True if the backup has ended."""
@@ -343,12 +344,12 @@ class StarSystemPolling:
     def _is_confirmed(self, backup: TrackedBackup, observation: Observation, now: float) -> bool:
         """Return True unless a failure was inferred for the first time just now: services may write an end early."""
         if not observation.is_inferred:
-            self._inferred_since.pop(backup.backup_id, None)
+            self._inferred_since.pop(backup.key, None)
             return True
-        return now >= self._inferred_since.setdefault(backup.backup_id, now) + self._shared.policy.initial
+        return now >= self._inferred_since.setdefault(backup.key, now) + self._shared.policy.initial
 
     def _observe_entries(
-        self, poll: ListPoll, entries: Iterable[ListEntry], observations: Mapping[int, Observation], now: float
+        self, poll: ListPoll, entries: Iterable[ListEntry], observations: Mapping[BackupId, Observation], now: float
     ) -> Iterator[tuple[TrackedBackup, Observation]]:
         """Record what a list has shown; yield the backups that have ended."""
         sent = poll.sent
@@ -357,21 +358,21 @@ class StarSystemPolling:
             # A GET has shown something newer; or the list shows the backup twice, because its pages shifted.
             if backup is None or backup.observed_at >= sent:
                 continue
-            observation = observations.get(backup.backup_id)
+            observation = observations.get(entry.id)
             if observation is None:
                 if backup.subscriptions[0].added > sent:
                     continue  # it was not tracked yet when the entries to decode were selected
                 # As `_count_poll`, inlined: this runs for every backup of every list.
                 backup.polls += 1
                 backup.observed_at = sent
-                self._failed.pop(backup.backup_id, None)
+                self._failed.pop(entry.id, None)
             elif observation.is_foreign:
                 self._queue.schedule_get(backup, now)  # a list never declares a backup gone
                 continue
             elif self._observe(backup, observation, sent, now):
                 yield backup, observation
                 continue
-            elif backup.backup_id in self._inferred_since:
+            elif backup.key in self._inferred_since:
                 self._queue.schedule_get(backup, now + self._shared.policy.initial)
                 continue
             self._queue.cover_by_list(backup, now)

@@ -21,6 +21,7 @@ from asyncbackups._polling.tracked import (
     Poll,
     TrackedBackup,
 )
+from asyncbackups.models import BackupId
 
 _GROWTH = 1.25
 """The polls are replanned once the number of backups has grown by this factor since the last plan."""
@@ -84,14 +85,14 @@ class RequestQueue:
 
     Args:
         star_system: The star system's id.
-        tracked: Its tracked backups, by id; only read here.
+        tracked: Its tracked backups, by `key`; only read here.
         shared: State shared by all star systems.
 
     Attributes:
         replan_at: When to replan at once, whatever else is due.
     """
 
-    def __init__(self, star_system: str, tracked: Mapping[int, TrackedBackup], shared: PollingState) -> None:
+    def __init__(self, star_system: str, tracked: Mapping[BackupId, TrackedBackup], shared: PollingState) -> None:
         self.replan_at: float = math.inf
         self._star_system = star_system
         self._tracked = tracked
@@ -99,9 +100,9 @@ class RequestQueue:
         self._lists = ListPolls(star_system, tracked, shared)
         self._gets: TimerQueue[TrackedBackup] = TimerQueue()
         self._new = NewBackups(self._lists, request_worth=shared.policy.request_worth)
-        # Not attributes of the backups, because few backups have one.
-        self._etags: dict[int, str] = {}
-        self._get_pauses: dict[int, float] = {}
+        # By `key`; not attributes of the backups, because few backups have one.
+        self._etags: dict[BackupId, str] = {}
+        self._get_pauses: dict[BackupId, float] = {}
         self._planned = 0
         self._plan_until = -math.inf
 
@@ -125,8 +126,8 @@ class RequestQueue:
     def remove(self, backup: TrackedBackup) -> None:
         """Remove a backup, which is no longer in `tracked`."""
         backup.state, backup.due = UNSCHEDULED, NEVER
-        self._etags.pop(backup.backup_id, None)
-        self._get_pauses.pop(backup.backup_id, None)
+        self._etags.pop(backup.key, None)
+        self._get_pauses.pop(backup.key, None)
         if not self._tracked:
             self._gets.clear()
             self._lists.clear_all()
@@ -136,9 +137,9 @@ class RequestQueue:
     def set_etag(self, backup: TrackedBackup, etag: str | None) -> None:
         """Keep the entity tag of the last GET of a backup; None if it had none."""
         if etag is None:
-            self._etags.pop(backup.backup_id, None)
+            self._etags.pop(backup.key, None)
         else:
-            self._etags[backup.backup_id] = etag
+            self._etags[backup.key] = etag
 
     def next_poll_of(self, backup: TrackedBackup) -> tuple[str, float, bool]:
         """Return how a backup is polled next ("get" or "list"), when, and whether that request is in flight."""
@@ -168,7 +169,7 @@ class RequestQueue:
         backup.state = REQUESTED
         if backup.started_at is None:
             self._new.gather_after(now)
-        return GetPoll(ref=backup.ref, sent=now, etag=self._etags.get(backup.backup_id))
+        return GetPoll(ref=backup.ref, sent=now, etag=self._etags.get(backup.key))
 
     def bring_forward(self, now: float) -> bool:
         """Make the list that is due next due now, if it may be sent early; return whether it may."""
@@ -195,9 +196,9 @@ class RequestQueue:
             now: The time.
             pause: The `Retry-After` of the response, in seconds; 0 if it has none.
         """
-        self._get_pauses.pop(backup.backup_id, None)
+        self._get_pauses.pop(backup.key, None)
         if pause:
-            self._get_pauses[backup.backup_id] = now + pause
+            self._get_pauses[backup.key] = now + pause
             self.schedule_get(backup, now + pause)
         elif backup.unlisted:
             self.schedule_get(backup, now + self._shared.next_interval([backup], now))
@@ -216,7 +217,7 @@ class RequestQueue:
         if state is not None:
             self._lists.schedule_by(state, now)
         elif backup.state is not REQUESTED:
-            allowed = max(now, self._get_pauses.get(backup.backup_id, now))
+            allowed = max(now, self._get_pauses.get(backup.key, now))
             self.schedule_get(backup, min(backup.due, allowed))
 
     def _schedule_next(self, backup: TrackedBackup, now: float, *, since: float) -> None:
@@ -228,7 +229,7 @@ class RequestQueue:
             self._join_list(backup, state, now, since=since)
 
     def _join_list(self, backup: TrackedBackup, state: ListPollState, now: float, *, since: float) -> None:
-        self._etags.pop(backup.backup_id, None)
+        self._etags.pop(backup.key, None)
         self._lists.add_backup(backup, state, now, since=since)
 
     # Responses to lists

@@ -39,7 +39,7 @@ from asyncbackups.events import (
     WatchExpired,
     WatchFailed,
 )
-from asyncbackups.models import BackupRef, PlanetRef, Progress
+from asyncbackups.models import BackupId, BackupRef, PlanetRef, Progress, id_key
 from asyncbackups.policies import PollingPolicy, RetryPolicy
 
 Notification = tuple[Subscriber, FinalEvent]
@@ -126,7 +126,7 @@ class Scheduler:
         star_system = self._star_systems.get(ref.star_system)
         if star_system is None:
             star_system = self._star_systems[ref.star_system] = StarSystemPolling(ref.star_system, self._shared)
-        backup = star_system.tracked.get(ref.backup_id)
+        backup = star_system.tracked.get(id_key(ref.backup_id))
         if backup is None:
             backup = TrackedBackup(star_system.name, ref.backup_id, planet, mechanism, started_at)
             self._subscribe(backup, subscriber, now, deadline)
@@ -203,7 +203,7 @@ class Scheduler:
 
     def _find_tracked(self, ref: BackupRef) -> TrackedBackup | None:
         star_system = self._star_systems.get(ref.star_system)
-        return None if star_system is None else star_system.tracked.get(ref.backup_id)
+        return None if star_system is None else star_system.tracked.get(id_key(ref.backup_id))
 
     # What is due
 
@@ -327,7 +327,7 @@ class Scheduler:
 
     def select_entries(
         self, poll: ListPoll, entries: Iterable[ListEntry], *, latest: str = LATEST_TIMESTAMP, every: bool = False
-    ) -> set[int]:
+    ) -> set[BackupId]:
         """Return the ids of the entries of a list that are worth decoding.
 
         Args:
@@ -349,7 +349,7 @@ class Scheduler:
         self,
         poll: ListPoll,
         entries: Iterable[ListEntry],
-        observations: Mapping[int, Observation],
+        observations: Mapping[BackupId, Observation],
         response: ResponseInfo,
         now: float,
     ) -> list[Notification]:
@@ -361,7 +361,7 @@ class Scheduler:
         self,
         poll: ListPoll,
         entries: Iterable[ListEntry],
-        observations: Mapping[int, Observation],
+        observations: Mapping[BackupId, Observation],
         response: ResponseInfo,
         now: float,
     ) -> Iterator[list[Notification]]:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
-from asyncbackups._base.lru import LruDict
+from asyncbackups._base.containers import LruDict
 from asyncbackups._polling import poll_interval
 from asyncbackups._polling.cost_model import ListScope, PollingLoad, RequestCosts
 from asyncbackups._polling.estimation.censoring import Cohorts
 from asyncbackups._polling.estimation.durations import DurationEstimates
 from asyncbackups._polling.estimation.survival import SurvivalEstimate
 from asyncbackups._polling.tracked import TrackedBackup
+from asyncbackups.models import BackupId
 from asyncbackups.policies import PollingPolicy
 
 _REMEMBERED = 4096
@@ -41,7 +42,7 @@ class PollingState:
     durations: DurationEstimates
     costs: RequestCosts
     cohorts: Cohorts
-    recorded: LruDict[tuple[str, int], None] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
+    recorded: LruDict[tuple[str, BackupId], None] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
     list_pauses: LruDict[ListScope, float] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
     recorded_until: LruDict[ListScope, str] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
 

@@ -9,7 +9,7 @@ import attrs
 import msgspec
 
 from asyncbackups.events import FinalEvent
-from asyncbackups.models import Backup, BackupRef, Progress
+from asyncbackups.models import Backup, BackupId, BackupRef, Progress, id_key
 
 NEVER = float("inf")
 """The time of a poll that is not scheduled."""
@@ -64,7 +64,7 @@ class TrackedBackup:
 
     Attributes:
         star_system: Its star system's id.
-        backup_id: Its id.
+        backup_id: Its id, as given.
         planet: Its planet's id, or None if unknown.
         mechanism: How it is made, or None if unknown.
         started_at: When it started, in seconds of our monotonic clock; None while its age is unknown.
@@ -79,7 +79,7 @@ class TrackedBackup:
     """
 
     star_system: str
-    backup_id: int
+    backup_id: BackupId
     planet: str | None = None
     mechanism: str | None = None
     started_at: float | None = None
@@ -96,6 +96,11 @@ class TrackedBackup:
     def ref(self) -> BackupRef:
         """Its name; created on each access, which is cheaper than keeping a million."""
         return BackupRef(self.star_system, self.backup_id)
+
+    @property
+    def key(self) -> BackupId:
+        """Its id as the key of dictionaries: see `id_key`."""
+        return id_key(self.backup_id)
 
     def age_at(self, now: float) -> float:
         """Return its age in seconds; 0 if unknown."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from asyncbackups._base.event_stream import EventStream
+from asyncbackups._base.containers import EventStream
 from asyncbackups._base.validation import Seconds, check_seconds, quote_value
 from asyncbackups._inputs import parse_ref, require_many
 from asyncbackups.errors import (
@@ -28,7 +28,7 @@ from asyncbackups.events import (
     WatchExpired,
     WatchFailed,
 )
-from asyncbackups.models import Backup, BackupRef
+from asyncbackups.models import Backup, BackupId, BackupRef
 
 if TYPE_CHECKING:  # `import asyncbackups` imports this module, and the engine only when a client is opened
     from asyncbackups._polling.engine import Engine
@@ -121,7 +121,7 @@ class Watch:
         self._client_closed = not self._finished
         self._stream.close()
 
-    def add(self, star_system: str, backup_id: int, *, deadline: Seconds | None = None) -> BackupRef:
+    def add(self, star_system: str, backup_id: BackupId, *, deadline: Seconds | None = None) -> BackupRef:
         """Watch one more backup; return at once. Adding a backup that is being watched already changes nothing.
 
         Args:

@@ -33,7 +33,8 @@ _MIN_WIDTH = 12
 def print_backups(star_system: str, backups: Iterable[asyncbackups.Backup]) -> None:
     """Print one line per backup, oldest first; on a terminal with the columns that fit."""
     format_moment = format_minute if is_terminal(sys.stdout) else format_time
-    rows = [_backup_row(star_system, backup, format_moment) for backup in sorted(backups, key=lambda one: one.id)]
+    by_id = sorted(backups, key=lambda one: asyncbackups.BackupRef(star_system, one.id))
+    rows = [_backup_row(star_system, backup, format_moment) for backup in by_id]
     print_table(_COLUMNS, rows, optional=_OPTIONAL_COLUMNS)
 
 

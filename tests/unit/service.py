@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import unquote
 
 import attrs
 import msgspec
@@ -18,7 +19,7 @@ from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._polling.engine import Engine
 from asyncbackups._polling.scheduler import Scheduler
 from asyncbackups.errors import BackupsError, NotFoundError
-from asyncbackups.models import BackupRef, progress_of
+from asyncbackups.models import BackupId, BackupRef, progress_of
 from asyncbackups.policies import PollingPolicy, RetryPolicy
 from tests.fake_clock import FakeClock
 
@@ -30,7 +31,7 @@ class Service:
     Attributes:
         clock: The clock of client and server.
         backups: The members of each backup.
-        asked: All requests, in order.
+        received: All requests, in order.
         fault: Returns an error for a request, or None.
         gate: Responses wait until it is set.
         tagged: Whether responses have entity tags, and unchanged ones are 304.
@@ -39,7 +40,7 @@ class Service:
 
     clock: FakeClock
     backups: dict[BackupRef, dict[str, Any]] = attrs.field(factory=dict)
-    asked: list[Request] = attrs.field(factory=list)
+    received: list[Request] = attrs.field(factory=list)
     fault: Callable[[Request], BackupsError | None] = lambda request: None
     gate: asyncio.Event = attrs.field(factory=asyncio.Event)
     tagged: bool = False
@@ -48,7 +49,9 @@ class Service:
     def __attrs_post_init__(self) -> None:
         self.gate.set()
 
-    def begin(self, *ids: int, star_system: str = "sun", status: str = "running", **members: Any) -> list[BackupRef]:
+    def begin(
+        self, *ids: BackupId, star_system: str = "sun", status: str = "running", **members: Any
+    ) -> list[BackupRef]:
         """Start backups now."""
         refs = [BackupRef(star_system, backup_id) for backup_id in ids]
         for ref in refs:
@@ -62,10 +65,10 @@ class Service:
             self.backups[ref] |= {"status": status, "completedAt": self.clock.utcnow().isoformat()}
 
     def count(self, kind: RequestKind) -> int:
-        return sum(request.kind is kind for request in self.asked)
+        return sum(request.kind is kind for request in self.received)
 
     async def send(self, request: Request, *, attempts: int | None = None) -> Response:
-        self.asked.append(request)
+        self.received.append(request)
         await asyncio.sleep(0)
         await self.gate.wait()
         error = self.fault(request)
@@ -77,7 +80,7 @@ class Service:
         parts = request.path.split("/")
         star_system = parts[parts.index("starsystems") + 1]
         if request.kind is RequestKind.GET:
-            found = self.backups.get(BackupRef(star_system, int(parts[-1])))
+            found = self.backups.get(BackupRef(star_system, unquote(parts[-1])))
             if found is None:
                 raise NotFoundError(status=404)
             content: object = found
@@ -106,6 +109,7 @@ class Service:
         *,
         concurrency: int = 32,
         status_rule: Any = progress_of,
+        is_foreign: Any = lambda star_system, backup: False,
         **policy: Any,
     ) -> Engine:
         chance = random.Random(1)
@@ -116,4 +120,5 @@ class Service:
             concurrency=concurrency,
             status_rule=status_rule,
             origin=lambda _: None,
+            is_foreign=is_foreign,
         )

@@ -215,11 +215,11 @@ async def test_invalid_arguments_are_refused_before_sending(network: aioresponse
             lambda: one.create("sun", " ", BackupSpec()),
             lambda: one.create("sun", "earth", BackupSpec(), may_exist=True),
             lambda: one.create("sun", "earth", BackupSpec(), key=""),
-            lambda: one.get("sun", -1),
+            lambda: one.get("sun", 362.0),  # type: ignore[arg-type]
             lambda: one.list(""),
             lambda: one.list("sun", ".."),
             lambda: one.wait("sun", 7, deadline=0),
-            lambda: one.wait("sun", "7"),  # type: ignore[arg-type]
+            lambda: one.wait("sun", ".."),
         ):
             with pytest.raises(ConfigurationError):
                 await call()

@@ -26,7 +26,9 @@ from asyncbackups.errors import (
     ConnectError,
     EngineError,
     JournalError,
+    NotFoundError,
     ProtocolError,
+    RedirectRefusedError,
     TransportError,
     WatchError,
     WatchExpiredError,
@@ -241,12 +243,18 @@ def status(number: int) -> ApiError:
     return ApiError.class_for(number)(status=number)
 
 
-EVERY_STATUS = (400, 401, 403, 404, 405, 408, 409, 410, 418, 422, 424, 429, 500, 501, 502, 503, 504, 505, 507, 520)
+EVERY_STATUS = (
+    *(400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423),
+    *(424, 425, 426, 428, 429, 431, 451, 499, 500, 501, 502, 503, 504, 505, 507, *range(520, 528)),
+)
+UNASSIGNED = {418, 423, 499, 507, *range(520, 528)}
+"""Statuses of which HTTP does not say whether the request was processed."""
 NO_TOKEN = AuthenticationError(status=None, reason="no token")
 REFUSED_BY_TOKEN_ENDPOINT = AuthenticationError(status=400, reason="invalid_client")
 RESET, UNSENT = TransportError("reset"), TransportError("no token", sent=False)
 REFUSED, CERTIFICATE, LATE = ConnectError("refused"), CertificateError("expired"), AnswerTimeoutError("late")
 GARBLED, NAMELESS = ProtocolError("no JSON"), ProtocolError("no id", status=201)
+REDIRECTED = RedirectRefusedError("302 to another place", status=302)
 CLOSED, BUG = ClientClosedError("closed"), EngineError("bug")
 OTHERS = (
     NO_TOKEN,
@@ -258,6 +266,7 @@ OTHERS = (
     LATE,
     GARBLED,
     NAMELESS,
+    REDIRECTED,
     CLOSED,
     BUG,
 )
@@ -266,20 +275,29 @@ OTHERS = (
 @pytest.mark.parametrize(
     ("meaning", "statuses", "others"),
     [
-        (errors.is_transient, {408, 424, 429, 502, 503, 504}, {RESET, UNSENT, REFUSED, LATE}),
+        (errors.is_transient, {408, 424, 425, 429, 502, 503, 504}, {RESET, UNSENT, REFUSED, LATE}),
         (
             errors.is_transient_for_token,
-            {408, 424, 429, 500, 501, 502, 503, 504, 505, 507, 520},
+            {408, 424, 425, 429, 500, 501, 502, 503, 504, 505, 507, *range(520, 528)},
             {RESET, UNSENT, REFUSED, LATE},
         ),
         (
             errors.may_have_been_processed,
-            {408, 500, 502, 503, 504, 507, 520},
-            {RESET, LATE, GARBLED, NAMELESS},
+            {408, 409, 424, 425, 500, 502, 503, 504, *UNASSIGNED},
+            {RESET, LATE, GARBLED, NAMELESS, REDIRECTED},
         ),
         (errors.may_resend_create, {429}, {REFUSED}),
         (errors.surely_created, set(), {NAMELESS}),
-        (errors.is_service_fault, {408, 424, 429, 500, 502, 503, 504}, {RESET, UNSENT, REFUSED, CERTIFICATE, LATE}),
+        (
+            errors.rejects_create,
+            {number for number in EVERY_STATUS if number < 500} - {408, 424, 425, 429, 499},
+            {NO_TOKEN, REFUSED_BY_TOKEN_ENDPOINT, REDIRECTED},
+        ),
+        (
+            errors.is_service_fault,
+            {408, 424, 425, 429, 500, 502, 503, 504},
+            {RESET, UNSENT, REFUSED, CERTIFICATE, LATE},
+        ),
         (errors.is_informative, {401, 403, 404, 410}, {NO_TOKEN, REFUSED_BY_TOKEN_ENDPOINT}),
         (errors.ends_wait, {401, 403}, {NO_TOKEN, REFUSED_BY_TOKEN_ENDPOINT, CLOSED}),
         (errors.is_refusal, {400, 404, 405, 409, 410, 422}, set()),
@@ -300,13 +318,22 @@ def test_surely_created_without_an_error() -> None:
 
 def test_which_errors_end_reconciling() -> None:
     """Refusals end it at once, responses that cannot be understood after three in a row, all else never."""
-    final = {400, 401, 403, 404, 405, 409, 410, 418, 422}
+    final = {number for number in EVERY_STATUS if number < 500} - {408, 424, 425, 429}
     assert {number for number in EVERY_STATUS if errors.ends_reconcile(status(number), failures=1)} == final
     assert errors.ends_reconcile(NO_TOKEN, failures=1)
     assert [errors.ends_reconcile(GARBLED, failures=number) for number in (1, 2, 3, 4)] == [False, False, True, True]
     assert not any(errors.ends_reconcile(error, failures=100) for error in (RESET, UNSENT, REFUSED, CERTIFICATE, LATE))
 
 
-def test_which_statuses_ask_for_fewer_requests() -> None:
+@pytest.mark.parametrize(
+    ("excerpt", "api"),
+    [('{"message": "no backups"}', True), (" [ ]", True), ("<html>", False), ("", False), ("default backend", False)],
+)
+def test_error_of_the_api_has_a_json_body(excerpt: str, api: bool) -> None:
+    """A 404 of a gateway has a page or nothing: then it says nothing about the backups."""
+    assert errors.is_api_response(NotFoundError(status=404, excerpt=excerpt)) is api
+
+
+def test_which_statuses_request_a_lower_rate() -> None:
     """Apart from 429 that is 503, with which nginx's `limit_req` responds by default."""
     assert {number for number in (200, 304, *EVERY_STATUS) if errors.is_overload(number)} == {429, 503}

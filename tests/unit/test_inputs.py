@@ -85,6 +85,12 @@ def test_backup_has_three_forms(given: object) -> None:
     assert parse_ref(given) == BackupRef("a", 1)
 
 
+@pytest.mark.parametrize("given", [BackupRef("a", "3f2a"), ("a", "3f2a"), "a/3f2a"])
+def test_backup_may_have_an_id_that_is_a_string(given: object) -> None:
+    """In all three forms."""
+    assert parse_ref(given) == BackupRef("a", "3f2a")
+
+
 @pytest.mark.parametrize("given", [None, 7, ("a",), ("a", "b", "c"), object])
 def test_other_forms_are_refused(given: object) -> None:
     """The message lists what is allowed."""

@@ -140,6 +140,21 @@ def test_unresolved_is_one_of_two_values() -> None:
         CreatePolicy(unresolved="ignore")
 
 
+def test_visibility_is_one_of_three_values() -> None:
+    """Anything else is rejected; by default a list that shows any backup of the planet is evidence."""
+    assert [CreatePolicy(visibility=name).visibility for name in ("planet", "new", "own")] == ["planet", "new", "own"]
+    assert CreatePolicy().visibility == "planet"
+    with pytest.raises(ConfigurationError, match=r"^visibility must be 'planet', 'new' or 'own', not 'none'"):
+        CreatePolicy(visibility="none")
+
+
+def test_baseline_is_a_flag() -> None:
+    """It is on by default."""
+    assert (CreatePolicy().baseline, CreatePolicy(baseline=False).baseline) == (True, False)
+    with pytest.raises(ConfigurationError, match=r"^baseline must be"):
+        CreatePolicy(baseline="no")  # type: ignore[arg-type]
+
+
 def test_resends_is_not_negative() -> None:
     """Zero is valid."""
     assert CreatePolicy(resends=0).resends == 0

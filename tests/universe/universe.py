@@ -4,7 +4,6 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from random import Random
 from typing import Any, Final
 from unittest.mock import patch

@@ -55,7 +55,10 @@ _MIGRATIONS = (
 )
 """Each leads from one version of the schema to the next. Only append: existing entries must never change."""
 
-_REF_PATTERN = re.compile(rb'\{"%s":\[("(?:[^"\\\x00-\x1f]|\\.){1,1000}"),(\d{1,19})\]' % REF_MEMBER.encode())
+_JSON_STRING = rb'"(?:[^"\\\x00-\x1f]|\\.){1,1000}"'
+_REF_PATTERN = re.compile(
+    rb'\{"%s":(\[(?:%s),(?:%s|-?[0-9]{1,20})\])' % (REF_MEMBER.encode(), _JSON_STRING, _JSON_STRING)
+)
 """The beginning of each event about a backup: it is found even if the database cannot be read."""
 
 
@@ -220,9 +223,9 @@ def _find_named_backups(path: Path) -> tuple[BackupRef, ...]:
     found: set[BackupRef] = set()
     for part in (path, path.with_name(f"{path.name}-wal")):
         with contextlib.suppress(OSError):
-            for name, number in _REF_PATTERN.findall(part.read_bytes()):
+            for named in _REF_PATTERN.findall(part.read_bytes()):
                 with contextlib.suppress(ValueError):
-                    found.add(BackupRef(msgspec.json.decode(name), int(number)))
+                    found.add(BackupRef(*msgspec.json.decode(named)))
     return tuple(sorted(found))
 
 

@@ -19,7 +19,7 @@ from asyncbackups._api.reconcile import Baseline
 from asyncbackups._base.validation import quote_value
 from asyncbackups._bulk.journal.entries import Entry, EntryKind, Header, baseline_from_json
 from asyncbackups._bulk.run_store import Intent
-from asyncbackups.models import BackupRef, PlanetRef
+from asyncbackups.models import BackupId, BackupRef, PlanetRef
 
 _MAX_NAMED = 3
 """Maximum number of planets that a message names; it counts the others."""
@@ -192,7 +192,7 @@ class RunState:
 
 
 class _RefOnly(msgspec.Struct):
-    named: tuple[str, int]
+    named: tuple[str, BackupId]
 
 
 _REF_DECODER = msgspec.json.Decoder(_RefOnly)

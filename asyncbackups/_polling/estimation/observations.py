@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import operator
 from collections.abc import Iterable
 
 from asyncbackups._api.pagination import ListEntry
@@ -10,6 +11,7 @@ from asyncbackups._polling.cost_model import ListScope
 from asyncbackups._polling.estimation.censoring import FinishedBackup
 from asyncbackups._polling.shared_state import PollingState
 from asyncbackups._polling.tracked import Observation, TrackedBackup
+from asyncbackups.models import BackupId
 
 LATEST_TIMESTAMP = "3000"
 """A greater `completedAt`, compared as text, is not credible: it is no timestamp, or one in the far future."""
@@ -36,7 +38,7 @@ class FinishedSelection:
         self._scope = scope
         self._latest = latest
         self._known = self._newest = shared.recorded_until.get(scope, "")
-        self._found: list[tuple[str, int]] = []
+        self._found: list[tuple[str, BackupId]] = []
 
     def consider(self, entry: ListEntry, *, tracked: bool) -> None:
         """Consider an entry. A tracked backup is recorded when its tracking ends, but counts as seen here, too."""
@@ -47,13 +49,14 @@ class FinishedSelection:
         if not tracked and (self._scope[0], entry.id) not in self._shared.recorded:
             self._found.append((timestamp, entry.id))
 
-    def choose_ids(self) -> set[int]:
+    def choose_ids(self) -> set[BackupId]:
         """Return the ids to record: the newest, if there are many. They will not be selected again."""
         if not self._shared.policy.learn:
             return set()
         if self._newest > self._known:
             self._shared.recorded_until.store(self._scope, self._newest)
-        return {backup_id for _, backup_id in heapq.nlargest(_PER_LIST, self._found)}
+        newest = heapq.nlargest(_PER_LIST, self._found, key=operator.itemgetter(0))  # ids may have different types
+        return {backup_id for _, backup_id in newest}
 
 
 def record_tracked(
@@ -68,7 +71,7 @@ def record_tracked(
         cohort: The cohort that it was in; None if it was never observed before.
         now: The time.
     """
-    shared.recorded.store((backup.star_system, backup.backup_id), None)
+    shared.recorded.store((backup.star_system, backup.key), None)
     if cohort is None:
         record_durations(shared, (backup.star_system, backup.planet), [observation], now, mechanism=backup.mechanism)
     elif (seconds := _plausible_duration(observation)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -21,7 +22,7 @@ from asyncbackups._api.codec import (
     plain,
     spec_from_json,
 )
-from asyncbackups._http.text import decode_json
+from asyncbackups._http.response_errors import decode_json
 from asyncbackups.errors import ConfigurationError, ProtocolError
 from asyncbackups.models import Backup, BackupMetadata, BackupSpec, Environment, Health, Mechanism
 
@@ -48,7 +49,7 @@ INSTANTS = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours
     lambda moment: moment.isoformat()
 )
 KNOWN = [name for name in DOCUMENTED if name != "id"]
-IDS = st.integers(0, 2**63 - 1)
+IDS = st.integers(-(2**63), 2**64 - 1)
 MEMBERS = st.dictionaries(
     st.sampled_from([*KNOWN, "extra", "display_status", "started_at"]) | st.text(max_size=8),
     JSON | INSTANTS | st.sampled_from(list(DOCUMENTED.values())),
@@ -80,7 +81,7 @@ def test_documented_backup_is_decoded() -> None:
 
 
 @prop
-@given(members=MEMBERS, backup_id=IDS | IDS.map(str))
+@given(members=MEMBERS, backup_id=IDS | IDS.map(str) | st.uuids().map(str))
 def test_backup_round_trip_is_lossless(members: dict[str, Any], backup_id: int | str) -> None:
     """Every member is encoded as it was, whatever its type; an absent one is at most null."""
     sent = {**members, "id": backup_id}
@@ -94,7 +95,7 @@ def test_backup_round_trip_is_lossless(members: dict[str, Any], backup_id: int |
             assert text_of(written[name]) == text_of(value)
     assert all(written[name] is None for name in written.keys() - sent.keys())
     assert backup_from_json(written) == backup
-    assert backup.id == int(backup_id)
+    assert (backup.id, type(backup.id)) == (backup_id, type(backup_id))
 
 
 @prop
@@ -162,23 +163,43 @@ def test_instants_are_encoded_in_utc(zone: timezone | None) -> None:
     assert plain(Backup(id=1, started_at=moment))["startedAt"] == "2024-01-29T09:00:00Z"
 
 
-@pytest.mark.parametrize("value", [0, 362, "362", "007", 362.0, 2**63 - 1, str(2**63 - 1)])
-def test_ids_may_be_strings_or_floats(value: Any) -> None:
-    """An id written as a string or with a decimal point is an integer all the same."""
-    assert parse_id(value) == int(value)
+@pytest.mark.parametrize(
+    "value",
+    [0, 362, -5, 2**63, 2**64 - 1, -(2**63), "362", "00362", "362.0", "3f2a-b", "x y", "a/b", "9" * 200, "\u0663", "é"],
+    ids=lambda value: repr(value)[:20],
+)
+def test_ids_are_64_bit_integers_or_strings(value: Any) -> None:
+    """An id is an opaque value, kept as it came, also through JSON."""
+    assert parse_id(value) is value
     assert is_backup({"id": value})
-    assert backup_from_json({"id": value}).id == int(value)
+    backup = backup_from_json(msgspec.json.decode(msgspec.json.encode({"id": value})))
+    assert (backup.id, type(backup.id), backup.extra) == (value, type(value), {})
+    assert plain(backup)["id"] == value
 
 
 @pytest.mark.parametrize(
-    "value",
-    [-1, "-1", 2**63, str(2**63), "9" * 5000, 1.5, 2.0**63, True, None, "", " 1", "1_0", "٣", "x", [1], {"id": 1}],
+    ("value", "why"),
+    [
+        (362.0, "be a 64-bit integer or a string, not 362.0"),
+        (2**64, "be a 64-bit integer or a string, not 18446744073709551616"),
+        (-(2**63) - 1, "be a 64-bit integer or a string, not -9223372036854775809"),
+        (True, "be a 64-bit integer or a string, not True"),
+        (None, "be a 64-bit integer or a string, not None"),
+        ([1], "be a 64-bit integer or a string, not [1]"),
+        ({"id": 1}, "be a 64-bit integer or a string, not {'id': 1}"),
+        ("", "not be blank, but is ''"),
+        (" ", "not be blank, but is ' '"),
+        ("..", "not be '..', which changes the path of the URL"),
+        ("a\nb", "be at most 200 printable characters, not"),
+        ("x" * 201, "be at most 200 printable characters, not 'xxx"),
+    ],
     ids=lambda value: repr(value)[:20],
 )
-def test_other_values_are_no_id(value: Any) -> None:
-    """Signs, fractions, bools, other digits and numbers beyond 64 bits are a `ProtocolError`."""
+def test_other_values_are_no_id(value: Any, why: str) -> None:
+    """The error says why, and quotes the object."""
     assert parse_id(value) is None
-    with pytest.raises(ProtocolError, match=r"a backup must be an object with an integer id; it starts with: "):
+    assert not is_backup({"id": value})
+    with pytest.raises(ProtocolError, match=f"a backup must have an id: id must {re.escape(why)}.*; it starts with: "):
         backup_from_json({"id": value})
 
 

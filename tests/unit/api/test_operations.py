@@ -15,7 +15,6 @@ from asyncbackups._api.operations import Operations
 from asyncbackups._api.requests import RequestBuilder
 from asyncbackups._http.messages import Request, Response
 from asyncbackups.errors import (
-    AmbiguousCreateError,
     AnswerTimeoutError,
     ApiError,
     AuthenticationError,
@@ -23,7 +22,6 @@ from asyncbackups.errors import (
     ConnectError,
     NotFoundError,
     ProtocolError,
-    RateLimitedError,
     TransportError,
 )
 from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
@@ -211,62 +209,42 @@ async def test_incomplete_list_poll_is_an_error() -> None:
     [response(RAW), response({"backup": RAW}, status=201), response([RAW], status=202)],
     ids=["object", "wrapped", "array"],
 )
-async def test_create_returns_the_backup(created: Response) -> None:
-    """The response may have any supported form; the create is sent once."""
+async def test_create_returns_the_parsed_response(created: Response) -> None:
+    """The response may have any supported form; the create is sent once, and judged by the caller."""
     operations, sender = scripted(created)
-    assert (await operations.create(PLANET, BackupSpec())).id == 7
-    assert len(sender.sent) == 1
-
-
-async def test_backup_with_only_a_location_is_retrieved() -> None:
-    """If that fails, its id is returned all the same."""
-    location = response(status=201, Location="/api/v1/tenants/example/starsystems/sun/backups/7")
-    operations, _ = scripted(location, response(RAW))
-    assert (await operations.create(PLANET, BackupSpec())).status == "running"
-    operations, _ = scripted(location, TransportError("reset"))
-    assert await operations.create(PLANET, BackupSpec()) == Backup(id=7)
+    parsed = await operations.create(PLANET, BackupSpec())
+    assert (parsed.backup_id, parsed.is_certain) == (7, True)
+    assert parsed.backup is not None
+    assert parsed.backup.status == "running"
+    assert [(request.method, attempts) for request, attempts in sender.sent] == [("POST", None)]
 
 
 @pytest.mark.parametrize(
-    "lost",
+    "error",
     [
         AnswerTimeoutError("slow"),
         TransportError("reset"),
         ProtocolError("garbage"),
-        *[ApiError.class_for(status)(status=status) for status in (408, 500, 502, 503, 504, 520, 524)],
-    ],
-    ids=lambda error: f"{type(error).__name__}",
-)
-async def test_create_with_a_lost_response_is_ambiguous(lost: BackupsError) -> None:
-    """The backup may have been created; the fault is chained."""
-    operations, _ = scripted(lost)
-    with pytest.raises(AmbiguousCreateError) as caught:
-        await operations.create(PLANET, BackupSpec())
-    assert caught.value.__cause__ is lost
-    assert caught.value.planet == PLANET
-
-
-@pytest.mark.parametrize("content", [b"", {"status": "accepted"}, {"a": {"id": 1}, "b": {"id": 2}}])
-async def test_create_response_without_an_id_is_ambiguous(content: Any) -> None:
-    """A backup was created, but its id is unknown."""
-    operations, _ = scripted(response(content))
-    with pytest.raises(AmbiguousCreateError, match="has no backup id"):
-        await operations.create(PLANET, BackupSpec())
-
-
-@pytest.mark.parametrize(
-    "refused",
-    [
         ConnectError("refused"),
-        TransportError("no token available", sent=False),
         AuthenticationError(status=None, reason="no token"),
-        RateLimitedError(status=429),
-        *[ApiError.class_for(status)(status=status) for status in (400, 401, 403, 404, 405, 409, 422, 424)],
+        *[ApiError.class_for(status)(status=status) for status in (400, 401, 403, 404, 408, 409, 429, 500, 503, 520)],
     ],
     ids=lambda error: f"{type(error).__name__}",
 )
-async def test_create_that_was_not_processed_raises_its_error(refused: BackupsError) -> None:
-    """A refused create, or one that was never sent, is not ambiguous."""
-    operations, _ = scripted(refused)
-    with pytest.raises(type(refused)):
+async def test_error_of_a_create_is_raised_unchanged(error: BackupsError) -> None:
+    """Whether it was processed is for the caller to decide, by the table of meanings; nothing is sent again here."""
+    operations, sender = scripted(error)
+    with pytest.raises(BackupsError) as caught:
         await operations.create(PLANET, BackupSpec())
+    assert caught.value is error
+    assert len(sender.sent) == 1
+
+
+async def test_list_has_the_date_of_its_last_page() -> None:
+    """It is the server's clock; None if no page has one. The number of attempts can be limited."""
+    first = response([{"id": 1}], Link='<http://service/next>; rel="next"')
+    operations, sender = scripted(first, response([{"id": 2}], Date="Mon, 29 Jan 2024 10:00:00 GMT"), response([]))
+    backups, date = await operations.list_with_date("sun", "earth", attempts=1)
+    assert ([backup.id for backup in backups], date) == ([1, 2], NOW)
+    assert await operations.list_with_date("sun") == ([], None)
+    assert [attempts for _, attempts in sender.sent] == [1, 1, None]

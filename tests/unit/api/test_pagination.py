@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+import uuid
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from asyncbackups._api.pagination import (
 )
 from asyncbackups._http.messages import Response
 from asyncbackups.errors import ProtocolError
+from asyncbackups.models import id_key
 
 URL = "https://host.example/api/v1/tenants/acme/starsystems/alpha/backup"
 ONE = {"id": 362, "status": "succeeded", "completedAt": "2024-01-29T09:55:20Z"}
@@ -135,50 +138,83 @@ def test_invalid_json_is_refused(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        (b'"x"', "Expected `object`, got `str`"),
+        (b"null", "Expected `object`, got `null`"),
+        (b"{}", "Object missing required field `id`"),
+        (b'{"status": "x"}', "Object missing required field `id`"),
+        (b'{"id": null}', "got `null`"),
+        (b'{"id": true}', "got `bool`"),
+        (b'{"id": 1.5}', "got `float`"),
+        (b'{"id": 362.0}', "got `float`"),
+        (b'{"id": ""}', "id must not be blank"),
+        (b'{"id": ".."}', "id must not be"),
+        (b'{"id": "a\\u0007"}', "id must be at most 200 printable characters"),
+        (b'{"id": 18446744073709551616}', "id must be a 64-bit integer or a string"),
+        (b'{"id": -9223372036854775809}', "id must be a 64-bit integer or a string"),
+        (b'{"id": ' + b"9" * 5000 + b"}", "Integer value out of range"),
+        (b'{"id": "' + b"9" * 5000 + b'"}', "id must be at most 200 printable characters"),
+        (b'{"id": 1, "status": "\xff"}', "'utf-8' codec"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+@pytest.mark.parametrize("before", [0, 1, 300])
+def test_an_entry_that_is_not_a_backup_is_named(entry: bytes, why: str, before: int) -> None:
+    """Both decoders refuse the list: the error has the entry's position over all pages, and why it is no backup."""
+    entries = b",".join([b'{"id": "a"}'] * before + [entry, b'{"id": 1}'])
+    page = parse_page(response(b"[" + entries + b"]"))
+    for start in (0, 1000):
+        named = f"entry {start + before + 1} of the list is not a backup"
+        with pytest.raises(ProtocolError, match=rf"{named} \(.*{re.escape(why)}") as caught:
+            decode_entries(page, start=start)
+        assert len(str(caught.value)) < 1000
+        with pytest.raises(ProtocolError, match=named):
+            list(decode_backups(page, start=start))
+
+
+@pytest.mark.parametrize(
     "entries",
     [
-        b'["x"]',
-        b"[null]",
-        b"[{}]",
-        b'[{"id": null}]',
-        b'[{"id": true}]',
-        b'[{"id": -1}]',
-        b'[{"id": 1.5}]',
-        b'[{"id": "x"}]',
-        b'[{"id": 9223372036854775808}]',
-        b'[{"id": "9223372036854775808"}]',
-        b'[{"id": ' + b"9" * 5000 + b"}]",
-        b'[{"id": "' + b"9" * 5000 + b'"}]',
-        b'[{"id": 1}, {"status": "x"}]',
         b'[{"id": 1, "status": NaN}]',
         b'[{"id": 1, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]",
         b'[{"id": 1}',
         b'[{"id": 1}] more',
-        b'[{"id": 1, "status": "\xff"}]',
     ],
     ids=lambda entries: repr(entries[:30]),
 )
-def test_entries_that_are_not_backups_are_refused(entries: bytes) -> None:
-    """Both decoders refuse an entry without an id or invalid JSON: nothing is skipped silently."""
+def test_entries_that_are_not_json_are_refused(entries: bytes) -> None:
+    """Both decoders refuse the list: nothing is skipped silently."""
     page = parse_page(response(entries))
-    with pytest.raises(ProtocolError, match=r"the list has an entry that is not a backup") as caught:
-        decode_entries(page)
-    assert len(str(caught.value)) < 1000
-    with pytest.raises(ProtocolError, match=r"the list (has an entry that is not a backup|is not JSON)"):
-        list(decode_backups(page))
+    for decode in (decode_entries, decode_backups):
+        with pytest.raises(ProtocolError, match=r"the list is not JSON \(") as caught:
+            list(decode(page))
+        assert len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize("written", ["362", '"362"', "362.0"])
-def test_both_decoders_read_the_same_ids(written: str) -> None:
-    """An id as a string or with a decimal point is a number in an entry and in a backup."""
-    assert ids(f'[{{"id": {written}}}]'.encode()) == [362]
+@pytest.mark.parametrize(
+    "shown",
+    [[362], ["362"], [1, "x"], ["00362", "362"], [str(uuid.UUID(int=7))], [-5, 2**63, 2**64 - 1, -(2**63)], [0, "-0"]],
+    ids=repr,
+)
+def test_ids_are_of_any_type(shown: list[int | str]) -> None:
+    """Entries have the key of each id, backups the id as it came."""
+    page = parse_page(response([{"id": backup_id, "status": "x", "completedAt": 5} for backup_id in shown]))
+    entries = decode_entries(page)
+    assert [entry.id for entry in entries] == list(map(id_key, shown))
+    assert all((entry.status, entry.completedAt) == ("x", 5) for entry in entries)
+    lazy = LazyBackups([(page, entries)], {entry.id for entry in entries})
+    assert list(lazy) == list(map(id_key, shown))
+    backups = list(decode_backups(page))
+    assert backups == list(lazy.values())
+    assert [(backup.id, type(backup.id)) for backup in backups] == [(one, type(one)) for one in shown]
 
 
 def test_entry_has_id_status_and_completion() -> None:
     """The values are as sent, of any type; other members are dropped."""
     (one, two) = decode_entries(parse_page(response([{**ONE, "size": 5}, {"id": 363, "status": {"code": 1}}])))
-    assert one == ListEntry(id=362, status="succeeded", completedAt="2024-01-29T09:55:20Z")
-    assert two == ListEntry(id=363, status={"code": 1})
+    assert (one.id, one.status, one.completedAt) == (362, "succeeded", "2024-01-29T09:55:20Z")
+    assert (two.id, two.status, two.completedAt) == (363, {"code": 1}, None)
 
 
 def test_backups_are_decoded_one_at_a_time() -> None:

@@ -68,13 +68,65 @@ def test_get_refuses_other_responses(body: Any, message: str) -> None:
     assert caught.value.excerpt
 
 
+def names_nothing(parsed: CreateResponse) -> bool:
+    return (parsed.backup_id, parsed.backup, parsed.is_certain) == (None, None, False)
+
+
 @pytest.mark.parametrize("status", [200, 201, 202])
-@pytest.mark.parametrize("body", [FULL, {"id": "362"}, {"backup": FULL}, {"result": {"id": 362}, "links": []}, [FULL]])
+@pytest.mark.parametrize("body", [FULL, {"backup": FULL}, {"result": {"id": 362}, "links": []}, [FULL]])
 def test_create_response_has_the_backup(body: Any, status: int) -> None:
     """An object with an id, wrapped or not, with any 2xx status."""
     created = parse_create_response(response(body, status))
     assert created.backup_id == 362
     assert isinstance(created.backup, Backup)
+
+
+@pytest.mark.parametrize(
+    ("requested", "received"),
+    [(362, "362"), ("362", 362), ("3f2a", "3f2a"), (2**64 - 1, str(2**64 - 1)), ("-5", -5), ("00362", "00362")],
+)
+def test_get_compares_ids_by_their_path(requested: int | str, received: int | str) -> None:
+    """The backup keeps its id as it came."""
+    found = parse_backup(response({"id": received}), backup_id=requested).id
+    assert (found, type(found)) == (received, type(received))
+
+
+@pytest.mark.parametrize(("requested", "received"), [(362, "00362"), ("00362", 362), ("3f2a", "3F2A"), (1, "1.0")])
+def test_get_refuses_another_id(requested: int | str, received: int | str) -> None:
+    """Similar ids have different paths."""
+    with pytest.raises(ProtocolError, match=f"requested backup {requested}, received backup {received}"):
+        parse_backup(response({"id": received}), backup_id=requested)
+
+
+@pytest.mark.parametrize(
+    ("location", "backup_id"),
+    [
+        ("/backups/3f2a-b", "3f2a-b"),
+        ("/starsystems/alpha/backups/00362", "00362"),
+        ("/backup/a%2Fb%20c?x=/backups/9", "a/b c"),
+        ("/backups/%33%36%32", 362),
+        ("/backups/-5/", -5),
+        (f"/backups/{2**64 - 1}", 2**64 - 1),
+        (f"/backups/{2**64}", str(2**64)),
+        ("/backups/", None),
+        ("/backups", None),
+        ("/backups/%2E%2E", None),
+        ("/backups/%0A", None),
+        ("/backups/" + "x" * 201, None),
+        ("/backups/status/3f2a", None),
+    ],
+)
+def test_location_has_an_id_of_any_type(location: str, backup_id: int | str | None) -> None:
+    """The last segment of the path, decoded; an integer if it is one in canonical form."""
+    assert parse_create_response(response(b"", 201, Location=location)) == CreateResponse(backup_id)
+
+
+def test_ids_of_body_and_location_are_compared_by_their_path() -> None:
+    """A `Location` is text: it agrees with the number and with the string in the body."""
+    for backup_id in (362, "362"):
+        created = parse_create_response(response({"id": backup_id}, 201, Location="/backups/362"))
+        assert (created.backup_id, type(created.backup_id)) == (backup_id, type(backup_id))
+    assert parse_create_response(response({"id": "a"}, 201, Location="/backups/b")) == CreateResponse(None)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +140,9 @@ def test_create_response_has_the_backup(body: Any, status: int) -> None:
 )
 def test_create_response_may_have_only_a_location(location: str) -> None:
     """If the body has no id, `Location` has it."""
-    assert parse_create_response(response(b"", 201, Location=location)) == CreateResponse(362)
-    assert parse_create_response(response({"status": "accepted"}, 202, Location=location)) == CreateResponse(362)
+    for body in (b"", {"status": "accepted"}):
+        parsed = parse_create_response(response(body, 202, Location=location))
+        assert (parsed.backup_id, parsed.backup, parsed.is_certain) == (362, None, False)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +154,9 @@ def test_create_response_may_have_only_a_location(location: str) -> None:
         ([], ""),
         ({"status": "accepted"}, "/operations/17"),
         ({"status": "accepted"}, "/backups/362/status"),
-        ({"id": None}, "/backups/" + "9" * 19),
-        ({"id": "abc"}, "/backups/" + "9" * 5000),
+        ({"id": None}, "/backups/" + "9" * 5000),
+        ({"id": 362.0}, ""),
+        ({"id": ""}, "/operations/17"),
         ({"planet": {"id": 7}}, ""),
         ({"task": {"id": 99, "status": "queued"}}, ""),
         ({"backup": FULL, "data": {"id": 1}}, ""),
@@ -111,13 +165,40 @@ def test_create_response_may_have_only_a_location(location: str) -> None:
 )
 def test_create_response_without_a_certain_id_is_ambiguous(body: Any, location: str) -> None:
     """An id that may belong to another object is not used."""
-    assert parse_create_response(response(body, 201, Location=location)) == CreateResponse(None)
+    assert names_nothing(parse_create_response(response(body, 201, Location=location)))
+
+
+@pytest.mark.parametrize(
+    ("body", "certain"),
+    [
+        ({"id": 362, "mechanism": "logical"}, True),
+        ({"id": 362, "displayStatus": "x"}, True),
+        ({"id": 362, "expirationDate": None}, True),
+        ({"id": 362, "databaseToApplicationBuilds": {}}, True),
+        ({"id": 362}, False),
+        ({"backup": {"id": 362}}, False),
+        ({"id": 900362, "status": "accepted", "operation": "CREATE"}, False),
+        ({"id": 362, "environment": {"name": "x"}, "metadata": {}}, False),
+    ],
+)
+def test_case_6_id_is_certain_only_in_an_object_that_is_a_backup(body: Any, certain: bool) -> None:
+    """A job has an id and a status, too; only members that no other object has make it the id of a backup."""
+    assert parse_create_response(response(body, 202)).is_certain is certain
+
+
+def test_error_of_a_create_response_has_its_details() -> None:
+    """The error says why, and quotes the response: status, URL and the beginning of the body."""
+    error = parse_create_response(response({"id": 7, "x": 1}, 202)).as_error("it names backup 7, which existed before")
+    assert isinstance(error, ProtocolError)
+    assert (error.status, error.url) == (202, URL)
+    assert "it names backup 7, which existed before" in str(error)
+    assert error.excerpt.startswith('{"id": 7')
 
 
 def test_create_response_with_two_ids_is_ambiguous() -> None:
     """A body and a `Location` with different ids count as no id."""
     assert parse_create_response(response(FULL, 201, Location="/backups/362")).backup_id == 362
-    assert parse_create_response(response({"id": 17}, 201, Location="/backups/362")) == CreateResponse(None)
+    assert names_nothing(parse_create_response(response({"id": 17}, 201, Location="/backups/362")))
 
 
 def test_create_response_of_a_task_has_the_backup_inside() -> None:

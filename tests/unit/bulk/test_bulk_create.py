@@ -13,6 +13,7 @@ import attrs
 import pytest
 
 from asyncbackups._api.create import Creation
+from asyncbackups._api.reconcile import Baseline
 from asyncbackups._bulk.bulk_create import BulkRun
 from asyncbackups._bulk.report import BulkReport
 from asyncbackups._bulk.run_store import MemoryRunStore
@@ -39,6 +40,8 @@ class Stage:
         before: Awaited before each create; may raise.
         creating: Number of creates in flight, and its maximum so far.
         adopted: How creates report to have found their backups.
+        baselines: The baseline of each planet that has one.
+        received: The keyword arguments of the create of each planet.
     """
 
     clock: FakeClock
@@ -47,10 +50,13 @@ class Stage:
     before: Callable[[PlanetRef], Awaitable[None]] | None = None
     creating: list[int] = attrs.field(factory=lambda: [0, 0])
     adopted: Any = None
+    baselines: dict[PlanetRef, Baseline] = attrs.field(factory=dict)
+    received: dict[PlanetRef, Any] = attrs.field(factory=dict)
     numbers: Iterator[int] = attrs.field(factory=lambda: itertools.count(1))
     requests: collections.Counter[RequestKind] = attrs.field(factory=collections.Counter)
 
-    async def create(self, planet: PlanetRef, spec: BackupSpec, **_: Any) -> Creation:
+    async def create(self, planet: PlanetRef, spec: BackupSpec, **received: Any) -> Creation:
+        self.received[planet] = received
         self.requests[RequestKind.CREATE] += 1
         self.creating[0] += 1
         self.creating[1] = max(self.creating)
@@ -63,10 +69,15 @@ class Stage:
         (ref,) = self.service.begin(next(self.numbers), star_system=planet.star_system)
         return Creation(backup=Backup(id=ref.backup_id), adopted=self.adopted)
 
+    async def take_baseline(self, planet: PlanetRef) -> Baseline | None:
+        await asyncio.sleep(0)
+        return self.baselines.get(planet)
+
     def run(self, targets: Any, *, concurrency: int = 3, deadline: float = 1e4) -> BulkRun:
         return BulkRun(
             self.engine,
             create=self.create,
+            take_baseline=self.take_baseline,
             store=MemoryRunStore(BackupSpec()),
             planets=parse_planets(targets, whole=False),
             concurrency=concurrency,
@@ -137,6 +148,16 @@ async def test_elapsed_time_counts_from_the_create(stage: Stage) -> None:
         ended = await anext(run)
         assert ended.elapsed > 100.0
         assert run.report.outcomes[ended.planet].seconds == ended.elapsed
+
+
+async def test_each_create_has_the_baseline_of_its_planet(stage: Stage) -> None:
+    """It is taken before the create; None where it is unknown."""
+    known = Baseline.from_ids("star_system", [1, 2])
+    stage.baselines[PlanetRef("sun", "planet-1")] = known
+    async with stage.run(planets(2)):
+        await settle(100)
+    baselines = {planet.planet: received["baseline"] for planet, received in stage.received.items()}
+    assert baselines == {"planet-0": None, "planet-1": known}
 
 
 async def test_creates_in_flight_are_bounded(stage: Stage) -> None:

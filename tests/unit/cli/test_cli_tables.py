@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from asyncbackups.cli.tables import draw_table
+from asyncbackups import Backup
+from asyncbackups.cli.tables import draw_table, print_backups
 
 COLUMNS = ("id", "planet", "note", "when")
 ROW = ["alpha/123456789", "a-planet", "a note", "2026-11-24 10:08Z"]
@@ -41,6 +42,13 @@ def test_the_first_column_is_never_folded(width: int) -> None:
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines[3:-1]]
     first, planet, _, when = ("".join(column) for column in zip(*cells, strict=True))
     assert (cells[0][0], first, planet, when.replace(" ", "")) == (ROW[0], *ROW[:2], ROW[3].replace(" ", ""))
+
+
+def test_backups_are_sorted_by_id(capsys: pytest.CaptureFixture[str]) -> None:
+    """Integers come first, whether written as such or as strings."""
+    print_backups("alpha", [Backup(id=backup_id) for backup_id in ("b", "00002", "10", 9, 2**64 - 1, -5)])
+    shown = [line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert shown == ["alpha/-5", "alpha/9", "alpha/10", f"alpha/{2**64 - 1}", "alpha/00002", "alpha/b"]
 
 
 def test_wide_characters() -> None:

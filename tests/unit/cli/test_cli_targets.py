@@ -54,6 +54,13 @@ def test_duplicate_backups_count_once(tmp_path: Path) -> None:
     assert load_distinct_backups([name, "a/1", "a/3"]) == [BackupRef("b", 2), BackupRef("a", 1), BackupRef("a", 3)]
 
 
+def test_backups_may_have_any_id(tmp_path: Path) -> None:
+    """Equal ids count once, however they are written; similar ones are different backups."""
+    name = write_file(tmp_path / "backups", "a/00362\na/3f2a-b\na/362\n")
+    ids = [ref.backup_id for ref in load_distinct_backups([name, "a/-5", "a/362"])]
+    assert ids == ["00362", "3f2a-b", 362, -5]
+
+
 def test_only_arguments() -> None:
     """Planets alone are enough."""
     assert load_planets(["alpha/a", "alpha/b"]) == [PlanetRef("alpha", "a"), PlanetRef("alpha", "b")]
@@ -109,7 +116,7 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_mistyped_file_is_not_a_planet(tmp_path: Path) -> None:
-    """Nobody means a planet called list.txt."""
+    """A name that ends in .txt is a missing file, not a planet."""
     with pytest.raises(ConfigurationError, match=r"File not found: targets/list\.txt$"):
         load_planets(["targets/list.txt"])
 

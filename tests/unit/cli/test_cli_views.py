@@ -114,6 +114,15 @@ def test_events_of_a_journal_have_an_id() -> None:
     assert "id" not in event_json(BackupSucceeded(backup=BACKUP, **KNOWN))
 
 
+@pytest.mark.parametrize("backup_id", ["3f2a", "00362", 2**64 - 1, -5])
+def test_ids_are_shown_as_they_are(backup_id: int | str) -> None:
+    """JSON keeps their type."""
+    event = BackupSucceeded(ref=BackupRef("alpha", backup_id), planet=PLANET, backup=Backup(id=backup_id))
+    members = json.loads(json.dumps(event_json(event)))
+    assert (members["backup_id"], members["backup"]["id"]) == (backup_id, backup_id)
+    assert f"alpha/prod: backup {backup_id} " in event_text(event)
+
+
 def test_errors_as_json() -> None:
     """An error has its class, message and HTTP status, and the candidates of a create with a lost response."""
     refused = event_json(CreateFailed(planet=PLANET, error=NO_TOKEN))

@@ -698,13 +698,70 @@ async def test_unknown_host(network: aioresponses) -> None:
 
 @pytest.mark.parametrize("request_", [GET, DELETE, CREATE], ids=["get", "delete", "create"])
 async def test_connection_reset(request_: Request) -> None:
-    """The outcome of the request is unknown, and aiohttp does not resend it on its own."""
+    """The outcome of the request is unknown, and aiohttp does not resend it on its own.
+
+    A create has a connection of its own: it is reset there, too.
+    """
     async with RawServer(respond_with(http_response(), None)) as server, opened(server.url) as subject:
         await subject.send(GET)
         error = await failure(subject, request_, attempts=1)
         assert type(error) is TransportError
         assert error.sent
         assert len(server.requests) == 2
+
+
+async def test_case_8_each_create_has_a_new_connection() -> None:
+    """Other requests share connections; a create never uses one that a gateway may have given up meanwhile."""
+    async with RawServer(respond_with(http_response())) as server, opened(server.url) as subject:
+        for _ in range(3):
+            await subject.send(GET)
+        assert server.connections == 1
+        for number in (2, 3, 4):
+            await subject.send(CREATE)
+            assert server.connections == number
+        await subject.send(DELETE)
+        await subject.send(GET)
+        assert server.connections == 4
+    assert len(server.requests) == 8
+
+
+async def test_case_8_second_use_of_a_connection_is_reset() -> None:
+    """A gateway that resets each connection at its second request does not lose a single create."""
+
+    class Once:
+        def __init__(self) -> None:
+            self.used: set[int] = set()
+
+        async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+            if id(writer) in self.used:
+                reset_connection(writer)
+                return
+            self.used.add(id(writer))
+            writers.append(writer)  # keeps its identity
+            writer.write(http_response())
+
+    writers: list[asyncio.StreamWriter] = []
+    async with RawServer(Once()) as server, opened(server.url) as subject:
+        for _ in range(5):
+            assert (await subject.send(CREATE)).status == 200
+        assert await failure_of_second_get(subject) is not None
+        assert (await subject.send(CREATE)).status == 200
+
+
+async def failure_of_second_get(subject: Transport) -> BackupsError:
+    await subject.send(GET, attempts=1)
+    return await failure(subject, GET, attempts=1)
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["the server keeps it", "the server closes it"])
+async def test_connection_of_a_create_is_closed(stays: bool) -> None:
+    """It says so to the server, and does not stay open as an idle one."""
+    headers = "" if stays else "Connection: close\r\n"
+    async with RawServer(respond_with(http_response(headers=headers))) as server, opened(server.url) as subject:
+        await subject.send(CREATE)
+        assert b"connection: close" in server.requests[0].lower()
+        await subject.send(GET)
+        assert b"connection: close" not in server.requests[1].lower()
 
 
 @pytest.mark.parametrize(

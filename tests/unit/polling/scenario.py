@@ -44,7 +44,7 @@ class RecordingSubscriber:
         self.events.append(event)
 
 
-def list_entry(backup_id: int, status: Any = "running", completed_at: Any = None) -> ListEntry:
+def list_entry(backup_id: int | str, status: Any = "running", completed_at: Any = None) -> ListEntry:
     return ListEntry(backup_id, status, completed_at)
 
 

@@ -8,6 +8,7 @@ import gc
 import itertools
 import logging
 import sys
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from asyncbackups.errors import (
     ProtocolError,
     ServiceUnavailableError,
 )
-from asyncbackups.events import BackupSucceeded, WatchExpired, WatchFailed
+from asyncbackups.events import BackupFailed, BackupGone, BackupSucceeded, WatchExpired, WatchFailed
 from asyncbackups.models import Backup, BackupRef, Progress, progress_of
 from asyncbackups.policies import RetryPolicy
 from tests.fake_clock import FakeClock, settle
@@ -51,9 +52,86 @@ async def test_backup_is_polled_until_it_has_ended(clock: FakeClock, service: Se
     await clock.run(100)
     (event,) = subscriber.events
     assert isinstance(event, BackupSucceeded)
-    assert event.polls == len(service.asked)
+    assert event.polls == len(service.received)
     await clock.run(1_000)
-    assert event.polls == len(service.asked)
+    assert event.polls == len(service.received)
+    await engine.close()
+
+
+@pytest.mark.parametrize("tagged", [False, True])
+@pytest.mark.parametrize("lists", [False, True])
+@pytest.mark.parametrize(
+    ("tracked", "shown"),
+    [
+        (362, "362"),
+        ("362", 362),
+        (0, "0"),
+        ("00362", "00362"),
+        (-5, "-5"),
+        (2**63, 2**63),
+        (str(2**64 - 1), 2**64 - 1),
+        ("3f2a0c1e-77aa-4b5e-9d59-0a1b2c3d4e5f",) * 2,
+        ("a/b c",) * 2,
+    ],
+)
+async def test_ids_are_compared_by_their_path(
+    clock: FakeClock, service: Service, tracked: int | str, shown: int | str, lists: bool, tagged: bool
+) -> None:
+    """GETs and lists find a backup however its id is written; the event has it as it was given."""
+    service.tagged = tagged
+    engine, subscriber = service.engine(coalesce=lists), RecordingSubscriber()
+    others = service.begin(*range(1_000, 1_050), "00362x", "x362")
+    (ref,) = service.begin(shown)
+    for backup in [BackupRef("sun", tracked), *others]:
+        engine.track(backup, subscriber, deadline=1e5)
+    assert not engine.track(ref, subscriber, deadline=1e5)
+    await clock.run(300)
+    assert (service.count(RequestKind.LIST) > 0) == lists
+    assert engine.explain(ref) is not None
+    service.end(ref)
+    await clock.run(300)
+    (event,) = subscriber.events
+    assert isinstance(event, BackupSucceeded)
+    assert (event.ref.backup_id, type(event.ref.backup_id)) == (tracked, type(tracked))
+    assert (event.backup.id, type(event.backup.id)) == (shown, type(shown))
+    assert all(engine.untrack(backup, subscriber) for backup in others)
+    assert engine.in_flight == 0
+    await engine.close()
+
+
+async def test_similar_ids_are_different_backups(clock: FakeClock, service: Service) -> None:
+    """Whatever a list shows of "00362" says nothing of 362."""
+    engine, subscriber = service.engine(), RecordingSubscriber()
+    one, other = service.begin(362, "00362")
+    more = service.begin(*range(30))
+    for ref in [one, other, *more]:
+        engine.track(ref, subscriber, deadline=1e5)
+    await clock.run(100)
+    service.end(other)
+    await clock.run(300)
+    assert [event.ref for event in subscriber.events] == [other]
+    service.end(one)
+    await clock.run(300)
+    assert [event.ref for event in subscriber.events] == [other, one]
+    await engine.close()
+
+
+async def test_an_invalid_entry_is_logged_with_its_position(
+    clock: FakeClock, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    """GETs replace a list that cannot be read, so the backups are watched to their end."""
+    caplog.set_level(logging.DEBUG)
+    engine, subscriber = service.engine(), RecordingSubscriber()
+    refs = service.begin(*range(30))
+    service.backups[BackupRef("sun", 99)] = {"id": 99.0, "status": "running"}
+    for ref in refs:
+        engine.track(ref, subscriber, deadline=1e5)
+    await clock.run(100)
+    assert "entry 31 of the list is not a backup (Expected `int | str`, got `float`" in caplog.text
+    service.end(*refs)
+    await clock.run(300)
+    assert {type(event) for event in subscriber.events} == {BackupSucceeded}
+    assert len(subscriber.events) == 30
     await engine.close()
 
 
@@ -68,7 +146,7 @@ async def test_waits_for_one_backup_share_its_polls(clock: FakeClock, service: S
     service.end(ref)
     await clock.run(100)
     assert {len(subscriber.events) for subscriber in subscribers} == {1}
-    assert len(service.asked) < 12
+    assert len(service.received) < 12
     await engine.close()
 
 
@@ -109,12 +187,12 @@ async def test_stall_is_not_followed_by_a_burst(clock: FakeClock, service: Servi
         (ref,) = service.begin(number, star_system=f"s{number}")
         engine.track(ref, RecordingSubscriber(), deadline=1e6)
     await clock.run(30)
-    before = len(service.asked)
+    before = len(service.received)
     clock.advance(3_600)
     await settle()
-    assert len(service.asked) - before < 30
+    assert len(service.received) - before < 30
     await clock.run(60)
-    assert len(service.asked) - before >= 100
+    assert len(service.received) - before >= 100
     await engine.close()
 
 
@@ -174,7 +252,7 @@ async def test_entity_tags_are_used(clock: FakeClock, service: Service) -> None:
     for ref in (single, *many):
         engine.track(ref, subscriber, deadline=1e4)
     await clock.run(200)
-    tagged = [request.kind for request in service.asked if request.etag]
+    tagged = [request.kind for request in service.received if request.etag]
     assert {RequestKind.GET, RequestKind.LIST} <= set(tagged)
     service.end(single, *many)
     await clock.run(200)
@@ -190,7 +268,7 @@ async def test_retry_after_is_honored(clock: FakeClock, service: Service) -> Non
     (ref,) = service.begin(7)
     engine.track(ref, RecordingSubscriber(), deadline=1e4)
     await clock.run(100)
-    assert len(service.asked) == 3
+    assert len(service.received) == 3
     explain = engine.explain(ref)
     assert explain is not None
     assert explain.due_in == 20.0
@@ -223,11 +301,11 @@ async def test_retry_after_of_a_fault_is_honored_up_to_the_maximum_of_the_retry_
     for ref in refs:
         engine.track(ref, subscriber, deadline=1e4)
     await settle()
-    assert len(service.asked) == 1
+    assert len(service.received) == 1
     service.fault = lambda request: None
     service.end(*refs)
     await clock.run(pause - 0.5)
-    assert len(service.asked) == 1
+    assert len(service.received) == 1
     await clock.run(1)
     assert len(subscriber.events) == len(refs)
     await engine.close()
@@ -330,18 +408,23 @@ async def test_invalid_entry_does_not_delay_the_others(
 async def test_undocumented_status_is_logged_once(
     clock: FakeClock, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log line says how it is treated; "succeeded" is documented."""
+    """A warning names the backup and says how an unknown word is treated; a common word for work is no warning."""
     caplog.set_level(logging.INFO, "asyncbackups._polling.engine")
     engine = service.engine()
-    refs = [*service.begin(1, 2, 3, status="Dumping\n"), *service.begin(4, status="Zzz")]
+    refs = [
+        *service.begin(1, 2, 3, status="Dumping\n"),
+        *service.begin(4, status="Zzz"),
+        *service.begin(5, status="queued"),
+    ]
     for ref in refs:
         engine.track(ref, RecordingSubscriber(), deadline=1e4)
     await clock.run(100)
     service.end(*refs)
     await clock.run(100)
-    assert [record.getMessage() for record in caplog.records] == [
-        r"the status 'Dumping\n' is not documented; treated as: in progress",
-        "the status 'Zzz' is not documented; treated as: in progress",
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", r"backup sun/1: the status 'Dumping\n' is not documented; treated as: in progress"),
+        ("WARNING", "backup sun/4: the status 'Zzz' is not documented; treated as: in progress"),
+        ("INFO", "backup sun/5: the status 'queued' is not documented; treated as: in progress"),
     ]
     await engine.close()
 
@@ -375,6 +458,88 @@ async def test_custom_status_rule_gets_every_backup(clock: FakeClock, service: S
         service.backups[ref]["displayStatus"] = "ready"
     await clock.run(100)
     assert len(subscriber.events) == 20
+    await engine.close()
+
+
+# -- inferred failures, and ids that come again
+
+
+@pytest.mark.parametrize("ahead", [0, 600], ids=["now", "ten minutes ahead"])
+async def test_case_10_backup_in_progress_with_a_completion_time_is_in_progress(
+    clock: FakeClock, service: Service, ahead: float
+) -> None:
+    """A word for work counts more than `completedAt`, which services write early: the success is awaited."""
+    engine, subscriber = service.engine(), RecordingSubscriber()
+    end = (clock.utcnow() + timedelta(seconds=ahead)).isoformat()
+    (ref,) = service.begin(7, status="inProgress", completedAt=end)
+    engine.track(ref, subscriber, deadline=1e5)
+    await clock.run(1_000)
+    assert subscriber.events == []
+    service.end(ref)
+    await clock.run(1_000)
+    assert [type(event) for event in subscriber.events] == [BackupSucceeded]
+    await engine.close()
+
+
+async def test_case_10_unknown_status_with_a_future_end_is_in_progress(clock: FakeClock, service: Service) -> None:
+    """An end in the future is an expectation, whatever the word; the failure is inferred once it has passed."""
+    engine, subscriber = service.engine(), RecordingSubscriber()
+    end = (clock.utcnow() + timedelta(seconds=600)).isoformat()
+    (ref,) = service.begin(7, status="zzz", completedAt=end)
+    engine.track(ref, subscriber, deadline=1e5)
+    await clock.run(590)
+    assert subscriber.events == []
+    await clock.run(1_000)
+    assert [type(event) for event in subscriber.events] == [BackupFailed]
+    await engine.close()
+
+
+async def test_inferred_failure_is_confirmed_by_another_poll(clock: FakeClock, service: Service) -> None:
+    """A service may write the end first and the final status a moment later."""
+    engine, subscriber = service.engine(initial=5), RecordingSubscriber()
+    (ref,) = service.begin(7, status="zzz", completedAt=clock.utcnow().isoformat())
+    engine.track(ref, subscriber, deadline=1e5)
+    await clock.run(1)
+    assert (subscriber.events, service.count(RequestKind.GET)) == ([], 1)
+    service.end(ref)
+    await clock.run(6)
+    assert ([type(event) for event in subscriber.events], service.count(RequestKind.GET)) == ([BackupSucceeded], 2)
+    await engine.close()
+
+
+async def test_inferred_failure_that_lasts_is_reported(clock: FakeClock, service: Service) -> None:
+    """After the second poll, an interval later, the failure is believed; from a list, too."""
+    for ids, coalesce in ((range(1), False), (range(50), True)):
+        engine, subscriber = service.engine(initial=5, coalesce=coalesce), RecordingSubscriber()
+        for ref in service.begin(*ids, status="zzz", completedAt=clock.utcnow().isoformat()):
+            engine.track(ref, subscriber, deadline=1e5)
+        await clock.run(4)
+        assert subscriber.events == []
+        await clock.run(60)
+        assert [type(event) for event in subscriber.events] == [BackupFailed] * len(ids)
+        await engine.close()
+
+
+@pytest.mark.parametrize("coalesce", [False, True])
+async def test_case_4_backup_of_another_planet_is_not_reported_as_success(
+    clock: FakeClock, service: Service, coalesce: bool
+) -> None:
+    """The service was restored and its ids came again: the backup that was waited for is gone."""
+    foreign = {"environment": {"name": "mars"}}
+    engine = service.engine(
+        coalesce=coalesce, is_foreign=lambda star_system, one: one.environment is not None and star_system == "sun"
+    )
+    subscribers = [RecordingSubscriber() for _ in range(30)]
+    refs = service.begin(*range(30))
+    for subscriber, ref in zip(subscribers, refs, strict=True):
+        engine.track(ref, subscriber, deadline=1e5)
+    await clock.run(20)
+    for ref in refs[:3]:
+        service.backups[ref] |= foreign
+    service.end(*refs)
+    await clock.run(300)
+    kinds = [[type(event) for event in subscriber.events] for subscriber in subscribers]
+    assert kinds == [[BackupGone]] * 3 + [[BackupSucceeded]] * 27
     await engine.close()
 
 
@@ -568,10 +733,10 @@ async def test_poll_of_discarded_backups_is_not_sent(clock: FakeClock, service: 
         engine.track(ref, subscriber, deadline=1e4)
     await asyncio.sleep(0)
     assert sorted(tasks()) == ["asyncbackups-engine", "asyncbackups._polling.engine.Engine._perform_poll"]
-    assert service.asked == []
+    assert service.received == []
     engine.untrack_all(subscriber, ["sun"])
     await clock.run(500)
-    assert (service.asked, clock.pending_timers) == ([], 0)
+    assert (service.received, clock.pending_timers) == ([], 0)
     # The capacity of one request is free again.
     (ref,) = service.begin(99)
     service.end(ref)
@@ -591,7 +756,7 @@ async def test_poll_is_sent_if_a_subscriber_remains(clock: FakeClock, service: S
     await asyncio.sleep(0)
     engine.untrack(ref, first)
     await settle()
-    assert (len(first.events), len(second.events), len(service.asked)) == (0, 1, 1)
+    assert (len(first.events), len(second.events), len(service.received)) == (0, 1, 1)
     await engine.close()
 
 
@@ -608,10 +773,10 @@ async def test_poll_that_is_not_sent_after_a_fault_does_not_block_others(clock: 
     due = clock.next_timer()
     assert due is not None
     clock.advance(due - clock.monotonic())
-    sent = len(service.asked)
+    sent = len(service.received)
     while "asyncbackups._polling.engine.Engine._perform_poll" not in tasks():
         await asyncio.sleep(0)
-    assert len(service.asked) == sent
+    assert len(service.received) == sent
     engine.untrack(first, discarded)
     await clock.run(60)
     assert [event.ref for event in other.events] == [second]
@@ -674,7 +839,7 @@ async def test_untracking_discards_all_waits_of_a_subscriber(clock: FakeClock, s
     await settle()
     engine.untrack_all(subscriber, ["sun"])
     assert engine.in_flight == 0
-    asked = len(service.asked)
+    asked = len(service.received)
     await clock.run(500)
-    assert (len(service.asked), subscriber.events, clock.pending_timers) == (asked, [], 0)
+    assert (len(service.received), subscriber.events, clock.pending_timers) == (asked, [], 0)
     await engine.close()

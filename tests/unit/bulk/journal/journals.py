@@ -13,7 +13,7 @@ from asyncbackups._bulk.journal.journal import Journal
 from asyncbackups._bulk.run_store import ResumePoint, Target
 from asyncbackups._inputs import Planets
 from asyncbackups.events import BackupCreated, BackupSucceeded, Event
-from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
+from asyncbackups.models import Backup, BackupId, BackupRef, BackupSpec, PlanetRef
 
 PLANETS = [PlanetRef(f"s{number % 2}", f"p{number}") for number in range(5)]
 SPEC = BackupSpec(retention_period_in_days=3)
@@ -25,7 +25,7 @@ def journal(path: Path, **changed: Any) -> Journal:
         "base_url": "https://example.com",
         "spec": SPEC,
         "since": None,
-        "claim": lambda _: None,
+        "claim": lambda ref, planet: None,
         "clock": SystemClock(),
     }
     return Journal(path, **{**given, **changed})
@@ -41,12 +41,12 @@ async def opened(path: Path, planets: Planets = PLANETS, **changed: Any) -> Asyn
         await one.close()
 
 
-def created(target: Target, number: int) -> BackupCreated:
+def created(target: Target, number: BackupId) -> BackupCreated:
     ref = BackupRef(target.planet.star_system, number)
     return BackupCreated(ref=ref, planet=target.planet, backup=Backup(id=number, status="queued"), elapsed=0.5)
 
 
-def succeeded(target: Target, number: int) -> BackupSucceeded:
+def succeeded(target: Target, number: BackupId) -> BackupSucceeded:
     ref = BackupRef(target.planet.star_system, number)
     return BackupSucceeded(ref=ref, planet=target.planet, backup=Backup(id=number, status="succeeded"), elapsed=2.5)
 
@@ -54,7 +54,7 @@ def succeeded(target: Target, number: int) -> BackupSucceeded:
 async def done(one: Journal, target: Target, *events: Event) -> list[Event]:
     """Record an intent and events, and return the delivered events."""
     delivered: list[Event] = []
-    await one.record_intent(target)
+    await one.record_intent(target, None)
     for event in events:
         one.record_event(target, event, delivered.append)
     await one.flush()

@@ -69,6 +69,15 @@ def test_events_survive_encoding(event: Event) -> None:
     assert round_trip(event) == attrs.evolve(event, id=7)
 
 
+@pytest.mark.parametrize("backup_id", ["3f2a-b", "362", "00362", 2**64 - 1, -(2**63)])
+def test_ids_survive_encoding(backup_id: int | str) -> None:
+    """Also those in errors; an id keeps its type."""
+    ref, backup = BackupRef("a", backup_id), attrs.evolve(BACKUP, id=backup_id)
+    again = round_trip(WatchFailed(ref=ref, backup=backup, error=BackupGoneError.of(ref, backup)))
+    assert (again.ref, again.backup, again.error.ref, again.error.backup) == (ref, backup, ref, backup)
+    assert type(again.ref.backup_id) is type(again.error.ref.backup_id) is type(backup_id)
+
+
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_errors_survive_encoding(error: BackupsError) -> None:
     """The error of an event keeps its class, message and data."""

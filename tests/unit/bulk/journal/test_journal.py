@@ -56,18 +56,42 @@ async def test_run_resumes_where_it_stopped(path: Path) -> None:
         targets = [target async for target in earlier.targets]
         delivered = await done(one, targets[0], created(targets[0], 10), succeeded(targets[0], 10))
         delivered += await done(one, targets[2], created(targets[2], 12))
-        intent = await one.record_intent(targets[3])
-    owned: list[BackupRef] = []
-    async with opened(path, claim=owned.append) as (one, earlier):
-        assert owned == [BackupRef("s0", 10), BackupRef("s0", 12)]
+        intent = await one.record_intent(targets[3], None)
+    owned: dict[BackupRef, PlanetRef] = {}
+    async with opened(path, claim=owned.__setitem__) as (one, earlier):
+        assert owned == {BackupRef("s0", 10): PLANETS[0], BackupRef("s0", 12): PLANETS[2]}
         assert list(earlier.events) == delivered
-        assert [(running.target, running.ref) for running in earlier.running] == [(targets[2], owned[1])]
+        assert [(running.target, running.ref) for running in earlier.running] == [(targets[2], BackupRef("s0", 12))]
         assert earlier.created_planets == {PLANETS[0], PLANETS[2]}
         assert earlier.started_targets == 2
         assert await left(earlier) == [3, 1, 4]
-        again = await one.record_intent(targets[3])
+        again = await one.record_intent(targets[3], None)
         assert (again.key, again.since, again.may_exist) == (intent.key, intent.since, True)
-        assert not (await one.record_intent(targets[1])).may_exist
+        assert not (await one.record_intent(targets[1], None)).may_exist
+
+
+@pytest.mark.parametrize("backup_id", ["3f2a-b", "362", "00362", '"q\\"', "é", 2**63, 2**64 - 1, -5])
+async def test_ids_of_any_type_resume(path: Path, backup_id: int | str) -> None:
+    """Backups are claimed, tracked and found in a damaged file under the ids that the service gave them."""
+    async with opened(path) as (one, _):
+        delivered = await done(one, Target(0, PLANETS[0]), created(Target(0, PLANETS[0]), backup_id))
+        delivered += await done(
+            one, Target(1, PLANETS[1]), created(Target(1, PLANETS[1]), 7), succeeded(Target(1, PLANETS[1]), 7)
+        )
+    ref = BackupRef("s0", backup_id)
+    owned: list[BackupRef] = []
+    async with opened(path, claim=owned.append) as (one, earlier):
+        assert owned == [ref, BackupRef("s1", 7)]
+        assert list(earlier.events) == delivered
+        (running,) = earlier.running
+        assert (running.ref.backup_id, type(running.ref.backup_id)) == (backup_id, type(backup_id))
+        one.record_event(running.target, succeeded(running.target, backup_id), delivered.append)
+    execute(path, "PRAGMA user_version=2")
+    with pytest.raises(JournalError, match="newer version") as caught:
+        await journal(path).open(PLANETS)
+    assert caught.value.created == (ref, BackupRef("s1", 7))
+    assert type(caught.value.created[0].backup_id) is type(backup_id)
+    assert delivered[-1].backup.id == backup_id
 
 
 async def test_journal_alone_is_enough_to_resume(path: Path) -> None:
@@ -99,7 +123,7 @@ async def test_targets_of_an_iterable_are_written_as_they_are_read(path: Path) -
 
     async with opened(path, watched()) as (one, earlier):
         assert read == []
-        await one.record_intent(await anext(earlier.targets))
+        await one.record_intent(await anext(earlier.targets), None)
         await anext(earlier.targets)
         assert read == PLANETS[:2]
     with pytest.raises(JournalError, match="target 2 is s1/p1 in the journal and s0/p4 here"):
@@ -117,7 +141,7 @@ async def test_targets_of_an_iterable_are_written_as_they_are_read(path: Path) -
 async def test_list_may_resume_a_run_of_an_iterable(path: Path) -> None:
     """A list with the same beginning completes the targets of an iterable."""
     async with opened(path, some(*PLANETS)) as (one, earlier):
-        await one.record_intent(await anext(earlier.targets))
+        await one.record_intent(await anext(earlier.targets), None)
     async with opened(path, PLANETS[:2]) as (_, earlier):
         assert await left(earlier) == [0, 1]
     with pytest.raises(JournalError, match="more here"):
@@ -148,7 +172,7 @@ async def test_second_run_at_once_is_refused(path: Path) -> None:
         with pytest.raises(JournalError, match="is in use by process"):
             await journal(path).open(PLANETS)
         assert find_holder(path) is not None
-        await one.record_intent(Target(0, PLANETS[0]))
+        await one.record_intent(Target(0, PLANETS[0]), None)
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
@@ -163,7 +187,7 @@ async def test_event_is_written_before_it_is_delivered(path: Path) -> None:
         seen.append((event.id, execute(path, f"SELECT kind FROM log WHERE id = {event.id}")))
 
     async with opened(path) as (one, _):
-        await one.record_intent(target)
+        await one.record_intent(target, None)
         one.record_event(target, created(target, 10), deliver)
         one.record_event(target, succeeded(target, 10), deliver)
         assert seen == []
@@ -256,13 +280,13 @@ async def test_concurrent_intents_share_a_transaction(path: Path) -> None:
     targets = [Target(number, planet) for number, planet in enumerate(PLANETS)]
     clock, delivered = FakeClock(), []
     async with opened(path, clock=clock) as (one, _):
-        await one.record_intent(targets[0])
-        waiting = [asyncio.create_task(one.record_intent(target)) for target in targets[1:3]]
+        await one.record_intent(targets[0], None)
+        waiting = [asyncio.create_task(one.record_intent(target, None)) for target in targets[1:3]]
         await settle()
         assert execute(path, "SELECT target FROM log WHERE kind = 'intent'") == [(0,)]
         one.record_event(targets[0], created(targets[0], 10), delivered.append)
         # No create is in flight any more: this intent does not wait for others, and takes all before it along.
-        await one.record_intent(targets[3])
+        await one.record_intent(targets[3], None)
         await asyncio.gather(*waiting)
         assert [event.ref.backup_id for event in delivered] == [10]
         assert clock.pending_timers == 0
@@ -278,8 +302,8 @@ async def test_journal_of_the_last_version_resumes(path: Path) -> None:
         assert [event.id for event in earlier.undelivered] == [16, 18, 19, 20]
         assert [(running.target.number, running.ref) for running in earlier.running] == [(1, BackupRef("s1", 11))]
         assert (await left(earlier), earlier.started_targets) == ([4, 5], 5)
-        assert (await one.record_intent(Target(4, PLANETS[4]))).key == f"{5:032}"
-        await one.record_intent(Target(5, PlanetRef("s1", "p5")))
+        assert (await one.record_intent(Target(4, PLANETS[4]), None)).key == f"{5:032}"
+        await one.record_intent(Target(5, PlanetRef("s1", "p5")), None)
     assert kinds == [
         (11, "BackupCreated"),
         (12, "BackupSucceeded"),
@@ -394,7 +418,7 @@ async def test_full_disk_stops_creating_and_loses_nothing(path: Path, monkeypatc
 
         async def create_all() -> None:
             for number, planet in enumerate(planets):
-                await one.record_intent(Target(number, planet))
+                await one.record_intent(Target(number, planet), None)
                 one.record_event(Target(number, planet), created(Target(number, planet), number), delivered.append)
 
         with pytest.raises(JournalError, match="database or disk is full") as caught:

@@ -59,7 +59,7 @@ class JournalMachine(RuleBasedStateMachine):
     def intend(self, number: int) -> None:
         if number in self.created:
             return
-        intent = self.run(self.journal.record_intent(self.target(number)))
+        intent = self.run(self.journal.record_intent(self.target(number), None))
         before = self.intents.setdefault(number, intent)
         assert intent.key == before.key, "a create keeps its key, whoever sends it"
         assert intent.since == before.since

@@ -27,11 +27,11 @@ async def test_status_of_a_running_run(path: Path) -> None:
         delivered = await done(one, Target(1, PLANETS[1]), created(Target(1, PLANETS[1]), 11))
         one.acknowledge_up_to(delivered[0].id or 0)
         await one.flush()
-        await one.record_intent(Target(2, PLANETS[2]))
+        await one.record_intent(Target(2, PLANETS[2]), None)
         status = read_status(path)
         assert status.holder is not None
         assert status.holder.pid == os.getpid()
-        await one.record_intent(Target(3, PLANETS[3]))
+        await one.record_intent(Target(3, PLANETS[3]), None)
     some = {TargetState.SUCCEEDED: 1, TargetState.RUNNING: 1, TargetState.CREATING: 1, TargetState.WAITING: 2}
     assert status.states == {state: some.get(state, 0) for state in TargetState}
     assert {name: sum(states.values()) for name, states in status.star_systems.items()} == {"s0": 3, "s1": 2}

@@ -44,6 +44,12 @@ def test_newest_of_very_many_are_selected() -> None:
     assert chosen(shared_state(), entries) == set(range(1_000 - 256, 1_000))
 
 
+def test_ids_of_different_types_may_have_finished_at_the_same_time() -> None:
+    """They are chosen by time alone."""
+    entries = [list_entry(backup_id, "succeeded", "2024-01-01") for backup_id in (7, "3f2a", "00007", -5)]
+    assert chosen(shared_state(), entries) == {7, "3f2a", "00007", -5}
+
+
 @pytest.mark.parametrize("stamp", [None, 1706522120, ""])
 def test_timestamp_of_another_type_is_ignored(stamp: Any) -> None:
     """Timestamps that cannot be ordered are left out."""
