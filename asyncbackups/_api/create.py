@@ -302,7 +302,8 @@ class Creator:
             attempt.provisional_id = response.backup_id
             try:
                 backup = await self._operations.get(BackupRef(attempt.request.planet.star_system, response.backup_id))
-                flaw = contradiction(attempt.request, backup, self.names)
+                # Another create may have got the same id meanwhile.
+                flaw = contradiction(attempt.request, backup, self.names) or self._flaw_of(attempt, response)
             except NotFoundError:
                 flaw = f"the response to a create names {response.backup_id}, which is no backup"
             except ClientClosedError as exc:
