@@ -9,7 +9,7 @@ import attrs
 
 from asyncbackups.models import PlanetRef
 
-from .client import Exchange, Process
+from .client import Exchange
 from .service import EARLIER, TrueBackup, alter_text
 from .universe import DEADLINE, Outcome, Universe, Work
 from .variables import Variables, explain_impossible, explain_unclear
@@ -115,7 +115,7 @@ class _Judge:
     # Identity
 
     def _judge_creations(self, work: Work) -> None:
-        for process, time, creation in work.creations:
+        for _, time, creation in work.creations:
             backup = self._find(work.planet, creation.backup.id, time, work.client)
             if backup is not None and _client_of(backup) == work.client and backup.planet == work.planet.planet:
                 continue
@@ -129,15 +129,17 @@ class _Judge:
                 owner = "stranger" if _client_of(backup) is None else "other"
                 self._report(f"{owner}-taken-as-ours", f"{name} of {backup.origin} for {backup.planet}")
             else:
-                self._judge_adoption(work, process, time, backup, name)
+                self._judge_adoption(work, time, backup, name)
 
-    def _judge_adoption(self, work: Work, process: Process, time: float, adopted: TrueBackup, name: str) -> None:
+    def _judge_adoption(self, work: Work, time: float, adopted: TrueBackup, name: str) -> None:
         """A stranger's backup may be adopted by time only if it was the only unexplained one."""
         self._verdict.counts["strangers adopted by time"] += 1
         if adopted.planet != work.planet.planet:
             self._report("adopted-of-other-planet", f"{name} of {adopted.planet}")
             return
-        if adopted.origin == EARLIER or adopted.created < process.started:
+        # A journal keeps the baseline of the first process.
+        started = min(process.started for process in self._universe.processes if process.client == work.client)
+        if adopted.origin == EARLIER or adopted.created < started:
             self._report("adopted-old", f"{name}, created at {adopted.created:.3f}")
             return
         others = [
@@ -145,7 +147,7 @@ class _Judge:
             for other in self._universe.service.truth
             if (other.star_system, other.planet) == (work.planet.star_system, work.planet.planet)
             and other is not adopted
-            and other.created >= process.started
+            and other.created >= started
             and self._is_listed(other, time - 1.0)
             and not self._shows_marker(other)
         ]
@@ -202,7 +204,8 @@ class _Judge:
                 deleted = variables.after_deletion == "status" and backup.deleted <= time
                 return "" if deleted or self._unclear else "false-failure"
             case "gone" if min(backup.deleted, backup.vanished) > time:
-                return "false-gone"
+                # With an id that came again, the end of the backup that had it before may be meant.
+                return "" if variables.restore_time or variables.id_reuse else "false-gone"
             case "expired":
                 # Half of the deadline is enough to notice.
                 return "missed-end" if backup.end_time() < time - DEADLINE / 2 and not self._unclear else ""
