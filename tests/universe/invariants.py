@@ -109,7 +109,9 @@ class _Judge:
             sent = self._exchanges[later.origin].started
             for earlier in ours[:number]:
                 if earlier.origin != later.origin and self._is_listed(earlier, sent - 5.0):
-                    text = f"{work.planet}: {later.origin} at {sent:.3f}; {_tell(earlier)} listed {earlier.list_time:.3f}"
+                    text = (
+                        f"{work.planet}: {later.origin} at {sent:.3f}; {_tell(earlier)} listed {earlier.list_time:.3f}"
+                    )
                     self._report("resent-though-visible", text)
 
     # Identity
@@ -190,8 +192,9 @@ class _Judge:
             self._report(reason, f"{work.planet}: {backup.id} is {outcome.kind} at {outcome.time:.3f}; {_tell(backup)}")
 
     def _judge_refusal(self, work: Work, outcome: Outcome, ours: list[TrueBackup]) -> None:
-        if outcome.kind == "refused" and ours and not self._impossible:
-            self._report("refused-but-created", f"{work.planet}: {outcome.error!r}; {_tell(ours[0])}")
+        alive = [backup for backup in ours if backup.created <= outcome.time < min(backup.deleted, backup.vanished)]
+        if outcome.kind == "refused" and alive and not self._impossible:
+            self._report("refused-but-created", f"{work.planet}: {outcome.error!r}; {_tell(alive[0])}")
 
     def _find_untruth(self, outcome: Outcome, backup: TrueBackup) -> str:
         """Return the name of what is untrue about an outcome; empty if nothing is."""
