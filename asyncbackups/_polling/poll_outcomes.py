@@ -280,7 +280,9 @@ class StarSystemPolling:
         failed.not_found_since = min(failed.not_found_since, now)
         policy = self._shared.policy
         # A backup that this client created may not be found yet: GETs may lag behind creates, and behind lists.
-        new = backup.planet is not None and now - backup.subscriptions[0].added < policy.maximum
+        started_at = None if backup.polls else backup.started_at
+        since = started_at if backup.planet is None else backup.subscriptions[0].added
+        new = since is not None and now - since < policy.maximum
         # An ingress whose service restarts responds to everything with a page of its own.
         dubious = is_gateway_page(error) and now - failed.not_found_since < policy.maximum
         if failed.not_found >= _CONFIRMATIONS and not new and not dubious:
