@@ -20,15 +20,7 @@ from asyncbackups._polling.estimation.observations import LATEST_TIMESTAMP
 from asyncbackups._polling.poll_outcomes import StarSystemPolling, TrackedOutcome
 from asyncbackups._polling.shared_state import PollingState
 from asyncbackups._polling.timers import DeadlineTimers, TimerQueue
-from asyncbackups._polling.tracked import (
-    GetPoll,
-    ListPoll,
-    Observation,
-    Poll,
-    Subscriber,
-    Subscription,
-    TrackedBackup,
-)
+from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, Subscriber, Subscription, TrackedBackup
 from asyncbackups.errors import BackupsError, NotFoundError
 from asyncbackups.events import (
     BackupFailed,
@@ -76,12 +68,7 @@ class Scheduler:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
     ) -> None:
         self._shared = PollingState(
-            policy,
-            retry.retry_after_maximum,
-            draw,
-            DurationEstimates(policy),
-            RequestCosts(),
-            Cohorts(policy.initial),
+            policy, retry.retry_after_maximum, draw, DurationEstimates(policy), RequestCosts(), Cohorts(policy.initial)
         )
         self._star_systems: dict[str, StarSystemPolling] = {}
         self._deadlines: DeadlineTimers[Subscription] = DeadlineTimers(lambda subscription: subscription.open)

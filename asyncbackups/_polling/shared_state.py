@@ -90,9 +90,7 @@ class PollingState:
         """Return the load of polling some backups, estimated from a sample of them."""
         chosen = backups[:: -(-len(backups) // sample)]
         return PollingLoad.from_members(
-            self.estimates_of(chosen, now),
-            horizon=self.policy.maximum,
-            scale=len(backups) / len(chosen),
+            self.estimates_of(chosen, now), horizon=self.policy.maximum, scale=len(backups) / len(chosen)
         )
 
 
