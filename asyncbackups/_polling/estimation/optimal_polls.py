@@ -17,18 +17,12 @@ from collections.abc import Sequence
 
 import attrs
 
-_Line = tuple[float, float]
-"""Slope and intercept."""
+_Line = tuple[float, float]  # slope and intercept
 
 
 @attrs.frozen(eq=False)
 class OptimalPolls:
-    """The optimal next poll for each age, as a table.
-
-    Attributes:
-        ages: Ages, ascending from 0, in seconds.
-        next_polls: For each age but the last, the age of the optimal next poll.
-    """
+    """The optimal next poll, as a table: for each age but the last, in seconds, the age of the next poll."""
 
     ages: array[float]
     next_polls: array[float]

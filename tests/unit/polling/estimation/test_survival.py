@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from asyncbackups._polling.estimation.durations import DurationEstimates
 from asyncbackups._polling.estimation.survival import BackoffEstimate, LearnedEstimate, SurvivalEstimate
 from asyncbackups.policies import PollingPolicy
+from tests.unit.polling.scenario import record_duration
 
 POLICY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0.25, request_worth=5)
 AGES = st.floats(0, 1e6)
@@ -20,7 +21,7 @@ HISTORIES = st.lists(st.floats(0, 1e6), min_size=1, max_size=80)
 def learned(history: list[float]) -> SurvivalEstimate:
     durations = DurationEstimates(POLICY)
     for seconds in history:
-        durations.record_duration("s", "p", "logical", seconds)
+        record_duration(durations, "s", "p", "logical", seconds)
     return durations.estimate_for("s", "p", "logical")
 
 
