@@ -10,18 +10,13 @@ from asyncbackups.errors import ApiError, BackupsError
 
 
 class CircuitBreaker:
-    """Counts faults in a row, and decides until when nothing is sent.
-
-    Attributes:
-        open_until: Until when nothing is sent, in seconds of the monotonic clock.
-        last_fault: The last fault, if no poll has succeeded since; else None.
-    """
+    """Counts faults in a row, and decides until when nothing is sent."""
 
     def __init__(self, shared: PollingState) -> None:
         self._shared = shared
         self._faults = 0
-        self.open_until: float = -math.inf
-        self.last_fault: BackupsError | None = None
+        self.open_until: float = -math.inf  # until when nothing is sent, in seconds of the monotonic clock
+        self.last_fault: BackupsError | None = None  # None once a poll has succeeded
 
     @property
     def is_half_open(self) -> bool:

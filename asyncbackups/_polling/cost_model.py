@@ -31,15 +31,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 300.0, 6 * 3600.0
 
 @attrs.frozen
 class PollingLoad:
-    """How much it costs to poll some backups. Loads can be added.
+    """How much it costs to poll some backups. Loads can be added."""
 
-    Attributes:
-        hazards: The sum of their hazards, per second.
-        roots: The sum of the square roots of their hazards: the cost rate of a GET for each, over sqrt(2c).
-    """
-
-    hazards: float = 0.0
-    roots: float = 0.0
+    hazards: float = 0.0  # the sum of their hazards, per second
+    roots: float = 0.0  # the sum of the square roots of their hazards: the cost rate of a GET for each, over sqrt(2c)
 
     @classmethod
     def from_members(

@@ -26,27 +26,17 @@ _OVERDUE = 0.05
 
 @attrs.define(eq=False)
 class ListPollState:
-    """A list that is in use, and the backups that it covers.
+    """A list that is in use, and the backups that it covers."""
 
-    Attributes:
-        planet: Its planet; None if it lists the whole star system.
-        due: When it is due; `NEVER` while it is in flight or not needed.
-        earliest: From when on it may be sent together with another request.
-        poll: The request in flight, or None.
-        has_new: Whether backups joined since the last request was sent. A 304 says nothing about them.
-        trusted_until: Until when backups that it shows in progress are assumed to be so.
-        useless: How many times in a row it failed, or showed none of its backups.
-        members: The backups that joined the list of a planet; some may have ended. A star system's list covers all.
-    """
-
-    planet: str | None
-    due: float = NEVER
-    earliest: float = NEVER
-    poll: ListPoll | None = None
-    has_new: bool = True
+    planet: str | None  # None if it lists the whole star system
+    due: float = NEVER  # `NEVER` while it is in flight or not needed
+    earliest: float = NEVER  # from when on it may be sent together with another request
+    poll: ListPoll | None = None  # the request in flight
+    has_new: bool = True  # whether backups joined since the last request was sent; a 304 says nothing about them
     etag: str | None = None
-    trusted_until: float = -math.inf
-    useless: int = 0
+    trusted_until: float = -math.inf  # until when backups that it shows in progress are assumed to be so
+    useless: int = 0  # how many times in a row it failed, or showed none of its backups
+    # The backups that joined the list of a planet; some may have ended. A star system's list covers all.
     members: dict[int, TrackedBackup] = attrs.field(factory=dict)
 
 

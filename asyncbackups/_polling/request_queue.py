@@ -73,14 +73,10 @@ def _is_new(backup: TrackedBackup) -> bool:
 
 
 class RequestQueue:
-    """The polls to come of one star system; `tracked` are its backups by id, only read here.
-
-    Attributes:
-        replan_at: When to replan at once, whatever else is due.
-    """
+    """The polls to come of one star system; `tracked` are its backups by id, only read here."""
 
     def __init__(self, star_system: str, tracked: Mapping[int, TrackedBackup], shared: PollingState) -> None:
-        self.replan_at: float = math.inf
+        self.replan_at: float = math.inf  # when to replan at once, whatever else is due
         self._star_system = star_system
         self._tracked = tracked
         self._shared = shared
@@ -209,13 +205,7 @@ class RequestQueue:
     ) -> None:
         """Schedule what follows a processed list: the next one, and a GET of each backup that it did not show.
 
-        Args:
-            poll: The request.
-            now: The time.
-            etag: The entity tag of the response, or None.
-            newest_end: When the last backup ended that the list showed as ended; negative infinity if unknown.
-            pause: The `Retry-After` of the response, in seconds; 0 if it has none.
-            useful: Whether the list showed the end of any of its backups.
+        `newest_end` is the latest end that it showed, negative infinity if unknown; it was `useful` if it showed any.
         """
         state = self._lists.finish_poll(poll)
         if state is None:

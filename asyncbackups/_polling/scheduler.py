@@ -114,12 +114,10 @@ class Scheduler:
     def _subscribe(self, backup: TrackedBackup, subscriber: Subscriber, now: float, deadline: float) -> None:
         deadline = self._deadlines.round_deadline(deadline, now=now)
         subscription = Subscription(subscriber, backup, now, deadline)
-        self._deadlines.add(subscription, deadline - self._final_poll_lead(deadline - now), now=now)
+        duration = deadline - now
+        final_poll_lead = min(max(self._shared.policy.initial, _FINAL_POLL), duration * _FINAL_POLL_PART)
+        self._deadlines.add(subscription, deadline - final_poll_lead, now=now)
         backup.subscriptions = (*backup.subscriptions, subscription)
-
-    def _final_poll_lead(self, duration: float) -> float:
-        """Return how many seconds before its deadline a wait of some duration is polled a last time."""
-        return min(max(self._shared.policy.initial, _FINAL_POLL), duration * _FINAL_POLL_PART)
 
     def discard(self, ref: BackupRef, subscriber: Subscriber) -> bool:
         """End a subscription without an event; return whether there was one."""

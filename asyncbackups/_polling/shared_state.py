@@ -20,25 +20,19 @@ _REMEMBERED = 4096  # state is kept for this many lists, and for this many backu
 
 @attrs.frozen
 class PollingState:
-    """The shared state, and what follows from it for tracked backups.
-
-    Attributes:
-        retry_after_maximum: The longest `Retry-After` that is honored, in seconds.
-        draw: Returns uniform numbers from [0, 1).
-        cohorts: The tracked backups by start time; decides which durations may be recorded.
-        recorded: The latest backups whose durations were recorded while tracked; lists will show them again.
-        list_pauses: For the latest lists that came with a `Retry-After`: until when the server wants them to pause.
-        recorded_until: For each list, the newest `completedAt` among the durations recorded from it, as text.
-    """
+    """The shared state, and what follows from it for tracked backups."""
 
     policy: PollingPolicy
-    retry_after_maximum: float
-    draw: Callable[[], float]
+    retry_after_maximum: float  # the longest `Retry-After` that is honored, in seconds
+    draw: Callable[[], float]  # returns uniform numbers from [0, 1)
     durations: DurationEstimates
     costs: RequestCosts
-    cohorts: Cohorts
+    cohorts: Cohorts  # the tracked backups by start time
+    # The latest backups whose durations were recorded while tracked; lists will show them again.
     recorded: LruDict[tuple[str, int], None] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
+    # Until when the server wants lists to pause that came with a `Retry-After`.
     list_pauses: LruDict[ListScope, float] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
+    # For each list, the newest `completedAt` among the durations recorded from it, as text.
     recorded_until: LruDict[ListScope, str] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
 
     def enter_cohort(self, backup: TrackedBackup) -> None:

@@ -119,13 +119,10 @@ class DeadlineTimers(Generic[_Wait]):
             self._times.clear()
             self._ended = 0
         elif self._ended > max(_SMALL, self._open // 4):
-            self._sweep_slots()
-
-    def _sweep_slots(self) -> None:
-        left = {slot: [wait for wait in waits if self._is_open(wait)] for slot, waits in self._slots.items()}
-        self._slots = {slot: waits for slot, waits in left.items() if waits}
-        self._times = sorted(self._slots)
-        self._ended = 0
+            left = {slot: [wait for wait in waits if self._is_open(wait)] for slot, waits in self._slots.items()}
+            self._slots = {slot: waits for slot, waits in left.items() if waits}
+            self._times = sorted(self._slots)
+            self._ended = 0
 
     def next_time(self) -> float:
         """Return the next deadline; infinity if there is none. It may be that of a wait that ended early."""

@@ -58,27 +58,17 @@ class PlacedBackup(msgspec.Struct, frozen=True, gc=False):
 
 @attrs.define(eq=False)
 class _CensoredScope:
-    """The running backups and the durations held back of one scope.
+    """The running backups and the durations held back of one scope."""
 
-    Attributes:
-        running: How many backups are tracked, by cohort.
-        over: How many have finished, by cohort, back to the oldest that runs; old cohorts are merged.
-        held: The finished backups held back, each with a number from [0, 1).
-        least: Backups with a lower number are not kept.
-        released: The last cohort that was released while backups ran that started no later.
-        share: The value of `least` at that release.
-        unbiased: How many backups of nearly finished cohorts were released.
-        unchecked: How many have finished since the last check for release.
-    """
-
-    running: Counter[int] = attrs.field(factory=Counter)
+    running: Counter[int] = attrs.field(factory=Counter)  # how many backups are tracked, by cohort
+    # How many have finished, by cohort, back to the oldest that runs; old cohorts are merged.
     over: Counter[int] = attrs.field(factory=Counter)
-    held: list[PlacedBackup] = attrs.field(factory=list)
-    least: float = 0.0
-    released: float = -math.inf
-    share: float = 0.0
-    unbiased: int = 0
-    unchecked: int = 0
+    held: list[PlacedBackup] = attrs.field(factory=list)  # the finished backups, each with a number from [0, 1)
+    least: float = 0.0  # backups with a lower number are not kept
+    released: float = -math.inf  # the last cohort that was released while backups ran that started no later
+    share: float = 0.0  # the value of `least` at that release
+    unbiased: int = 0  # how many backups of nearly finished cohorts were released
+    unchecked: int = 0  # how many have finished since the last check for release
 
     def remove_running(self, cohort: int) -> None:
         self.running[cohort] -= 1

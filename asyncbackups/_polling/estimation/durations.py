@@ -55,19 +55,12 @@ _Key = TypeVar("_Key")
 
 @attrs.frozen
 class _Cluster:
-    """Similar durations, and the Student-t distribution of the logarithm of the next one.
+    """Similar durations, and the Student-t distribution of the logarithm of the next one."""
 
-    Attributes:
-        weight: How many backups of the present workload it contains.
-        centre: Mean of the logarithms.
-        scale: Scale of the prediction.
-        freedom: Degrees of freedom.
-    """
-
-    weight: float
-    centre: float
-    scale: float
-    freedom: float
+    weight: float  # how many backups of the present workload it contains
+    centre: float  # mean of the logarithms
+    scale: float  # scale of the prediction
+    freedom: float  # degrees of freedom
 
     @classmethod
     def fit(cls, samples: list[tuple[float, float]]) -> _Cluster:
@@ -166,17 +159,11 @@ def _current_weights(clusters: list[list[_Sample]]) -> list[float]:
 
 @attrs.frozen
 class _Workload:
-    """The present workload of one key, by its own durations.
-
-    Attributes:
-        clusters: The clusters of its durations.
-        present: How many durations belong to it.
-        logs: The logarithms of the durations that probably belong to it.
-    """
+    """The present workload of one key, by its own durations."""
 
     clusters: list[_Cluster]
-    present: float
-    logs: list[float]
+    present: float  # how many durations belong to it
+    logs: list[float]  # the logarithms of the durations that probably belong to it
 
     @classmethod
     def fit(cls, samples: list[_Sample]) -> _Workload:
@@ -210,23 +197,15 @@ def _workload_evidence(logs: list[float]) -> float:
 
 @attrs.define(eq=False)
 class _History:
-    """The latest durations of one key, and the estimate that was last computed from them.
+    """The latest durations of one key, and the estimate that was last computed from them."""
 
-    Attributes:
-        logs: Their logarithms, from the oldest to the newest.
-        places: The place of each: the newer, the higher.
-        unused: How many were added since the estimate.
-        own: Whether the estimate is for a workload of its own; else the estimate of the level above holds.
-        above_size: The sample size of the level above at that time.
-    """
-
-    logs: array[float] = attrs.field(factory=lambda: array("d"))
-    places: array[float] = attrs.field(factory=lambda: array("d"))
-    unused: int = 0
+    logs: array[float] = attrs.field(factory=lambda: array("d"))  # their logarithms, from the oldest to the newest
+    places: array[float] = attrs.field(factory=lambda: array("d"))  # the place of each: the newer, the higher
+    unused: int = 0  # how many were added since the estimate
     workload: _Workload | None = None
     estimate: SurvivalEstimate | None = None
-    own: bool = False
-    above_size: int = 0
+    own: bool = False  # whether the estimate is for a workload of its own; else that of the level above holds
+    above_size: int = 0  # the sample size of the level above at that time
 
     def add_duration(self, log: float, place: float | None) -> None:
         """Add a duration, the newest if `place` is None; drop the oldest if there are too many."""

@@ -107,20 +107,13 @@ class HeavyTailPrior:
 
 @attrs.frozen(eq=False)
 class LearnedEstimate:
-    """An estimate from durations, as a table: the hazard is constant between two ages.
-
-    Attributes:
-        share: The weight of the prior at age 0.
-        ages: The nodes, ascending from 0, in seconds.
-        totals: For each node, the integral of the hazard from 0.
-        roots: For each node, the integral of the hazard's square root from 0.
-    """
+    """An estimate from durations, as a table: the hazard is constant between two ages."""
 
     sample_size: int
-    share: float
-    ages: array[float]
-    totals: array[float]
-    roots: array[float]
+    share: float  # the weight of the prior at age 0
+    ages: array[float]  # the nodes, ascending from 0, in seconds
+    totals: array[float]  # for each node, the integral of the hazard from 0
+    roots: array[float]  # for each node, the integral of the hazard's square root from 0
     _schedules: dict[int, OptimalPolls] = attrs.field(factory=dict, init=False, repr=False)
 
     @classmethod
