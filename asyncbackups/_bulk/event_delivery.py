@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncbackups._base.clock import Clock
-from asyncbackups._base.event_stream import EventStream
+from asyncbackups._base.containers import EventStream
 from asyncbackups._bulk.report import ReportBuilder
 from asyncbackups._bulk.run_store import RunStore, Target
 from asyncbackups.events import Event

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import attrs
 
-from asyncbackups._base.lru import LruDict
+from asyncbackups._base.containers import LruDict
 from asyncbackups._polling.estimation.survival import SurvivalEstimate
 
 _Key = TypeVar("_Key")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
-from asyncbackups._base.lru import LruDict
+from asyncbackups._base.containers import LruDict
 from asyncbackups._polling import poll_interval
 from asyncbackups._polling.cost_model import ListScope, PollingLoad, RequestCosts
 from asyncbackups._polling.estimation.censoring import Cohorts

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from asyncbackups._base.event_stream import EventStream
+from asyncbackups._base.containers import EventStream
 from asyncbackups._base.validation import Seconds, check_seconds, quote_value
 from asyncbackups._inputs import parse_ref, require_many
 from asyncbackups.errors import (

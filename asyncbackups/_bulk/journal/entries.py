@@ -17,7 +17,7 @@ import msgspec
 
 from asyncbackups import errors
 from asyncbackups._api.codec import plain, spec_from_json
-from asyncbackups._http.text import replace_surrogates
+from asyncbackups._http.redaction import replace_surrogates
 from asyncbackups.errors import BackupsError
 from asyncbackups.events import (
     BackupCreated,

@@ -18,7 +18,7 @@ from collections import Counter
 import attrs
 import msgspec
 
-from asyncbackups._base.lru import LruDict
+from asyncbackups._base.containers import LruDict
 
 _NEARLY_ALL = 0.9  # durations are released once this part of the backups that started no later has finished
 _FIRST_PART = 1 / 3

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 
 import attrs
 
-from asyncbackups._base.lru import LruDict
+from asyncbackups._base.containers import LruDict
 from asyncbackups._polling.estimation.survival import BackoffEstimate, HeavyTailPrior, LearnedEstimate, SurvivalEstimate
 from asyncbackups.policies import PollingPolicy
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbackups._base.lru import LruDict
+from asyncbackups._base.containers import LruDict
 from asyncbackups._polling.estimation.durations import DurationEstimates, _current_weights, _split_clusters
 from asyncbackups._polling.estimation.survival import SurvivalEstimate
 from asyncbackups.policies import PollingPolicy
