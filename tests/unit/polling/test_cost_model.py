@@ -141,4 +141,6 @@ def test_memory_of_costs_is_bounded():
     for i in range(100):
         costs.record_list(("s", f"p{i}"), size=1, seconds=0)
         costs.pause_list(("s", f"q{i}"), now=0)
-    assert len(costs._lists) == len(costs._pauses) == 10
+    measured_lists = [i for i in range(100) if costs.list_cost(("s", f"p{i}")) < 2]
+    paused_lists = [i for i in range(100) if not costs.is_usable(("s", f"q{i}"), now=1)]
+    assert measured_lists == paused_lists == list(range(90, 100))
