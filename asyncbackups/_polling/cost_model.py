@@ -117,7 +117,7 @@ class RequestCosts:
 def choose_lists(
     star_system: str, loads: Mapping[str | None, PollingLoad], costs: RequestCosts, *, now: float
 ) -> set[str | None]:
-    """Return the planets to list, for which that is cheapest; the other backups are polled by GET.
+    """Return the planets that are polled most cheaply by a list of their own; other backups are polled by GET.
 
     Args:
         star_system: The star system's id.
@@ -126,7 +126,7 @@ def choose_lists(
         now: The time, on the clock of `RequestCosts.pause_list`.
 
     Returns:
-        Only `None`, if one list of the star system is to cover all backups.
+        `{None}` if one list of the star system is to cover all backups.
     """
     planets: set[str | None] = set()
     total, apart = PollingLoad(), 0.0

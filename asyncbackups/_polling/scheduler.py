@@ -310,7 +310,7 @@ class Scheduler:
         response: ResponseInfo,
         now: float,
     ) -> Iterator[list[Notification]]:
-        """Record a list, all its entries and those selected; yield the events to deliver, part by part.
+        """Record a list: all its entries, and those selected; yield the events to deliver, part by part.
 
         In between anything else may be recorded. The caller must take all parts: only then is the poll finished.
         """

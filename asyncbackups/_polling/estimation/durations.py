@@ -244,9 +244,9 @@ def _history_for(table: LruDict[_Key, _History], key: _Key) -> _History:
 class DurationEstimates:
     """The durations of finished backups, and the estimates from them.
 
-    At most `keys` planets are remembered, with constant memory for each. The least recently used ones are forgotten
-    first: they fall back to their star system. The policy sets the backoff while nothing is known, and the scale of
-    the prior.
+    At most `keys` planets and star systems each are remembered, by their latest 64 durations. The least recently used
+    planets are forgotten first: they fall back to their star system. The policy sets the backoff while nothing is
+    known, and the scale of the prior.
     """
 
     def __init__(self, policy: PollingPolicy, *, keys: int = 4096) -> None:
