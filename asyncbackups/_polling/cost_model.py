@@ -119,14 +119,8 @@ def choose_lists(
 ) -> set[str | None]:
     """Return the planets that are polled most cheaply by a list of their own; other backups are polled by GET.
 
-    Args:
-        star_system: The star system's id.
-        loads: The load of the backups of each planet; `None` for backups whose planet is unknown.
-        costs: What lists cost, and which of them work.
-        now: The time, on the clock of `RequestCosts.pause_list`.
-
-    Returns:
-        `{None}` if one list of the star system is to cover all backups.
+    The result is `{None}` if one list of the star system is to cover all. The load under `None` is that of backups
+    whose planet is unknown; `now` is on the clock of `RequestCosts.pause_list`.
     """
     planets: set[str | None] = set()
     total, apart = PollingLoad(), 0.0

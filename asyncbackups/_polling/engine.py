@@ -44,6 +44,14 @@ class Engine:
     """Polls every tracked backup of a client for all its subscribers; a backup watched twice is polled once.
 
     Its task is started by the first subscription and ended by `close`, which may be called from another task.
+
+    Args:
+        operations: Sends the polls.
+        scheduler: Creates a scheduler: at the start, and again after a crash.
+        clock: The time.
+        concurrency: The maximum number of polls in flight.
+        status_rule: Returns what a status means.
+        origin: Returns what this client knows of a backup because it created it.
     """
 
     def __init__(

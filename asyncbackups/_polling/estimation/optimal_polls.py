@@ -29,12 +29,9 @@ class OptimalPolls:
 
     @classmethod
     def compute(cls, ages: Sequence[float], totals: Sequence[float], worth: float) -> OptimalPolls:
-        """Find the optimal polls among some ages.
+        """Find the optimal polls among ages that ascend from 0, if a poll is worth `worth` seconds of latency.
 
-        Args:
-            ages: Ascending from 0, in seconds.
-            totals: For each age, the integral of the hazard from 0; the hazard is constant between two ages.
-            worth: How many seconds of latency a poll is worth.
+        For each age `totals` holds the integral of the hazard from 0; the hazard is constant between two ages.
         """
         alive = [math.exp(-total) for total in totals]
         waited = _integrate_survival(ages, totals, alive)
