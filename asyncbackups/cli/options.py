@@ -103,7 +103,7 @@ def concurrency_option(requests: str) -> Decorator:
 
 
 def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that tell where the service is; the function gets a `Connection` as `connection`."""
+    """Add the options of the connection; the function gets a `Connection` as `connection`."""
 
     @option("--base-url", metavar="URL", section=_CONNECTION, help="Service address, or ASYNCBACKUPS_BASE_URL.")
     @option(
@@ -196,7 +196,7 @@ class Connection(NamedTuple):
 def create_connection(
     base_url: str | None = None, region: str | None = None, tenant: str | None = None, token_file: Path | None = None
 ) -> Connection:
-    """Return the connection that the options describe; None stands for an option that is not given.
+    """Return the connection that the options describe; None means that an option is not given.
 
     Raises:
         ConfigurationError: If they contradict each other, or the token file cannot be read.

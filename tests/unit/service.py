@@ -30,7 +30,7 @@ class Service:
     Attributes:
         clock: The clock of client and server.
         backups: The members of each backup.
-        asked: All requests, in order.
+        asked: All received requests, in order.
         fault: Returns an error for a request, or None.
         gate: Responses wait until it is set.
         tagged: Whether responses have entity tags, and unchanged ones are 304.
