@@ -83,12 +83,7 @@ class Throttle:
             self._next = max(self._next, now - late) + interval
 
     def record_throttling(self, now: float, *, started: float, retry_after: float | None) -> float | None:
-        """Record a response by which the server requests a lower rate.
-
-        Args:
-            now: When the response arrived.
-            started: When its request started.
-            retry_after: The pause that the server requested, in seconds, or None.
+        """Record a response by which the server requests a lower rate; `started` is when its request started.
 
         Returns:
             The new rate in requests per second; None if the rate was already cut for this response's burst, whose
