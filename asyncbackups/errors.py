@@ -296,15 +296,10 @@ class AmbiguousCreateError(BackupsError):
 
     The error that caused the uncertainty is in ``__cause__``. The message is `planet`, `reason`, and `hint`.
 
-    Args:
-        why: Why it is unknown.
-        planet: See the attribute.
-        candidates: See the attribute.
-
     Attributes:
         planet: The planet of the backup.
         candidates: The backups that may be the created one, newest first; empty if none was seen.
-        reason: The message without the planet and the hint.
+        reason: Why it is unknown, and the ids of the candidates.
         hint: What to do, for people.
     """
 
