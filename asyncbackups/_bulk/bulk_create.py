@@ -6,7 +6,7 @@ import asyncio
 import collections
 import logging
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from asyncbackups._base.clock import Clock
 from asyncbackups._bulk.acknowledgement import Acknowledgement, ConsumerState
@@ -16,12 +16,9 @@ from asyncbackups._bulk.report import BulkReport, ReportBuilder
 from asyncbackups._bulk.run_store import ResumePoint, RunStore
 from asyncbackups._http.messages import RequestKind
 from asyncbackups._inputs import Planets
+from asyncbackups._polling.engine import Engine
 from asyncbackups.errors import ClientClosedError
 from asyncbackups.events import Event
-
-if TYPE_CHECKING:
-    from asyncbackups._polling.engine import Engine
-
 
 _log = logging.getLogger(__name__)
 

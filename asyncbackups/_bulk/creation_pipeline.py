@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import attrs
 
+from asyncbackups._api.create import Creation
 from asyncbackups._base.clock import Clock
 from asyncbackups._bulk.event_delivery import EventDelivery
 from asyncbackups._bulk.report import ReportBuilder
 from asyncbackups._bulk.run_store import Intent, ResumePoint, RunningBackup, RunStore, Target, number_targets
 from asyncbackups._bulk.worker_pool import WorkerPool
+from asyncbackups._polling.engine import Engine
 from asyncbackups.errors import (
     AmbiguousCreateError,
     BackupsError,
@@ -23,10 +25,6 @@ from asyncbackups.errors import (
 )
 from asyncbackups.events import BackupCreated, CreateFailed, FinalEvent, WatchFailed
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
-
-if TYPE_CHECKING:
-    from asyncbackups._api.create import Creation
-    from asyncbackups._polling.engine import Engine
 
 
 class CreateFunction(Protocol):

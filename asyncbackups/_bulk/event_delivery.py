@@ -42,7 +42,7 @@ class EventDelivery:
         """Store an event, then deliver it.
 
         Raises:
-            Exception: What the store raised, which is a bug; the event is delivered, so that nobody waits for it.
+            Exception: What the store raised, which is a bug; the event is delivered, so that the run can end.
         """
         self.add_source()
         try:

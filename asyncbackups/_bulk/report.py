@@ -105,7 +105,7 @@ class ReportBuilder:
     """Builds the report of a bulk run as its events come.
 
     Args:
-        requests: The client's requests so far, by kind; the client goes on counting in it.
+        requests: The client's requests so far, by kind; the client keeps counting in it.
 
     Attributes:
         planets: Number of targets that were started.
@@ -161,7 +161,7 @@ class _OutcomeLog:
 
     def __init__(self) -> None:
         self._events: list[Event] = []
-        # The outcomes of the first `_built` events: whoever reads outcomes again pays only for those that were added.
+        # The outcomes of the first `_built` events: reading outcomes again costs only the events that were added since.
         self._outcomes: dict[PlanetRef, Outcome] = {}
         self._built = 0
 

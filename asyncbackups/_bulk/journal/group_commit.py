@@ -119,7 +119,7 @@ class GroupCommit(Generic[_Row]):
 async def run_to_completion(work: Coroutine[Any, Any, _Value]) -> _Value:
     """Run something short to its end, and raise a cancellation that came meanwhile only then.
 
-    A thread cannot be cancelled: if it were abandoned, it would take a lock that nobody releases.
+    A thread cannot be cancelled: if it were abandoned, it would take a lock that is never released.
     """
     task = asyncio.get_running_loop().create_task(work)
     cancelled = False

@@ -61,7 +61,7 @@ class JournalMachine(RuleBasedStateMachine):
             return
         intent = self.run(self.journal.record_intent(self.target(number)))
         before = self.intents.setdefault(number, intent)
-        assert intent.key == before.key, "a create keeps its key, whoever sends it"
+        assert intent.key == before.key, "a create keeps its key in every process"
         assert intent.since == before.since
 
     @rule(number=NUMBERS, flushed=st.booleans())
