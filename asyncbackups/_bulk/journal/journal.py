@@ -21,8 +21,7 @@ from asyncbackups._bulk.journal.entries import (
     event_from_entry,
     event_to_json,
 )
-from asyncbackups._bulk.journal.entry_log import EntryLog
-from asyncbackups._bulk.journal.group_commit import run_to_completion
+from asyncbackups._bulk.journal.group_commit import EntryLog, run_to_completion
 from asyncbackups._bulk.journal.lock import Lock
 from asyncbackups._bulk.journal.run_state import (
     TargetState,

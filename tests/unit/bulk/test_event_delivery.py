@@ -1,4 +1,4 @@
-"""Which events are acknowledged."""
+"""Events are delivered until the last source is gone, and acknowledged once they are processed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbackups._bulk.acknowledgement import Acknowledgement, ConsumerState
+from asyncbackups._bulk.event_delivery import Acknowledgement, ConsumerState
 
 
 def active(_: str) -> ConsumerState:
