@@ -57,18 +57,7 @@ class _CreatedBackup:
 
 
 class CreationPipeline:
-    """Creates the backups of a run and tracks each until it has its final event.
-
-    Args:
-        engine: The client's polling engine.
-        create: Creates one backup.
-        store: Stores intents.
-        delivery: Stores and delivers events.
-        report: Counts the targets that are started.
-        concurrency: Maximum number of creates in flight.
-        deadline: Seconds for which each backup is tracked.
-        clock: The clock.
-    """
+    """Creates the backups of a run, at most `concurrency` at once, and tracks each until it has its final event."""
 
     def __init__(
         self,
@@ -116,8 +105,6 @@ class CreationPipeline:
         for backup, ref in self._tracked.items():
             self._engine.untrack(ref, backup)
         self._tracked.clear()
-
-    # -- creating ------------------------------------------------------------------------------------------------------
 
     async def _create_backup(self, target: Target) -> None:
         started = self._clock.monotonic()
@@ -195,13 +182,9 @@ class CreationPipeline:
         except Exception as exc:  # noqa: BLE001 - a bug; the iteration of the run ends with it
             self.pool.failure = exc
 
-    # -- tracking ------------------------------------------------------------------------------------------------------
-
     def _track_again(self, running: RunningBackup) -> None:
-        started = monotonic_at(self._clock, running.intended_at)
-        self._track(
-            running.target, running.ref, started=started, created_at=monotonic_at(self._clock, running.created_at)
-        )
+        started, created_at = (monotonic_at(self._clock, at) for at in (running.intended_at, running.created_at))
+        self._track(running.target, running.ref, started=started, created_at=created_at)
 
     def _track(self, target: Target, ref: BackupRef, *, started: float, created_at: float | None) -> None:
         backup = _CreatedBackup(self, target, started)

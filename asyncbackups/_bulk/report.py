@@ -102,14 +102,7 @@ class BulkReport(Counts):
 
 
 class ReportBuilder:
-    """Builds the report of a bulk run as its events come.
-
-    Args:
-        requests: The client's requests so far, by kind; the client keeps counting in it.
-
-    Attributes:
-        planets: Number of targets that were started.
-    """
+    """Builds the report of a bulk run as its events come. The client keeps counting in `requests`."""
 
     def __init__(self, requests: Mapping[RequestKind, int]) -> None:
         self.planets: int = 0
@@ -140,11 +133,7 @@ class ReportBuilder:
             self._outcomes.append(event)
 
     def snapshot(self, now: float) -> BulkReport:
-        """Return the report as it is now; later events do not change it. Its cost does not grow with the run.
-
-        Args:
-            now: The time, in monotonic seconds.
-        """
+        """Return the report as it is `now`, in monotonic seconds. Its cost does not grow with the run."""
         ended_at = now if self._finished_at is None else self._finished_at
         before = self._requests_before
         return _ReportSnapshot(

@@ -80,7 +80,6 @@ class Entry:
 
     Attributes:
         id: Its number, ascending; for an event, the event's id.
-        kind: Its kind.
         target: The number of its target; None for an entry about the run.
         at: When it was made (aware, UTC).
         data: Further data as JSON, depending on the kind.
@@ -104,24 +103,14 @@ class Entry:
 
     @classmethod
     def from_row(cls, row: Row) -> Entry:
-        """Parse a stored entry.
-
-        Raises:
-            ValueError: If it is invalid.
-        """
+        """Parse a stored entry; an invalid one is a `ValueError`."""
         number, target, kind, at, data = row
         return cls(number, EntryKind(kind), target, datetime.fromisoformat(at), data)
 
 
 @attrs.frozen(kw_only=True)
 class Header:
-    """The identity of a run: a journal resumes only the same run.
-
-    Attributes:
-        tenant: The tenant's id.
-        base_url: The URL of the service.
-        spec: The backups to create.
-    """
+    """The identity of a run: a journal resumes only the same run."""
 
     tenant: str
     base_url: str
@@ -134,11 +123,7 @@ class Header:
 
     @classmethod
     def from_json(cls, text: str) -> Header:
-        """Parse a header.
-
-        Raises:
-            ValueError: If it is invalid.
-        """
+        """Parse a header; an invalid one is a `ValueError`."""
         raw = msgspec.json.decode(text)
         return cls(tenant=raw["tenant"], base_url=raw["base_url"], spec=spec_from_json(raw["spec"]))
 
@@ -162,13 +147,8 @@ def event_to_json(event: Event) -> str:
 
 
 def event_from_entry(entry: Entry) -> Event:
-    """Decode an event.
-
-    Raises:
-        ValueError: If the entry is not an event.
-    """
-    event = _event_decoder(entry.kind).decode(entry.data)
-    return attrs.evolve(event, id=entry.id)
+    """Decode the event of an entry with `is_event`."""
+    return attrs.evolve(_event_decoder(entry.kind).decode(entry.data), id=entry.id)
 
 
 @functools.cache

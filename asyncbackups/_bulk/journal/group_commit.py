@@ -24,12 +24,9 @@ _Value = TypeVar("_Value")
 
 _log = logging.getLogger(__name__)
 
-_EVENT_DELAY = 0.005
-"""Seconds that an event may wait for an intent, to be written with it."""
-_ACKNOWLEDGE_DELAY = 0.1
-"""Seconds that an acknowledgement may wait for another entry, to be written with it."""
-_MAX_BATCH_ROWS = 10_000
-"""A larger batch is split, so that no transaction takes too long."""
+_EVENT_DELAY = 0.005  # seconds that an event may wait for an intent, to be written with it
+_ACKNOWLEDGE_DELAY = 0.1  # seconds that an acknowledgement may wait for another entry, to be written with it
+_MAX_BATCH_ROWS = 10_000  # a larger batch is split, so that no transaction takes too long
 
 
 class EntryLog:
@@ -51,11 +48,7 @@ class EntryLog:
         self.unwritten: list[BackupRef] = []
 
     async def open(self, entries: list[Entry]) -> None:
-        """Add up the entries that were read, and connect to the database.
-
-        Raises:
-            JournalError: If the entries are inconsistent.
-        """
+        """Add up the entries that were read, and connect to the database."""
         self.state = await asyncio.to_thread(database.build_run_state, entries, self._path)
         self._acknowledged = self.state.acknowledged
         self._connection = await database.open_connection(self._path)
@@ -146,14 +139,8 @@ class GroupCommit(Generic[_Row]):
 
     While one batch is written, the next one gathers: the slower the disk, the larger the batches. Rows may wait for
     others for a given time, as with PostgreSQL's `commit_delay`, because each transaction costs a sync of the disk and
-    a call to a thread. There is a task only while there are rows to write. After a failure nothing more is written.
-
-    Args:
-        write: Writes rows in one transaction: all of them, or none.
-        clock: The clock.
-
-    Attributes:
-        failure: Why nothing more is written; None if all is well.
+    a call to a thread. There is a task only while there are rows to write. After a `failure` nothing more is written.
+    `write` must write all rows that it gets, or none.
     """
 
     def __init__(self, write: Callable[[list[_Row]], Awaitable[None]], clock: Clock) -> None:
@@ -168,12 +155,9 @@ class GroupCommit(Generic[_Row]):
         self.failure: Exception | None = None
 
     def add_rows(self, rows: Sequence[_Row], then: Callable[[], None] | None = None, *, within: float = 0.0) -> None:
-        """Add rows to be written.
+        """Add rows to be written together, after waiting at most `within` seconds for others.
 
-        Args:
-            rows: The rows; they stay together. May be empty, for a `then` that must follow the rows added before.
-            then: Called once the rows are written, or could not be written (see `failure`).
-            within: Maximum time to wait for other rows, in seconds.
+        `then` is called once they and all rows before them are written, or could not be (see `failure`).
         """
         self._waiting.append((rows, then))
         due = self._clock.monotonic() + within
