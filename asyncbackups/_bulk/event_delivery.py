@@ -67,10 +67,8 @@ class ConsumerState(enum.Enum):
     """Whether a consumer may still be processing the last event that it got."""
 
     ACTIVE = enum.auto()
-    FINISHED = enum.auto()
-    """It ended without an error."""
-    FAILED = enum.auto()
-    """It ended with an error or was cancelled: its last event may not have been processed."""
+    FINISHED = enum.auto()  # without an error
+    FAILED = enum.auto()  # with an error, or cancelled: its last event may not have been processed
 
 
 class Acknowledgement(Generic[_Consumer]):

@@ -17,18 +17,10 @@ import msgspec
 
 from asyncbackups import errors
 from asyncbackups._api.codec import plain, spec_from_json
+from asyncbackups._bulk.report import STATE_NAMES
 from asyncbackups._http.text import replace_surrogates
 from asyncbackups.errors import BackupsError
-from asyncbackups.events import (
-    BackupCreated,
-    BackupFailed,
-    BackupGone,
-    BackupSucceeded,
-    CreateFailed,
-    Event,
-    WatchExpired,
-    WatchFailed,
-)
+from asyncbackups.events import CreateFailed, Event
 from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
 
 Row: TypeAlias = "tuple[int, int | None, str, str, str]"
@@ -60,16 +52,8 @@ class EntryKind(enum.StrEnum):
     """The consumer has dealt with all events up to one."""
 
 
-_EVENTS: dict[EntryKind, type[Event]] = {
-    EntryKind.CREATED: BackupCreated,
-    EntryKind.CREATE_FAILED: CreateFailed,
-    EntryKind.SUCCEEDED: BackupSucceeded,
-    EntryKind.FAILED: BackupFailed,
-    EntryKind.GONE: BackupGone,
-    EntryKind.EXPIRED: WatchExpired,
-    EntryKind.UNCHECKED: WatchFailed,
-}
-_KINDS: dict[type[object], EntryKind] = {cls: kind for kind, cls in _EVENTS.items()}
+_KINDS = {cls: EntryKind(name) for cls, name in STATE_NAMES.items()}
+_EVENTS = {kind: cls for cls, kind in _KINDS.items()}
 if set(_KINDS) != set(get_args(Event)):  # pragma: no cover - a new kind of event was forgotten here
     raise TypeError("each kind of event needs a kind of entry")
 

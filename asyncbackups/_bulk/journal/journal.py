@@ -39,13 +39,9 @@ class Journal:
     """A run store in a SQLite file, for one run in one process at a time.
 
     Args:
-        path: The file.
-        tenant: The client's tenant.
-        base_url: The URL of the client's service.
         spec: The backups to create; None for those of the journal, which must exist then.
         since: Deliver again the events after this one; None for those that were not acknowledged.
         claim: Claims a backup for this client, so that no create adopts it.
-        clock: The clock.
     """
 
     def __init__(
@@ -217,11 +213,8 @@ class Journal:
         events: list[Event] = []
         for first in range(0, len(entries), _ENTRIES_PER_TURN):
             with database.translate_errors(self._path):
-                events += [
-                    event_from_entry(entry)
-                    for entry in entries[first : first + _ENTRIES_PER_TURN]
-                    if entry.is_event and entry.target is not None
-                ]
+                turn = entries[first : first + _ENTRIES_PER_TURN]
+                events += [event_from_entry(entry) for entry in turn if entry.is_event]
             await asyncio.sleep(0)
         return events
 

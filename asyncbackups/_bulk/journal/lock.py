@@ -1,7 +1,6 @@
 """The lock of a journal, so that one process at a time runs it: a lock file beside the journal.
 
-The operating system's lock belongs to the open file and ends with the process, so there are no stale locks. The text
-in the file only names the holder.
+The operating system's lock ends with the process, so there are no stale locks; the text only names the holder.
 """
 
 from __future__ import annotations
