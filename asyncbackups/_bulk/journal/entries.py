@@ -1,7 +1,6 @@
 """The entries of a journal, and events and errors as JSON. Pure.
 
-A journal is append-only and a run's state is the sum of its entries (`run_state`), so a crash between any two entries
-leaves a state that the run has been in.
+A run's state is the sum of its entries (`run_state`), so a crash between two entries leaves a state that the run had.
 """
 
 from __future__ import annotations
@@ -137,7 +136,7 @@ def event_from_entry(entry: Entry) -> Event:
 
 @functools.cache
 def _event_decoder(kind: EntryKind) -> msgspec.json.Decoder[Event]:
-    return msgspec.json.Decoder(_EVENTS[kind], dec_hook=_decoding_hook)
+    return msgspec.json.Decoder(_EVENTS[kind], dec_hook=_error_from_json)
 
 
 def _without_details(event: Event) -> Event:
@@ -150,8 +149,10 @@ def _without_backup_details(backup: Backup) -> Backup:
     return attrs.evolve(backup, environment=None, database_to_application_builds=None, extra={})
 
 
-def _error_to_json(error: BackupsError, shown: Callable[[Backup], Backup]) -> dict[str, Any]:
+def _error_to_json(shown: Callable[[Backup], Backup], error: object) -> dict[str, Any]:
     """Encode an error by its members, not by pickle: a changed file could run code."""
+    if not isinstance(error, BackupsError):
+        raise TypeError(f"an event holds {type(error).__name__}, which has no JSON form")
     name = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in errors.__all__)
     state = {key: value for key, value in vars(error).items() if not key.startswith("__")}
     return {"type": name, "args": _add_type_tags(error.args, shown), "state": _add_type_tags(state, shown)}
@@ -188,7 +189,9 @@ def _resolve_type_tags(value: Any) -> Any:
             return value
 
 
-def _error_from_json(raw: Mapping[str, Any]) -> BackupsError:
+def _error_from_json(wanted: type[Any], raw: Any) -> BackupsError:
+    if wanted is not BackupsError:
+        raise TypeError(f"an event holds {wanted.__name__}, which has no JSON form")
     name = raw["type"]
     cls: type[BackupsError] = getattr(errors, name) if name in errors.__all__ else BackupsError
     args = _resolve_type_tags(raw["args"])
@@ -198,24 +201,9 @@ def _error_from_json(raw: Mapping[str, Any]) -> BackupsError:
     return error
 
 
-def _encoding_hook(shown: Callable[[Backup], Backup]) -> Callable[[Any], Any]:
-    def hook(value: Any) -> Any:
-        if isinstance(value, BackupsError):
-            return _error_to_json(value, shown)
-        raise TypeError(f"an event holds {type(value).__name__}, which has no JSON form")
-
-    return hook
-
-
-def _decoding_hook(wanted: type[Any], raw: Any) -> Any:
-    if wanted is BackupsError:
-        return _error_from_json(raw)
-    raise TypeError(f"an event holds {wanted.__name__}, which has no JSON form")
-
-
 # msgspec encodes attrs classes itself, at a twentieth of the cost of the API's own form.
-_EVENT_ENCODER = msgspec.json.Encoder(enc_hook=_encoding_hook(lambda backup: backup))
-_FALLBACK_ENCODER = msgspec.json.Encoder(enc_hook=_encoding_hook(_without_backup_details))
+_EVENT_ENCODER = msgspec.json.Encoder(enc_hook=functools.partial(_error_to_json, lambda backup: backup))
+_FALLBACK_ENCODER = msgspec.json.Encoder(enc_hook=functools.partial(_error_to_json, _without_backup_details))
 
 
 def _encode_json(value: object) -> str:

@@ -56,7 +56,8 @@ class Lock:
             if _try_lock(file) and _is_same_file(file, self._path):
                 self._file = file
                 os.truncate(file, 0)
-                os.write(file, _encode_holder())
+                here = Holder(pid=os.getpid(), host=socket.gethostname(), since=datetime.now(UTC))
+                os.write(file, msgspec.json.encode(here))
                 return
             os.close(file)
             time.sleep(_PAUSE)
@@ -101,15 +102,10 @@ def _is_same_file(file: int, path: Path) -> bool:
         return False
 
 
-def _encode_holder() -> bytes:
-    return msgspec.json.encode({"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC)})
-
-
 def _load_holder(path: Path) -> Holder | None:
     try:
-        raw = msgspec.json.decode(path.read_bytes())
-        return Holder(pid=raw["pid"], host=raw["host"], since=datetime.fromisoformat(raw["since"]))
-    except (OSError, msgspec.MsgspecError, ValueError, KeyError, TypeError):
+        return msgspec.json.decode(path.read_bytes(), type=Holder)
+    except (OSError, msgspec.MsgspecError, ValueError):
         return None
 
 
