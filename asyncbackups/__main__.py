@@ -13,8 +13,8 @@ _EXTRA = frozenset({"click", "rich"})
 def main() -> int:
     """Run the command line and return its exit status; without the extra `cli`, print what to install."""
     exit_on_signals()
-    # Imports allocate 100,000 objects that stay: looking for garbage among them takes a tenth of the start-up time.
-    # A command that goes on enables the collector again.
+    # Imports allocate 100,000 objects that stay: collecting garbage among them takes a tenth of the start-up time.
+    # A command that keeps running enables the collector again.
     gc.disable()
     try:
         import rich  # noqa: F401, PLC0415 - the command line imports it late

@@ -16,13 +16,7 @@ PREFIX = "ASYNCBACKUPS_"
 
 @attrs.frozen(kw_only=True)
 class EnvironmentSettings:
-    """The settings that a client requires, from the environment or from the caller.
-
-    Attributes:
-        base_url: URL of the Database API.
-        tenant: The tenant's id.
-        auth: A token, or a token source.
-    """
+    """The settings that a client requires, from the environment or from the caller."""
 
     base_url: str
     tenant: str
@@ -42,16 +36,10 @@ def load_environment(
     With client credentials, `_TOKEN_URL` defaults to the region's and `_SCOPES` to those that the tenant needs.
     A base URL has precedence over a region, and a token over client credentials. A blank variable counts as missing.
 
-    Args:
-        variables: The environment, as `os.environ`.
-        base_url: The caller's own; None to read the variable.
-        tenant: The caller's own; None to read the variable.
-        auth: The caller's own; None to read the variables.
-        insecure_http: Whether the token URL may be plain http to another machine.
+    Only variables for arguments that are None are read.
 
     Raises:
-        ConfigurationError: If variables are missing (the message names all of them), if a value is invalid, or if one
-            of the caller's own is blank.
+        ConfigurationError: If variables are missing (the message names all of them), or a value is blank or invalid.
     """
     for name, own in (("base_url", base_url), ("tenant", tenant)):
         if own is not None:

@@ -28,9 +28,6 @@ def parse_planets(targets: Targets, *, whole: bool) -> Planets:
     Args:
         targets: The targets.
         whole: Whether to return a collection as a sequence, for a journal that stores it.
-
-    Raises:
-        ConfigurationError: If `targets` is not iterable, is a single target, or one checked now is invalid.
     """
     require_many(targets, "targets", "planets", AsyncIterable)
     if whole and isinstance(targets, Collection):
@@ -41,16 +38,13 @@ def parse_planets(targets: Targets, *, whole: bool) -> Planets:
 
 
 def require_many(given: _Many, name: str, items: str, *kinds: type) -> _Many:
-    """Return an iterable of planets or backups.
+    """Return an iterable of planets or backups: not a single one, although a string is iterable, too.
 
     Args:
         given: The argument's value.
         name: The argument's name, for the error message.
         items: What it should contain, for the error message.
         kinds: Types allowed besides `Iterable`.
-
-    Raises:
-        ConfigurationError: If it is not iterable, or is a single planet or backup (a string is iterable, too).
     """
     is_single = isinstance(given, str | PlanetRef | BackupRef)
     if is_single or not isinstance(given, (Iterable, *kinds)):
@@ -79,11 +73,7 @@ async def _parse_lazily(
 
 
 def parse_target(target: object) -> PlanetRef:
-    """Parse a target.
-
-    Raises:
-        ConfigurationError: If it is not a planet.
-    """
+    """Parse a planet: a `PlanetRef`, a pair or a string."""
     match target:
         case PlanetRef():
             return target
@@ -99,21 +89,13 @@ def parse_target(target: object) -> PlanetRef:
 
 
 def parse_refs(refs: Refs) -> AsyncIterator[BackupRef]:
-    """Return refs as an iterator that parses each when it is read. Refs of a collection are all checked now, too.
-
-    Raises:
-        ConfigurationError: If `refs` is not iterable, is a single ref, or one checked now is invalid.
-    """
+    """Return refs as an iterator that parses each when it is read. Refs of a collection are all checked now, too."""
     require_many(refs, "refs", "backups", AsyncIterable)
     return _parse_each(refs, parse_ref)
 
 
 def parse_ref(ref: object) -> BackupRef:
-    """Parse a reference to a backup.
-
-    Raises:
-        ConfigurationError: If it is not one.
-    """
+    """Parse a backup: a `BackupRef`, a pair or a string."""
     match ref:
         case BackupRef():
             return ref

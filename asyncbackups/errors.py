@@ -190,6 +190,12 @@ class ApiError(BackupsError):
     """
 
     documented: ClassVar[str] = "the service responded with an error"
+    _by_status: ClassVar[dict[int, type[ApiError]]] = {}
+
+    def __init_subclass__(cls, *, statuses: Sequence[int] = (), text: str | None = None) -> None:
+        super().__init_subclass__()
+        cls.documented = text or cls.documented
+        ApiError._by_status.update(dict.fromkeys(statuses, cls))
 
     def __init__(
         self,
@@ -220,110 +226,69 @@ class ApiError(BackupsError):
     @staticmethod
     def class_for(status: int) -> type[ApiError]:
         """Return the class for an HTTP status; `ApiError` itself if there is no subclass for it."""
-        return _BY_STATUS.get(status, ApiError)
+        return ApiError._by_status.get(status, ApiError)
 
 
-class BadRequestError(ApiError):
+class BadRequestError(ApiError, statuses=(400,), text="the request does not match the schema"):
     """400: the request body does not match the schema. Correct the request."""
 
-    documented = "the request does not match the schema"
 
-
-class AuthenticationError(ApiError):
+class AuthenticationError(ApiError, statuses=(401,), text="the credentials are missing, invalid or expired"):
     """401, or no token could be obtained: the credentials are missing, invalid or expired."""
 
-    documented = "the credentials are missing, invalid or expired"
 
-
-class PermissionDeniedError(ApiError):
+class PermissionDeniedError(
+    ApiError, statuses=(403,), text="the credentials are not in the access group for this operation"
+):
     """403: the credentials are not in the access group for this operation."""
 
-    documented = "the credentials are not in the access group for this operation"
 
-
-class NotFoundError(ApiError):
+class NotFoundError(ApiError, statuses=(404, 410), text="not found"):
     """404 or 410: the backup or the path does not exist."""
 
-    documented = "not found"
 
-
-class MethodNotAllowedError(ApiError):
+class MethodNotAllowedError(ApiError, statuses=(405,), text="the method is not supported for this path"):
     """405: the service does not support the method for this path."""
 
-    documented = "the method is not supported for this path"
 
-
-class RequestTimeoutError(ApiError):
+class RequestTimeoutError(ApiError, statuses=(408,), text="the server timed out waiting for the request; try again"):
     """408: the server timed out waiting for the request; try again."""
 
-    documented = "the server timed out waiting for the request; try again"
 
-
-class ConflictError(ApiError):
+class ConflictError(ApiError, statuses=(409,), text="the request conflicts with the current state of the resource"):
     """409: the request conflicts with the current state of the resource."""
 
-    documented = "the request conflicts with the current state of the resource"
 
-
-class UnprocessableError(ApiError):
+class UnprocessableError(ApiError, statuses=(422,), text="the service rejects the content of the request"):
     """422: the request body is well-formed, but the service rejects its content. Correct the request."""
 
-    documented = "the service rejects the content of the request"
 
-
-class FailedDependencyError(ApiError):
+class FailedDependencyError(
+    ApiError, statuses=(424,), text="a request that this one depends on failed; try again or contact support"
+):
     """424: a request that this one depends on failed; try again or contact support."""
 
-    documented = "a request that this one depends on failed; try again or contact support"
 
-
-class RateLimitedError(ApiError):
+class RateLimitedError(ApiError, statuses=(429,), text="too many requests"):
     """429: too many requests; `retry_after` is how long to wait, if the server sent it."""
 
-    documented = "too many requests"
 
-
-class InternalServerError(ApiError):
+class InternalServerError(ApiError, statuses=(500,), text="an internal error of the service; contact support"):
     """500: an internal error of the service; contact support."""
 
-    documented = "an internal error of the service; contact support"
 
-
-class BadGatewayError(ApiError):
+class BadGatewayError(ApiError, statuses=(502,), text="a gateway received an invalid response from the service"):
     """502: a gateway in front of the service received an invalid response from it; try again."""
 
-    documented = "a gateway received an invalid response from the service"
 
-
-class ServiceUnavailableError(ApiError):
+class ServiceUnavailableError(
+    ApiError, statuses=(503,), text="the service is temporarily unavailable; try again in a few minutes"
+):
     """503: the service is temporarily unavailable; try again in a few minutes."""
 
-    documented = "the service is temporarily unavailable; try again in a few minutes"
 
-
-class GatewayTimeoutError(ApiError):
+class GatewayTimeoutError(ApiError, statuses=(504,), text="a gateway timed out waiting for the service"):
     """504: a gateway in front of the service timed out waiting for it; try again."""
-
-    documented = "a gateway timed out waiting for the service"
-
-
-_BY_STATUS: dict[int, type[ApiError]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    405: MethodNotAllowedError,
-    408: RequestTimeoutError,
-    409: ConflictError,
-    410: NotFoundError,
-    422: UnprocessableError,
-    424: FailedDependencyError,
-    429: RateLimitedError,
-    500: InternalServerError,
-    502: BadGatewayError,
-    503: ServiceUnavailableError,
-    504: GatewayTimeoutError,
-}
 
 
 class AmbiguousCreateError(BackupsError):

@@ -283,7 +283,7 @@ class Health:
 
 
 class Progress(enum.Enum):
-    """What a backup's status means for a wait."""
+    """The meaning of a backup's status for a wait."""
 
     IN_PROGRESS = "in progress"
     SUCCEEDED = "succeeded"

@@ -21,13 +21,7 @@ from asyncbackups._base.validation import (
 )
 from asyncbackups.errors import ConfigurationError
 
-__all__ = [
-    "CreatePolicy",
-    "Limits",
-    "PollingPolicy",
-    "RetryPolicy",
-    "Timeouts",
-]
+__all__ = ["CreatePolicy", "Limits", "PollingPolicy", "RetryPolicy", "Timeouts"]
 
 _validate_flag = validate_with(check_flag)
 _validate_positive_integer = validate_with(check_integer, minimum=1)
@@ -212,8 +206,5 @@ class PollingPolicy:
         if check_number(speed, "speed") <= 0:
             raise ConfigurationError(f"must be a positive number, not {quote_value(speed)}", field="speed")
         return attrs.evolve(
-            self,
-            initial=self.initial / speed,
-            maximum=self.maximum / speed,
-            request_worth=self.request_worth / speed,
+            self, initial=self.initial / speed, maximum=self.maximum / speed, request_worth=self.request_worth / speed
         )

@@ -1,4 +1,4 @@
-"""The command line as tests run it: in this process with captured streams, or as a process of its own."""
+"""Runs the command line in tests: in this process with captured streams, or as a process of its own."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from asyncbackups.simulator import Simulator
 ROOT = Path(__file__).parent.parent
 PROGRAM = (sys.executable, "-m", "asyncbackups")
 FAST = PollingPolicy().sped_up(200)
-"""For simulators in which nothing takes long: else each test would wait five seconds for the first poll."""
+"""For simulators with short backups: otherwise each test would wait five seconds for the first poll."""
 SETTLED = CreatePolicy(settle=0.2)
-"""For the same: else a create that never left would be looked for for a minute before it is sent."""
+"""For the same: otherwise a create with a lost response would be reconciled for a minute."""
 FAST_PROGRAM = """\
 import sys
 from asyncbackups.__main__ import main
@@ -83,7 +83,7 @@ class Program:
 
 @attrs.frozen
 class Hosted:
-    """What runs in an event loop of another thread."""
+    """A context manager that is open in the event loop of another thread."""
 
     loop: asyncio.AbstractEventLoop
 
@@ -123,24 +123,24 @@ def hosted(make: Callable[[], AbstractAsyncContextManager[_T]]) -> Iterator[tupl
 
 
 def settings_for(base_url: str, token: str = "simulator-token") -> dict[str, str]:
-    """Return the variables by which commands find a service."""
+    """Return the variables that lead commands to a service."""
     return {"ASYNCBACKUPS_BASE_URL": base_url, "ASYNCBACKUPS_TENANT": "example", "ASYNCBACKUPS_TOKEN": token}
 
 
 def settings_of(simulator: Simulator) -> dict[str, str]:
-    """Return the variables by which commands find a simulator."""
+    """Return the variables that lead commands to a simulator."""
     return settings_for(simulator.base_url, simulator.token)
 
 
 def environment(settings: Mapping[str, str] = NO_SETTINGS) -> dict[str, str]:
-    """Return this process's environment, with these settings and no others of ours."""
+    """Return this process's environment with these settings, and no other ones of this program."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("ASYNCBACKUPS_")}
     path = os.pathsep.join(filter(None, [str(ROOT), own.get("PYTHONPATH", "")]))
     return {**own, "PYTHONPATH": path, "COLUMNS": "100", **settings}
 
 
 def start(*arguments: str, settings: Mapping[str, str] = NO_SETTINGS, **streams: Any) -> subprocess.Popen[str]:
-    """Start a command as a process of its own, that polls fast; its streams are pipes unless told otherwise."""
+    """Start a command as a process of its own that polls fast; its streams are pipes by default."""
     program = [sys.executable, "-c", FAST_PROGRAM, *arguments]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
     return subprocess.Popen(program, env=environment(settings), text=True, encoding="utf-8", **pipes)
@@ -155,7 +155,7 @@ def finish(process: subprocess.Popen[str]) -> Ended:
 
 @contextlib.contextmanager
 def begun(folder: Path, *arguments: str) -> Iterator[Callable[[], Ended]]:
-    """Start a command that takes long, and go on; calling what is returned waits for its end."""
+    """Start a command that takes long; the function that this yields waits for its end."""
     out, err = folder / "out", folder / "err"
     with out.open("wb") as stdout, err.open("wb") as stderr:
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr}

@@ -14,7 +14,7 @@ import attrs
 import msgspec
 
 from asyncbackups._base.validation import quote_value
-from asyncbackups._http.text import make_excerpt
+from asyncbackups._http.redaction import make_excerpt
 from asyncbackups.errors import ConfigurationError, ProtocolError
 from asyncbackups.models import Backup, BackupMetadata, BackupSpec, Environment, Health
 

@@ -24,7 +24,7 @@ from asyncbackups._api.requests import RequestBuilder
 from asyncbackups._api.responses import parse_backup, parse_create_response, parse_health
 from asyncbackups._http.headers import parse_retry_after, parse_server_time
 from asyncbackups._http.messages import Request, RequestKind, Response
-from asyncbackups._http.status import as_protocol_error
+from asyncbackups._http.response_errors import as_protocol_error
 from asyncbackups.errors import AmbiguousCreateError, BackupsError, NotFoundError, may_have_been_processed
 from asyncbackups.models import Backup, BackupRef, BackupSpec, Health, PlanetRef
 

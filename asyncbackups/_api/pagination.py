@@ -17,8 +17,7 @@ from yarl import URL
 from asyncbackups._api.codec import backup_from_json
 from asyncbackups._base.validation import quote_value
 from asyncbackups._http.messages import Response
-from asyncbackups._http.status import as_protocol_error
-from asyncbackups._http.text import JSON_FAULTS
+from asyncbackups._http.response_errors import JSON_FAULTS, as_protocol_error
 from asyncbackups._http.urls import same_origin
 from asyncbackups.errors import ProtocolError
 from asyncbackups.models import Backup

@@ -15,9 +15,6 @@ async def await_shared_work(work: Callable[[], Awaitable[_T]], make_error: Calla
     Args:
         work: Starts the work.
         make_error: Makes the error to raise if the shared work was cancelled but the current task was not.
-
-    Raises:
-        Exception: What `work` raises, or the error from `make_error`.
     """
     if _count_cancellations():
         # A cancellation requested while this task was running is delivered here: it is the task's own.
@@ -32,6 +29,5 @@ async def await_shared_work(work: Callable[[], Awaitable[_T]], make_error: Calla
 
 
 def _count_cancellations() -> int:
-    """Return the number of pending cancellation requests of the current task."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()

@@ -35,36 +35,27 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float, /) -> None:
         """Sleep. Zero or a negative number still yields to other tasks once."""
-        ...
 
 
 class SystemClock:
     """The machine's clock and the running event loop's timers."""
 
     def monotonic(self) -> float:
-        """Return seconds since an arbitrary start."""
         return time.monotonic()
 
     def utcnow(self) -> datetime:
-        """Return the time of day (aware, UTC)."""
         return datetime.now(UTC)
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
-        """Schedule a callback on the running event loop."""
         # A loop's own clock may be cached (uvloop) or have another start: only differences are safe.
         return asyncio.get_running_loop().call_later(max(0.0, when - time.monotonic()), callback)
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep on the running event loop."""
         await asyncio.sleep(max(0.0, seconds))
 
 
 class ClientClock:
-    """A client's clock. Closing the client wakes every sleeper with `ClientClosedError`.
-
-    Args:
-        clock: The clock to use.
-    """
+    """A client's clock. Closing the client wakes every sleeper with `ClientClosedError`."""
 
     def __init__(self, clock: Clock) -> None:
         # Bound methods, not wrappers: they are called for each request.
@@ -82,11 +73,7 @@ class ClientClock:
             self._sleepers.pop().reschedule(0)
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep.
-
-        Raises:
-            ClientClosedError: If the client is closed, or is closed meanwhile.
-        """
+        """Sleep; raise `ClientClosedError` if the client is closed, or is closed meanwhile."""
         limit = asyncio.timeout(0 if self._closed else None)
         try:
             async with limit:

@@ -1,7 +1,7 @@
-"""Check what callers pass in before anything is sent: each message names the argument, the value and what is valid.
+"""Check the caller's arguments: `check_*` return the value or raise, `validate_*` make attrs validators of it.
 
-`check_*` check one value and return it, `to_seconds` is an attrs converter, and `validate_*` make attrs validators.
-attrs' own validators raise other errors, which do not carry the argument's name as data.
+Every error is a `ConfigurationError`, which names the argument, the value and what is valid. attrs' own validators
+raise other errors, which do not carry the argument's name as data.
 """
 
 from __future__ import annotations
@@ -58,11 +58,7 @@ def to_seconds(value: Seconds) -> float:
 
 
 def check_seconds(value: Seconds, name: str = "duration") -> float:
-    """Return a duration in seconds.
-
-    Raises:
-        ConfigurationError: If it is neither a timedelta nor a finite number.
-    """
+    """Return a duration in seconds."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     finite = _finite_number(value)
@@ -72,11 +68,7 @@ def check_seconds(value: Seconds, name: str = "duration") -> float:
 
 
 def check_number(value: object, name: str) -> float:
-    """Return a finite number.
-
-    Raises:
-        ConfigurationError: If it is anything else.
-    """
+    """Return a finite number."""
     finite = _finite_number(value)
     if finite is None:
         raise _argument_error(name, "a finite number", value)
@@ -84,11 +76,7 @@ def check_number(value: object, name: str) -> float:
 
 
 def check_text(value: object, name: str) -> str:
-    """Return a string that can be sent.
-
-    Raises:
-        ConfigurationError: If it is not a string, or contains a lone surrogate, which UTF-8 cannot encode.
-    """
+    """Return a string that can be sent: without lone surrogates, which UTF-8 cannot encode."""
     if not isinstance(value, str):
         raise _argument_error(name, "a string", value)
     try:
@@ -99,11 +87,7 @@ def check_text(value: object, name: str) -> str:
 
 
 def check_not_blank(value: object, name: str) -> str:
-    """Return a string that contains at least one visible character.
-
-    Raises:
-        ConfigurationError: If it is not a string, or is blank.
-    """
+    """Return a string that contains at least one visible character."""
     checked = check_text(value, name)
     if not _has_visible_character(checked):
         raise ConfigurationError(f"must not be blank, but is {quote_value(value)}", field=name)
@@ -120,11 +104,7 @@ def _has_visible_character(value: str) -> bool:
 
 
 def check_path_name(value: object, name: str) -> str:
-    """Return a name that can be one segment of a path once it is percent-encoded.
-
-    Raises:
-        ConfigurationError: If it is not a string, is blank, or is "." or "..", which no encoding protects.
-    """
+    """Return a name that can be one segment of a path once it is percent-encoded: not blank, "." or ".."."""
     checked = check_not_blank(value, name)
     if checked in {".", ".."}:
         # Every URL parser reads "%2E%2E" as "..", too.
@@ -133,11 +113,7 @@ def check_path_name(value: object, name: str) -> str:
 
 
 def check_integer(value: object, name: str, *, minimum: int) -> int:
-    """Return an integer of at least `minimum` that fits into 64 bits.
-
-    Raises:
-        ConfigurationError: If it is anything else.
-    """
+    """Return an integer of at least `minimum` that fits into 64 bits."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise _argument_error(name, f"an integer of at least {minimum}", value)
     if value > _MAXIMUM_INTEGER:
@@ -146,33 +122,21 @@ def check_integer(value: object, name: str, *, minimum: int) -> int:
 
 
 def check_flag(value: object, name: str) -> bool:
-    """Return a bool.
-
-    Raises:
-        ConfigurationError: If it is anything else: a string such as "no" is true in Python.
-    """
+    """Return a bool. Nothing else is accepted: a string such as "no" is true in Python."""
     if not isinstance(value, bool):
         raise _argument_error(name, "True or False", value)
     return value
 
 
 def check_instance(value: object, cls: type[_T], name: str) -> _T:
-    """Return an instance of a class.
-
-    Raises:
-        ConfigurationError: If it is anything else.
-    """
+    """Return an instance of a class."""
     if not isinstance(value, cls):
         raise _argument_error(name, f"a {cls.__name__}", value)
     return value
 
 
 def check_protocol(value: _T, protocol: type, name: str) -> _T:
-    """Return an object that has every method of a protocol.
-
-    Raises:
-        ConfigurationError: If it lacks one, or is a class.
-    """
+    """Return an object, not a class, that has every method of a protocol."""
     methods = [method for method in vars(protocol) if not method.startswith("_")]
     if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in methods):
         raise _argument_error(name, f"an object with the methods {', '.join(methods)}", value)
@@ -180,11 +144,7 @@ def check_protocol(value: _T, protocol: type, name: str) -> _T:
 
 
 def check_file_path(value: object, name: str) -> Path:
-    """Return the path of a file, which need not exist.
-
-    Raises:
-        ConfigurationError: If it is not a path, or no file can have it.
-    """
+    """Return the path of a file, which need not exist."""
     given = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(given, str) or not Path(given).name or "\0" in given:
         raise _argument_error(name, "the path of a file", value)
@@ -192,12 +152,7 @@ def check_file_path(value: object, name: str) -> Path:
 
 
 def validate_with(check: Callable[..., object], **options: object) -> Validator:
-    """Return an attrs validator that calls one of the checks above.
-
-    Args:
-        check: The check; it is called with the value and the attribute's name.
-        options: Keyword arguments for the check.
-    """
+    """Return an attrs validator that calls one of the checks above, with these options."""
 
     def validate_value(_: object, attribute: Any, value: object) -> None:
         check(value, attribute.name, **options)

@@ -8,7 +8,7 @@ from typing import Self
 
 from asyncbackups._api.operations import Operations
 from asyncbackups._base.clock import Clock
-from asyncbackups._base.event_stream import EventStream
+from asyncbackups._base.containers import EventStream
 from asyncbackups._bulk.worker_pool import WorkerPool
 from asyncbackups._inputs import Refs, parse_refs
 from asyncbackups.errors import BackupsError, ClientClosedError

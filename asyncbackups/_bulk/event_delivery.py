@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from asyncbackups._base.clock import Clock
-from asyncbackups._base.event_stream import EventStream
+from asyncbackups._base.containers import EventStream
 from asyncbackups._bulk.report import ReportBuilder
 from asyncbackups._bulk.run_store import RunStore, Target
 from asyncbackups.events import Event

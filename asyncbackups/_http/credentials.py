@@ -23,13 +23,7 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 class Credential:
-    """A token, and what is derived from it once instead of for each request.
-
-    Attributes:
-        token: The bearer token.
-        headers: The headers with the token; must not be changed.
-        needle: The token as bytes, to search for in bodies.
-    """
+    """A bearer token, with its headers and its bytes (to search for in bodies) prepared once for all requests."""
 
     __slots__ = ("headers", "needle", "token")
 
@@ -58,7 +52,7 @@ NO_CREDENTIAL = Credential("")
 
 
 class Credentials:
-    """Gets tokens from a token source and keeps what is derived from the current one.
+    """Gets tokens from a token source and keeps the current credential.
 
     Args:
         auth: A token or a token source.
@@ -69,9 +63,6 @@ class Credentials:
         fixed: The credential if it never changes, else None.
         source: The token source, or None for a fixed token.
         passwords: Other secrets to redact.
-
-    Raises:
-        ConfigurationError: If `auth` is neither, or the token cannot be sent in a header.
     """
 
     def __init__(self, auth: object, *, faults: tuple[type[Exception], ...]) -> None:
@@ -96,23 +87,15 @@ class Credentials:
         Raises:
             AuthenticationError: If no token can be obtained.
             TransportError: If no token can be obtained at the moment; nothing was sent to the service.
-            ClientClosedError: If the token source belongs to no open client.
         """
         return self._last if self.source is None else self._credential_for(await self._request_token(self.source.token))
 
     async def replace_refused(self, refused: Credential) -> Credential:
-        """Return the credential to use after one was refused: the same one if there is no other.
-
-        Raises:
-            AuthenticationError: If no token can be obtained.
-            TransportError: If no token can be obtained at the moment.
-            ClientClosedError: If the token source belongs to no open client.
-        """
-        if isinstance(self.source, RenewableTokenSource):
-            return self._credential_for(
-                await self._request_token(functools.partial(self.source.renewed, refused.token))
-            )
-        return await self.get_current()
+        """Return the credential to use after one was refused: the same one if there is no other."""
+        if not isinstance(self.source, RenewableTokenSource):
+            return await self.get_current()
+        get_token = functools.partial(self.source.renewed, refused.token)
+        return self._credential_for(await self._request_token(get_token))
 
     def is_token_error(self, error: BackupsError) -> bool:
         """Return True if an error is from the token endpoint, whose requests have been retried already."""
@@ -124,13 +107,7 @@ class Credentials:
         return Redactor({*self._tokens, *own, *self.passwords})
 
     def redact_response(self, response: Response, request: Request, credential: Credential) -> Response:
-        """Return a response without secrets, so that it may be quoted; usually that is the same object.
-
-        Args:
-            response: The response.
-            request: The request.
-            credential: The credential that was sent.
-        """
+        """Return a response without secrets, so that it may be quoted; usually that is the same object."""
         if response.status in _COMMON_STATUSES:
             # The token endpoint may return the token that was in use before: it must stay in.
             if request.kind is RequestKind.TOKEN:
@@ -144,9 +121,8 @@ class Credentials:
         try:
             return check_token(await await_shared_work(get_token, _cancellation_error), "token")
         except ConfigurationError as exc:
-            raise AuthenticationError(
-                status=None, reason=f"the token source returned an unusable token: {exc}"
-            ) from None
+            reason = f"the token source returned an unusable token: {exc}"
+            raise AuthenticationError(status=None, reason=reason) from None
         except BackupsError:
             raise
         except self._faults as exc:

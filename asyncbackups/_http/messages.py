@@ -37,8 +37,6 @@ class Request(_Message, frozen=True, kw_only=True):
     """An HTTP request.
 
     Attributes:
-        kind: The kind of the request.
-        method: HTTP method.
         path: The percent-encoded path below the base URL, starting with "/"; or a complete URL (the link to a page).
         body: The JSON body (a token request has a form, with the client secret), or None.
         etag: The entity tag of an earlier response, or None; with it the server may respond 304.
@@ -62,11 +60,7 @@ class Response(_Message, frozen=True, kw_only=True):
     """A complete HTTP response.
 
     Attributes:
-        status: HTTP status.
         headers: Case-insensitive headers; repeated ones are joined with ", ".
-        body: The complete body; no repr shows it, because it may contain a token.
-        method: The request's method.
-        url: The request's URL.
         attempt: The number of the attempt, counted from 1.
         repeated: Whether an earlier attempt with a lost response may have been processed.
         seconds: Time from sending the request to the last byte of the response.

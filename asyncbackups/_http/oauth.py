@@ -16,8 +16,8 @@ import attrs
 from asyncbackups._base.clock import Clock
 from asyncbackups._base.validation import check_flag, check_not_blank, quote_value
 from asyncbackups._http.messages import Response
-from asyncbackups._http.redaction import Secret
-from asyncbackups._http.text import decode_json, make_excerpt
+from asyncbackups._http.redaction import Secret, make_excerpt
+from asyncbackups._http.response_errors import decode_json
 from asyncbackups._http.urls import check_url
 from asyncbackups.errors import (
     ApiError,
@@ -64,15 +64,7 @@ FormSender = Callable[[str, Secret], Coroutine[Any, Any, Response]]
 
 
 def check_token(token: object, name: str) -> str:
-    """Return a token that can be sent in a header.
-
-    Args:
-        token: The token.
-        name: The name of the argument, for the message.
-
-    Raises:
-        ConfigurationError: If it cannot be sent; the message does not contain the token.
-    """
+    """Return a token that can be sent in a header; the error for any other does not contain it."""
     if not isinstance(token, str):
         raise ConfigurationError(f"must be a string, not {type(token).__name__}", field=name)
     if not token.strip():
@@ -86,12 +78,9 @@ def check_token(token: object, name: str) -> str:
 
 @attrs.frozen
 class TokenLease:
-    """A token and its times.
+    """A token and its times, in monotonic seconds.
 
     Attributes:
-        token: The bearer token.
-        renew_at: When to start the renewal, in monotonic seconds.
-        expires_at: When to stop using the token, in monotonic seconds.
         retry_every: How long to wait after a failed renewal ahead of expiry, in seconds.
     """
 
@@ -102,11 +91,7 @@ class TokenLease:
 
 
 def parse_token_response(response: Response, *, sent_at: float) -> TokenLease:
-    """Parse the token endpoint's response (RFC 6749 section 5.1).
-
-    Args:
-        response: A response with status 2xx.
-        sent_at: When the request was sent, in monotonic seconds: the lifetime counts from then.
+    """Parse the token endpoint's response (RFC 6749 section 5.1). The lifetime counts from `sent_at`.
 
     Raises:
         AuthenticationError: If it contains no bearer token that can be sent in a header. The response is not quoted,
@@ -114,12 +99,8 @@ def parse_token_response(response: Response, *, sent_at: float) -> TokenLease:
     """
     token, lifetime, flaw = _parse_token(response.body)
     if flaw:
-        raise AuthenticationError(
-            status=response.status,
-            method=response.method,
-            url=response.url,
-            reason=f"the token endpoint returned {flaw}",
-        )
+        reason = f"the token endpoint returned {flaw}"
+        raise AuthenticationError(status=response.status, method=response.method, url=response.url, reason=reason)
     margin = min(_MAXIMUM_MARGIN, lifetime * _MARGIN_SHARE)
     return TokenLease(token, sent_at + lifetime - margin, sent_at + lifetime, margin / _ATTEMPTS_IN_MARGIN)
 
@@ -175,9 +156,8 @@ class ClientCredentials:
         scopes: str | Iterable[str],
         insecure_http: bool = False,
     ) -> None:
-        self.token_url: str = str(
-            check_url(token_url, "token_url", insecure_http=check_flag(insecure_http, "insecure_http"))
-        )
+        check_flag(insecure_http, "insecure_http")
+        self.token_url: str = str(check_url(token_url, "token_url", insecure_http=insecure_http))
         self.client_id: str = check_not_blank(client_id, "client_id")
         if not isinstance(client_secret, str):  # the value is not shown: it may be a secret all the same
             raise ConfigurationError(f"must be a string, not {type(client_secret).__name__}", field="client_secret")
@@ -218,7 +198,8 @@ class ClientCredentials:
             ClientClosedError: If no client that uses these credentials is open.
         """
         lease = self._lease
-        now = self._current_clock().monotonic()
+        _, clock = self._current_binding()
+        now = clock.monotonic()
         if lease is not None and now < lease.expires_at:
             if now >= lease.renew_at and now >= self._not_before and self._renewal is None:
                 self._start_renewal(self._finish_early_renewal)
@@ -275,7 +256,8 @@ class ClientCredentials:
         lease = self._lease
         if task.cancelled() or task.exception() is None or lease is None or not self._bindings:
             return
-        self._not_before = self._current_clock().monotonic() + lease.retry_every
+        _, clock = self._current_binding()
+        self._not_before = clock.monotonic() + lease.retry_every
         _log.warning("renewing the token ahead of its expiry failed (%s)", type(task.exception()).__name__)
 
     async def _renew_token(self) -> None:
@@ -302,13 +284,8 @@ class ClientCredentials:
             raise self._translate_error(exc) from exc
 
     def _build_form(self) -> Secret:
-        fields = {
-            "grant_type": "client_credentials",
-            "scope": " ".join(self.scopes),
-            "client_id": self.client_id,
-            "client_secret": self._client_secret.reveal(),
-        }
-        return Secret(urlencode(fields))
+        fields = {"grant_type": "client_credentials", "scope": " ".join(self.scopes), "client_id": self.client_id}
+        return Secret(urlencode({**fields, "client_secret": self._client_secret.reveal()}))
 
     @staticmethod
     def _translate_error(error: ApiError | ProtocolError) -> BackupsError:
@@ -338,9 +315,6 @@ class ClientCredentials:
                 "no open client uses these client credentials: enter one with `async with BackupClient(...)`"
             )
         return self._bindings[-1]
-
-    def _current_clock(self) -> Clock:
-        return self._current_binding()[1]
 
 
 def _check_scopes(scopes: object) -> tuple[str, ...]:

@@ -34,27 +34,9 @@ _RECENT_WEIGHT = 0.8
 class Throttle:
     """Decides when the next request may start. Pure: it gets the time (monotonic seconds) and never waits.
 
-    Args:
-        per_second: Maximum number of requests started per second, or None for no limit.
-        retry_after_maximum: The longest `Retry-After` that is respected, in seconds.
-
     Attributes:
         is_limiting: Whether `time_to_start` must be called before a start; False is full speed.
     """
-
-    __slots__ = (
-        "_count",
-        "_cut_at",
-        "_measured",
-        "_next",
-        "_paused_until",
-        "_per_second",
-        "_plateau",
-        "_rate_at_cut",
-        "_retry_after_maximum",
-        "_window_start",
-        "is_limiting",
-    )
 
     def __init__(self, *, per_second: float | None, retry_after_maximum: float) -> None:
         self._per_second = math.inf if per_second is None else per_second
@@ -90,7 +72,6 @@ class Throttle:
         return max(0.0, self._paused_until - now, self._next - now)
 
     def record_start(self, now: float) -> None:
-        """Record the start of a request."""
         if now - self._window_start >= _WINDOW:
             self._roll_window(now)
         self._count += 1
@@ -137,13 +118,7 @@ class Throttle:
 
 
 class RateLimiter:
-    """Delays requests: limits those in flight and those per second, and pauses when the server requests it.
-
-    Args:
-        limits: The limits.
-        retry_after_maximum: The longest `Retry-After` that is respected, in seconds.
-        clock: The clock.
-    """
+    """Delays requests: limits those in flight and those per second, and pauses when the server requests it."""
 
     def __init__(self, limits: Limits, *, retry_after_maximum: float, clock: Clock) -> None:
         self._limits = limits
@@ -166,11 +141,7 @@ class RateLimiter:
         return self._throttle.remaining_pause(now)
 
     async def acquire_slot(self) -> float:
-        """Wait until a request may start, and acquire a slot for it; `release_slot` gives it back.
-
-        Returns:
-            When the request starts, in the clock's monotonic seconds.
-        """
+        """Wait until a request may start, acquire a slot for it, and return when it starts (monotonic seconds)."""
         await self._slots.acquire()
         if not self._throttle.is_limiting:
             now = self._clock.monotonic()
@@ -183,26 +154,16 @@ class RateLimiter:
             raise
 
     async def wait_out_pause(self, started: float) -> float:
-        """Wait with an acquired slot if the server has requested a pause meanwhile.
-
-        Args:
-            started: The return value of `acquire_slot`.
-
-        Returns:
-            When the request starts, in the clock's monotonic seconds.
-        """
+        """Wait with an acquired slot if the server has requested a pause since `started`; return the new start."""
         return await self._wait_turn() if self.remaining_pause(self._clock.monotonic()) > 0 else started
 
     def release_slot(self) -> None:
-        """Release a slot."""
         self._slots.release()
 
     def record_response(self, response: Response, *, started: float) -> None:
         """Slow down all requests if the response is a 429, a 503, or any error with `Retry-After`.
 
-        Args:
-            response: A response. The `Retry-After` of a successful one is about one resource and is ignored here.
-            started: When its request started, in the clock's monotonic seconds.
+        The `Retry-After` of a successful response is about one resource and is ignored here.
         """
         retry_after = parse_retry_after(response.headers, now=self._clock.utcnow()) if response.status >= 400 else None
         if retry_after is None and not is_overload(response.status):

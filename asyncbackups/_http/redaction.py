@@ -1,9 +1,10 @@
-"""Keep secrets out of reprs, and redact them in responses."""
+"""Keep secrets out of reprs, redact them in responses, and make excerpts that are safe to quote and to log."""
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterable
 from typing import NoReturn
 from urllib.parse import quote, quote_plus
@@ -15,10 +16,36 @@ from asyncbackups._http.messages import Response
 
 REDACTED = "[redacted]"
 
+_EXCERPT_CHARACTERS = 500
+_ERROR_BODY_BYTES = 64 * 1024
+"""How much of an error response is kept; only an excerpt of it is ever shown."""
 _MINIMUM_LENGTH = 4
 """Shorter secrets are not redacted: they occur by chance in every text."""
-_ERROR_BODY_BYTES = 64 * 1024
-"""How much of an error response is kept; only the first 500 characters are ever shown."""
+_SECRET_PATTERN = re.compile(
+    r"""(bearer\s+(?=[\w.~+/-]{16}) | (?:access_token|refresh_token|id_token|client_secret)["']?\s*[:=]\s*["']?)"""
+    r"""[^\s"'&,;<>}]+""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Matches anything that looks like a secret. The transport has already redacted the secrets that it knows."""
+_AS_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
+"""As `html.escape`, whose import takes longer than the rest of this module."""
+
+
+def make_excerpt(body: bytes) -> str:
+    """Return the first characters of a body as one line of text, at most 500.
+
+    Control characters, which a terminal would interpret, are replaced, and so is anything that looks like a secret.
+    """
+    beginning = body[: 4 * _EXCERPT_CHARACTERS]
+    text = _SECRET_PATTERN.sub(r"\1***", " ".join(beginning.decode("utf-8", "replace").split()))
+    text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    whole = len(beginning) == len(body) and len(text) <= _EXCERPT_CHARACTERS
+    return text if whole else f"{text[: _EXCERPT_CHARACTERS - 1]}…"
+
+
+def replace_surrogates(text: str) -> str:
+    """Replace lone surrogates, which cannot be written: aiohttp decodes invalid UTF-8 in headers to them."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 class Secret:
@@ -41,11 +68,7 @@ class Secret:
 
 
 class Redactor:
-    """Replaces secrets in text, in every encoding in which a server or a gateway may echo them.
-
-    Args:
-        secrets: The secrets.
-    """
+    """Replaces secrets in text, in every encoding in which a server or a gateway may echo them."""
 
     __slots__ = ("_forms",)
 
@@ -58,13 +81,11 @@ class Redactor:
         return f"<Redactor of {len(self._forms)} forms>"
 
     def redact_text(self, text: str) -> str:
-        """Return a text with the secrets replaced."""
         for form in self._forms:
             text = text.replace(form, REDACTED)
         return text
 
     def redact_body(self, body: bytes) -> bytes:
-        """Return a body with the secrets replaced."""
         for form in self._forms:
             body = body.replace(form.encode("utf-8", "surrogatepass"), REDACTED.encode())
         return body
@@ -80,10 +101,6 @@ class Redactor:
             headers[name] = f"{headers[name]}, {shown}" if name in headers else shown
         body = response.body if 200 <= response.status < 300 else response.body[:_ERROR_BODY_BYTES]
         return msgspec.structs.replace(response, headers=CIMultiDictProxy(headers), body=self.redact_body(body))
-
-
-_AS_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
-"""As `html.escape`, whose import takes longer than the rest of this module."""
 
 
 def _echo_forms(secret: str) -> set[str]:

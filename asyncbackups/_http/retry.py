@@ -16,12 +16,6 @@ class RetryQuota:
     """The retries that a client has left, so that retries do not multiply the load during an outage.
 
     Each retry takes one, each success returns a tenth. Source: botocore's retry quota.
-
-    Args:
-        capacity: Maximum number of retries.
-
-    Attributes:
-        available: The number of retries left.
     """
 
     __slots__ = ("_capacity", "available")
@@ -38,21 +32,12 @@ class RetryQuota:
         return True
 
     def record_success(self) -> None:
-        """Record a successful request."""
         if self.available < self._capacity:
             self.available = min(float(self._capacity), self.available + 0.1)
 
 
 class Retries:
-    """Decides about retries for all requests of a client, and logs the decisions.
-
-    Args:
-        policy: The retry policy.
-        random: The source of jitter.
-
-    Attributes:
-        quota: The client's retry quota.
-    """
+    """Decides about retries for all requests of a client, and logs the decisions."""
 
     def __init__(self, policy: RetryPolicy, random: Random) -> None:
         self._policy = policy
@@ -64,7 +49,7 @@ class Retries:
 
         Args:
             error: The error of the last attempt.
-            request: The request.
+            request: Its request.
             attempt: The number of the last attempt, counted from 1.
             attempts: Maximum number of attempts, or None for the policy's.
         """

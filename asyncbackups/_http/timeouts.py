@@ -14,12 +14,7 @@ from asyncbackups._base.clock import Clock, Timer
 
 
 class TimeLimit:
-    """A time limit that applies to each of many concurrent scopes.
-
-    Args:
-        seconds: The limit.
-        clock: The clock.
-    """
+    """A time limit that applies to each of many concurrent scopes."""
 
     __slots__ = ("_clock", "_running", "_seconds", "_timer")
 
@@ -30,11 +25,7 @@ class TimeLimit:
         self._timer: Timer | None = None
 
     def scope_from(self, now: float) -> TimeLimitScope:
-        """Return a context manager that raises TimeoutError in the current task when the limit has passed.
-
-        Args:
-            now: The current time, in the clock's monotonic seconds.
-        """
+        """Return a context manager that raises TimeoutError in the current task when the limit has passed."""
         scope = TimeLimitScope(self._running, now + self._seconds)
         if self._timer is None:
             self._timer = self._clock.call_at(scope.ends_at, self._expire_due)
@@ -59,11 +50,7 @@ class TimeLimit:
 
 
 class TimeLimitScope:
-    """The context manager of a `TimeLimit`.
-
-    Attributes:
-        ends_at: When the scope expires, in monotonic seconds.
-    """
+    """The context manager of a `TimeLimit`."""
 
     __slots__ = ("_cancelling", "_expired", "_running", "_task", "ends_at")
 

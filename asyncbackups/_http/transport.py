@@ -26,10 +26,9 @@ from asyncbackups._http.credentials import NO_CREDENTIAL, Credential, Credential
 from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._http.oauth import ClientCredentials, TokenSource
 from asyncbackups._http.rate_limit import RateLimiter
-from asyncbackups._http.redaction import Redactor, Secret
+from asyncbackups._http.redaction import Redactor, Secret, replace_surrogates
+from asyncbackups._http.response_errors import raise_for_status
 from asyncbackups._http.retry import Retries
-from asyncbackups._http.status import raise_for_status
-from asyncbackups._http.text import replace_surrogates
 from asyncbackups._http.timeouts import TimeLimit
 from asyncbackups._http.urls import Address, BaseAddress, check_proxy_url, check_url, environment_proxy
 from asyncbackups.errors import (
@@ -73,14 +72,7 @@ _TRANSLATIONS: tuple[tuple[type[Exception], type[TransportError], str], ...] = (
 
 @attrs.define(eq=False)
 class _SendAttempt:
-    """One attempt to send a request.
-
-    Attributes:
-        request: The request.
-        address: Its URL.
-        attempt: The number of the attempt, counted from 1.
-        repeated: Whether an earlier attempt may have been processed.
-    """
+    """One attempt to send a request, counted from 1; `repeated` if an earlier one may have been processed."""
 
     request: Request
     address: Address
@@ -88,35 +80,17 @@ class _SendAttempt:
     repeated: bool = False
 
     def build_error(self, cls: Callable[..., _E], reason: str, **details: Any) -> _E:
-        """Build an error with the details of the request."""
         return cls(reason, method=self.request.method, url=self.address.text, attempt=self.attempt, **details)
 
 
 class Transport:
     """Sends requests: rate-limited, authorized, with retries where they are safe. Every failure is a typed error.
 
-    Args:
-        base_url: URL of the Database API; https, or http to loopback.
-        auth: A token or a token source (see `TokenSource`).
-        retry: When to retry idempotent requests.
-        limits: The rate limits for all requests together.
-        timeouts: The time limits of one attempt.
-        session: The caller's session: its connector, proxy, default headers and traces are used; its cookies, base URL,
-            timeouts, credentials and middlewares are not, and it is not closed. None for a session of its own.
-        insecure_http: Whether plain http is allowed to other machines.
-        max_answer_bytes: The largest response body to read, after decompression.
-        ssl: The TLS context of the own session; None for Python's default (which honors `SSL_CERT_FILE`).
-        proxy: The proxy's URL, or None.
-        trust_env: Whether the own session uses proxies from the environment (`HTTPS_PROXY`, `NO_PROXY`, ...).
-        clock: The clock.
-        random: The source of jitter.
+    The arguments are those of `BackupClient`. Of a caller's `session`, the connector, proxy, default headers and traces
+    are used; its cookies, base URL, timeouts, credentials and middlewares are not, and it is not closed.
 
     Attributes:
-        rate_limiter: The rate limiter of all requests.
         requests: The number of requests sent, by kind; every attempt counts.
-
-    Raises:
-        ConfigurationError: If an argument is invalid.
     """
 
     def __init__(
@@ -141,11 +115,8 @@ class Transport:
         self._given = _check_session(session, ssl=ssl, trust_env=trust_env)
         self._proxy = _session_proxy(self._given) if proxy is None else check_proxy_url(proxy)
         if self._proxy and self._base.url.scheme == "http" and not insecure_http:
-            raise ConfigurationError(
-                "must start with https:// if a proxy is used, because plain http reveals the token to the proxy",
-                field="base_url",
-                hint="Pass `insecure_http=True` to allow it.",
-            )
+            reason = "must start with https:// if a proxy is used, because plain http reveals the token to the proxy"
+            raise ConfigurationError(reason, field="base_url", hint="Pass `insecure_http=True` to allow it.")
         self._max_bytes = check_integer(max_answer_bytes, "max_answer_bytes", minimum=1)
         self._ssl = ssl
         self._trust_env = trust_env if self._given is None else self._given.trust_env
@@ -163,12 +134,7 @@ class Transport:
         return f"<Transport to {self._base.url}>"
 
     async def open(self) -> None:
-        """Create the session. If it is open already, this does nothing.
-
-        Raises:
-            ConfigurationError: If a proxy in the environment is not a URL.
-            ClientClosedError: If the caller's session is closed.
-        """
+        """Create the session. If it is open already, this does nothing."""
         if self._session is not None:
             return
         self._base_proxy = self._proxy_for(self._base.url)
@@ -205,15 +171,14 @@ class Transport:
             TransportError: If no complete response arrives, or no token can be obtained.
             ClientClosedError: If the transport is not open.
         """
-        address = (
-            Address(URL(request.path)) if request.kind is RequestKind.TOKEN else self._base.resolve_path(request.path)
-        )
+        is_token = request.kind is RequestKind.TOKEN
+        address = Address(URL(request.path)) if is_token else self._base.resolve_path(request.path)
         attempt = _SendAttempt(request, address)
         while True:
             try:
                 response = await self._send_once(attempt)
             except BackupsError as exc:
-                if self._credentials.is_token_error(exc) and request.kind is not RequestKind.TOKEN:
+                if not is_token and self._credentials.is_token_error(exc):
                     raise
                 delay = self._retries.next_delay(exc, request, attempt=attempt.attempt, attempts=attempts)
                 if delay is None or self._session is None:
@@ -253,12 +218,10 @@ class Transport:
         return response if other is refused else await self._exchange_messages(attempt, other)
 
     async def _send_form(self, url: str, form: Secret) -> Response:
-        """Post a form to the token endpoint: for `ClientCredentials`."""
         # The form is in no local variable: tools that show the local variables of a traceback would show the secret.
-        request = Request(
-            kind=RequestKind.TOKEN, method="POST", path=url, body=form.reveal().encode(), authorized=False
+        return await self.send(
+            Request(kind=RequestKind.TOKEN, method="POST", path=url, body=form.reveal().encode(), authorized=False)
         )
-        return await self.send(request)
 
     async def _exchange_messages(self, attempt: _SendAttempt, credential: Credential) -> Response:
         session = self._session
@@ -349,10 +312,8 @@ class Transport:
         redactor = self._credentials.make_redactor()
         _scrub_exception(exc, redactor)
         cls, reason = next((cls, reason) for kind, cls, reason in _TRANSLATIONS if isinstance(exc, kind))
-        detail = replace_surrogates(redactor.redact_text(str(getattr(exc, "os_error", None) or exc)))[
-            :_DETAIL_CHARACTERS
-        ]
-        return attempt.build_error(cls, f"{reason} ({detail})" if detail else reason)
+        detail = replace_surrogates(redactor.redact_text(str(getattr(exc, "os_error", None) or exc)))
+        return attempt.build_error(cls, f"{reason} ({detail[:_DETAIL_CHARACTERS]})" if detail else reason)
 
     def _proxy_for(self, url: URL) -> URL | None:
         proxy = self._proxy or (environment_proxy(url) if self._trust_env else None)

@@ -10,9 +10,9 @@ import attrs
 from yarl import URL
 
 from asyncbackups._base.validation import check_not_blank
+from asyncbackups._http.redaction import make_excerpt
 from asyncbackups.errors import ConfigurationError, ProtocolError
 
-_EXCERPT_CHARACTERS = 500
 _CACHED_ADDRESSES = 2048
 """How many addresses are cached, together with what yarl and aiohttp cache for each URL object."""
 
@@ -20,14 +20,9 @@ _CACHED_ADDRESSES = 2048
 def check_url(text: object, name: str, *, insecure_http: bool = False) -> URL:
     """Return a URL to which the client may send a secret.
 
-    Args:
-        text: The URL.
-        name: The name of the argument, for messages.
-        insecure_http: Whether plain http is allowed to other machines.
-
     Raises:
         ConfigurationError: If it is not an http(s) URL, contains credentials, a query or a fragment, or would reveal
-            the token to the network. The message never shows credentials.
+            the token to the network (unless `insecure_http`). The message never shows credentials.
     """
     url = _parse_url(text, name)
     if url.raw_user is not None or url.raw_password is not None:
@@ -44,11 +39,7 @@ def check_url(text: object, name: str, *, insecure_http: bool = False) -> URL:
 
 
 def check_proxy_url(text: object) -> URL:
-    """Return a proxy's URL, which may contain credentials.
-
-    Raises:
-        ConfigurationError: If it is not an http(s) URL.
-    """
+    """Return a proxy's URL, which may contain credentials."""
     return _parse_url(text, "proxy")
 
 
@@ -73,11 +64,7 @@ def same_origin(one: URL, other: URL) -> bool:
 
 
 def environment_proxy(url: URL) -> URL | None:
-    """Return the environment's proxy for a URL (`HTTPS_PROXY`, `NO_PROXY`, ...), or None.
-
-    Raises:
-        ConfigurationError: If it is not an http(s) URL.
-    """
+    """Return the environment's proxy for a URL (`HTTPS_PROXY`, `NO_PROXY`, ...), or None."""
     if is_loopback(url) or urllib.request.proxy_bypass(url.host or ""):
         return None
     proxy = urllib.request.getproxies().get(url.scheme)
@@ -86,26 +73,14 @@ def environment_proxy(url: URL) -> URL | None:
 
 @attrs.frozen
 class Address:
-    """The URL of a request.
-
-    Attributes:
-        url: The URL for aiohttp.
-        text: The URL as a string, for errors and responses.
-    """
+    """The URL of a request: for aiohttp, and as text for errors and responses."""
 
     url: URL
     text: str = attrs.field(init=False, default=attrs.Factory(lambda self: str(self.url), takes_self=True))
 
 
 class BaseAddress:
-    """The base URL; requests go to URLs below it, or at least to the same origin.
-
-    Args:
-        url: The URL that `check_url` returned.
-
-    Attributes:
-        url: The base URL without a trailing slash.
-    """
+    """The base URL (without a trailing slash); requests go to URLs below it, or at least to the same origin."""
 
     def __init__(self, url: URL) -> None:
         self._prefix = url.raw_path.rstrip("/")
@@ -126,7 +101,7 @@ class BaseAddress:
             url = URL()
         if not same_origin(url, self.url):
             reason = f"link to another origin than {self.url.origin()} not followed: the token would be sent along"
-            raise ProtocolError(reason, excerpt=" ".join(path.split())[:_EXCERPT_CHARACTERS])
+            raise ProtocolError(reason, excerpt=make_excerpt(path.encode("utf-8", "replace")))
         return Address(url.with_fragment(None))
 
     def _join_path(self, path: str) -> Address:

@@ -42,8 +42,7 @@ class _FailedPolls:
 
     Attributes:
         not_found: How many did not find it (404).
-        others: How many failed otherwise, without ending the wait.
-        error: The last of those other errors, or None.
+        others: How many failed otherwise, without ending the wait; `error` is the last of these errors.
     """
 
     not_found: int = 0
@@ -54,12 +53,7 @@ class _FailedPolls:
 class StarSystemPolling:
     """The polling of one star system.
 
-    Args:
-        name: The star system's id.
-        shared: State shared by all star systems.
-
     Attributes:
-        name: The star system's id.
         tracked: The tracked backups, by id.
         requests: How many requests are in flight.
         due: When the scheduler is to process it; infinity for never.
@@ -85,13 +79,7 @@ class StarSystemPolling:
     # Tracked backups
 
     def add(self, backup: TrackedBackup, now: float, *, patient: bool) -> None:
-        """Start to track a backup. If its age is unknown, or its first poll is overdue, it is polled at once.
-
-        Args:
-            backup: The backup.
-            now: The time.
-            patient: Whether a backup of unknown age may wait a moment for others.
-        """
+        """Start to track a backup. If its age is unknown, or its first poll is overdue, it is polled at once."""
         self.tracked[backup.backup_id] = backup
         self._shared.enter_cohort(backup)
         self._queue.add(backup, now, patient=patient)
@@ -189,14 +177,7 @@ class StarSystemPolling:
     def select_entries(
         self, poll: ListPoll, entries: Iterable[ListEntry], *, latest: str, every: bool = False
     ) -> set[int]:
-        """Return the ids of the entries of a list to decode: changed backups, and finished ones for the estimates.
-
-        Args:
-            poll: The request.
-            entries: The entries.
-            latest: The largest credible `completedAt`, as ISO 8601 text.
-            every: Whether a backup may have changed although its status has not.
-        """
+        """Return the ids of the entries of a list to decode: changed backups, and finished ones for the estimates."""
         changed: set[int] = set()
         finished = FinishedSelection(self._shared, (self.name, poll.planet), latest)
         for entry in entries:

@@ -6,29 +6,18 @@ import asyncio
 import contextlib
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
 from asyncbackups import BackupSpec, ConfigurationError, Event, JournalError, plain
+from asyncbackups.cli import options
 from asyncbackups.cli.command import Command, option
 from asyncbackups.cli.exits import ExitStatus, exit_status
 from asyncbackups.cli.interrupts import EventFollower, describe_delay
-from asyncbackups.cli.options import (
-    CLIENT_SETTINGS,
-    Connection,
-    FileType,
-    concurrency_option,
-    connection_options,
-    deadline_option,
-    journal_argument,
-    json_option,
-    planets_argument,
-    spec_options,
-)
 from asyncbackups.cli.output import (
     format_count,
     format_time,
@@ -48,22 +37,22 @@ if TYPE_CHECKING:
 
 
 @click.command("bulk", cls=Command)
-@planets_argument
-@spec_options
-@connection_options
+@options.planets_argument
+@options.spec_options
+@options.connection_options
 @option(
     "--journal",
-    type=FileType(),
+    type=options.FileType(),
     metavar="PATH",
     help="File that records the run: the same command or `resume` continues it, however this process ends.",
 )
-@deadline_option
-@concurrency_option("creates")
-@json_option
+@options.deadline_option
+@options.concurrency_option("creates")
+@options.json_option
 async def run_bulk(
     targets: Sequence[str],
     spec: BackupSpec,
-    connection: Connection,
+    connection: options.Connection,
     journal: Path | None,
     deadline: float,
     concurrency: int,
@@ -87,17 +76,17 @@ async def run_bulk(
             # From the first event, because the events of earlier processes count, too.
             since=None if journal is None else 0,
         )
-        return await shown.show_run(run)
+        return await shown.show_report(run)
 
 
 @click.command("resume", cls=Command)
-@journal_argument
-@connection_options
-@deadline_option
-@concurrency_option("creates")
-@json_option
+@options.journal_argument
+@options.connection_options
+@options.deadline_option
+@options.concurrency_option("creates")
+@options.json_option
 async def resume_run(
-    journal: Path, connection: Connection, deadline: float, concurrency: int, as_json: bool
+    journal: Path, connection: options.Connection, deadline: float, concurrency: int, as_json: bool
 ) -> ExitStatus:
     """Resume a bulk run from its journal.
 
@@ -113,7 +102,7 @@ async def resume_run(
     )
     async with connection.create_client() as client:
         # From the first event, because the events of earlier processes count, too.
-        return await shown.show_run(client.resume(journal, concurrency=concurrency, deadline=deadline, since=0))
+        return await shown.show_report(client.resume(journal, concurrency=concurrency, deadline=deadline, since=0))
 
 
 def _check_targets(earlier: JournalStatus) -> str:
@@ -158,7 +147,7 @@ class ShownRun:
         earlier: The state of the run that is resumed: events that an earlier process reported are counted and not
             shown again. None for a new run.
         warning: Printed once the run has started; empty for none.
-        comparison: Gets each event, too, and adds to the report; None for none.
+        on_event: Called with each event, too; None for nothing.
     """
 
     report: RunReport
@@ -166,10 +155,16 @@ class ShownRun:
     as_json: bool
     earlier: JournalStatus | None = None
     warning: str = ""
-    comparison: RunComparison | None = None
+    on_event: Callable[[Event], None] | None = None
 
-    async def show_run(self, run: BulkRun) -> ExitStatus:
-        """Run to the end, or until interrupted, and show the report.
+    async def show_report(self, run: BulkRun) -> ExitStatus:
+        """Run to the end, or until interrupted, show the report and return the exit status."""
+        view = await self.show_events(run)
+        view.show_report(self.report.as_json(), self.report.as_lines())
+        return self.report.status
+
+    async def show_events(self, run: BulkRun) -> RunView:
+        """Run to the end, or until interrupted; the view has yet to show the report.
 
         Args:
             run: The run, not entered yet; with a journal it must report its events from the first one.
@@ -182,11 +177,13 @@ class ShownRun:
             self.report.record_event(event)
             if self.earlier is not None and event.id is not None and event.id <= self.earlier.acknowledged:
                 return
-            if self.comparison is not None:
-                self.comparison.record_event(event)
+            if self.on_event is not None:
+                self.on_event(event)
             view.show_event(event)
 
-        follower = EventFollower(show_event, run, noun="create", delay=describe_delay(CLIENT_SETTINGS["creating"]))
+        follower = EventFollower(
+            show_event, run, noun="create", delay=describe_delay(options.CLIENT_SETTINGS["creating"])
+        )
         view = create_view(
             self.report,
             as_json=self.as_json,
@@ -207,9 +204,9 @@ class ShownRun:
                         show_event(event)
                 except JournalError as exc:
                     self.report.error = exc
-        self._finish_report(run, interrupted=follower.interrupted)
-        self._show_report(view)
-        return self.report.status
+        self.report.interrupted = follower.interrupted
+        self.report.requests, self.report.seconds = _requests_by_name(run), run.report.seconds
+        return view
 
     def _print_start(self) -> None:
         if self.warning:
@@ -219,41 +216,14 @@ class ShownRun:
             targets = format_count(self.earlier.targets, "planet")
             print_message(f"resuming {self.earlier.path}: {ended:,} of {targets} finished before")
 
-    def _finish_report(self, run: BulkRun, *, interrupted: bool) -> None:
-        self.report.interrupted = interrupted
-        self.report.requests, self.report.seconds = _requests_by_name(run), run.report.seconds
-
-    def _show_report(self, view: RunView) -> None:
-        report, lines = self.report.as_json(), self.report.as_lines()
-        if self.comparison is not None:
-            figures = self.comparison.compare(self.report.requests)
-            report, lines = {**report, "comparison": figures}, [*lines, *self.comparison.describe(figures)]
-        view.show_report(report, lines)
-
-
-class RunComparison(Protocol):
-    """Compares a run with another way of waiting for the same backups."""
-
-    def record_event(self, event: Event) -> None:
-        """Take an event into account."""
-        ...
-
-    def compare(self, requests: Mapping[str, int]) -> dict[str, Any]:
-        """Return the figures for programs."""
-        ...
-
-    def describe(self, figures: dict[str, Any]) -> list[str]:
-        """Return the figures for people."""
-        ...
-
 
 def _requests_by_name(run: BulkRun) -> dict[str, int]:
     return {str(kind): number for kind, number in run.report.requests.items()}
 
 
 @click.command("status", cls=Command)
-@journal_argument
-@json_option
+@options.journal_argument
+@options.json_option
 async def show_status(journal: Path, as_json: bool) -> ExitStatus:
     """Show the state of a bulk run from its journal.
 

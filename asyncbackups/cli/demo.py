@@ -1,4 +1,4 @@
-"""The commands `demo` and `simulate`: the embedded simulator, for a first look and for other programs."""
+"""The commands `demo` and `simulate`: the embedded simulator, to try the package and to test other programs."""
 
 from __future__ import annotations
 
@@ -81,11 +81,12 @@ async def run_demo(
     from asyncbackups import BackupClient  # noqa: PLC0415 - imports aiohttp
     from asyncbackups.simulator import Fault, Lognormal, Simulator, Workload  # noqa: PLC0415
 
+    comparison = LoopComparison(speed)
     shown = ShownRun(
         RunReport(targets=planets, is_outlived=False),
         title=f"demo: backups of {format_count(planets, 'simulated planet')}, simulated at {speed:g}x (seed {seed})",
         as_json=as_json,
-        comparison=LoopComparison(speed),
+        on_event=comparison.record_event,
     )
     workload = Workload(duration=Lognormal(MEDIAN_SECONDS, SIGMA), failure_share=failure_share, history=_HISTORY)
     slow_creates = Fault(kind="create", delay=_CREATE_SECONDS / speed)
@@ -100,7 +101,11 @@ async def run_demo(
         ) as client,
     ):
         targets = _name_planets(planets, star_systems)
-        return await shown.show_run(client.bulk_create(targets, BackupSpec(), concurrency=concurrency))
+        view = await shown.show_events(client.bulk_create(targets, BackupSpec(), concurrency=concurrency))
+    report, figures = shown.report, comparison.compare(shown.report.requests)
+    lines = [*report.as_lines(), *comparison.describe(figures)]
+    view.show_report({**report.as_json(), "comparison": figures}, lines)
+    return report.status
 
 
 def _name_planets(planets: int, star_systems: int) -> list[PlanetRef]:

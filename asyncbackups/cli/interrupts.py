@@ -73,7 +73,7 @@ class EventFollower(Generic[_Event]):
     """Takes events until there are no more or it is interrupted.
 
     The first interrupt starts no more requests and waits for the responses to those under way: a create that is cut
-    off may leave a backup that nobody knows of. The second one leaves at once.
+    off may leave an unknown backup. The second one leaves at once.
 
     Args:
         on_event: Called with each event.
@@ -148,7 +148,7 @@ def print_waiting(requests: str, delay: str = "") -> None:
 
 
 def describe_delay(policy: CreatePolicy) -> str:
-    """Return for how long creates may keep an interrupt waiting: a run does not say which ones are reconciled."""
+    """Return for how long creates may keep an interrupt waiting: any of them may be reconciled at the moment."""
     sends = format_count(policy.resends + 1, "send")
     return (
         f"a create with a lost response is reconciled: {format_duration(policy.settle)} after each of at most {sends}, "

@@ -70,7 +70,7 @@ class LiveTable:
             self._live.stop()
 
     async def _redraw(self) -> None:
-        with contextlib.suppress(OSError):  # the terminal is gone: the run goes on without it
+        with contextlib.suppress(OSError):  # the terminal is gone: the run continues without it
             while True:
                 self._live.update(self.render(), refresh=True)
                 await asyncio.sleep(_REFRESH_SECONDS)

@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,22 +27,21 @@ CLIENT_SETTINGS: dict[str, Any] = {"trust_env": True, "creating": CreatePolicy()
 response are reconciled is the default, which the message after an interrupt describes."""
 
 
-class DurationType(click.ParamType[float]):
-    """A positive duration such as 90s, 15m, 24h or 2d; the value is in seconds."""
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)", re.ASCII)
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
-    name = "time"
-    _PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)", re.ASCII)
-    _UNITS: Mapping[str, float] = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the seconds."""
-        if isinstance(value, float):
-            return value
-        match = self._PATTERN.fullmatch(value.strip().lower())
-        seconds = float(match[1]) * self._UNITS[match[2]] if match else 0.0
-        if not 0 < seconds < math.inf:
-            self.fail(f"must be a positive duration such as 90s, 15m, 24h or 2d, not {value!r}", param, ctx)
-        return seconds
+def parse_duration(text: str) -> float:
+    """Return the seconds of a duration such as 90s, 15m, 24h or 2d.
+
+    Raises:
+        BadParameter: If it is not a positive duration.
+    """
+    match = _DURATION.fullmatch(text.strip().lower())
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if not 0 < seconds < math.inf:
+        raise click.BadParameter(f"must be a positive duration such as 90s, 15m, 24h or 2d, not {text!r}")
+    return seconds
 
 
 class FileType(click.Path):
@@ -79,7 +78,7 @@ json_option = option(
 )
 deadline_option = option(
     "--deadline",
-    type=DurationType(),
+    type=parse_duration,
     metavar="TIME",
     default="24h",
     show_default=True,
@@ -103,7 +102,7 @@ def concurrency_option(requests: str) -> Decorator:
 
 
 def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that tell where the service is; the function gets a `Connection` as `connection`."""
+    """Add the options of the connection; the function gets a `Connection` as `connection`."""
 
     @option("--base-url", metavar="URL", section=_CONNECTION, help="Service address, or ASYNCBACKUPS_BASE_URL.")
     @option(
@@ -196,7 +195,7 @@ class Connection(NamedTuple):
 def create_connection(
     base_url: str | None = None, region: str | None = None, tenant: str | None = None, token_file: Path | None = None
 ) -> Connection:
-    """Return the connection that the options describe; None stands for an option that is not given.
+    """Return the connection that the options describe; None means that an option is not given.
 
     Raises:
         ConfigurationError: If they contradict each other, or the token file cannot be read.

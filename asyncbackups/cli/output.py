@@ -1,4 +1,4 @@
-"""What a command writes: results to standard output, messages for people to stderr. A closed stream is None."""
+"""The output of a command: results on standard output, messages for people on stderr. A closed stream is None."""
 
 from __future__ import annotations
 

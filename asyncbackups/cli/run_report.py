@@ -1,4 +1,4 @@
-"""What happened in a run so far, and its report: for programs and for people."""
+"""The progress of a run and its report, for programs and for people."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RunReport:
     """Counts the events of a run that creates or watches backups.
 
     Attributes:
-        targets: The number of planets that are to get a backup; None if nothing is to be created.
+        targets: The number of planets to back up; None if nothing is created.
         journal: The journal's path, or None.
         options: The connection's options as given: the command that continues needs them, too.
         is_outlived: Whether the backups continue after the command; those of a simulator that ends with it do not.

@@ -9,18 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from asyncbackups import Backup, BackupRef, BackupsError, BackupSpec, PlanetRef, plain
+from asyncbackups.cli import options
 from asyncbackups.cli.command import Command, argument
 from asyncbackups.cli.exits import ExitStatus, print_error
 from asyncbackups.cli.interrupts import describe_delay, on_interrupt, print_waiting
-from asyncbackups.cli.options import (
-    CLIENT_SETTINGS,
-    Connection,
-    backup_argument,
-    connection_options,
-    json_option,
-    planet_argument,
-    spec_options,
-)
 from asyncbackups.cli.output import OutputError, print_json, print_line, print_message, strip_controls
 from asyncbackups.cli.tables import print_backup, print_backups
 
@@ -29,11 +21,11 @@ if TYPE_CHECKING:
 
 
 @click.command("create", cls=Command)
-@planet_argument
-@spec_options
-@connection_options
-@json_option
-async def create_backup(planet: str, spec: BackupSpec, connection: Connection, as_json: bool) -> ExitStatus:
+@options.planet_argument
+@options.spec_options
+@options.connection_options
+@options.json_option
+async def create_backup(planet: str, spec: BackupSpec, connection: options.Connection, as_json: bool) -> ExitStatus:
     """Create a backup of a planet and print its name.
 
     The name, star_system/backup_id, is what `asyncbackups wait` takes.
@@ -43,7 +35,7 @@ async def create_backup(planet: str, spec: BackupSpec, connection: Connection, a
     def interrupt() -> None:
         nonlocal is_interrupted
         is_interrupted = True
-        print_waiting("the create", describe_delay(CLIENT_SETTINGS["creating"]))
+        print_waiting("the create", describe_delay(options.CLIENT_SETTINGS["creating"]))
 
     try:
         async with connection.create_client() as client:
@@ -58,7 +50,9 @@ async def create_backup(planet: str, spec: BackupSpec, connection: Connection, a
     return ExitStatus.OK if is_printed and not is_interrupted else ExitStatus.INTERRUPTED
 
 
-async def _send_create(client: BackupClient, target: PlanetRef, spec: BackupSpec, connection: Connection) -> Backup:
+async def _send_create(
+    client: BackupClient, target: PlanetRef, spec: BackupSpec, connection: options.Connection
+) -> Backup:
     try:
         return await client.create(target.star_system, target.planet, spec)
     except asyncio.CancelledError:
@@ -85,10 +79,10 @@ def _print_created(target: PlanetRef, backup: Backup, *, as_json: bool) -> bool:
 
 
 @click.command("get", cls=Command)
-@backup_argument
-@connection_options
-@json_option
-async def get_backup(backup: str, connection: Connection, as_json: bool) -> ExitStatus:
+@options.backup_argument
+@options.connection_options
+@options.json_option
+async def get_backup(backup: str, connection: options.Connection, as_json: bool) -> ExitStatus:
     """Show a backup."""
     ref = BackupRef.parse(backup)
     async with connection.create_client() as client:
@@ -102,9 +96,9 @@ async def get_backup(backup: str, connection: Connection, as_json: bool) -> Exit
 
 @click.command("list", cls=Command)
 @argument("where", metavar="STAR_SYSTEM", help="A star system, or a planet: star_system/planet.")
-@connection_options
-@json_option
-async def list_backups(where: str, connection: Connection, as_json: bool) -> ExitStatus:
+@options.connection_options
+@options.json_option
+async def list_backups(where: str, connection: options.Connection, as_json: bool) -> ExitStatus:
     """List the backups of a star system or a planet."""
     star_system, planet = where, None
     if "/" in where:
@@ -121,9 +115,9 @@ async def list_backups(where: str, connection: Connection, as_json: bool) -> Exi
 
 
 @click.command("health", cls=Command)
-@connection_options
-@json_option
-async def check_health(connection: Connection, as_json: bool) -> ExitStatus:
+@options.connection_options
+@options.json_option
+async def check_health(connection: options.Connection, as_json: bool) -> ExitStatus:
     """Check service health and print its status."""
     async with connection.create_client() as client:
         health = await client.health()

@@ -10,38 +10,24 @@ serves them in a child process, `run` and `serve` until a signal arrives::
             await client.create("alpha", "prod", BackupSpec())
         assert sim.creates == {("alpha", "prod"): 1}
 
-Settings are checked when they are given; an invalid one raises a `ValueError` that names it.
-
 - `Workload`: durations (`Fixed`, `Lognormal`, `Bimodal` or any callable), failures and history, by mechanism and planet
-  (`PlanetProfile`). Durations and outcomes are reproducible for a `seed`, and durations are divided by `speed`.
-- `ApiBehavior`: everything that the documentation leaves open, with `StatusWords`, `CreateAnswer`, `Paging`,
-  `MetadataEcho` and `ErrorBody`.
-- `Access`: the accepted credentials. `ManualClock`: a clock that a test moves instead of waiting.
-
-`Simulator.faults` is a list of `Fault` rules. Each matches requests by operation, star system, planet, number and
-probability; it delays them, holds them at a `Gate`, or applies an action. `stop()` and `start()` simulate an outage.
-
-- `Respond`, `Html`, `Redirect`: another response, before or after the request takes effect (`When`).
-- `Drop`, `Truncate`, `Slow`, `Endless`: a dropped connection, or a body that is cut off, slow or endless.
-- `Malformed`, `Oversized`, `GzipBomb`: a body that is not JSON or too large.
+  (`PlanetProfile`). They are reproducible for a `seed`, and durations are divided by `speed`.
+- `ApiBehavior`: everything that the documentation leaves open. `Access`: the accepted credentials.
+- `ManualClock`: a clock that a test moves instead of waiting.
+- `Simulator.faults`: a list of `Fault` rules that may be changed at any time. Each matches requests by operation, star
+  system, planet, number and probability; it delays them, holds them at a `Gate`, or applies an action (`Respond`,
+  `Drop`, `Html`, ...) before or after the request takes effect. `stop()` and `start()` simulate an outage.
 
 `Simulator.creates` counts the creates that took effect, `counts` the requests (`RequestCounts`) and
 `faults.hits(fault)` the requests that a fault affected; `state` has the true phase and outcome of every backup.
-`SimulatorProcess.counts()` and `.backups()` return the same across processes.
+`SimulatorProcess.counts()` and `.backups()` return the same across processes. Invalid settings raise a `ValueError`.
 """
 
 from typing import Any
 
-from asyncbackups.simulator.access import Access
-from asyncbackups.simulator.api_behavior import (
-    ApiBehavior,
-    CreateAnswer,
-    ErrorBody,
-    MetadataEcho,
-    Paging,
-    StatusWords,
-)
-from asyncbackups.simulator.fault_rules import (
+from asyncbackups.simulator.api import Access, OperationKind
+from asyncbackups.simulator.api_behavior import ApiBehavior, CreateAnswer, ErrorBody, MetadataEcho, Paging, StatusWords
+from asyncbackups.simulator.faults import (
     Drop,
     Endless,
     Fault,
@@ -59,54 +45,19 @@ from asyncbackups.simulator.fault_rules import (
 )
 from asyncbackups.simulator.outcome_model import Bimodal, Fixed, Lognormal, PlanetProfile, Workload
 from asyncbackups.simulator.process import SimulatorProcess, SimulatorSettings, run, serve
-from asyncbackups.simulator.routes import OperationKind
-from asyncbackups.simulator.server import Simulator
+from asyncbackups.simulator.server import ManualClock, RealTimeClock, RequestCounts, Simulator
 from asyncbackups.simulator.settings import warn_renamed
-from asyncbackups.simulator.simulation_clock import ManualClock, RealTimeClock, SimulationClock
-from asyncbackups.simulator.state import CreateBody, Phase, RequestCounts, SimulatedBackup, SimulatorState
+from asyncbackups.simulator.state import CreateBody, Phase, SimulatedBackup, SimulationClock, SimulatorState
 
+# fmt: off
 __all__ = [
-    "Access",
-    "ApiBehavior",
-    "Bimodal",
-    "CreateAnswer",
-    "CreateBody",
-    "Drop",
-    "Endless",
-    "ErrorBody",
-    "Fault",
-    "FaultRules",
-    "Fixed",
-    "Gate",
-    "GzipBomb",
-    "Html",
-    "Lognormal",
-    "Malformed",
-    "ManualClock",
-    "MetadataEcho",
-    "OperationKind",
-    "Oversized",
-    "Paging",
-    "Phase",
-    "PlanetProfile",
-    "RealTimeClock",
-    "Redirect",
-    "RequestCounts",
-    "Respond",
-    "SimulatedBackup",
-    "SimulationClock",
-    "Simulator",
-    "SimulatorProcess",
-    "SimulatorSettings",
-    "SimulatorState",
-    "Slow",
-    "StatusWords",
-    "Truncate",
-    "When",
-    "Workload",
-    "run",
-    "serve",
+    "Access", "ApiBehavior", "Bimodal", "CreateAnswer", "CreateBody", "Drop", "Endless", "ErrorBody", "Fault",
+    "FaultRules", "Fixed", "Gate", "GzipBomb", "Html", "Lognormal", "Malformed", "ManualClock", "MetadataEcho",
+    "OperationKind", "Oversized", "Paging", "Phase", "PlanetProfile", "RealTimeClock", "Redirect", "RequestCounts",
+    "Respond", "SimulatedBackup", "SimulationClock", "Simulator", "SimulatorProcess", "SimulatorSettings",
+    "SimulatorState", "Slow", "StatusWords", "Truncate", "When", "Workload", "run", "serve",
 ]
+# fmt: on
 
 _RENAMED = {
     "ApiShape": "ApiBehavior",

@@ -1,12 +1,8 @@
-"""The behavior that the documentation leaves open: each unknown is a setting with a default, rendered here.
-
-A list of ten thousand backups must be cheap. So each backup is encoded once per phase, and the finished backups at the
-beginning of a list, which no longer change, are kept as one encoded block.
-"""
+"""The behavior that the documentation leaves open: a setting for each unknown, and the bodies that follow from it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -17,7 +13,15 @@ import msgspec
 from attrs import define, field, frozen
 
 from asyncbackups.simulator import settings
-from asyncbackups.simulator.state import BackupList, Phase, SimulatedBackup
+from asyncbackups.simulator.state import BackupList, CreateBody, Phase, SimulatedBackup
+
+_RETENTION_LIMIT = 36_500
+"""Days; `datetime` could not represent the expiration date of a much longer retention."""
+_DOCUMENTED_MEMBERS = ("mechanism", "planetClass", "temporary", "retentionPeriodInDays", "metadata")
+
+
+_create_status = settings.must_be("one of 200, 201, 202", lambda status: status in (200, 201, 202))
+_optional_texts = settings.optional(settings.texts)
 
 
 class CreateAnswer(StrEnum):
@@ -60,10 +64,7 @@ class MetadataEcho(StrEnum):
 
 @frozen(kw_only=True)
 class StatusWords:
-    """The values of `status` and, with the prefix `display_`, of `displayStatus`.
-
-    Only `succeeded` with the display status `ready` is documented.
-    """
+    """The values of `status` and, with `display_`, of `displayStatus`; only `succeeded` and `ready` are documented."""
 
     queued: str = field(default="queued", validator=settings.text)
     in_progress: str = field(default="in_progress", validator=settings.text)
@@ -95,10 +96,8 @@ class ApiBehavior:
         create_answer: The body of the response to a create.
         create_status: Status code of a successful create.
         create_wrapper: Key of the backup object with `CreateAnswer.WRAPPED`.
-        echo_metadata: Which responses contain the metadata: `"none"`, `"get"`, `"list"` or `"both"`; the response to
-            a create counts as a get.
-        plural_list_path: Whether the list of a star system has the path `…/backups` instead of the documented
-            `…/backup`.
+        echo_metadata: Which responses contain the metadata; the response to a create counts as a get.
+        plural_list_path: Whether the path of a star system's list ends in `/backups`, not the documented `/backup`.
         paging: How a list continues after `page_size` backups.
         page_size: Maximum number of backups on a page; ignored without `paging`.
         absolute_links: Whether links include the origin.
@@ -109,8 +108,7 @@ class ApiBehavior:
         fractional_seconds: Whether timestamps have microseconds; None for only if the simulator's speed is not 1.
         extra_members: Additional members of every backup object, beyond the documented ones.
         required_members: Members that a create body must have.
-        temporary_needs_retention: Whether a create of a temporary backup must have a retention period; without one,
-            the backup never expires.
+        temporary_needs_retention: Whether a temporary backup must have a retention period, or else never expires.
         reject_unknown_members: Whether a create body with undocumented members is an error.
         mechanisms: Mechanisms that a create accepts; None for any.
         planet_classes: Planet classes that a create accepts; None for any.
@@ -124,7 +122,7 @@ class ApiBehavior:
     envelope_extra: Mapping[str, Any] = field(factory=dict, validator=settings.instance_of(Mapping))
     words: StatusWords = field(default=StatusWords(), validator=settings.instance_of(StatusWords))
     create_answer: CreateAnswer = field(default=CreateAnswer.OBJECT, converter=CreateAnswer)
-    create_status: int = field(default=200, validator=settings.one_of(200, 201, 202))
+    create_status: int = field(default=200, validator=_create_status)
     create_wrapper: str = field(default="backup", validator=settings.text)
     echo_metadata: MetadataEcho = field(default=MetadataEcho.BOTH, converter=MetadataEcho)
     plural_list_path: bool = field(default=False, validator=settings.flag)
@@ -140,10 +138,8 @@ class ApiBehavior:
     required_members: Sequence[str] = field(default=("mechanism", "planetClass", "temporary"), validator=settings.texts)
     temporary_needs_retention: bool = field(default=True, validator=settings.flag)
     reject_unknown_members: bool = field(default=False, validator=settings.flag)
-    mechanisms: Sequence[str] | None = field(
-        default=("logical", "snapshot"), validator=settings.optional(settings.texts)
-    )
-    planet_classes: Sequence[str] | None = field(default=None, validator=settings.optional(settings.texts))
+    mechanisms: Sequence[str] | None = field(default=("logical", "snapshot"), validator=_optional_texts)
+    planet_classes: Sequence[str] | None = field(default=None, validator=_optional_texts)
     max_retention_days: int | None = field(default=14, validator=settings.optional(settings.whole_from(1)))
     error_body: ErrorBody = field(default=ErrorBody.JSON, converter=ErrorBody)
     health_status: str = field(default="UP", validator=settings.text)
@@ -170,11 +166,50 @@ class _EncodedPrefix:
     block: bytearray = field(factory=bytearray)
 
 
+@frozen
+class _ListPage:
+    """A page of a list: its encoded array, its number from 1 on, the number of backups in the list and of pages."""
+
+    array: bytes
+    number: int = 1
+    total: int = 0
+    pages: int = 1
+
+    @property
+    def is_last(self) -> bool:
+        return self.number >= self.pages
+
+    def paging_members(self, paging: Paging, next_url: str) -> dict[str, Any]:
+        """Return the members of a list response that refer to other pages."""
+        match paging:
+            case Paging.TOTAL_PAGES:
+                return {"totalPages": self.pages, "totalElements": self.total, "number": self.number - 1}
+            case Paging.LAST_FALSE:
+                return {"last": self.is_last}
+            case Paging.LINKS_NEXT if not self.is_last:
+                return {"links": {"next": {"href": next_url}}}
+            case Paging.NEXT_PAGE_TOKEN if not self.is_last:
+                return {"nextPageToken": str(self.number + 1)}
+            case _:
+                return {}
+
+
+def _parse_page_number(query: str) -> int:
+    """Return the requested page number; 1 if the query has none or it is not a number."""
+    members = parse_qs(query)
+    value = (members.get("page") or members.get("pageToken") or ["1"])[0]
+    return max(int(value), 1) if len(value) < 10 and value.isascii() and value.isdigit() else 1
+
+
 _EncodedBackups: TypeAlias = "WeakKeyDictionary[SimulatedBackup, tuple[Phase, bytes]]"
 
 
 class BackupRenderer:
-    """Encodes backups and arrays of backups as the API's behavior describes them."""
+    """Encodes backups and lists of backups as the API's behavior describes them.
+
+    Lists of ten thousand backups must be cheap: each backup is encoded once per phase, and the finished backups at the
+    beginning of a list, which no longer change, are kept as one encoded block.
+    """
 
     def __init__(self, behavior: ApiBehavior, *, tenant: str, fractional_seconds: bool) -> None:
         self._behavior = behavior
@@ -201,16 +236,12 @@ class BackupRenderer:
         """Return the members of the documented backup object."""
         body = backup.create_body
         status, display_status = self._words[phase]
+        stage = {"tenant": self._tenant, "project": backup.star_system, "stage": body.planet_class}
         members: dict[str, Any] = {
             "id": backup.id,
             "mechanism": body.mechanism,
             "type": body.type,
-            "environment": {
-                "tenant": self._tenant,
-                "project": backup.star_system,
-                "stage": body.planet_class,
-                "name": backup.planet,
-            },
+            "environment": {**stage, "name": backup.planet},
             "status": status,
             "displayStatus": display_status,
             "errorMessage": backup.outcome.error_message if phase is Phase.FAILED else None,
@@ -229,18 +260,26 @@ class BackupRenderer:
         """Format a timestamp as documented: UTC with a `Z`."""
         return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=self._time_precision) + "Z"
 
-    def encode_list(self, shown: BackupList, now: float) -> bytes:
-        """Return the JSON array of all visible backups of a list at `now`, in monotonic seconds."""
-        prefix = self._extend_prefix(shown, now)
-        rest = self._encode_items(list(shown.backups.values())[prefix.count :], now)
-        parts = [bytes(prefix.block), *rest] if prefix.count else rest
-        return b"[" + b",".join(parts) + b"]"
+    def render_list(self, shown: BackupList, now: float, query: str, url: str) -> tuple[bytes, dict[str, str]]:
+        """Return the body and additional headers of a list at `now`, in monotonic seconds; `url` is without `query`."""
+        paging, page = self._behavior.paging, self._encode_page(shown, now, query)
+        next_url = f"{url}?page={page.number + 1}"
+        is_linked = paging is Paging.LINK_HEADER and not page.is_last
+        headers = {"Link": f'<{next_url}>; rel="next"'} if is_linked else {}
+        if self._behavior.envelope is None:
+            return page.array, headers
+        members = {self._behavior.envelope: msgspec.Raw(page.array), **self._behavior.envelope_extra}
+        return msgspec.json.encode(members | page.paging_members(paging, next_url)), headers
 
-    def encode_slice(self, shown: BackupList, now: float, start: int, size: int) -> tuple[bytes, int]:
-        """Return the JSON array of `size` visible backups after the first `start`, and the number of visible ones."""
+    def _encode_page(self, shown: BackupList, now: float, query: str) -> _ListPage:
+        if self._behavior.paging is Paging.NONE:
+            prefix = self._extend_prefix(shown, now)
+            items = self._encode_items(list(shown.backups.values())[prefix.count :], now)
+            return _ListPage(b"[%b]" % b",".join([prefix.block, *items] if prefix.count else items))
+        number, size = _parse_page_number(query), self._behavior.page_size
         visible = [backup for backup in shown.backups.values() if self._is_visible(backup, now)]
-        items = self._encode_items(visible[start : start + size], now)
-        return b"[" + b",".join(items) + b"]", len(visible)
+        items = self._encode_items(visible[(number - 1) * size : number * size], now)
+        return _ListPage(b"[%b]" % b",".join(items), number, len(visible), -(-len(visible) // size))
 
     def _is_visible(self, backup: SimulatedBackup, now: float) -> bool:
         return now - backup.created_at >= self._behavior.list_lag
@@ -269,50 +308,73 @@ class BackupRenderer:
         return prefix
 
 
-@frozen
-class ListPage:
-    """A page of a list: its encoded array, its number from 1 on, the number of backups in the list and of pages."""
-
-    array: bytes
-    number: int = 1
-    total: int = 0
-    pages: int = 1
-
-    @property
-    def is_last(self) -> bool:
-        """Whether no page follows."""
-        return self.number >= self.pages
+class CreateBodyError(Exception):
+    """The body does not follow the schema."""
 
 
-def parse_page_number(query: str) -> int:
-    """Return the requested page number; 1 if the query has none or it is not a number."""
-    members = parse_qs(query)
-    value = (members.get("page") or members.get("pageToken") or ["1"])[0]
-    return max(int(value), 1) if len(value) < 10 and value.isascii() and value.isdigit() else 1
+def parse_create_body(body: bytes, behavior: ApiBehavior) -> CreateBody:
+    """Parse the body of a create request; a `CreateBodyError` says what does not follow the schema."""
+    members = _decode_members(body, behavior)
+    mechanism = _parse_text(members, "mechanism", "logical", behavior.mechanisms)
+    planet_class = _parse_text(members, "planetClass", "dev", behavior.planet_classes)
+    temporary = members.get("temporary", False)
+    if not isinstance(temporary, bool):
+        raise CreateBodyError("temporary must be true or false")
+    return CreateBody(
+        mechanism=mechanism,
+        planet_class=planet_class,
+        temporary=temporary,
+        retention_days=_parse_retention(members, temporary, behavior),
+        metadata=_parse_metadata(members),
+        type="temporary" if temporary else "permanent",
+    )
 
 
-def wrap_list(page: ListPage, behavior: ApiBehavior, url: str) -> tuple[bytes, dict[str, str]]:
-    """Return the body of a list response and its additional headers; `url` is the list's, without query."""
-    next_url = f"{url}?page={page.number + 1}"
-    headers = {}
-    if behavior.paging is Paging.LINK_HEADER and not page.is_last:
-        headers["Link"] = f'<{next_url}>; rel="next"'
-    if behavior.envelope is None:
-        return page.array, headers
-    array = msgspec.Raw(page.array)
-    members = {behavior.envelope: array, **behavior.envelope_extra, **_paging_members(page, behavior, next_url)}
-    return msgspec.json.encode(members), headers
+def _decode_members(body: bytes, behavior: ApiBehavior) -> dict[str, Any]:
+    try:
+        members = msgspec.json.decode(body)
+    except msgspec.DecodeError as exc:
+        raise CreateBodyError(f"the body is not JSON: {exc}") from exc
+    if not isinstance(members, dict):
+        raise CreateBodyError("the body must be a JSON object")
+    missing = [name for name in behavior.required_members if name not in members]
+    if missing:
+        raise CreateBodyError(f"missing: {', '.join(missing)}")
+    unknown = [name for name in members if name not in _DOCUMENTED_MEMBERS]
+    if unknown and behavior.reject_unknown_members:
+        raise CreateBodyError(f"unknown: {', '.join(unknown)}")
+    return members
 
 
-def _paging_members(page: ListPage, behavior: ApiBehavior, next_url: str) -> dict[str, object]:
-    match behavior.paging:
-        case Paging.LINKS_NEXT:
-            return {} if page.is_last else {"links": {"next": {"href": next_url}}}
-        case Paging.TOTAL_PAGES:
-            return {"totalPages": page.pages, "totalElements": page.total, "number": page.number - 1}
-        case Paging.LAST_FALSE:
-            return {"last": page.is_last}
-        case Paging.NEXT_PAGE_TOKEN:
-            return {} if page.is_last else {"nextPageToken": str(page.number + 1)}
-        case _:
-            return {}
+def _parse_text(members: Mapping[str, Any], name: str, default: str, accepted: Collection[str] | None) -> str:
+    value = members.get(name, default)
+    if not isinstance(value, str) or not value.strip():
+        raise CreateBodyError(f"{name} must be a string that is not blank")
+    if accepted is not None and value not in accepted:
+        raise CreateBodyError(f"{name} must be one of {', '.join(accepted)}")
+    return value
+
+
+def _parse_retention(members: Mapping[str, Any], temporary: bool, behavior: ApiBehavior) -> int | None:
+    if "retentionPeriodInDays" not in members:
+        if temporary and behavior.temporary_needs_retention:
+            raise CreateBodyError("a temporary backup needs retentionPeriodInDays")
+        return None
+    days = members["retentionPeriodInDays"]
+    if isinstance(days, bool) or not isinstance(days, int) or days < 1:
+        raise CreateBodyError("retentionPeriodInDays must be a positive integer")
+    maximum = _RETENTION_LIMIT if behavior.max_retention_days is None else behavior.max_retention_days
+    if days > maximum:
+        raise CreateBodyError(f"retentionPeriodInDays must be at most {maximum}")
+    return days if temporary else None
+
+
+def _parse_metadata(members: Mapping[str, Any]) -> dict[str, Any] | None:
+    if "metadata" not in members:
+        return None
+    metadata = members["metadata"]
+    if not isinstance(metadata, dict):
+        raise CreateBodyError("metadata must be an object")
+    if any(not isinstance(metadata.get(name, ""), str) for name in ("name", "description")):
+        raise CreateBodyError("metadata's name and description must be strings")
+    return metadata

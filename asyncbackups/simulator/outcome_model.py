@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import define, field, frozen
 
@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from random import Random  # the type alone: a source of randomness is always passed in
 
 DurationModel: TypeAlias = "Callable[[Random], float]"
+
+_model = settings.must_be("a callable that takes a random.Random and returns seconds", callable)
+_models = settings.mapping_to("callables that take a random.Random and return seconds", callable)
+_profiles = settings.mapping_to("PlanetProfiles", lambda value: isinstance(value, PlanetProfile))
+
+
+def _are_messages(value: Any) -> bool:
+    is_sequence = isinstance(value, Sequence) and not isinstance(value, str)
+    return is_sequence and len(value) > 0 and all(isinstance(item, str) for item in value)
+
+
+_messages = settings.must_be("a list of at least one string", _are_messages)
+_FAILURE = "pg_dump: error: connection to server was lost"
 
 
 @frozen
@@ -38,11 +51,7 @@ class Lognormal:
 
 @frozen
 class Fixed:
-    """The same duration for every backup.
-
-    Args:
-        seconds: The duration.
-    """
+    """The same duration in seconds for every backup."""
 
     seconds: float = field(validator=settings.not_negative)
 
@@ -61,16 +70,13 @@ class Bimodal:
         quick_share: Share of durations drawn from the first, from 0 to 1.
     """
 
-    quick: DurationModel = field(default=Lognormal(median=240.0, sigma=0.2), validator=settings.duration_model)
-    slow: DurationModel = field(default=Lognormal(median=2400.0, sigma=0.5), validator=settings.duration_model)
+    quick: DurationModel = field(default=Lognormal(median=240.0, sigma=0.2), validator=_model)
+    slow: DurationModel = field(default=Lognormal(median=2400.0, sigma=0.5), validator=_model)
     quick_share: float = field(default=0.5, validator=settings.share)
 
     def __call__(self, rng: Random) -> float:
         """Draw a duration in seconds."""
         return self.quick(rng) if rng.random() < self.quick_share else self.slow(rng)
-
-
-_models = settings.mapping_to("callables that take a random.Random and return seconds", callable)
 
 
 @frozen(kw_only=True)
@@ -83,12 +89,12 @@ class PlanetProfile:
         failure_share: Share of its backups that fail, from 0 to 1.
     """
 
-    duration: DurationModel | None = field(default=None, validator=settings.optional(settings.duration_model))
+    duration: DurationModel | None = field(default=None, validator=settings.optional(_model))
     by_mechanism: Mapping[str, DurationModel] | None = field(default=None, validator=settings.optional(_models))
     failure_share: float | None = field(default=None, validator=settings.optional(settings.share))
 
 
-_profiles = settings.mapping_to("PlanetProfiles", lambda value: isinstance(value, PlanetProfile))
+_NO_PROFILE = PlanetProfile()
 
 
 @frozen(kw_only=True)
@@ -97,10 +103,8 @@ class Workload:
 
     Args:
         duration: Durations of backups.
-        by_mechanism: Durations by the requested mechanism, such as `{"snapshot": Lognormal(240, 0.2)}`;
-            takes precedence over `duration`.
-        planet_sigma: Spread between planets: each planet's durations are multiplied by a lognormal factor with this
-            sigma, drawn once.
+        by_mechanism: Durations by the requested mechanism; takes precedence over `duration`.
+        planet_sigma: Spread between planets: sigma of a lognormal factor of each planet's durations, drawn once.
         failure_share: Share of backups that fail, from 0 to 1.
         failure_messages: Error messages of failed backups, chosen at random.
         queue_time: Seconds that a new backup is queued before it starts.
@@ -113,13 +117,11 @@ class Workload:
         first_id: The id of the first backup.
     """
 
-    duration: DurationModel = field(default=Lognormal(), validator=settings.duration_model)
+    duration: DurationModel = field(default=Lognormal(), validator=_model)
     by_mechanism: Mapping[str, DurationModel] = field(factory=dict, validator=_models)
     planet_sigma: float = field(default=0.0, validator=settings.not_negative)
     failure_share: float = field(default=0.0, validator=settings.share)
-    failure_messages: Sequence[str] = field(
-        default=("pg_dump: error: connection to server was lost",), validator=settings.some_strings
-    )
+    failure_messages: Sequence[str] = field(default=(_FAILURE,), validator=_messages)
     queue_time: float = field(default=0.0, validator=settings.not_negative)
     planets: Mapping[str, PlanetProfile] = field(factory=dict, validator=_profiles)
     history: int = field(default=0, validator=settings.whole_from(0))
@@ -130,17 +132,13 @@ class Workload:
 
     def duration_for(self, star_system: str, planet: str, mechanism: str) -> DurationModel:
         """Return the duration model for a planet and mechanism."""
-        profile = self.profile(star_system, planet)
-        if profile is not None:
-            chosen = (profile.by_mechanism or {}).get(mechanism, profile.duration)
-            if chosen is not None:
-                return chosen
-        return self.by_mechanism.get(mechanism, self.duration)
+        profile = self.profile(star_system, planet) or _NO_PROFILE
+        chosen = (profile.by_mechanism or {}).get(mechanism, profile.duration)
+        return self.by_mechanism.get(mechanism, self.duration) if chosen is None else chosen
 
     def failure_share_for(self, star_system: str, planet: str) -> float:
         """Return the failure share of a planet."""
-        profile = self.profile(star_system, planet)
-        own_share = None if profile is None else profile.failure_share
+        own_share = (self.profile(star_system, planet) or _NO_PROFILE).failure_share
         return self.failure_share if own_share is None else own_share
 
     def profile(self, star_system: str, planet: str) -> PlanetProfile | None:
@@ -176,11 +174,7 @@ class OutcomeModel:
     _factors: dict[tuple[str, str], float] = field(factory=dict, init=False)
 
     def draw_outcome(self, star_system: str, planet: str, ordinal: int | str, mechanism: str) -> SimulatedOutcome:
-        """Draw the outcome of a planet's backup; `ordinal` is the number of its earlier backups.
-
-        Raises:
-            ValueError: The duration model returned a negative or infinite number.
-        """
+        """Draw the outcome of a planet's backup; `ordinal` is the number of its earlier backups."""
         factor = self._planet_factor(star_system, planet)
         rng, workload = self._rng, self._workload
         rng.seed(f"{self._seed}|{star_system}|{planet}|{ordinal}")
@@ -198,11 +192,8 @@ class OutcomeModel:
         return sorted((self._rng.random() * span for _ in range(self._workload.history)), reverse=True)
 
     def _planet_factor(self, star_system: str, planet: str) -> float:
-        sigma = self._workload.planet_sigma
-        if sigma == 0:
-            return 1.0
-        factor = self._factors.get((star_system, planet))
-        if factor is None:
+        sigma, key = self._workload.planet_sigma, (star_system, planet)
+        if sigma and key not in self._factors:
             self._rng.seed(f"{self._seed}|{star_system}|{planet}|factor")
-            factor = self._factors[star_system, planet] = math.exp(sigma * self._rng.gauss(0.0, 1.0))
-        return factor
+            self._factors[key] = math.exp(sigma * self._rng.gauss(0.0, 1.0))
+        return self._factors.get(key, 1.0)

@@ -10,17 +10,18 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import IO, Any, Self, TypedDict, Unpack
+from typing import IO, Any, Self, TypedDict, Unpack, cast
 
-from asyncbackups.simulator.access import Access
+from asyncbackups.simulator.api import Access
 from asyncbackups.simulator.api_behavior import ApiBehavior
-from asyncbackups.simulator.fault_rules import Fault
+from asyncbackups.simulator.faults import Fault
 from asyncbackups.simulator.outcome_model import Workload
 from asyncbackups.simulator.server import Simulator
 
-_ADMIN_TIMEOUT = 30.0
-"""Seconds that an admin request to the child may take."""
+_USAGE = (
+    "python -m asyncbackups.simulator is started by SimulatorProcess and reads its settings from stdin. "
+    "To start a simulator by hand, run: asyncbackups simulate\n"
+)
 
 # Without a proxy, even if the environment names one: the child is on loopback.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -99,36 +100,25 @@ def run(*, announce: Callable[[Simulator], None] = print_address, **settings: Un
 class SimulatorProcess:
     """A simulator in a child process: it neither blocks nor is blocked by the event loop of the code under test.
 
-    It serves inside a `with` block; the child ends with the block, or with this process, even if that is killed::
+    It serves inside a `with` block; the child ends with the block, or with this process, even if that is killed.
+    `base_url`, `token`, `tenant` and `token_url` are those of its `Simulator`, and empty before the start.
+    `pid`, `counts` and `backups` raise a `RuntimeError` if the child is not running::
 
         with SimulatorProcess(speed=60) as sim:
             client = BackupClient(sim.base_url, sim.tenant, auth=sim.token)
 
     Args:
         **settings: The settings of `Simulator`; they must be picklable, so a duration model cannot be a lambda.
-
-    Attributes:
-        base_url: The base URL of the API.
-        token: A bearer token that never expires.
-        tenant: The only tenant.
-        token_url: The URL of the token endpoint.
     """
 
     def __init__(self, **settings: Unpack[SimulatorSettings]) -> None:
-        self.base_url: str = ""
-        self.token: str = ""
-        self.tenant: str = ""
-        self.token_url: str = ""
+        self.base_url = self.token = self.tenant = self.token_url = ""
         self._settings = settings
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int:
-        """The child's process id.
-
-        Raises:
-            RuntimeError: The child is not running.
-        """
+        """The child's process id."""
         return self._running_child().pid
 
     def start(self) -> None:
@@ -143,10 +133,10 @@ class SimulatorProcess:
         self._child = subprocess.Popen(
             [sys.executable, "-m", "asyncbackups.simulator"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        stdin, stdout = _open_pipes(self._child)
+        stdin, stdout = cast("IO[bytes]", self._child.stdin), cast("IO[bytes]", self._child.stdout)
         try:
             # stdin stays open: when it closes, for whatever reason, the child knows that its parent has ended.
-            stdin.write(len(packed).to_bytes(8, "big") + packed)
+            stdin.write(packed.hex().encode() + b"\n")
             stdin.flush()
             line = stdout.readline()
         except OSError:
@@ -159,11 +149,7 @@ class SimulatorProcess:
         self.tenant, self.token_url = address["tenant"], address["token_url"]
 
     def counts(self) -> dict[str, Any]:
-        """Return the counts: `total`, `requests` by operation and status, `bytes_sent`, `in_flight`, `peak`, `creates`.
-
-        Raises:
-            RuntimeError: The child is not running.
-        """
+        """Return `total`, `requests` by operation and status, `bytes_sent`, `in_flight`, `peak` and `creates`."""
         counts: dict[str, Any] = self._request_admin("counts")
         counts["creates"] = {(star_system, planet): n for star_system, planet, n in counts["creates"]}
         return counts
@@ -173,9 +159,6 @@ class SimulatorProcess:
 
         Each has `star_system`, `planet`, `succeeds`, `created_at` and `completed_at`. The times are seconds of
         `time.monotonic()`, which is the same in all processes of a machine.
-
-        Raises:
-            RuntimeError: The child is not running.
         """
         return {int(backup_id): backup for backup_id, backup in self._request_admin("backups").items()}
 
@@ -191,9 +174,7 @@ class SimulatorProcess:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.terminate()
 
     def _running_child(self) -> subprocess.Popen[bytes]:
@@ -203,7 +184,7 @@ class SimulatorProcess:
 
     def _request_admin(self, page: str) -> Any:
         self._running_child()
-        with _OPENER.open(f"{self.base_url}/_simulator/{page}", timeout=_ADMIN_TIMEOUT) as response:
+        with _OPENER.open(f"{self.base_url}/_simulator/{page}", timeout=30.0) as response:
             return json.load(response)
 
     def _stop_child(self, number: signal.Signals) -> int:
@@ -215,7 +196,39 @@ class SimulatorProcess:
             return child.wait()
 
 
-def _open_pipes(child: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
-    if child.stdin is None or child.stdout is None:  # pragma: no cover - the type does not express it
-        raise RuntimeError("the child was started without pipes")
-    return child.stdin, child.stdout
+def run_child() -> int:
+    """Serve the `SimulatorProcess` that sent settings to stdin, or print the usage; return the exit status."""
+    stream = None if sys.argv[1:] or sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer
+    if stream is not None and (settings := _receive_settings(stream)) is not None:
+        run_event_loop(_serve_parent(stream, settings))
+        return 0
+    sys.stderr.write(_USAGE)
+    return 2
+
+
+def _receive_settings(stream: IO[bytes]) -> SimulatorSettings | None:
+    """Read the parent's settings: one line, a pickle in hexadecimal digits. Return None if there are none."""
+    try:
+        packed = bytes.fromhex(stream.readline().decode())
+        settings: SimulatorSettings = pickle.loads(packed)  # noqa: S301 - from our own parent
+    except (ValueError, EOFError, pickle.UnpicklingError):
+        return None
+    return settings
+
+
+def _send_address(sim: Simulator) -> None:
+    """Write the simulator's address and token to the parent."""
+    address = {name: getattr(sim, name) for name in ("base_url", "token", "tenant", "token_url")}
+    sys.stdout.write(json.dumps(address) + "\n")
+    sys.stdout.flush()
+
+
+async def _serve_parent(stream: IO[bytes], settings: SimulatorSettings) -> None:
+    """Serve until a signal arrives or the parent has ended."""
+    done, loop = asyncio.Event(), asyncio.get_running_loop()
+    # Nothing follows the settings, so the pipe becomes readable only when the parent closes it or ends.
+    loop.add_reader(stream, done.set)
+    try:
+        await serve(announce=_send_address, until=done, **settings)
+    finally:
+        loop.remove_reader(stream)

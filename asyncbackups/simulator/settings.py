@@ -5,27 +5,20 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
 from attrs import Attribute, validators
 
 Validator: TypeAlias = Callable[[Any, "Attribute[Any]", Any], None]
 
-_SHOWN_CHARACTERS = 200
-
 
 def must_be(description: str, accepts: Callable[[Any], bool]) -> Validator:
-    """Return a validator for attrs; its `ValueError` names the class, the setting, what is accepted and the value.
-
-    Args:
-        description: The accepted values, for the message.
-        accepts: Returns True for an accepted value.
-    """
+    """Return a validator for attrs; its `ValueError` names class, setting, accepted values and value."""
 
     def validate(instance: Any, attribute: Attribute[Any], value: Any) -> None:
         if not accepts(value):
-            shown = repr(value)[:_SHOWN_CHARACTERS]
+            shown = repr(value)[:200]  # a value may have thousands of planets
             raise ValueError(f"{type(instance).__name__}.{attribute.name} must be {description}, not {shown}")
 
     return validate
@@ -51,11 +44,6 @@ def are_texts(value: Any) -> bool:
     return isinstance(value, Collection) and not isinstance(value, str) and all(map(is_text, value))
 
 
-def _are_strings(value: Any) -> bool:
-    is_sequence = isinstance(value, Sequence) and not isinstance(value, str)
-    return is_sequence and len(value) > 0 and all(isinstance(item, str) for item in value)
-
-
 positive = must_be("a number greater than 0", lambda value: is_number(value) and value > 0)
 not_negative = must_be("a number of 0 or more", lambda value: is_number(value) and value >= 0)
 finite = must_be("a finite number", is_number)
@@ -63,10 +51,7 @@ share = must_be("a number from 0 to 1", lambda value: is_number(value) and 0 <= 
 whole = must_be("a whole number", is_whole)
 text = must_be("a string that is not empty", is_text)
 texts = must_be("a list of strings that are not empty", are_texts)
-some_strings = must_be("a list of at least one string", _are_strings)
 flag = must_be("True or False", lambda value: isinstance(value, bool))
-duration_model = must_be("a callable that takes a random.Random and returns seconds", callable)
-
 optional: Callable[[Validator], Validator] = validators.optional
 
 
@@ -93,26 +78,14 @@ def mapping_to(description: str, accepts: Callable[[Any], bool]) -> Validator:
     return must_be(f"a mapping of strings to {description}", accepts_mapping)
 
 
-def one_of(*accepted: Any) -> Validator:
-    """Accept the given values only."""
-    return must_be(f"one of {', '.join(map(repr, accepted))}", lambda value: value in accepted)
+def renamed_attribute(old_name: str, new_name: str) -> Any:
+    """Return a property for the old name (`"Class.name"`) of an attribute or method; it warns and reads the new one."""
 
+    def read(instance: Any) -> Any:
+        warn_renamed(old_name, new_name)
+        return getattr(instance, new_name)
 
-class RenamedAttribute:
-    """The old name of a public attribute or method: reads the new one, with a `DeprecationWarning`."""
-
-    def __init__(self, new_name: str) -> None:
-        self._new_name = new_name
-        self._old_name = ""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._old_name = name
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        if instance is None:
-            return self
-        warn_renamed(f"{owner.__name__}.{self._old_name}", self._new_name)
-        return getattr(instance, self._new_name)
+    return property(read)
 
 
 def warn_renamed(old_name: str, new_name: str, *, stacklevel: int = 3) -> None:

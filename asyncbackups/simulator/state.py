@@ -1,7 +1,6 @@
-"""The state of the simulated service: star systems, planets, backups, and the counts of requests.
+"""The state of the simulated service, without I/O: its star systems, planets and backups.
 
-It does no I/O; clock and randomness are passed in. A backup's outcome is drawn when it is created, and its phase is
-computed from the clock when it is read, so backups in progress cost nothing between requests.
+A backup's outcome is drawn when it is created, and its phase is computed from the clock only when it is read.
 """
 
 from __future__ import annotations
@@ -11,21 +10,28 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from attrs import define, field, frozen
 
+from asyncbackups.simulator import settings
 from asyncbackups.simulator.outcome_model import OutcomeModel, SimulatedOutcome, Workload
-from asyncbackups.simulator.routes import OperationKind
-from asyncbackups.simulator.settings import RenamedAttribute
-from asyncbackups.simulator.simulation_clock import SimulationClock
 
 if TYPE_CHECKING:
     from random import Random  # the type alone: a source of randomness is always passed in
 
-SECONDS_PER_DAY = 86400.0
-DROPPED = 0
-"""Counted in place of a status when the connection was dropped without a response."""
+
+@runtime_checkable
+class SimulationClock(Protocol):
+    """The time that the simulator works with."""
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start; never decreases."""
+        ...
+
+    def utcnow(self) -> datetime:
+        """The time of day, timezone-aware and in UTC."""
+        ...
 
 
 class Phase(Enum):
@@ -68,8 +74,8 @@ class SimulatedBackup:
     completed_at: float
     created: datetime
 
-    order = RenamedAttribute("create_body")
-    fate = RenamedAttribute("outcome")
+    order = settings.renamed_attribute("SimulatedBackup.order", "create_body")
+    fate = settings.renamed_attribute("SimulatedBackup.fate", "outcome")
 
     @property
     def started(self) -> datetime:
@@ -102,6 +108,7 @@ class BackupList:
     removals: int = 0
 
 
+@define(eq=False, slots=False)
 class SimulatorState:
     """All backups of one tenant.
 
@@ -111,38 +118,31 @@ class SimulatorState:
         rng: Source of randomness; reseeded before each draw.
         seed: The seed of all draws.
         speed: Divisor of durations.
-        clock_offset: Seconds by which the server's time of day is ahead of `clock`.
+        clock_offset: Seconds by which the server's time of day is ahead of `clock`; may be changed at any time.
         star_systems: The planets of each star system; None if every name exists.
 
     Attributes:
         creates: Creates that took effect, by star system and planet.
-        clock_offset: As given; may be changed at any time.
     """
 
-    def __init__(
-        self,
-        workload: Workload,
-        *,
-        clock: SimulationClock,
-        rng: Random,
-        seed: int = 0,
-        speed: float = 1.0,
-        clock_offset: float = 0.0,
-        star_systems: Mapping[str, Sequence[str]] | None = None,
-    ) -> None:
-        self.workload = workload
+    workload: Workload
+    _clock: SimulationClock = field(kw_only=True, alias="clock")
+    _rng: Random = field(kw_only=True, alias="rng")
+    _seed: int = field(default=0, kw_only=True, alias="seed")
+    _speed: float = field(default=1.0, kw_only=True, alias="speed")
+    clock_offset: float = field(default=0.0, kw_only=True)
+    _existing: Mapping[str, Sequence[str]] | None = field(default=None, kw_only=True, alias="star_systems")
+
+    def __attrs_post_init__(self) -> None:
         self.creates: Counter[tuple[str, str]] = Counter()
-        self.clock_offset = clock_offset
-        self._clock = clock
-        self._outcomes = OutcomeModel(rng, seed, speed, workload)
-        self._queue_time = workload.queue_time / speed
-        self._existing = star_systems
-        self._next_id = workload.first_id
+        self._outcomes = OutcomeModel(self._rng, self._seed, self._speed, self.workload)
+        self._queue_time = self.workload.queue_time / self._speed
+        self._next_id = self.workload.first_id
         self._backups: dict[int, SimulatedBackup] = {}
         self._star_systems: dict[str, BackupList] = {}
         self._planets: dict[tuple[str, str], BackupList] = {}
         self._expirations: list[tuple[float, int]] = []
-        for star_system in star_systems or ():
+        for star_system in self._existing or ():
             self._ensure_star_system(star_system)
 
     def now(self) -> float:
@@ -160,7 +160,7 @@ class SimulatorState:
         planets = self._existing.get(star_system)
         return planets is not None and (not planet or planet in planets)
 
-    knows = RenamedAttribute("has_planet")
+    knows = settings.renamed_attribute("SimulatorState.knows", "has_planet")
 
     def create(self, star_system: str, planet: str, body: CreateBody) -> SimulatedBackup:
         """Create a backup and draw its outcome."""
@@ -185,7 +185,7 @@ class SimulatorState:
             return self._star_systems[star_system]
         return self._planets.get((star_system, planet)) or BackupList()
 
-    shelf = RenamedAttribute("backup_list")
+    shelf = settings.renamed_attribute("SimulatorState.shelf", "backup_list")
 
     def delete(self, star_system: str, backup_id: int) -> bool:
         """Delete a backup, finished or not; return False if it does not exist."""
@@ -204,19 +204,11 @@ class SimulatorState:
         return len(self._backups)
 
     def completed_at(self, backup_id: int) -> float:
-        """Return the server's monotonic time in seconds at which a backup completes.
-
-        Raises:
-            KeyError: The backup does not exist.
-        """
+        """Return the server's monotonic time in seconds at which a backup completes; `KeyError` if there is none."""
         return self._backups[backup_id].completed_at
 
     def phase(self, backup_id: int) -> Phase:
-        """Return the current phase of a backup.
-
-        Raises:
-            KeyError: The backup does not exist.
-        """
+        """Return the current phase of a backup; `KeyError` if there is none."""
         return self._backups[backup_id].phase(self.now())
 
     def _ensure_star_system(self, star_system: str) -> None:
@@ -248,7 +240,8 @@ class SimulatorState:
         self._star_systems[star_system].backups[backup.id] = backup
         self._planets.setdefault((star_system, planet), BackupList()).backups[backup.id] = backup
         if self.workload.expire and body.retention_days is not None:
-            heapq.heappush(self._expirations, (created_at + body.retention_days * SECONDS_PER_DAY, backup.id))
+            retention = timedelta(days=body.retention_days).total_seconds()
+            heapq.heappush(self._expirations, (created_at + retention, backup.id))
         return backup
 
     def _remove_expired(self) -> None:
@@ -262,70 +255,3 @@ class SimulatorState:
         for shown in (self._star_systems[backup.star_system], self._planets[backup.star_system, backup.planet]):
             del shown.backups[backup_id]
             shown.removals += 1
-
-
-@define(eq=False)
-class RequestCounts:
-    """Counts of requests and of bytes sent.
-
-    Attributes:
-        requests: Number of requests by operation and status; the status of a dropped connection is 0.
-        bytes_sent: Bytes of response bodies by operation; headers are not counted.
-        in_flight: Number of requests that are open now.
-        peak: Maximum number of requests that were open at once.
-    """
-
-    requests: Counter[tuple[OperationKind, int]] = field(factory=Counter, init=False)
-    bytes_sent: Counter[OperationKind] = field(factory=Counter, init=False)
-    in_flight: int = field(default=0, init=False)
-    peak: int = field(default=0, init=False)
-
-    def enter(self) -> None:
-        """Count a request as open."""
-        self.in_flight += 1
-        self.peak = max(self.peak, self.in_flight)
-
-    def leave(self) -> None:
-        """Count a request as no longer open."""
-        self.in_flight -= 1
-
-    def add(self, kind: OperationKind, status: int, size: int) -> None:
-        """Count a response: its operation, its status or `DROPPED`, and the bytes of its body."""
-        self.requests[kind, status] += 1
-        self.bytes_sent[kind] += size
-
-    def of(self, kind: OperationKind | str | None = None, status: int | None = None) -> int:
-        """Return the number of requests.
-
-        Args:
-            kind: Only this operation, such as `"get"`; None for all.
-            status: Only this status, such as 200; None for all.
-        """
-        wanted = None if kind is None else OperationKind(kind)
-        return sum(
-            number for (one, code), number in self.requests.items() if wanted in (None, one) and status in (None, code)
-        )
-
-    @property
-    def total(self) -> int:
-        """The number of all requests."""
-        return self.requests.total()
-
-    def reset(self) -> None:
-        """Set all counts to zero; open requests stay counted as open."""
-        self.requests.clear()
-        self.bytes_sent.clear()
-        self.peak = self.in_flight
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return all counts as plain values, for the admin endpoint."""
-        by_kind: dict[str, dict[str, int]] = {}
-        for (kind, status), number in sorted(self.requests.items()):
-            by_kind.setdefault(kind.value, {})[str(status)] = number
-        return {
-            "total": self.total,
-            "requests": by_kind,
-            "bytes_sent": {kind.value: size for kind, size in self.bytes_sent.items()},
-            "in_flight": self.in_flight,
-            "peak": self.peak,
-        }

@@ -27,7 +27,7 @@ from asyncbackups.simulator import (
     Truncate,
     When,
 )
-from asyncbackups.simulator.fault_rules import Action
+from asyncbackups.simulator.faults import Action
 from tests.faults.harness import FAULTED, FaultCase, Harness
 from tests.faults.outcomes import OR, format_counts
 

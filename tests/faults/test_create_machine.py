@@ -47,7 +47,7 @@ from asyncbackups.simulator import (
     When,
     Workload,
 )
-from asyncbackups.simulator.fault_rules import Action
+from asyncbackups.simulator.faults import Action
 from tests.faults.fast_clock import FastClock
 from tests.faults.harness import MeanJitter
 

@@ -21,21 +21,21 @@ WORKLOAD = Workload(
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    """Serve a world in which backups end at once, except for those of the planet "slow"."""
+    """Serve a workload in which backups end at once, except for those of the planet "slow"."""
     faults = [Fault(Respond(400), kind="create", planet="refused")]
     with hosted(lambda: Simulator(workload=WORKLOAD, faults=faults)) as (simulator, _):
         yield simulator
 
 
-def targets_file(tmp_path: Path, *lines: str) -> str:
+def write_targets(tmp_path: Path, *lines: str) -> str:
     path = tmp_path / "targets"
     path.write_text("\n".join(lines))
     return str(path)
 
 
 def test_json_events_and_report(run: Program, tmp_path: Path) -> None:
-    """Each planet's backup is told of twice, as created and as ended; the report comes last; stderr stays empty."""
-    ended = run("bulk", targets_file(tmp_path, "# two", "alpha/one", "beta/two"), "beta/é", "--json")
+    """Each backup has two events, created and succeeded; the report comes last; stderr stays empty."""
+    ended = run("bulk", write_targets(tmp_path, "# two", "alpha/one", "beta/two"), "beta/é", "--json")
     *events, report = ended.json
     assert (ended.status, ended.err) == (0, "")
     planets = {"alpha/one", "beta/two", "beta/é"}
@@ -53,7 +53,7 @@ def test_json_events_and_report(run: Program, tmp_path: Path) -> None:
 
 
 def test_lines_for_people(run: Program) -> None:
-    """Without --json stdout stays empty; stderr has a line for each event and the sum at the end."""
+    """Without --json stdout stays empty; stderr has a line per event and the sum at the end."""
     ended = run("bulk", "people/one", "people/broken")
     assert (ended.status, ended.out) == (1, "")
     lines = ended.err.splitlines()
@@ -68,13 +68,13 @@ def test_lines_for_people(run: Program) -> None:
     [(["s/refused", "s/one"], 1), (["s/slow", "s/one"], 3), (["s/slow", "s/refused", "s/broken"], 3)],
 )
 def test_exit_statuses(run: Program, planets: list[str], status: int) -> None:
-    """A planet whose create is refused is 1, a deadline that passed is 3, and the higher one counts."""
+    """A refused create is 1, a passed deadline is 3, and the highest counts."""
     ended = run("bulk", *planets, "--deadline", "0.4s")
     assert ended.status == status
 
 
-def test_a_wrong_token_creates_nothing_and_says_so(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refused credentials are status 4, once for each planet."""
+def test_wrong_token_creates_nothing(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused credentials are status 4, with one event per planet."""
     monkeypatch.setenv("ASYNCBACKUPS_TOKEN", "wrong-token-value")
     ended = run("bulk", "alpha/x", "alpha/y", "--json")
     *events, report = ended.json
@@ -94,8 +94,8 @@ def test_a_wrong_token_creates_nothing_and_says_so(run: Program, monkeypatch: py
 def test_bad_targets_create_nothing(
     run: Program, simulator: Simulator, tmp_path: Path, lines: list[str], message: str
 ) -> None:
-    """A file that is wrong somewhere is status 2, with the line, before anything is created."""
-    ended = run("bulk", targets_file(tmp_path, *lines), "--json")
+    """An invalid file is status 2 and names the line, before anything is created."""
+    ended = run("bulk", write_targets(tmp_path, *lines), "--json")
     assert (ended.status, ended.out) == (2, "")
     assert message in ended.error
     assert simulator.creates["new", "one"] == 0
@@ -109,8 +109,8 @@ def test_standard_input(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_tells_what_goes_on(simulator: Simulator, number: signal.Signals) -> None:
-    """An interrupt of a run that waits ends it at once with 130, and names the backups that are still running."""
+def test_interrupt_names_running_backups(simulator: Simulator, number: signal.Signals) -> None:
+    """An interrupt of a run that only waits ends it at once with 130, and names the backups that are still running."""
     process = start("bulk", "int/one", "int/slow", settings=settings_of(simulator))
     assert process.stderr is not None
     seen = [process.stderr.readline() for _ in range(3)]
@@ -125,7 +125,7 @@ def test_interrupt_tells_what_goes_on(simulator: Simulator, number: signal.Signa
 
 
 def test_interrupt_waits_for_creates_under_way() -> None:
-    """A create that is under way is not cut off: its answer is awaited, and its backup named."""
+    """A create under way is not cut off: its response is awaited, and its backup is named."""
     gate = Gate()
     faults = [Fault(kind="create", planet="held", gate_after=gate)]
     with hosted(lambda: Simulator(workload=WORKLOAD, faults=faults)) as (simulator, host):
@@ -147,8 +147,8 @@ def test_interrupt_waits_for_creates_under_way() -> None:
         assert (simulator.creates["int", "held"], simulator.creates["int", "never"]) == (1, 0)
 
 
-def test_an_interrupt_says_how_long_a_lost_create_is_looked_for() -> None:
-    """Who interrupts while a create is looked for knows how long that may take, and that it can be left at once."""
+def test_interrupt_reports_how_long_reconciling_may_take() -> None:
+    """An interrupt while a create is reconciled reports how long that may take, and how to leave at once."""
     gate = Gate()
     faults = [Fault(Drop("after"), kind="create", count=1), Fault(kind="list_planet", gate=gate, count=1)]
     with hosted(lambda: Simulator(workload=WORKLOAD, faults=faults)) as (simulator, host):
@@ -168,7 +168,7 @@ def test_an_interrupt_says_how_long_a_lost_create_is_looked_for() -> None:
 
 
 def test_a_second_interrupt_leaves_at_once() -> None:
-    """Whoever does not want to wait for an answer is told that the outcome of that create is unknown."""
+    """The second interrupt does not wait for the response and reports that the create's outcome is unknown."""
     gate = Gate()
     faults = [Fault(kind="create", gate_after=gate)]
     with hosted(lambda: Simulator(workload=WORKLOAD, faults=faults)) as (simulator, host):
@@ -184,8 +184,8 @@ def test_a_second_interrupt_leaves_at_once() -> None:
         assert "Traceback" not in ended.err
 
 
-def test_nobody_reads(simulator: Simulator) -> None:
-    """When the reader of the events goes away the run is left, and what goes on is said on stderr."""
+def test_run_ends_when_its_reader_is_gone(simulator: Simulator) -> None:
+    """When the reader of the events is gone the run is interrupted, and stderr names what is still running."""
     process = start("bulk", "pipe/slow", "pipe/one", "--json", "--concurrency", "1", settings=settings_of(simulator))
     assert process.stdout is not None
     created = json.loads(process.stdout.readline())
@@ -199,7 +199,7 @@ def test_nobody_reads(simulator: Simulator) -> None:
 
 
 def test_interrupt_of_a_wait(simulator: Simulator) -> None:
-    """A wait that is interrupted says what it no longer waits for, and how to go on, in the same place."""
+    """It names what it no longer waits for, and the command that continues, with the connection's options."""
     settings = settings_of(simulator)
     names = [finish(start("create", f"wait/{planet}", settings=settings)).out.strip() for planet in ("one", "slow")]
     where = ["--base-url", settings.pop("ASYNCBACKUPS_BASE_URL"), "--tenant", settings.pop("ASYNCBACKUPS_TENANT")]
@@ -215,8 +215,8 @@ def test_interrupt_of_a_wait(simulator: Simulator) -> None:
     )
 
 
-def test_nobody_reads_of_a_wait(simulator: Simulator) -> None:
-    """A wait ends when nobody reads its events any more."""
+def test_wait_ends_when_its_reader_is_gone(simulator: Simulator) -> None:
+    """A wait ends when the reader of its events is gone."""
     settings = settings_of(simulator)
     names = [finish(start("create", f"wait/{planet}", settings=settings)).out.strip() for planet in ("one", "slow")]
     process = start("wait", *names, "--json", settings=settings, stdin=-1)

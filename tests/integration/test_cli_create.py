@@ -1,4 +1,4 @@
-"""The command `create`, interrupted: the answer is awaited, or it is said that the outcome is unknown."""
+"""The command `create`, interrupted: it waits for the response, or reports that the outcome is unknown."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def _held(gate: Gate) -> Simulator:
     return Simulator(workload=Workload(duration=Fixed(60.0)), faults=[Fault(kind="create", gate_after=gate)])
 
 
-def test_an_interrupt_waits_for_the_answer() -> None:
-    """The backup exists, so its name is told; but it was interrupted, so a chain of commands ends here."""
+def test_interrupt_waits_for_the_response() -> None:
+    """The backup exists, so its name is printed; the status is 130, so that a chain of commands ends."""
     gate = Gate()
     with hosted(lambda: _held(gate)) as (simulator, host):
         process = start("create", "int/held", settings=settings_of(simulator))
@@ -31,8 +31,8 @@ def test_an_interrupt_waits_for_the_answer() -> None:
         assert simulator.creates["int", "held"] == 1
 
 
-def test_an_interrupt_whose_answer_is_an_error() -> None:
-    """The error is told, but what ended the command is the interrupt."""
+def test_interrupted_create_that_fails() -> None:
+    """The error is reported, and the status is that of the interrupt."""
     gate = Gate()
     refusing = Fault(Respond(403), kind="create", gate=gate)
     with hosted(lambda: Simulator(faults=[refusing])) as (simulator, host):
@@ -47,8 +47,8 @@ def test_an_interrupt_whose_answer_is_an_error() -> None:
     assert "403" in ended.error
 
 
-def test_a_second_interrupt_says_that_it_may_exist() -> None:
-    """Whoever leaves at once is told where to look, with the options that lead there."""
+def test_second_interrupt_reports_that_the_backup_may_exist() -> None:
+    """Leaving at once prints the command that checks, with the connection's options."""
     gate = Gate()
     with hosted(lambda: _held(gate)) as (simulator, host):
         process = start("create", "int/held", "--tenant", "example", settings=settings_of(simulator))

@@ -23,7 +23,7 @@ def gate() -> Gate:
 
 @pytest.fixture
 def served(gate: Gate) -> Iterator[tuple[Simulator, Hosted]]:
-    """Serve thirty old backups in each star system; deletes in "held" are done, and answered once a gate is open."""
+    """Serve thirty old backups per star system; the response to deletes in "held" comes when a gate opens."""
     faults = [
         Fault(kind="delete", star_system="held", gate_after=gate),
         Fault(Respond(403), kind="delete", star_system="closed"),
@@ -42,13 +42,13 @@ def run(
     return Program(capsys)
 
 
-def names(run: Program, star_system: str) -> list[str]:
+def list_names(run: Program, star_system: str) -> list[str]:
     return [line.partition("\t")[0] for line in run("list", star_system).out.splitlines()[1:]]
 
 
-def test_many_have_an_event_each_and_a_report(run: Program) -> None:
-    """JSON tells of each, and sums up; what does not exist is 1, unless that is fine."""
-    old = names(run, "old")
+def test_many_backups_have_an_event_each_and_a_report(run: Program) -> None:
+    """A missing backup is status 1."""
+    old = list_names(run, "old")
     ended = run("delete", *old[:3], GONE, "--json")
     *events, report = ended.json
     assert (ended.status, ended.err) == (1, "")
@@ -70,12 +70,12 @@ def test_many_have_an_event_each_and_a_report(run: Program) -> None:
         "interrupted": False,
         "exit_status": 1,
     }
-    assert names(run, "old") == old[3:]
+    assert list_names(run, "old") == old[3:]
 
 
-def test_what_does_not_exist_is_not_called_deleted(run: Program) -> None:
-    """With --missing-ok that is fine, and told as what it is; anything else that goes wrong still counts."""
-    old = names(run, "old")
+def test_missing_backups_are_not_reported_as_deleted(run: Program) -> None:
+    """With --missing-ok they are accepted and reported as missing; other errors still count."""
+    old = list_names(run, "old")
     fine = run("delete", GONE, old[0], "--missing-ok", "--json")
     *events, report = fine.json
     assert (fine.status, fine.err) == (0, "")
@@ -92,7 +92,7 @@ def test_what_does_not_exist_is_not_called_deleted(run: Program) -> None:
 
 
 def test_lines_for_people(run: Program) -> None:
-    """Without --json stdout stays empty, and what may not be deleted is 4."""
+    """Without --json stdout stays empty; a forbidden delete is status 4."""
     ended = run("delete", "old/1", "closed/1", "--concurrency", "1")
     assert (ended.status, ended.out) == (4, "")
     first, second, last = ended.err.splitlines()
@@ -101,20 +101,20 @@ def test_lines_for_people(run: Program) -> None:
     assert last.startswith("1 backup deleted, 1 not deleted; ")
 
 
-def test_a_list_goes_through_a_pipe(run: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_backups_from_a_pipe_or_a_file(run: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Backups may come from standard input or a file, one per line, also a single one."""
-    old = names(run, "old")
+    old = list_names(run, "old")
     text = "\n".join(old[:2]).encode()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     assert run("delete", "-", "--json").json[-1]["deleted"] == 2
     file = tmp_path / "backups"
     file.write_text(f"# the next one\n{old[2]}\n")
     assert run("delete", str(file), "--json").json[-1]["deleted"] == 1
-    assert names(run, "old") == old[3:]
+    assert list_names(run, "old") == old[3:]
 
 
-def test_a_single_one_is_told_as_one_of_many(run: Program) -> None:
-    """JSON has its event, as complete as those of many, also where it could not be deleted; people get its line."""
+def test_a_single_backup_has_the_same_event_as_many(run: Program) -> None:
+    """JSON has its complete event, also if it could not be deleted; people get its line."""
     ended = run("delete", GONE, "--json")
     (event,) = ended.json
     assert (ended.status, ended.err) == (1, "")
@@ -129,8 +129,8 @@ def test_a_single_one_is_told_as_one_of_many(run: Program) -> None:
     assert (closed.status, closed.error.startswith("closed/1: not deleted: ")) == (4, True)
 
 
-def test_an_interrupt_of_a_single_one(served: tuple[Simulator, Hosted], gate: Gate) -> None:
-    """Its answer is awaited, too; then there is nothing to go on with."""
+def test_interrupt_of_a_single_delete(served: tuple[Simulator, Hosted], gate: Gate) -> None:
+    """Its response is awaited, too; nothing is left to delete."""
     simulator, host = served
     process = start("delete", "held/1", settings=settings_of(simulator))
     host.wait(gate.arrived)
@@ -157,10 +157,10 @@ def test_an_interrupt_of_a_single_one(served: tuple[Simulator, Hosted], gate: Ga
         (["old/one"], "a backup is written star_system/backup_id"),
     ],
 )
-def test_what_is_malformed_deletes_nothing(
+def test_malformed_targets_delete_nothing(
     run: Program, served: tuple[Simulator, Hosted], backups: list[str], message: str
 ) -> None:
-    """Everything is checked before anything deleted."""
+    """Everything is checked before anything is deleted."""
     ended = run("delete", *backups)
     assert (ended.status, ended.out) == (2, "")
     assert message in ended.error
@@ -168,7 +168,7 @@ def test_what_is_malformed_deletes_nothing(
 
 
 def test_interrupt_waits_for_deletes_under_way(served: tuple[Simulator, Hosted], gate: Gate) -> None:
-    """What was begun is told; what was not begun is left, and counted."""
+    """Deletes under way are reported; those that were not started are counted."""
     simulator, host = served
     process = start("delete", "held/1", "held/2", "held/3", "--concurrency", "1", settings=settings_of(simulator))
     host.wait(gate.arrived)

@@ -1,4 +1,4 @@
-"""The commands over a journal: bulk runs that are interrupted, killed, gone on with and looked at."""
+"""The commands over a journal: bulk runs that are interrupted, killed, resumed and shown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORKLOAD = Workload(duration=Fixed(0.0), planets={"broken": PlanetProfile(failur
 
 @attrs.frozen
 class World:
-    """A service that answers no create of the planet "held" until its gate is opened."""
+    """A service that holds back the creates of the planet "held" until its gate is opened."""
 
     simulator: Simulator
     host: Hosted
@@ -42,7 +42,7 @@ class World:
         return ["bulk", *PLANETS, "--journal", str(self.journal), "--concurrency", "1", *arguments]
 
     def until_held(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a bulk run, and let it go on until the answer to a create is awaited that was done."""
+        """Start a bulk run, and wait until it waits for the response to a create that was processed."""
         process = self.start(*self.bulk(*arguments))
         self.host.wait(self.gate.arrived)
         return process
@@ -56,7 +56,7 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[World]:
-    """Serve a world in which backups end at once, for commands in this process and in others."""
+    """Serve a workload in which backups end at once, for commands in this process and in others."""
     gate = Gate()
     faults = [
         Fault(kind="create", planet="held", gate_after=gate),
@@ -68,8 +68,8 @@ def world(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
         yield World(simulator, host, gate, Program(capsys), tmp_path / "run journal")
 
 
-def events(*ended: Ended) -> dict[int, dict[str, Any]]:
-    """Return all events by their ids: one that is told again is the same one."""
+def collect_events(*ended: Ended) -> dict[int, dict[str, Any]]:
+    """Return all events by their ids: a repeated event is the same one."""
     found: dict[int, dict[str, Any]] = {}
     for one in ended:
         for line in one.out.splitlines():
@@ -79,8 +79,8 @@ def events(*ended: Ended) -> dict[int, dict[str, Any]]:
     return found
 
 
-def test_an_interrupted_run_is_resumed(world: World) -> None:
-    """Ctrl-C begins no more creates and says how to go on; `resume` does the rest, and reports of the whole."""
+def test_interrupted_run_is_resumed(world: World) -> None:
+    """Ctrl-C starts no more creates; `resume` does the rest and reports the whole run."""
     process = world.until_held("--json")
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
@@ -99,14 +99,14 @@ def test_an_interrupted_run_is_resumed(world: World) -> None:
         "in_flight": 0,
     }
     assert report["journal"] == str(world.journal)
-    told = Counter((event["event"], event["planet"]) for event in events(first, second).values())
+    told = Counter((event["event"], event["planet"]) for event in collect_events(first, second).values())
     names = [planet.partition("/")[2] for planet in PLANETS]
     assert told == Counter((what, name) for what in ("backup_created", "backup_succeeded") for name in names)
     assert world.each_once()
 
 
-def test_people_are_told_how_to_go_on(world: World) -> None:
-    """An interrupt names the command that goes on, with the connection's options; that one says where it begins."""
+def test_interrupt_prints_the_command_that_resumes(world: World) -> None:
+    """It has the connection's options; the resumed run prints where it starts."""
     process = world.until_held("--tenant", "example")
     process.send_signal(signal.SIGTERM)
     assert process.stderr is not None
@@ -125,8 +125,8 @@ def test_people_are_told_how_to_go_on(world: World) -> None:
     assert again.err.splitlines()[-1].startswith("5 backups created, 5 succeeded; ")
 
 
-def test_killed_the_same_command_goes_on(world: World) -> None:
-    """After kill -9 in the middle of a create, the same command finds its backup and creates only the others."""
+def test_same_command_resumes_a_killed_run(world: World) -> None:
+    """After kill -9 during a create, the same command finds its backup and creates only the others."""
     process = world.until_held("--json")
     process.kill()
     first = finish(process)
@@ -137,15 +137,15 @@ def test_killed_the_same_command_goes_on(world: World) -> None:
     adopted = [event for event in second.json[:-1] if event.get("adopted") == "marker"]
     assert [event["planet"] for event in adopted] == ["held"]
     assert (second.json[-1]["created"], second.json[-1]["succeeded"]) == (5, 5)
-    assert len(events(first, second)) == 10
+    assert len(collect_events(first, second)) == 10
     assert world.each_once()
     third = world.run(*world.bulk("--json"))
     assert world.each_once()
     assert (third.status, third.json[-1]["succeeded"], third.json[-1]["requests"]) == (0, 5, {})
 
 
-def test_a_second_interrupt_loses_nothing(world: World) -> None:
-    """Whoever does not wait for an answer is told of the unknown outcome; resuming finds it out."""
+def test_second_interrupt_loses_nothing(world: World) -> None:
+    """The create has an unknown outcome, which resuming finds out."""
     process = world.until_held("--json")
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
@@ -161,8 +161,8 @@ def test_a_second_interrupt_loses_nothing(world: World) -> None:
     assert world.each_once()
 
 
-def test_a_create_that_is_cut_off_is_left_to_resume(world: World) -> None:
-    """Where a journal finds it out, nobody is told to look, nor to create it again; it counts as what it is."""
+def test_create_that_is_cut_off_has_no_advice(world: World) -> None:
+    """The journal settles it later: no user has to list or create backups; it counts as perhaps created."""
     process = world.until_held()
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
@@ -176,8 +176,8 @@ def test_a_create_that_is_cut_off_is_left_to_resume(world: World) -> None:
     assert ended.err.splitlines()[-1] == f"to resume: asyncbackups resume '{world.journal}'"
 
 
-def test_the_status_is_that_of_the_whole_run(world: World) -> None:
-    """A resumed run tells nothing again, and exits as the run did: outcomes stand."""
+def test_exit_status_is_that_of_the_whole_run(world: World) -> None:
+    """A resumed run repeats no events and has the same exit status: outcomes are final."""
     arguments = ["bulk", "a/one", "a/broken", "a/forbidden", "--journal", str(world.journal), "--json"]
     first = world.run(*arguments)
     assert (first.status, len(first.json)) == (4, 6)
@@ -189,7 +189,7 @@ def test_the_status_is_that_of_the_whole_run(world: World) -> None:
 
 
 def test_another_run_is_refused(world: World) -> None:
-    """Other targets than the journal's are status 2, with the difference and what was created; nothing is sent."""
+    """Other targets than the journal's are status 2, with the difference and the created backups; nothing is sent."""
     world.run("bulk", "a/one", "--journal", str(world.journal))
     sent = world.simulator.counts.total
     for how in ([], ["--json"]):
@@ -201,8 +201,8 @@ def test_another_run_is_refused(world: World) -> None:
     assert world.simulator.counts.total == sent
 
 
-def test_status_while_it_runs(world: World) -> None:
-    """It says who runs it and how far it is, without credentials, and a second run is refused."""
+def test_status_of_a_running_run(world: World) -> None:
+    """It names the process that runs it and its progress, without credentials; a second run is refused."""
     process = world.until_held("--json")
     assert process.stdout is not None
     told = [json.loads(process.stdout.readline()) for _ in range(4)]
@@ -232,7 +232,7 @@ def test_status_while_it_runs(world: World) -> None:
 
 
 def test_status_needs_no_settings(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a run that nobody runs, it says that it is finished, or how to go on."""
+    """If no process runs it, the run is finished or the command that resumes it is printed."""
     process = world.until_held()
     process.kill()
     finish(process)
@@ -250,7 +250,7 @@ def test_status_needs_no_settings(world: World, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_status_fits_a_terminal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There, a table is framed, and has no columns for what there is none of."""
+    """A terminal gets a framed table without the columns of states that do not occur."""
     world.run("bulk", "a/one", "b/broken", "a/forbidden", "--journal", str(world.journal))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "100")
@@ -260,8 +260,8 @@ def test_status_fits_a_terminal(world: World, monkeypatch: pytest.MonkeyPatch) -
     assert "│ all         │ 3       │ 0       │ 0       │ 1         │ 1      │ 1             │" in shown
 
 
-def newer(journal: Path) -> None:
-    """Make a journal one of a version to come."""
+def write_newer_version(journal: Path) -> None:
+    """Give a journal the version of a later release."""
     connection = sqlite3.connect(journal)
     connection.execute("PRAGMA user_version=99")
     connection.close()
@@ -271,13 +271,13 @@ def newer(journal: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (newer, "was written by a newer version of asyncbackups"),
+        (write_newer_version, "was written by a newer version of asyncbackups"),
         (lambda path: os.truncate(path, path.stat().st_size // 2), "is damaged"),
     ],
     ids=["newer", "truncated"],
 )
-def test_a_journal_that_cannot_be_read_names_its_backups(world: World, command: str, damage: Any, said: str) -> None:
-    """The error is one line with status 2, and the backups that were created are told."""
+def test_unreadable_journal_names_its_backups(world: World, command: str, damage: Any, said: str) -> None:
+    """The error is one line with status 2, and the created backups are reported."""
     planets = [f"a/p{number}" for number in range(30)]
     world.run("bulk", *planets, "--journal", str(world.journal))
     damage(world.journal)
@@ -302,8 +302,8 @@ def options(command: str, journal: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("command", ["status", "resume"])
-def test_what_is_no_journal(world: World, command: str, tmp_path: Path) -> None:
-    """A file that is missing, another one and a directory are one line, with status 2."""
+def test_files_that_are_not_journals(world: World, command: str, tmp_path: Path) -> None:
+    """A missing file, another file and a directory are one line with status 2."""
     text = tmp_path / "text"
     text.write_text("hello " * 1000)
     for name, said in (
@@ -317,8 +317,8 @@ def test_what_is_no_journal(world: World, command: str, tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_a_journal_without_targets(world: World) -> None:
-    """A process that was killed before it wrote its targets down leaves nothing to resume, and says what to do."""
+def test_journal_without_targets(world: World) -> None:
+    """A process killed before it recorded its targets leaves nothing to resume; the error says what to do."""
     world.run("bulk", "a/one", "--journal", str(world.journal))
     connection = sqlite3.connect(world.journal)
     connection.execute("DELETE FROM log WHERE kind <> 'begun'")
@@ -330,8 +330,8 @@ def test_a_journal_without_targets(world: World) -> None:
     assert world.run("bulk", "a/new", "--journal", str(world.journal)).status == 0
 
 
-def test_a_journal_whose_targets_may_not_be_all(world: World) -> None:
-    """That is said of a run that goes on, and not of one that is refused."""
+def test_journal_with_incomplete_targets(world: World) -> None:
+    """The warning is printed for a run that is resumed, and not for one that is refused."""
     world.run("bulk", "a/one", "--journal", str(world.journal))
     connection = sqlite3.connect(world.journal)
     connection.execute("DELETE FROM log WHERE kind = 'listed'")
@@ -346,8 +346,8 @@ def test_a_journal_whose_targets_may_not_be_all(world: World) -> None:
     )
 
 
-def test_a_journal_that_can_no_longer_be_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was begun is watched to its end and told; then the report says what is left, and how to go on."""
+def test_journal_that_can_no_longer_be_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Existing backups are watched to their end; the report has what is left and the command that resumes."""
     planets = [f"a/p{number}" for number in range(300)]
     with monkeypatch.context() as patch:
         patch.setattr(database, "PRAGMAS", (*database.PRAGMAS, "PRAGMA max_page_count=20"))

@@ -22,19 +22,19 @@ WORKLOAD = Workload(
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    """Serve a world in which backups end at once, except for those of the planet "slow"."""
+    """Serve a workload in which backups end at once, except for those of the planet "slow"."""
     with hosted(lambda: Simulator(workload=WORKLOAD, forbidden={"secret"})) as (simulator, _):
         yield simulator
 
 
 def test_health(run: Program) -> None:
-    """Health is the service's own word, or its whole answer."""
+    """Health is the service's status, or with --json its whole response."""
     assert run("health").out == "UP\n"
     assert run("health", "--json").json == [{"status": "UP"}]
 
 
 def test_create_wait_get_list_delete(run: Program) -> None:
-    """What create prints goes into wait, get and delete; then it is gone."""
+    """The name that create prints works with wait, get and delete; then the backup is gone."""
     created = run("create", "alpha/prod", "--name", "nightly", "--retention-days", "3")
     assert (created.status, created.error.partition(";")[0]) == (
         0,
@@ -57,8 +57,8 @@ def test_create_wait_get_list_delete(run: Program) -> None:
     assert (run("get", ref).status, run("wait", ref).status) == (1, 1)
 
 
-def test_json_is_the_api_s_own(run: Program) -> None:
-    """Create, get and list print one backup per line, in the API's own field names."""
+def test_json_has_the_field_names_of_the_api(run: Program) -> None:
+    """Create, get and list print one backup per line, with the API's own field names."""
     (created,) = run("create", "alpha/é", "--permanent", "--mechanism", "snapshot", "--json").json
     assert (created["type"], created["mechanism"], created["environment"]["name"]) == ("permanent", "snapshot", "é")
     (shown,) = run("get", f"alpha/{created['id']}", "--json").json
@@ -68,14 +68,14 @@ def test_json_is_the_api_s_own(run: Program) -> None:
     assert run("list", "alpha/é", "--json").json == [shown]
 
 
-def written(tmp_path: Path, text: str) -> str:
+def write_file(tmp_path: Path, text: str) -> str:
     path = tmp_path / "written"
     path.write_text(text)
     return str(path)
 
 
-def test_wait_for_many(run: Program, tmp_path: Path) -> None:
-    """Waiting tells of each end as an event, once, then reports; the highest status counts; a file may name backups."""
+def test_wait_for_many_backups(run: Program, tmp_path: Path) -> None:
+    """Each backup has one event; the report follows; the highest status counts; a file may name backups."""
     good, broken, slow = (run("create", f"beta/{planet}").out.strip() for planet in ("good", "broken", "slow"))
     both = run("wait", good, broken, good, "--json")
     *events, report = both.json
@@ -85,7 +85,7 @@ def test_wait_for_many(run: Program, tmp_path: Path) -> None:
     }
     assert (report["created"], report["succeeded"], report["failed"], report["exit_status"]) == (2, 1, 1, 1)
     assert (both.status, both.err) == (1, "")
-    again = run("wait", written(tmp_path, f"{good}\n{broken} # failed\n{good}\n"), good, "--json")
+    again = run("wait", write_file(tmp_path, f"{good}\n{broken} # failed\n{good}\n"), good, "--json")
     assert (again.json[-1]["created"], again.json[-1]["succeeded"], again.json[-1]["failed"]) == (2, 1, 1)
     late = run("wait", slow, good, "--deadline", "0.3s")
     assert late.status == 3
@@ -167,8 +167,8 @@ def test_errors_name_the_variable(
     assert "insecure_http" not in ended.error
 
 
-def test_a_wrong_token(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials that are refused are status 4 everywhere, and the token is in no message."""
+def test_wrong_token(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused credentials are status 4 for every command, and no message contains the token."""
     monkeypatch.setenv("ASYNCBACKUPS_TOKEN", "wrong-token-value")
     for arguments in (["health"], ["create", "alpha/x"], ["get", "alpha/1"], ["list", "alpha"], ["delete", "alpha/1"]):
         ended = run(*arguments)
@@ -177,8 +177,8 @@ def test_a_wrong_token(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (waited.status, "alpha/1 can no longer be checked: " in waited.err) == (4, True)
 
 
-def test_nothing_in_the_environment(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that is missing is named at once."""
+def test_missing_settings_are_named_together(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names all missing variables."""
     for name in ("BASE_URL", "TENANT", "TOKEN"):
         monkeypatch.delenv(f"ASYNCBACKUPS_{name}")
     ended = run("health")
@@ -186,10 +186,10 @@ def test_nothing_in_the_environment(run: Program, monkeypatch: pytest.MonkeyPatc
     assert all(f"ASYNCBACKUPS_{name}" in ended.error for name in ("BASE_URL", "REGION", "TENANT", "TOKEN"))
 
 
-def test_options_lead_to_the_service(
+def test_options_replace_the_environment(
     run: Program, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Base URL and tenant may be options, the token a file: then nothing is needed from the environment."""
+    """Base URL and tenant may be options and the token a file: then the environment is not needed."""
     for name in ("BASE_URL", "TENANT", "TOKEN"):
         monkeypatch.delenv(f"ASYNCBACKUPS_{name}")
     token = tmp_path_factory.mktemp("secrets") / "token"
@@ -197,18 +197,18 @@ def test_options_lead_to_the_service(
     assert run("list", "alpha", "--base-url", simulator.base_url, "--tenant", "example", "--token-file", str(token)).out
 
 
-def test_a_token_file_that_holds_more_than_a_token(run: Program, tmp_path: Path) -> None:
+def test_token_file_with_more_than_a_token(run: Program, tmp_path: Path) -> None:
     """It is wrong configuration: the file is named, the token is not shown, and nothing is sent."""
-    file = written(tmp_path, "Bearer s3cret-value\n")
+    file = write_file(tmp_path, "Bearer s3cret-value\n")
     ended = run("health", "--token-file", file)
     assert (ended.status, ended.out) == (2, "")
     assert ended.error.startswith(f"asyncbackups: --token-file {file}: the file contains white space")
     assert "s3cret" not in ended.error
 
 
-async def test_a_token_file_that_is_spoilt_later(tmp_path: Path) -> None:
-    """Once its first token is refused the file is read again: what is wrong with it now is told with its name."""
-    file = Path(written(tmp_path, "wrong-token"))
+async def test_token_file_that_becomes_invalid_later(tmp_path: Path) -> None:
+    """When its first token is refused the file is read again; an error names the file."""
+    file = Path(write_file(tmp_path, "wrong-token"))
     source = TokenFile(file)
     file.write_text("Bearer s3cret-value")
     async with (
@@ -233,7 +233,7 @@ def test_verbose_logs_to_stderr(run: Program, simulator: Simulator) -> None:
 
 @pytest.mark.parametrize("name", ["create", "bulk", "simulate"])
 def test_help_fits_80_columns(run: Program, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Titles end before the corner of their frame; one that is too long would be cut there."""
+    """Titles end before the corner of their frame; a longer one would be cut off."""
     monkeypatch.setenv("COLUMNS", "80")
     lines = run(name, "--help").out.splitlines()
     titles = [line for line in lines if line.startswith("╭─ ")]
@@ -244,7 +244,7 @@ def test_help_fits_80_columns(run: Program, monkeypatch: pytest.MonkeyPatch, nam
 
 
 def test_version_and_help(run: Program) -> None:
-    """The version is one line; help names the commands and the exit statuses; nothing at all is wrong usage."""
+    """The version is one line; help lists the commands and the exit statuses; no command is wrong usage."""
     assert run("--version").out.startswith("asyncbackups ")
     helped = run("-h")
     assert (helped.status, "health" in helped.out, "130 interrupted" in helped.out) == (0, True, True)

@@ -33,14 +33,14 @@ from tests.cli_program import (
 )
 
 
-def python(code: str) -> subprocess.CompletedProcess[str]:
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], env=environment(), text=True, capture_output=True, check=False)
 
 
 def test_the_library_needs_no_extra() -> None:
     """Importing the package imports neither click nor rich nor the command line."""
     code = "import asyncbackups, sys; print([m for m in sys.modules if m in ('click', 'rich', 'asyncbackups.cli')])"
-    assert python(code).stdout == "[]\n"
+    assert run_python(code).stdout == "[]\n"
 
 
 @pytest.fixture
@@ -55,10 +55,8 @@ def restored_process() -> Iterator[None]:
 
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize("missing", ["click", "rich"])
-def test_without_the_extra_it_says_what_to_install(
-    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Without click or rich the program says in one line what to install, and exits with 2."""
+def test_missing_extra(missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without click or rich the program prints one line with what to install, and exits with 2."""
     for name in [name for name in sys.modules if name.startswith("asyncbackups.cli")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
@@ -83,7 +81,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Ende
 
 
 def test_demo_creates_and_finishes_everything(demo: Callable[[], Ended]) -> None:
-    """The demo ends with 0 and tells of 200 creates and 200 ends."""
+    """The demo ends with 0 and reports 200 creates and 200 completions."""
     ended = demo()
     *events, report = ended.json
     assert (ended.status, ended.err) == (0, "")
@@ -111,8 +109,10 @@ def test_demo_repeats_by_seed(capsys: pytest.CaptureFixture[str]) -> None:
     assert outcomes(3) == outcomes(3) != outcomes(4)
 
 
-def on_terminal(*arguments: str, settings: Mapping[str, str] = NO_SETTINGS, stream: str = "stderr") -> tuple[int, str]:
-    """Run a command one of whose streams is a terminal; return its status and what the terminal was sent."""
+def run_on_terminal(
+    *arguments: str, settings: Mapping[str, str] = NO_SETTINGS, stream: str = "stderr"
+) -> tuple[int, str]:
+    """Run a command with a terminal as one of its streams; return its status and what the terminal received."""
     leader, follower = pty.openpty()
     variables = {**environment(settings), "TERM": "xterm", "LINES": "40"}
     streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, stream: follower}
@@ -130,16 +130,16 @@ def _read(leader: int) -> bytes:
         return b""
 
 
-def plain_text(sent: str) -> str:
-    """Return what a terminal shows of what it was sent, without colours and cursor movements."""
+def strip_escapes(sent: str) -> str:
+    """Return what a terminal shows, without colors and cursor movements."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
 
 
 def test_live_table_on_a_terminal() -> None:
-    """On a terminal a table is redrawn, and stays with its last numbers; trouble is told above it."""
+    """The table is redrawn and stays with its last numbers; problems are printed above it."""
     arguments = ["demo", "--planets", "12", "--star-systems", "3", "--speed", "1000", "--failure-share", "1"]
-    status, sent = on_terminal(*arguments)
-    text = plain_text(sent)
+    status, sent = run_on_terminal(*arguments)
+    text = strip_escapes(sent)
     assert status == 1
     assert "\x1b[?25l" in sent  # the cursor is hidden while it draws
     assert re.search(r"│ all +│ +12 │ +0 │ +0 │ +12 │", text)
@@ -150,18 +150,18 @@ def test_live_table_on_a_terminal() -> None:
 def test_list_is_a_framed_table_on_a_terminal() -> None:
     """On a terminal a list has a frame."""
     with hosted(lambda: Simulator(workload=Workload(history=2))) as (simulator, _):
-        status, sent = on_terminal("list", "alpha", settings=settings_of(simulator), stream="stdout")
+        status, sent = run_on_terminal("list", "alpha", settings=settings_of(simulator), stream="stdout")
     assert status == 0
-    assert re.search(r"┃ backup +┃ planet +┃", plain_text(sent))
-    assert re.search(r"│ alpha/1 +│ planet-", plain_text(sent))
+    assert re.search(r"┃ backup +┃ planet +┃", strip_escapes(sent))
+    assert re.search(r"│ alpha/1 +│ planet-", strip_escapes(sent))
 
 
-def test_a_list_fits_a_terminal_of_80_columns() -> None:
-    """Nothing of it is folded or cut: what has no room is left out as a column, least of all a backup's name."""
+def test_list_fits_80_columns() -> None:
+    """Columns that do not fit are left out; nothing is folded or cut off, least of all a backup's name."""
     with hosted(lambda: Simulator(workload=Workload(history=2))) as (simulator, _):
         settings = {**settings_of(simulator), "COLUMNS": "80"}
-        _, sent = on_terminal("list", "a-star-system-1", settings=settings, stream="stdout")
-    lines = plain_text(sent).splitlines()
+        _, sent = run_on_terminal("list", "a-star-system-1", settings=settings, stream="stdout")
+    lines = strip_escapes(sent).splitlines()
     assert len(lines) == 6
     assert len({len(line) for line in lines}) == 1
     assert len(lines[0]) <= 80
@@ -169,8 +169,8 @@ def test_a_list_fits_a_terminal_of_80_columns() -> None:
     assert lines[3].startswith("│ a-star-system-1/1 │ planet-")
 
 
-def test_a_reader_that_goes_away_ends_list_quietly() -> None:
-    """Nothing is complained about when nobody reads the list."""
+def test_list_ends_quietly_when_its_reader_is_gone() -> None:
+    """Nothing is printed on stderr."""
     with hosted(Simulator) as (simulator, _):
         process = start("list", "alpha", settings=settings_of(simulator))
         assert process.stdout is not None
@@ -181,7 +181,7 @@ def test_a_reader_that_goes_away_ends_list_quietly() -> None:
 
 
 def test_simulate_serves_until_it_is_interrupted() -> None:
-    """It prints what points other commands at it, serves, and ends well on Ctrl-C."""
+    """It prints what points other commands at it, serves, and exits with 0 on Ctrl-C."""
     process = start("simulate", "--speed", "60")
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(4)]
@@ -205,8 +205,8 @@ def test_simulate_serves_until_it_is_interrupted() -> None:
         ([], "is not available"),
     ],
 )
-def test_simulate_says_what_it_cannot_do(capsys: pytest.CaptureFixture[str], option: list[str], message: str) -> None:
-    """Settings that cannot be, and a port that is taken, are one line and status 2."""
+def test_invalid_simulator_settings(capsys: pytest.CaptureFixture[str], option: list[str], message: str) -> None:
+    """Invalid settings and a port in use are one line with status 2."""
     with hosted(Simulator) as (simulator, _):
         port = simulator.base_url.rpartition(":")[2]
         ended = Program(capsys)("simulate", *(option or ["--port", port]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from asyncbackups.simulator import Fixed, Simulator, Workload
 from tests.cli_program import (
     FAST_PROGRAM,
     NO_SETTINGS,
+    PROGRAM,
     Ended,
     Program,
     environment,
@@ -34,13 +37,13 @@ CLOSED = pytest.param(">&-", "it is closed", id="closed")
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    """Serve a star system in which backups end at once, and the backups 1 to 3 are old."""
+    """Serve a star system in which backups end at once and the backups 1 to 3 are old."""
     workload = Workload(duration=Fixed(0.0), history=3)
     with hosted(lambda: Simulator(star_systems={"alpha": ["x"]}, workload=workload)) as (simulator, _):
         yield simulator
 
 
-def redirected(redirection: str, *arguments: str, settings: dict[str, str] | None = None) -> Ended:
+def run_redirected(redirection: str, *arguments: str, settings: dict[str, str] | None = None) -> Ended:
     """Run a command as a process of its own, with a redirection as shells write it."""
     program = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-c", FAST_PROGRAM, *arguments]
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -53,8 +56,8 @@ def redirected(redirection: str, *arguments: str, settings: dict[str, str] | Non
 def test_a_backup_whose_name_cannot_be_printed(
     simulator: Simulator, redirection: str, reason: str, how: list[str]
 ) -> None:
-    """It was created, and nothing else knows of it: stderr names it, and says what is wrong."""
-    ended = redirected(redirection, "create", "alpha/x", *how, settings=settings_of(simulator))
+    """It was created, and nothing else knows of it: stderr names it and the error."""
+    ended = run_redirected(redirection, "create", "alpha/x", *how, settings=settings_of(simulator))
     assert ended.status == 130
     named, wrong = ended.err.splitlines()
     assert named.startswith("alpha/x: backup ")
@@ -62,8 +65,8 @@ def test_a_backup_whose_name_cannot_be_printed(
     assert wrong == f"asyncbackups: standard output cannot be written: {reason}"
 
 
-def test_a_backup_whose_name_nobody_reads(simulator: Simulator) -> None:
-    """A pipe that is closed at its other end is no reason to lose it, either."""
+def test_created_backup_is_named_when_the_reader_is_gone(simulator: Simulator) -> None:
+    """A pipe that is closed at its other end does not lose it, either."""
     process = start("create", "alpha/x", settings=settings_of(simulator))
     assert process.stdout is not None
     process.stdout.close()
@@ -75,32 +78,45 @@ def test_a_backup_whose_name_nobody_reads(simulator: Simulator) -> None:
     assert wrong == "asyncbackups: standard output cannot be written: Broken pipe"
 
 
-@pytest.mark.parametrize("arguments", [["list", "alpha"], ["get", "alpha/1", "--json"], ["health"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [["list", "alpha"], ["get", "alpha/1", "--json"], ["health"], ["--help"], ["completion", "fish"]],
+    ids=" ".join,
+)
 @pytest.mark.parametrize(("redirection", "reason"), [FULL, CLOSED])
 def test_results_that_cannot_be_printed(
     simulator: Simulator, redirection: str, reason: str, arguments: list[str]
 ) -> None:
-    """That is one line and status 130, also when the interpreter has ended."""
-    ended = redirected(redirection, *arguments, settings=settings_of(simulator))
+    """The error is one line with status 130, also at the interpreter's exit."""
+    ended = run_redirected(redirection, *arguments, settings=settings_of(simulator))
     assert ended.status == 130
     assert ended.error == f"asyncbackups: standard output cannot be written: {reason}"
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["get", "alpha/1"], ["--version"], ["delete", "alpha/2", "--json"], ["wait", "alpha/1", "--json"], ["simulate"]],
+    [
+        ["get", "alpha/1"],
+        ["--version"],
+        ["--help"],
+        ["health", "--help"],
+        ["completion", "zsh"],
+        ["delete", "alpha/2", "--json"],
+        ["wait", "alpha/1", "--json"],
+        ["simulate"],
+    ],
     ids=" ".join,
 )
-def test_no_command_needs_an_open_stdout(run: Program, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
-    """Whatever prints says that it cannot, and ends."""
+def test_closed_stdout_is_an_error(run: Program, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    """Every command that prints reports it and ends."""
     monkeypatch.setattr(sys, "stdout", None)
     ended = run(*arguments)
     assert ended.status == 130
     assert ended.err.startswith("asyncbackups: standard output cannot be written: it is closed\n")
 
 
-def test_a_run_whose_events_cannot_be_printed(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is left in an orderly way: what was created is said."""
+def test_run_whose_events_cannot_be_printed(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends in an orderly way and reports what was created."""
     monkeypatch.setattr(sys, "stdout", None)
     ended = run("bulk", "alpha/x", "--json")
     assert ended.status == 130
@@ -112,23 +128,47 @@ def test_a_run_whose_events_cannot_be_printed(run: Program, monkeypatch: pytest.
 @pytest.mark.parametrize(
     "arguments", [["bulk", "alpha/x"], ["demo", "--planets", "2", "--speed", "3000"]], ids=" ".join
 )
-def test_what_prints_nothing_needs_no_stdout(simulator: Simulator, arguments: list[str]) -> None:
-    """What is told on stderr goes well without it."""
-    ended = redirected(">&-", *arguments, settings=settings_of(simulator))
+def test_commands_that_print_nothing_need_no_stdout(simulator: Simulator, arguments: list[str]) -> None:
+    """Their output on stderr is complete."""
+    ended = run_redirected(">&-", *arguments, settings=settings_of(simulator))
     assert (ended.status, "Traceback" in ended.err) == (0, False)
     assert "succeeded; " in ended.err
 
 
-def test_a_closed_stderr_is_no_trouble(simulator: Simulator) -> None:
-    """What people would be told is told nobody, and does not get among the results."""
-    ended = redirected("2>&-", "health", "-vv", settings=settings_of(simulator))
+def test_closed_stderr(simulator: Simulator) -> None:
+    """Messages are dropped and do not get into the results."""
+    ended = run_redirected("2>&-", "health", "-vv", settings=settings_of(simulator))
     assert (ended.status, ended.out) == (0, "UP\n")
-    ended = redirected("2>&-", "create", "alpha/x", settings=settings_of(simulator))
+    ended = run_redirected("2>&-", "create", "alpha/x", settings=settings_of(simulator))
     assert (ended.status, ended.out.partition("/")[0]) == (0, "alpha")
 
 
 @pytest.mark.parametrize("command", ["bulk", "delete", "wait"])
-def test_a_closed_stdin_has_no_targets(simulator: Simulator, command: str) -> None:
-    """Whoever reads from it is told, with status 2."""
-    ended = redirected("<&-", command, "-", settings=settings_of(simulator))
+def test_closed_stdin(simulator: Simulator, command: str) -> None:
+    """Reading targets from it is an error with status 2."""
+    ended = run_redirected("<&-", command, "-", settings=settings_of(simulator))
     assert (ended.status, ended.error) == (2, "asyncbackups: standard input is closed")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--planets", "2", "--speed", "3000"]], ids=" ".join)
+def test_an_ascii_terminal_gets_ascii(simulator: Simulator, arguments: list[str]) -> None:
+    """Neither frames nor separators are escaped if the terminal cannot show them."""
+    leader, follower = pty.openpty()
+    variables = {**environment(settings_of(simulator)), "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "TERM": "xterm"}
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": follower, "stderr": follower}
+    with subprocess.Popen([*PROGRAM, *arguments], env=variables, **streams) as process:
+        os.close(follower)
+        sent = b"".join(iter(lambda: read_terminal(leader), b""))
+    os.close(leader)
+    assert process.returncode == 0
+    assert sent.isascii()
+    assert b"\\x" not in sent
+    assert b"\\u" not in sent
+    assert b"+---" in sent
+
+
+def read_terminal(leader: int) -> bytes:
+    try:
+        return os.read(leader, 65536)
+    except OSError:  # Linux reports a closed terminal like this
+        return b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pickle
 import select
 import signal
 import subprocess
@@ -72,7 +73,8 @@ def test_child_takes_settings_of_any_length() -> None:
         (["--help"], b""),
         ([], b""),
         ([], b"\0\0\0"),
-        ([], (9).to_bytes(8, "big") + b"cut"),
+        ([], b"\n"),
+        ([], pickle.dumps({"seed": 1})[:-1].hex().encode()),
         ([], b"typed by hand\n"),
     ],
 )

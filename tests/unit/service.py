@@ -30,7 +30,7 @@ class Service:
     Attributes:
         clock: The clock of client and server.
         backups: The members of each backup.
-        asked: All requests, in order.
+        received: All requests, in order.
         fault: Returns an error for a request, or None.
         gate: Responses wait until it is set.
         tagged: Whether responses have entity tags, and unchanged ones are 304.
@@ -39,7 +39,7 @@ class Service:
 
     clock: FakeClock
     backups: dict[BackupRef, dict[str, Any]] = attrs.field(factory=dict)
-    asked: list[Request] = attrs.field(factory=list)
+    received: list[Request] = attrs.field(factory=list)
     fault: Callable[[Request], BackupsError | None] = lambda request: None
     gate: asyncio.Event = attrs.field(factory=asyncio.Event)
     tagged: bool = False
@@ -62,10 +62,10 @@ class Service:
             self.backups[ref] |= {"status": status, "completedAt": self.clock.utcnow().isoformat()}
 
     def count(self, kind: RequestKind) -> int:
-        return sum(request.kind is kind for request in self.asked)
+        return sum(request.kind is kind for request in self.received)
 
     async def send(self, request: Request, *, attempts: int | None = None) -> Response:
-        self.asked.append(request)
+        self.received.append(request)
         await asyncio.sleep(0)
         await self.gate.wait()
         error = self.fault(request)

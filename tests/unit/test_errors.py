@@ -307,6 +307,6 @@ def test_which_errors_end_reconciling() -> None:
     assert not any(errors.ends_reconcile(error, failures=100) for error in (RESET, UNSENT, REFUSED, CERTIFICATE, LATE))
 
 
-def test_which_statuses_ask_for_fewer_requests() -> None:
+def test_which_statuses_request_a_lower_rate() -> None:
     """Apart from 429 that is 503, with which nginx's `limit_req` responds by default."""
     assert {number for number in (200, 304, *EVERY_STATUS) if errors.is_overload(number)} == {429, 503}

@@ -17,7 +17,7 @@ import msgspec
 from asyncbackups import errors
 from asyncbackups._api.codec import plain, spec_from_json
 from asyncbackups._bulk.report import STATE_NAMES
-from asyncbackups._http.text import replace_surrogates
+from asyncbackups._http.redaction import replace_surrogates
 from asyncbackups.errors import BackupsError
 from asyncbackups.events import CreateFailed, Event
 from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef

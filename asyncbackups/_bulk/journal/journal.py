@@ -91,7 +91,11 @@ class Journal:
             raise
 
     async def record_intent(self, target: Target) -> Intent:
-        """Write that a create is about to be sent; return how to send it."""
+        """Write that a create is about to be sent; return how to send it.
+
+        Raises:
+            JournalError: If it cannot be written.
+        """
         progress = self._log.state.targets[target.number]
         if progress.state is TargetState.CREATING:
             return attrs.evolve(progress.resend_intent, until=self._last_written_at)

@@ -109,7 +109,7 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_mistyped_file_is_not_a_planet(tmp_path: Path) -> None:
-    """Nobody means a planet called list.txt."""
+    """A name that ends in .txt is a missing file, not a planet."""
     with pytest.raises(ConfigurationError, match=r"File not found: targets/list\.txt$"):
         load_planets(["targets/list.txt"])
 

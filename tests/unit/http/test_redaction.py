@@ -1,4 +1,4 @@
-"""Secrets are redacted in every encoding."""
+"""Secrets are redacted in every encoding, and any bytes can be quoted safely."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pickle
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from asyncbackups._http.messages import Response
-from asyncbackups._http.redaction import REDACTED, Redactor, Secret
+from asyncbackups._http.redaction import REDACTED, Redactor, Secret, make_excerpt
 
 SECRET = 'p&ss/w"ord+é '
 
@@ -84,3 +84,40 @@ def test_body_of_an_error_is_truncated() -> None:
     body = b"x" * 100_000
     assert len(Redactor([]).redact_response(response(500, body)).body) == 65_536
     assert len(Redactor([]).redact_response(response(200, body)).body) == 100_000
+
+
+def test_excerpt_is_one_bounded_line() -> None:
+    """White space is folded, and at most 500 characters are kept; an ellipsis marks truncation."""
+    assert make_excerpt(b" a\r\n\t b ") == "a b"
+    assert make_excerpt(b"") == ""
+    assert make_excerpt(b"x" * 500) == "x" * 500
+    assert make_excerpt(b"x" * 501) == "x" * 499 + "…"
+    assert make_excerpt(b" " * 3000 + b"x") == "…"
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(body=st.binary(max_size=3000))
+def test_excerpt_of_any_bytes_is_printable(body: bytes) -> None:
+    """No control character is kept, and the limit holds."""
+    excerpt = make_excerpt(body * 2)
+    assert len(excerpt) <= 500
+    assert excerpt.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("body", "excerpt"),
+    [
+        (b'{"access_token": "eyJhbGci.abc-d", "expires_in": 1}', '{"access_token": "***", "expires_in": 1}'),
+        (b"client_id=me&client_secret=s3cr%2Bt&x=1", "client_id=me&client_secret=***&x=1"),
+        (b"you sent Bearer eyJhbGciOiJSUzI1NiJ9.e30.x-_", "you sent Bearer ***"),
+        (b"Bearer token is invalid", "Bearer token is invalid"),
+    ],
+)
+def test_excerpt_hides_secrets(body: bytes, excerpt: str) -> None:
+    """A token response, a form or an echoed header is quoted without its secret."""
+    assert make_excerpt(body) == excerpt
+
+
+def test_control_characters_are_replaced() -> None:
+    """A server cannot control the terminal through an error message."""
+    assert make_excerpt(b"\x1b[31mred\x00") == "\ufffd[31mred\ufffd"

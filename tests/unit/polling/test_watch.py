@@ -431,7 +431,7 @@ async def test_cancelled_wait_is_discarded(clock: FakeClock, service: Service, e
     assert engine.in_flight == 0
     service.end(ref)
     again = asyncio.create_task(wait_for(engine, ref, deadline=1e4))
-    while not service.asked[1:]:
+    while not service.received[1:]:
         await asyncio.sleep(0)
     again.cancel()
     await settle()

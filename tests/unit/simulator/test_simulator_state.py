@@ -16,10 +16,8 @@ from asyncbackups.simulator import (
     Fixed,
     Lognormal,
     ManualClock,
-    OperationKind,
     Phase,
     PlanetProfile,
-    RequestCounts,
     SimulatorState,
     Workload,
 )
@@ -168,28 +166,7 @@ def test_invalid_duration_is_an_error() -> None:
     assert not state.creates
 
 
-def test_counts_by_operation_and_status() -> None:
-    """Counts can be read by operation, by status and as plain values, and reset."""
-    counts = RequestCounts()
-    counts.enter()
-    counts.add(OperationKind.GET, 200, 10)
-    counts.add(OperationKind.GET, 503, 5)
-    counts.add(OperationKind.LIST, 200, 7)
-    assert (counts.of(), counts.of("get"), counts.of(status=200), counts.of(OperationKind.GET, 200)) == (3, 2, 2, 1)
-    assert counts.as_dict() == {
-        "total": 3,
-        "requests": {"get": {"200": 1, "503": 1}, "list": {"200": 1}},
-        "bytes_sent": {"get": 15, "list": 7},
-        "in_flight": 1,
-        "peak": 1,
-    }
-    counts.reset()
-    assert (counts.total, counts.peak) == (0, 1)
-    with pytest.raises(ValueError, match="not a valid OperationKind"):
-        counts.of("gets")
-
-
-PURE = ["access", "api", "api_behavior", "outcome_model", "request_body", "routes", "settings", "state"]
+PURE = ["api", "api_behavior", "outcome_model", "settings", "state"]
 
 
 @pytest.mark.parametrize("module", PURE)

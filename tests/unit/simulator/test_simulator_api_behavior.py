@@ -7,7 +7,7 @@ import json
 import pytest
 
 from asyncbackups.simulator import ApiBehavior
-from asyncbackups.simulator.request_body import CreateBodyError, parse_create_body
+from asyncbackups.simulator.api_behavior import CreateBodyError, parse_create_body
 
 DOCUMENTED = {
     "mechanism": "logical",

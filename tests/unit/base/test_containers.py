@@ -1,4 +1,4 @@
-"""A stream of events."""
+"""Containers: a stream of events, and the dictionary of bounded size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from asyncbackups._base.event_stream import EventStream
+from asyncbackups._base.containers import EventStream, LruDict
 from tests.fake_clock import settle
 
 
@@ -76,3 +76,17 @@ async def test_iteration_continues_after_a_break() -> None:
         if event == 1:
             break
     assert [event async for event in stream] == [2, 3]
+
+
+def test_least_recently_used_entry_is_evicted() -> None:
+    """Looking up and storing count as use; a look-up of a missing key returns None."""
+    cache: LruDict[str, int] = LruDict(2)
+    assert cache.store("a", 1) == 1
+    cache.store("b", 2)
+    assert cache.look_up("a") == 1
+    cache.store("c", 3)
+    assert dict(cache) == {"a": 1, "c": 3}
+    assert cache.look_up("b") is None
+    cache.store("a", 4)
+    cache.store("d", 5)
+    assert dict(cache) == {"a": 4, "d": 5}

@@ -1,22 +1,29 @@
-"""Faults: rules that match requests, and what happens to a matched one.
+"""Faults: rules that match requests, and the actions that alter or replace their responses.
 
 Several faults may match one request: their delays add up, all their gates are passed, and the first action applies.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping, MutableSequence
 from enum import StrEnum
+from functools import lru_cache
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import anyio
-from attrs import define, field, frozen
+from aiohttp import web
+from attrs import converters, define, evolve, field, frozen
 
 from asyncbackups.simulator import settings
-from asyncbackups.simulator.routes import OperationKind
+from asyncbackups.simulator.api import JSON_TYPE, OperationKind, ServerResponse
 
 if TYPE_CHECKING:
     from random import Random  # the type alone: a source of randomness is always passed in
+
+
+_PAGE = b"<html>\r\n<head><title>%d</title></head>\r\n<body><center><h1>%d</h1></center></body>\r\n</html>\r\n"
 
 
 class When(StrEnum):
@@ -31,6 +38,7 @@ def _encode_text(body: bytes | str) -> bytes:
 
 
 _strings = settings.mapping_to("strings", lambda value: isinstance(value, str))
+_optional_string = settings.optional(settings.instance_of(str))
 
 
 @frozen
@@ -52,23 +60,14 @@ class Respond:
 
 @frozen
 class Drop:
-    """Drop the connection without a response.
-
-    Args:
-        when: `"before"` the request takes effect, or `"after"`.
-    """
+    """Drop the connection without a response, `"before"` or `"after"` the request takes effect."""
 
     when: When = field(default=When.BEFORE, converter=When)
 
 
 @frozen
 class Html:
-    """Respond with an HTML error page, as gateways do.
-
-    Args:
-        status: The status.
-        when: `"after"` if the request takes effect nevertheless.
-    """
+    """Respond with an HTML error page, as gateways do; `when` is as for `Respond`."""
 
     status: int = field(default=502, validator=settings.whole_from(200, 599))
     when: When = field(default=When.BEFORE, converter=When)
@@ -76,12 +75,7 @@ class Html:
 
 @frozen
 class Redirect:
-    """Respond with a redirect; the request has no effect.
-
-    Args:
-        location: The target.
-        status: The status.
-    """
+    """Respond with a redirect to `location`; the request has no effect."""
 
     location: str = field(validator=settings.text)
     status: int = field(default=302, validator=settings.whole_from(300, 399))
@@ -89,11 +83,7 @@ class Redirect:
 
 @frozen
 class Truncate:
-    """Send a part of the correct response, whose `Content-Length` promises all of it, and close the connection.
-
-    Args:
-        share: The part of the body that is sent, from 0 to 1.
-    """
+    """Send a `share` (0 to 1) of the correct response, whose `Content-Length` promises all, and disconnect."""
 
     share: float = field(default=0.5, validator=settings.share)
 
@@ -105,23 +95,14 @@ class Malformed:
 
 @frozen
 class Oversized:
-    """Respond with a JSON body that is much too long.
-
-    Args:
-        size: Bytes of the body.
-    """
+    """Respond with a JSON body of `size` bytes, which is much too long."""
 
     size: int = field(default=64 * 1024 * 1024, validator=settings.whole_from(16))
 
 
 @frozen
 class Endless:
-    """Send a body that never ends, until the client disconnects or the simulator is stopped.
-
-    Args:
-        chunk: The data that is repeated.
-        interval: Seconds between two chunks; 0 for as fast as the client reads.
-    """
+    """Send a `chunk` every `interval` seconds (0: as fast as possible), until the client or the simulator stops."""
 
     chunk: bytes = field(default=b" " * 1024, converter=_encode_text, validator=settings.instance_of(bytes))
     interval: float = field(default=0.0, validator=settings.not_negative)
@@ -129,12 +110,7 @@ class Endless:
 
 @frozen
 class Slow:
-    """Send the correct response in small pieces.
-
-    Args:
-        chunk_size: Bytes of a piece.
-        interval: Seconds between two pieces.
-    """
+    """Send the correct response in pieces of `chunk_size` bytes, one every `interval` seconds."""
 
     chunk_size: int = field(default=16, validator=settings.whole_from(1))
     interval: float = field(default=0.05, validator=settings.positive)
@@ -142,11 +118,7 @@ class Slow:
 
 @frozen
 class GzipBomb:
-    """Respond with a small gzip body that decompresses to a large one.
-
-    Args:
-        size: Bytes of the decompressed body.
-    """
+    """Respond with a small gzip body that decompresses to one of `size` bytes."""
 
     size: int = field(default=256 * 1024 * 1024, validator=settings.whole_from(1))
 
@@ -155,11 +127,7 @@ Action: TypeAlias = Respond | Drop | Html | Redirect | Truncate | Malformed | Ov
 
 
 class Gate:
-    """Holds requests until it is opened, so that a test can order events without sleeping.
-
-    Attributes:
-        waiting: Number of requests that are held now.
-    """
+    """Holds requests until it is opened, so that tests can order events; `waiting` is the number of held requests."""
 
     def __init__(self) -> None:
         self._arrived = anyio.Event()
@@ -183,11 +151,10 @@ class Gate:
         finally:
             self.waiting -= 1
 
-    passing = settings.RenamedAttribute("pass_through")
+    passing = settings.renamed_attribute("Gate.passing", "pass_through")
 
 
-def _convert_kind(kind: OperationKind | str | None) -> OperationKind | None:
-    return None if kind is None else OperationKind(kind)
+_optional_gate = settings.optional(settings.instance_of(Gate))
 
 
 @frozen(eq=False)
@@ -209,16 +176,16 @@ class Fault:
     """
 
     action: Action | None = field(default=None, validator=settings.optional(settings.instance_of(Action)))
-    kind: OperationKind | None = field(default=None, converter=_convert_kind, kw_only=True)
-    star_system: str | None = field(default=None, validator=settings.optional(settings.instance_of(str)), kw_only=True)
-    planet: str | None = field(default=None, validator=settings.optional(settings.instance_of(str)), kw_only=True)
+    kind: OperationKind | None = field(default=None, converter=converters.optional(OperationKind), kw_only=True)
+    star_system: str | None = field(default=None, validator=_optional_string, kw_only=True)
+    planet: str | None = field(default=None, validator=_optional_string, kw_only=True)
     skip: int = field(default=0, validator=settings.whole_from(0), kw_only=True)
     count: int | None = field(default=None, validator=settings.optional(settings.whole_from(1)), kw_only=True)
     probability: float = field(default=1.0, validator=settings.share, kw_only=True)
     delay: float = field(default=0.0, validator=settings.not_negative, kw_only=True)
     delay_after: float = field(default=0.0, validator=settings.not_negative, kw_only=True)
-    gate: Gate | None = field(default=None, validator=settings.optional(settings.instance_of(Gate)), kw_only=True)
-    gate_after: Gate | None = field(default=None, validator=settings.optional(settings.instance_of(Gate)), kw_only=True)
+    gate: Gate | None = field(default=None, validator=_optional_gate, kw_only=True)
+    gate_after: Gate | None = field(default=None, validator=_optional_gate, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if not (self.action or self.delay or self.delay_after or self.gate or self.gate_after):
@@ -227,6 +194,15 @@ class Fault:
     def matches(self, kind: OperationKind, star_system: str, planet: str) -> bool:
         """Return True if the rule applies to such requests, regardless of `skip`, `count` and `probability`."""
         return self.kind in (None, kind) and self.star_system in (None, star_system) and self.planet in (None, planet)
+
+    async def hold_request(self, when: When) -> None:
+        """Wait for the delay and the gate before or after the effect."""
+        is_before = when is When.BEFORE
+        delay, gate = (self.delay, self.gate) if is_before else (self.delay_after, self.gate_after)
+        if delay:
+            await anyio.sleep(delay)
+        if gate is not None:
+            await gate.pass_through()
 
 
 @define
@@ -257,29 +233,6 @@ def _check_faults(faults: Iterable[Fault]) -> list[_CountedFault]:
     return [_CountedFault(fault) for fault in given]
 
 
-@frozen
-class FaultMatch:
-    """All faults that affect one request."""
-
-    faults: tuple[Fault, ...]
-
-    @property
-    def action(self) -> Action | None:
-        """The first action."""
-        return next((fault.action for fault in self.faults if fault.action is not None), None)
-
-    async def hold_request(self, when: When) -> None:
-        """Wait for all delays and gates before or after the effect."""
-        for fault in self.faults:
-            delay, gate = fault.delay, fault.gate
-            if when is When.AFTER:
-                delay, gate = fault.delay_after, fault.gate_after
-            if delay:
-                await anyio.sleep(delay)
-            if gate is not None:
-                await gate.pass_through()
-
-
 class FaultRules(MutableSequence[Fault]):
     """The active faults, as a list that may be changed at any time; `rng` decides on probabilities."""
 
@@ -291,23 +244,15 @@ class FaultRules(MutableSequence[Fault]):
         """Seed the random source: with the same seed, the same requests are affected."""
         self._rng.seed(seed)
 
-    def match_request(self, kind: OperationKind, star_system: str, planet: str) -> FaultMatch | None:
-        """Count a request and return the faults that affect it, or None."""
-        affecting = tuple(
-            counted.fault
-            for counted in self._counted
-            if counted.fault.matches(kind, star_system, planet) and counted.count_match(self._rng)
-        )
-        return FaultMatch(affecting) if affecting else None
+    def match_request(self, kind: OperationKind, star_system: str, planet: str) -> list[Fault]:
+        """Count a request and return the faults that affect it."""
+        matching = [counted for counted in self._counted if counted.fault.matches(kind, star_system, planet)]
+        return [counted.fault for counted in matching if counted.count_match(self._rng)]
 
-    judge = settings.RenamedAttribute("match_request")
+    judge = settings.renamed_attribute("FaultRules.judge", "match_request")
 
     def hits(self, fault: Fault) -> int:
-        """Return the number of requests that a fault has affected.
-
-        Raises:
-            ValueError: The fault is not active.
-        """
+        """Return the number of requests that a fault has affected; `ValueError` if it is not in the list."""
         return self._counted[self.index(fault)].hits
 
     @overload
@@ -336,3 +281,72 @@ class FaultRules(MutableSequence[Fault]):
     def insert(self, index: int, value: Fault) -> None:
         """Insert a fault before another one."""
         self._counted[index:index] = _check_faults([value])
+
+
+def prevents_effect(action: Action | None) -> bool:
+    """Return True if an action keeps the request from taking effect."""
+    if isinstance(action, Respond | Drop | Html):
+        return action.when is When.BEFORE
+    return isinstance(action, Redirect)
+
+
+def alter_response(action: Action, correct: ServerResponse | None) -> ServerResponse | None:
+    """Return the complete response that replaces the correct one; None if `send_broken` carries out the action."""
+    altered = None
+    match action:
+        case Respond():
+            media_type = {} if "Content-Type" in action.headers or not action.body else JSON_TYPE
+            altered = ServerResponse(action.status, action.body, {**media_type, **action.headers})
+        case Html(status=status):
+            altered = ServerResponse(status, _PAGE % (status, status), {"Content-Type": "text/html"})
+        case Redirect():
+            altered = ServerResponse(action.status, b"", {"Location": action.location})
+        case Malformed():
+            whole = correct or ServerResponse(200)
+            altered = evolve(whole, body=whole.body[: len(whole.body) // 2] or b"{")
+        case Oversized():
+            altered = ServerResponse(200, b'{"padding": "' + b"x" * (action.size - 15) + b'"}')
+        case GzipBomb():
+            altered = ServerResponse(200, _compress_spaces(action.size), {**JSON_TYPE, "Content-Encoding": "gzip"})
+    return altered
+
+
+async def send_broken(action: Action, request: web.BaseRequest, correct: ServerResponse | None) -> web.StreamResponse:
+    """Send a truncated, slow or endless response, or drop the connection."""
+    if isinstance(action, Drop):
+        if request.transport is not None:  # pragma: no branch - the client may have disconnected already
+            request.transport.abort()
+        return web.Response()  # required by aiohttp, although the connection is closed
+    response = ServerResponse(200) if correct is None or isinstance(action, Endless) else correct
+    body, stream = response.body, web.StreamResponse(status=response.status, headers=response.headers)
+    pieces: Iterable[bytes] = ()
+    interval = 0.0
+    match action:
+        case Truncate(share=share):
+            stream.content_length = max(len(body), 1)
+            stream.force_close()
+            # Never the whole body, not even at a share of 1, or it would be no fault.
+            part = min(int(len(body) * share), len(body) - 1)
+            pieces = [body[:part]] if part > 0 else []
+        case Slow(chunk_size=size, interval=interval):
+            stream.content_length = len(body)
+            pieces = (body[start : start + size] for start in range(0, len(body), size))
+        case Endless(chunk=chunk, interval=interval):
+            stream.enable_chunked_encoding()
+            pieces = repeat(chunk)  # until write() raises ConnectionError because the client has disconnected
+    await stream.prepare(request)
+    for piece in pieces:
+        await stream.write(piece)
+        await anyio.sleep(interval)
+    if isinstance(action, Truncate) and request.transport is not None:  # pragma: no branch - as above
+        request.transport.close()
+    return stream
+
+
+@lru_cache(maxsize=4)
+def _compress_spaces(size: int) -> bytes:
+    compressor = zlib.compressobj(9, wbits=31)
+    block = b" " * 65536
+    parts = [compressor.compress(block) for _ in range(size // len(block))]
+    parts.append(compressor.compress(block[: size % len(block)]))
+    return b"".join(parts) + compressor.flush()

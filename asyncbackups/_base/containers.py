@@ -1,12 +1,40 @@
-"""A stream of events: an unbounded, closable queue with an async iterator."""
+"""Containers: a dictionary of bounded size, and a closable queue with an async iterator."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import collections
 from typing import Generic, TypeVar
 
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 _Event = TypeVar("_Event")
+
+
+class LruDict(collections.OrderedDict[_Key, _Value], Generic[_Key, _Value]):
+    """A dictionary that evicts the least recently used entry when it grows beyond its size.
+
+    Only `look_up` and `store` count as use.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def look_up(self, key: _Key) -> _Value | None:
+        """Return the value and make it the most recently used, or return None."""
+        if key not in self:
+            return None
+        self.move_to_end(key)
+        return self[key]
+
+    def store(self, key: _Key, value: _Value) -> _Value:
+        """Store a value as the most recently used and return it; evict the least recently used if full."""
+        self[key] = value
+        self.move_to_end(key)
+        if len(self) > self.size:
+            self.popitem(last=False)
+        return value
 
 
 class EventStream(Generic[_Event]):
@@ -20,7 +48,7 @@ class EventStream(Generic[_Event]):
     """
 
     def __init__(self) -> None:
-        self._events: deque[_Event] = deque()
+        self._events: collections.deque[_Event] = collections.deque()
         self._changed = asyncio.Event()
         self._closed = False
 
@@ -28,7 +56,6 @@ class EventStream(Generic[_Event]):
         return len(self._events)
 
     def put(self, event: _Event) -> None:
-        """Add an event."""
         self._events.append(event)
         self._changed.set()
 
@@ -41,11 +68,6 @@ class EventStream(Generic[_Event]):
         return self
 
     async def __anext__(self) -> _Event:
-        """Return the next event, waiting for one.
-
-        Raises:
-            StopAsyncIteration: If the stream is closed and empty.
-        """
         while not self._events:
             if self._closed:
                 raise StopAsyncIteration

@@ -1,4 +1,4 @@
-"""Statuses: which error each one is, and what the error carries."""
+"""Errors from responses: one for each status, and one for a body that cannot be understood."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from asyncbackups._http.messages import Response
-from asyncbackups._http.status import as_protocol_error, raise_for_status
+from asyncbackups._http.response_errors import as_protocol_error, decode_json, raise_for_status
 from asyncbackups.errors import ApiError, NotFoundError, ProtocolError, RateLimitedError, RedirectRefusedError
 
 NOW = datetime(2024, 1, 29, 9, 55, 20, tzinfo=UTC)
 URL = "https://host.example/api/v1/tenants/acme/starsystems/alpha/backups/362"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
 
 
 def response(body: Any = b"", status: int = 200, **headers: str) -> Response:
@@ -72,3 +80,47 @@ def test_protocol_error_quotes_the_response() -> None:
     error = as_protocol_error("odd", response(b"<html>" + b"x" * 10**6))
     assert (error.url, error.status, error.attempt) == (URL, 200, 2)
     assert len(error.excerpt) == 500
+
+
+def text_of(value: Any) -> str:
+    """Write JSON so that only the same value is written the same: 1, 1.0 and true differ."""
+    return json.dumps(value, sort_keys=True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>busy</html>",
+        b"{",
+        b"[1,]",
+        b"NaN",
+        b"[Infinity]",
+        b"1e999",
+        b"9" * 5000,
+        b'"\\ud800"',
+        b'"\xff"',
+        b"\xef\xbb\xbf{}",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"[" * 100_000 + b"]" * 100_000,
+        b"{} {}",
+    ],
+    ids=lambda body: repr(body[:12]),
+)
+def test_invalid_json_is_a_protocol_error(body: bytes) -> None:
+    """Truncated, malformed, not UTF-8, too deep or too large a number: one typed error with a bounded message."""
+    with pytest.raises(ProtocolError, match=r"^the response is not JSON") as caught:
+        decode_json(body)
+    assert len(str(caught.value)) < 1000
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(body=st.binary(max_size=40) | JSON.map(msgspec.json.encode))
+def test_any_body_is_a_value_or_a_protocol_error(body: bytes) -> None:
+    """No bytes cause another exception, and a value is encoded as the same value."""
+    try:
+        value = decode_json(body)
+    except ProtocolError:
+        return
+    assert text_of(decode_json(msgspec.json.encode(value))) == text_of(value)
