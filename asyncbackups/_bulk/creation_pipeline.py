@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import attrs
 
+from asyncbackups._api.create import Creation
 from asyncbackups._base.clock import Clock
 from asyncbackups._bulk.event_delivery import EventDelivery
 from asyncbackups._bulk.report import ReportBuilder
 from asyncbackups._bulk.run_store import Intent, ResumePoint, RunningBackup, RunStore, Target, number_targets
 from asyncbackups._bulk.worker_pool import WorkerPool
+from asyncbackups._polling.engine import Engine
 from asyncbackups.errors import (
     AmbiguousCreateError,
     BackupsError,
@@ -23,10 +25,6 @@ from asyncbackups.errors import (
 )
 from asyncbackups.events import BackupCreated, CreateFailed, FinalEvent, WatchFailed
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
-
-if TYPE_CHECKING:
-    from asyncbackups._api.create import Creation
-    from asyncbackups._polling.engine import Engine
 
 
 class CreateFunction(Protocol):
@@ -59,18 +57,7 @@ class _CreatedBackup:
 
 
 class CreationPipeline:
-    """Creates the backups of a run and tracks each until it has its final event.
-
-    Args:
-        engine: The client's polling engine.
-        create: Creates one backup.
-        store: Stores intents.
-        delivery: Stores and delivers events.
-        report: Counts the targets that are started.
-        concurrency: Maximum number of creates in flight.
-        deadline: Seconds for which each backup is tracked.
-        clock: The clock.
-    """
+    """Creates the backups of a run, at most `concurrency` at once, and tracks each until it has its final event."""
 
     def __init__(
         self,
@@ -118,8 +105,6 @@ class CreationPipeline:
         for backup, ref in self._tracked.items():
             self._engine.untrack(ref, backup)
         self._tracked.clear()
-
-    # -- creating ------------------------------------------------------------------------------------------------------
 
     async def _create_backup(self, target: Target) -> None:
         started = self._clock.monotonic()
@@ -197,13 +182,9 @@ class CreationPipeline:
         except Exception as exc:  # noqa: BLE001 - a bug; the iteration of the run ends with it
             self.pool.failure = exc
 
-    # -- tracking ------------------------------------------------------------------------------------------------------
-
     def _track_again(self, running: RunningBackup) -> None:
-        started = monotonic_at(self._clock, running.intended_at)
-        self._track(
-            running.target, running.ref, started=started, created_at=monotonic_at(self._clock, running.created_at)
-        )
+        started, created_at = (monotonic_at(self._clock, at) for at in (running.intended_at, running.created_at))
+        self._track(running.target, running.ref, started=started, created_at=created_at)
 
     def _track(self, target: Target, ref: BackupRef, *, started: float, created_at: float | None) -> None:
         backup = _CreatedBackup(self, target, started)
