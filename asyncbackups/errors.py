@@ -308,7 +308,7 @@ class AmbiguousCreateError(BackupsError):
     def __init__(self, why: str, *, planet: PlanetRef, candidates: Sequence[Backup] = ()) -> None:
         ids = [str(backup.id) for backup in candidates[:10]] + ["…"] * (len(candidates) > 10)
         seen = f" (candidates: {', '.join(ids)})" if ids else ""
-        self.reason = f"whether the backup was created is unknown: {why}{seen}"
+        self.reason: str = f"whether the backup was created is unknown: {why}{seen}"
         super().__init__(f"{planet}: {self.reason}. {self.hint}")
         self.planet = planet
         self.candidates: tuple[Backup, ...] = tuple(candidates)
