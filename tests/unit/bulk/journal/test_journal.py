@@ -82,7 +82,7 @@ async def test_ids_of_any_type_resume(path: Path, backup_id: int | str) -> None:
         )
     ref = BackupRef("s0", backup_id)
     owned: list[BackupRef] = []
-    async with opened(path, claim=owned.append) as (one, earlier):
+    async with opened(path, claim=lambda ref, _: owned.append(ref)) as (one, earlier):
         assert owned == [ref, BackupRef("s1", 7)]
         assert list(earlier.events) == delivered
         (running,) = earlier.running
