@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from asyncbackups import BackupSpec, ConfigurationError, Event, JournalError, plain
+from asyncbackups import BackupSpec, ConfigurationError, Event, JournalError, PlanetRef, plain
 from asyncbackups.cli import options
 from asyncbackups.cli.command import Command, option
 from asyncbackups.cli.exits import ExitStatus, exit_status
@@ -25,11 +25,11 @@ from asyncbackups.cli.output import (
     print_json,
     print_line,
     print_message,
+    print_table,
     strip_controls,
 )
-from asyncbackups.cli.run_report import RunReport, error_json
-from asyncbackups.cli.tables import print_table
-from asyncbackups.cli.targets import load_planets
+from asyncbackups.cli.reports import RunReport, error_json
+from asyncbackups.cli.targets import load_targets
 from asyncbackups.cli.views import RunView, create_view
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ async def run_bulk(
     as_json: bool,
 ) -> ExitStatus:
     """Create a backup of each planet and wait for all of them."""
-    planets = load_planets(targets)
+    planets = load_targets(targets, PlanetRef)
     shown = ShownRun(
         RunReport(targets=len(planets), journal=None if journal is None else str(journal), options=connection.options),
         title=f"backups of {format_count(len(planets), 'planet')}",
@@ -67,14 +67,10 @@ async def run_bulk(
         earlier=None if journal is None else await _load_status_if_any(journal),
     )
     async with connection.create_client() as client:
+        # From the first event, because the events of earlier processes count, too.
+        since = None if journal is None else 0
         run = client.bulk_create(
-            planets,
-            spec,
-            concurrency=concurrency,
-            deadline=deadline,
-            journal=journal,
-            # From the first event, because the events of earlier processes count, too.
-            since=None if journal is None else 0,
+            planets, spec, concurrency=concurrency, deadline=deadline, journal=journal, since=since
         )
         return await shown.show_report(run)
 
@@ -106,11 +102,7 @@ async def resume_run(
 
 
 def _check_targets(earlier: JournalStatus) -> str:
-    """Return a warning if a journal may lack targets; empty if it has all.
-
-    Raises:
-        ConfigurationError: If it has none.
-    """
+    """Return a warning if a journal may lack targets; empty if it has all. Having none is an error."""
     if earlier.listed:
         return ""
     if not earlier.targets:
@@ -141,13 +133,9 @@ class ShownRun:
     """Runs a bulk run and shows its events.
 
     Attributes:
-        report: Counts the events.
-        title: What is being done.
-        as_json: Whether JSON goes to standard output.
         earlier: The state of the run that is resumed: events that an earlier process reported are counted and not
             shown again. None for a new run.
-        warning: Printed once the run has started; empty for none.
-        on_event: Called with each event, too; None for nothing.
+        warning: Printed once the run has started.
     """
 
     report: RunReport
@@ -166,11 +154,8 @@ class ShownRun:
     async def show_events(self, run: BulkRun) -> RunView:
         """Run to the end, or until interrupted; the view has yet to show the report.
 
-        Args:
-            run: The run, not entered yet; with a journal it must report its events from the first one.
-
-        Raises:
-            JournalError: If the run cannot start. Later errors of its journal are in the report.
+        With a journal the run must report its events from the first one. A `JournalError` is raised if the run cannot
+        start; later errors of its journal are in the report.
         """
 
         def show_event(event: Event) -> None:
@@ -181,9 +166,8 @@ class ShownRun:
                 self.on_event(event)
             view.show_event(event)
 
-        follower = EventFollower(
-            show_event, run, noun="create", delay=describe_delay(options.CLIENT_SETTINGS["creating"])
-        )
+        delay = describe_delay(options.CLIENT_SETTINGS["creating"])
+        follower = EventFollower(show_event, run, noun="create", delay=delay)
         view = create_view(
             self.report,
             as_json=self.as_json,

@@ -30,11 +30,7 @@ class ExitStatus(enum.IntEnum):
 
 
 def exit_status(results: Iterable[AnyEvent | BaseException]) -> ExitStatus:
-    """Return the highest exit status of several results.
-
-    Args:
-        results: Events, and exceptions that ended something.
-    """
+    """Return the highest exit status of several events and exceptions."""
     return max(map(_status_of, results), default=ExitStatus.OK)
 
 

@@ -36,11 +36,7 @@ class _LineFormatter(logging.Formatter):
 
 
 def show_logs(verbosity: int) -> None:
-    """Show the log on stderr: warnings; with 1 also what is done; with 2 everything.
-
-    Args:
-        verbosity: How often ``-v`` was given; a lower value than before changes nothing.
-    """
+    """Show warnings on stderr; with 1 also what is done, with 2 everything. A lower value than before has no effect."""
     log = logging.getLogger("asyncbackups")
     handler = next((one for one in log.handlers if isinstance(one, _StderrHandler)), None)
     if handler is None:
