@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import click
 
 from asyncbackups.cli.exits import ExitStatus, exit_status, print_error
-from asyncbackups.cli.output import OutputError, flush_output, print_line, print_message, render_sections
+from asyncbackups.cli.output import flush_output, print_line, print_message, render_sections
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Adds a parameter to the function of a command."""
@@ -103,10 +103,6 @@ class Command(HelpPage):
         try:
             status = _run_to_end(super().invoke(ctx))
             flush_output()
-        except OutputError as exc:
-            if not exc.is_unread:
-                print_error(exc)
-            return ExitStatus.INTERRUPTED
         except BackupsError as exc:
             print_error(exc)
             return exit_status([exc])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -44,9 +43,7 @@ class LiveTable:
         self._drawing = asyncio.get_running_loop().create_task(self._redraw(), name="asyncbackups-live")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         if self._drawing is not None:
             self._drawing.cancel()
         with contextlib.suppress(OSError):  # the terminal is gone

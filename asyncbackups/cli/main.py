@@ -19,15 +19,15 @@ COMPLETION_VARIABLE = "_ASYNCBACKUPS_COMPLETE"
 COMMANDS = {
     "demo": ("demo:run_demo", "Run a bulk run against a simulated service on this machine."),
     "simulate": ("demo:run_simulator", "Serve a simulated Database API on this machine until Ctrl-C."),
-    "create": ("backups:create_backup", "Create a backup of a planet and print its name."),
-    "get": ("backups:get_backup", "Show a backup."),
-    "list": ("backups:list_backups", "List the backups of a star system or a planet."),
-    "delete": ("backups:delete_backups", "Delete backups."),
-    "wait": ("backups:wait_for_backups", "Wait until every backup has succeeded or failed."),
+    "create": ("single:create_backup", "Create a backup of a planet and print its name."),
+    "get": ("single:get_backup", "Show a backup."),
+    "list": ("single:list_backups", "List the backups of a star system or a planet."),
+    "delete": ("bulk:delete_backups", "Delete backups."),
+    "wait": ("bulk:wait_for_backups", "Wait until every backup has succeeded or failed."),
     "bulk": ("bulk:run_bulk", "Create a backup of each planet and wait for all of them."),
     "resume": ("bulk:resume_run", "Resume a bulk run from its journal."),
     "status": ("bulk:show_status", "Show the state of a bulk run from its journal."),
-    "health": ("backups:check_health", "Check service health and print its status."),
+    "health": ("single:check_health", "Check service health and print its status."),
     "completion": ("main:print_completion", "Print the completion script for a shell."),
 }
 """The module and function of each command, and its summary."""

@@ -14,18 +14,15 @@ import click
 
 from asyncbackups import REGIONS, BackupMetadata, BackupSpec, ConfigurationError, CreatePolicy, Mechanism, PlanetClass
 from asyncbackups.cli.command import Decorator, argument, option
-from asyncbackups.cli.targets import list_star_systems
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem  # imported when a value is completed
 
     from asyncbackups import BackupClient  # imported when a client is made: completion does not need aiohttp
 
-_CONNECTION = "Connection (default: environment variables)"
-_SPEC = "Backup"
-_MECHANISMS = "logical, snapshot, or another one that the service knows."
-_TEMPORARY = "Remove the backup after its retention, or keep it until it is deleted."
-_RETENTION = "Days to keep a temporary backup. [default: 10]"
+_REGIONS = ", ".join(REGIONS)
+_connection_option = functools.partial(option, section="Connection (default: environment variables)")
+_spec_option = functools.partial(option, section="Backup")
 
 CLIENT_SETTINGS: dict[str, Any] = {"trust_env": True, "creating": CreatePolicy()}
 """Further arguments of each command's client. A proxy is found where other programs find it; how creates with a lost
@@ -62,27 +59,24 @@ def _complete_target(ctx: click.Context, parameter: click.Parameter, incomplete:
     """Return the star systems in the file that is the first target; the first target itself is completed as a file."""
     from click.shell_completion import CompletionItem  # noqa: PLC0415 - only completion needs it
 
+    from asyncbackups.cli.targets import list_star_systems  # noqa: PLC0415 - most commands have no list of targets
+
     given = ctx.params.get(parameter.name or "") or ()
     if not given:
         return [CompletionItem(incomplete, type="file")]
     return [CompletionItem(f"{name}/") for name in list_star_systems(given[0]) if name.startswith(incomplete)]
 
 
+def _targets_argument(name: str, kind: str, form: str) -> Decorator:
+    text = f"First a file with one {form} per line, or - for standard input, or a {kind}; then {kind}s."
+    several: dict[str, Any] = {"nargs": -1, "required": True, "shell_complete": _complete_target}
+    return argument(name, metavar=f"FILE|-|{kind.upper()}...", help=text, **several)
+
+
+planets_argument = _targets_argument("targets", "planet", "star_system/planet")
+backups_argument = _targets_argument("backups", "backup", "star_system/backup_id")
 planet_argument = argument("planet", metavar="PLANET", help="Written star_system/planet.")
 backup_argument = argument("backup", metavar="BACKUP", help="Written star_system/backup_id.")
-_TARGETS: dict[str, Any] = {"nargs": -1, "required": True, "shell_complete": _complete_target}
-planets_argument = argument(
-    "targets",
-    metavar="FILE|-|PLANET...",
-    **_TARGETS,
-    help="First a file with one star_system/planet per line, or - for standard input, or a planet; then planets.",
-)
-backups_argument = argument(
-    "backups",
-    metavar="FILE|-|BACKUP...",
-    **_TARGETS,
-    help="First a file with one star_system/backup_id per line, or - for standard input, or a backup; then backups.",
-)
 journal_argument = argument("journal", metavar="JOURNAL", type=FileType(), help="The file of `bulk --journal`.")
 json_option = option(
     "--json", "as_json", is_flag=True, help="Print one JSON object per line on stdout, and nothing else there."
@@ -100,20 +94,15 @@ def concurrency_option(requests: str) -> Decorator:
 def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of the connection; the function gets a `Connection` as `connection`."""
 
-    @option("--base-url", metavar="URL", section=_CONNECTION, help="Service address, or ASYNCBACKUPS_BASE_URL.")
-    @option(
-        "--region",
-        metavar="NAME",
-        section=_CONNECTION,
-        shell_complete=_complete_region,
-        help=f"One of {', '.join(REGIONS)}; or ASYNCBACKUPS_REGION.",
+    @_connection_option("--base-url", metavar="URL", help="Service address, or ASYNCBACKUPS_BASE_URL.")
+    @_connection_option(
+        "--region", metavar="NAME", shell_complete=_complete_region, help=f"One of {_REGIONS}; or ASYNCBACKUPS_REGION."
     )
-    @option("--tenant", metavar="ID", section=_CONNECTION, help="Tenant id, or ASYNCBACKUPS_TENANT.")
-    @option(
+    @_connection_option("--tenant", metavar="ID", help="Tenant id, or ASYNCBACKUPS_TENANT.")
+    @_connection_option(
         "--token-file",
         type=FileType(),
         metavar="PATH",
-        section=_CONNECTION,
         help="File with the token, or ASYNCBACKUPS_TOKEN, or _CLIENT_ID and _CLIENT_SECRET.",
     )
     @functools.wraps(function)
@@ -128,12 +117,18 @@ def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def spec_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that describe a backup; the function gets a `BackupSpec` as `spec`."""
 
-    @option("--name", default="asyncbackups", section=_SPEC, help="Name, for people.")
-    @option("--description", default="", show_default=False, section=_SPEC, help="Description, for people.")
-    @option("--mechanism", default=str(Mechanism.LOGICAL), section=_SPEC, help=_MECHANISMS)
-    @option("--planet-class", default=str(PlanetClass.DEV), section=_SPEC, help="Class of the planet.")
-    @option("--temporary/--permanent", default=True, section=_SPEC, help=_TEMPORARY)
-    @option("--retention-days", type=int, metavar="DAYS", section=_SPEC, help=_RETENTION)
+    @_spec_option("--name", default="asyncbackups", help="Name, for people.")
+    @_spec_option("--description", default="", show_default=False, help="Description, for people.")
+    @_spec_option(
+        "--mechanism", default=str(Mechanism.LOGICAL), help="logical, snapshot, or another one that the service knows."
+    )
+    @_spec_option("--planet-class", default=str(PlanetClass.DEV), help="Class of the planet.")
+    @_spec_option(
+        "--temporary/--permanent",
+        default=True,
+        help="Remove the backup after its retention, or keep it until it is deleted.",
+    )
+    @_spec_option("--retention-days", type=int, metavar="DAYS", help="Days to keep a temporary backup. [default: 10]")
     @functools.wraps(function)
     def with_spec(*, retention_days: int | None, name: str, description: str, **others: Any) -> Any:
         mechanism, planet_class, temporary = (others.pop(key) for key in ("mechanism", "planet_class", "temporary"))
@@ -170,7 +165,7 @@ def create_connection(
     settings: dict[str, Any] = {"base_url": base_url, "tenant": tenant}
     if region is not None:
         if region.upper() not in REGIONS:
-            raise ConfigurationError(f"--region must be one of {', '.join(REGIONS)}, not {region!r}")
+            raise ConfigurationError(f"--region must be one of {_REGIONS}, not {region!r}")
         settings["base_url"] = REGIONS[region.upper()].base_url
     if token_file is not None:
         settings["auth"] = TokenFile(token_file)

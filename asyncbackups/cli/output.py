@@ -10,7 +10,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,6 +18,8 @@ import asyncbackups
 
 if TYPE_CHECKING:
     from rich.console import Console  # imported when a table is drawn: most commands draw none
+
+_TO_THE_MINUTE, _TO_THE_SECOND = "%Y-%m-%d %H:%MZ", "%Y-%m-%d %H:%M:%SZ"
 
 
 class OutputError(Exception):
@@ -114,14 +116,9 @@ def format_duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def format_time(moment: datetime | None) -> str:
-    """Return a time to the second, in UTC; "-" for None."""
-    return "-" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def format_minute(moment: datetime | None) -> str:
-    """Return a time to the minute, in UTC; "-" for None."""
-    return "-" if moment is None else moment.strftime("%Y-%m-%d %H:%MZ")
+def format_time(moment: datetime | None, form: str = _TO_THE_SECOND) -> str:
+    """Return a time in UTC; "-" for None."""
+    return "-" if moment is None else moment.strftime(form)
 
 
 def format_count(number: int, noun: str, plural: str = "") -> str:
@@ -130,17 +127,15 @@ def format_count(number: int, noun: str, plural: str = "") -> str:
 
 
 _COLUMNS = ("backup", "planet", "mechanism", "type", "status", "started", "completed", "expires")
+# The columns that a narrow terminal may leave out, the most important one first.
 _OPTIONAL_COLUMNS = ("started", "completed", "expires", "type", "mechanism")
-"""The columns that a narrow terminal may leave out, the most important one first."""
-
-_MIN_WIDTH = 12
-"""The width in characters to which a column may be narrowed."""
+_MIN_WIDTH = 12  # the width in characters to which a column may be narrowed
 
 
 def print_backups(star_system: str, backups: Iterable[asyncbackups.Backup]) -> None:
     """Print one line per backup, oldest first; on a terminal with the columns that fit."""
-    format_moment = format_minute if is_terminal(sys.stdout) else format_time
-    rows = [_backup_row(star_system, backup, format_moment) for backup in sorted(backups, key=lambda one: one.id)]
+    time_form = _TO_THE_MINUTE if is_terminal(sys.stdout) else _TO_THE_SECOND
+    rows = [_backup_row(star_system, backup, time_form) for backup in sorted(backups, key=lambda one: one.id)]
     print_table(_COLUMNS, rows, optional=_OPTIONAL_COLUMNS)
 
 
@@ -166,14 +161,12 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, option
         print_message(f"the terminal is too narrow for {', '.join(left_out)}; --json shows everything")
 
 
-def _backup_row(
-    star_system: str, backup: asyncbackups.Backup, format_moment: Callable[[datetime | None], str]
-) -> list[str]:
+def _backup_row(star_system: str, backup: asyncbackups.Backup, time_form: str) -> list[str]:
     # The name of what the API calls the environment is the planet's.
     planet = backup.environment.name if backup.environment else None
     words = [planet, backup.mechanism, backup.type, backup.status]
-    moments = [backup.started_at, backup.completed_at, backup.expiration_date]
-    return [f"{star_system}/{backup.id}", *(word or "-" for word in words), *map(format_moment, moments)]
+    times = [format_time(one, time_form) for one in (backup.started_at, backup.completed_at, backup.expiration_date)]
+    return [f"{star_system}/{backup.id}", *(word or "-" for word in words), *times]
 
 
 def _flatten_fields(prefix: str, value: Any) -> Iterator[tuple[str, str]]:

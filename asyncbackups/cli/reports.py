@@ -118,8 +118,8 @@ class RunReport:
             "past the deadline": total.expired,
             "could not be checked": total.unchecked,
         }
-        counts = format_results(f"{format_count(total.created, 'backup')} {verb}", numbers)
-        return [f"{counts}; {format_duration(self.seconds)}; {format_requests(self.requests)}", *self._describe_rest()]
+        created = f"{format_count(total.created, 'backup')} {verb}"
+        return [_summary_line(self, created, numbers), *self._describe_rest()]
 
     def _describe_rest(self) -> list[str]:
         lines = [] if self.error is None else [str(self.error)]
@@ -148,16 +148,16 @@ class RunReport:
         return shlex.join(("asyncbackups", *words, *self.options))
 
 
-@attrs.define(eq=False)
 class DeletionReport:
     """Counts the events of a deletion; a backup that is missing, where that is accepted, is one that is gone."""
 
-    backups: int
-    requests: Mapping[str, int] = attrs.field(factory=dict, init=False)
-    seconds: float = attrs.field(default=0.0, init=False)
-    interrupted: bool = attrs.field(default=False, init=False)
-    _counts: collections.Counter[type[object]] = attrs.field(factory=collections.Counter, init=False)
-    _worst: ExitStatus = attrs.field(default=ExitStatus.OK, init=False)
+    def __init__(self, backups: int) -> None:
+        self.backups = backups
+        self.requests: Mapping[str, int] = {}
+        self.seconds = 0.0
+        self.interrupted = False
+        self._counts: collections.Counter[type[object]] = collections.Counter()
+        self._worst = ExitStatus.OK
 
     def record_event(self, event: events.BackupDeleted | events.DeleteFailed | events.BackupGone) -> None:
         """Count an event."""
@@ -193,8 +193,8 @@ class DeletionReport:
     def as_lines(self) -> list[str]:
         """Return the report for people."""
         numbers = {"did not exist": self._counts[events.BackupGone], "not deleted": self._counts[events.DeleteFailed]}
-        counts = format_results(f"{format_count(self._counts[events.BackupDeleted], 'backup')} deleted", numbers)
-        lines = [f"{counts}; {format_duration(self.seconds)}; {format_requests(self.requests)}"]
+        deleted = f"{format_count(self._counts[events.BackupDeleted], 'backup')} deleted"
+        lines = [_summary_line(self, deleted, numbers)]
         if self.interrupted:
             advice = "; to delete them: the same command with --missing-ok" if self.remaining else ""
             lines.append(f"interrupted: {format_count(self.remaining, 'backup')} left{advice}")
@@ -211,9 +211,10 @@ def error_json(error: BackupsError) -> dict[str, Any]:
     return members
 
 
-def format_results(first: str, numbers: Mapping[str, int]) -> str:
-    """Return a first count and all others that are not zero: "4 backups created, 1 failed"."""
-    return ", ".join([first, *(f"{number:,} {what}" for what, number in numbers.items() if number)])
+def _summary_line(report: RunReport | DeletionReport, first: str, numbers: Mapping[str, int]) -> str:
+    """Return a first count and all others that are not zero: "4 backups created, 1 failed; 2.0 s; 5 requests"."""
+    counts = ", ".join([first, *(f"{number:,} {what}" for what, number in numbers.items() if number)])
+    return f"{counts}; {format_duration(report.seconds)}; {format_requests(report.requests)}"
 
 
 def format_requests(requests: Mapping[str, int]) -> str:

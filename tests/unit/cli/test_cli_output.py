@@ -12,7 +12,6 @@ from asyncbackups.cli.output import (
     draw_table,
     format_count,
     format_duration,
-    format_minute,
     format_time,
     print_message,
     strip_controls,
@@ -39,8 +38,9 @@ def test_format_count_and_times() -> None:
     assert (format_count(1, "backup"), format_count(0, "backup")) == ("1 backup", "0 backups")
     assert format_count(1145, "entry", "entries") == "1,145 entries"
     moment = datetime(2024, 1, 29, 9, 53, 9, 500, tzinfo=UTC)
-    assert (format_time(moment), format_minute(moment)) == ("2024-01-29 09:53:09Z", "2024-01-29 09:53Z")
-    assert (format_time(None), format_minute(None)) == ("-", "-")
+    assert format_time(moment) == "2024-01-29 09:53:09Z"
+    assert format_time(moment, "%Y-%m-%d %H:%MZ") == "2024-01-29 09:53Z"
+    assert format_time(None) == "-"
 
 
 def test_messages_survive_any_text(capsys: pytest.CaptureFixture[str]) -> None:
