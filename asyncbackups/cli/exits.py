@@ -33,6 +33,8 @@ def exit_status(results: Iterable[AnyEvent | BaseException]) -> ExitStatus:
 def _status_of(result: AnyEvent | BaseException) -> ExitStatus:
     from asyncio import CancelledError  # noqa: PLC0415 - asyncio would triple the time of `asyncbackups --version`
 
+    from asyncbackups.errors import is_refusal  # noqa: PLC0415 - help pages need no errors
+
     status = ExitStatus.UNCHECKED
     match result:
         case asyncbackups.BackupCreated() | asyncbackups.BackupSucceeded() | asyncbackups.BackupDeleted():
@@ -50,7 +52,7 @@ def _status_of(result: AnyEvent | BaseException) -> ExitStatus:
             status = ExitStatus.DEADLINE
         case asyncbackups.BackupFailedError() | asyncbackups.BackupGoneError():
             status = ExitStatus.FAILED
-        case BaseException() if asyncbackups.errors.is_refusal(result):
+        case BaseException() if is_refusal(result):
             status = ExitStatus.FAILED
     return status
 

@@ -13,9 +13,9 @@ from asyncbackups.cli.exits import ExitStatus, print_error
 from asyncbackups.cli.output import OutputError, print_line, print_message
 
 PROGRAM = "asyncbackups"
-COMPLETION_VARIABLE = "_ASYNCBACKUPS_COMPLETE"
-"""Set by the shell's completion script when it runs the program."""
+COMPLETION_VARIABLE = "_ASYNCBACKUPS_COMPLETE"  # set by the shell's completion script when it runs the program
 
+# The module and function of each command, and its summary.
 COMMANDS = {
     "demo": ("demo:run_demo", "Run a bulk run against a simulated service on this machine."),
     "simulate": ("demo:run_simulator", "Serve a simulated Database API on this machine until Ctrl-C."),
@@ -30,7 +30,6 @@ COMMANDS = {
     "health": ("single:check_health", "Check service health and print its status."),
     "completion": ("main:print_completion", "Print the completion script for a shell."),
 }
-"""The module and function of each command, and its summary."""
 
 # A star system is completed to "name/", after which bash must not add a space.
 _BASH_WITHOUT_SPACE = """\

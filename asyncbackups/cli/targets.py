@@ -12,9 +12,8 @@ from asyncbackups import BackupRef, ConfigurationError, PlanetRef
 
 # A "#" inside a word belongs to the word.
 _COMMENT = re.compile(r"(?:^|\s)#.*")
+# A first argument with one of these is taken for a file: a mistyped path must not become a planet.
 _FILE_SUFFIXES = frozenset({".csv", ".list", ".lst", ".targets", ".tsv", ".txt"})
-"""A first argument with one of these is taken for a file: a mistyped path must not become a planet."""
-
 _Target = TypeVar("_Target", PlanetRef, BackupRef)
 
 
