@@ -56,7 +56,7 @@ _LONGEST_PAUSE = 30.0
 
 @attrs.frozen
 class CreateOrigin:
-    """What is known of a backup because this client created it.
+    """A backup as known because this client created it.
 
     Attributes:
         planet: The planet's id.

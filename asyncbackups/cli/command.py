@@ -24,21 +24,21 @@ class Option(click.Option):
 
     def __init__(self, *args: Any, section: str = "Options", **settings: Any) -> None:
         super().__init__(*args, **{"show_default": "default" in settings, **settings})
-        self.section = section
+        self.section: str = section
 
 
 class Argument(click.Argument):
     """An argument with a help text."""
 
-    section = "Arguments"
+    section: str = "Arguments"
 
     def __init__(self, *args: Any, help: str, **settings: Any) -> None:  # noqa: A002 - as options call it
         super().__init__(*args, **settings)
-        self.help = help
+        self.summary: str = help
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
         """Return the row on the help page."""
-        return self.make_metavar(ctx), self.help or ""
+        return self.make_metavar(ctx), self.summary
 
 
 def option(*names: str, **settings: Any) -> Decorator:
@@ -71,10 +71,12 @@ class HelpPage(click.Command):
         settings["add_help_option"] = False
         super().__init__(*args, **settings)
         verbose: dict[str, Any] = {"count": True, "callback": _set_verbosity, "expose_value": False}
-        self.params += [
-            Option(["-v", "--verbose"], help="Log to stderr; -vv logs more.", **verbose),
-            Option(["-h", "--help"], help="Show this page and exit.", callback=_print_help, **FLAG),
-        ]
+        self.params.extend(
+            [
+                Option(["-v", "--verbose"], help="Log to stderr; -vv logs more.", **verbose),
+                Option(["-h", "--help"], help="Show this page and exit.", callback=_print_help, **FLAG),
+            ]
+        )
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help page."""

@@ -80,7 +80,7 @@ class EventFollower(Generic[_Event]):
         self._source = source
         self._noun = noun
         self._delay = delay
-        self.interrupted = False
+        self.interrupted: bool = False
         self._following: asyncio.Task[object] | None = None
         self._stopping: asyncio.Task[None] | None = None
 

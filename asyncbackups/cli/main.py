@@ -92,7 +92,7 @@ def _show_usage() -> ExitStatus | None:
     return ExitStatus.USAGE
 
 
-program = LazyGroup(
+program: LazyGroup = LazyGroup(
     PROGRAM,
     invoke_without_command=True,
     callback=_show_usage,

@@ -73,16 +73,18 @@ def _targets_argument(name: str, kind: str, form: str) -> Decorator:
     return argument(name, metavar=f"FILE|-|{kind.upper()}...", help=text, **several)
 
 
-planets_argument = _targets_argument("targets", "planet", "star_system/planet")
-backups_argument = _targets_argument("backups", "backup", "star_system/backup_id")
-planet_argument = argument("planet", metavar="PLANET", help="Written star_system/planet.")
-backup_argument = argument("backup", metavar="BACKUP", help="Written star_system/backup_id.")
-journal_argument = argument("journal", metavar="JOURNAL", type=FileType(), help="The file of `bulk --journal`.")
-json_option = option(
+planets_argument: Decorator = _targets_argument("targets", "planet", "star_system/planet")
+backups_argument: Decorator = _targets_argument("backups", "backup", "star_system/backup_id")
+planet_argument: Decorator = argument("planet", metavar="PLANET", help="Written star_system/planet.")
+backup_argument: Decorator = argument("backup", metavar="BACKUP", help="Written star_system/backup_id.")
+journal_argument: Decorator = argument(
+    "journal", metavar="JOURNAL", type=FileType(), help="The file of `bulk --journal`."
+)
+json_option: Decorator = option(
     "--json", "as_json", is_flag=True, help="Print one JSON object per line on stdout, and nothing else there."
 )
 _DEADLINE = "How long to wait for each backup: 90s, 15m, 24h or 2d."
-deadline_option = option("--deadline", type=parse_duration, metavar="TIME", default="24h", help=_DEADLINE)
+deadline_option: Decorator = option("--deadline", type=parse_duration, metavar="TIME", default="24h", help=_DEADLINE)
 
 
 def concurrency_option(requests: str) -> Decorator:

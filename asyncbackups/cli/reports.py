@@ -154,8 +154,8 @@ class DeletionReport:
     def __init__(self, backups: int) -> None:
         self.backups = backups
         self.requests: Mapping[str, int] = {}
-        self.seconds = 0.0
-        self.interrupted = False
+        self.seconds: float = 0.0
+        self.interrupted: bool = False
         self._counts: collections.Counter[type[object]] = collections.Counter()
         self._worst = ExitStatus.OK
 

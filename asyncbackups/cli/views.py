@@ -106,7 +106,7 @@ class RunView:
         self._has_lines = table is not None or not as_json
         self._only_problems = table is not None
         self._has_journal = has_journal
-        self.table = table or contextlib.nullcontext()
+        self.table: contextlib.AbstractContextManager[object] = table or contextlib.nullcontext()
 
     def show_event(self, event: AnyEvent) -> None:
         """Show an event."""

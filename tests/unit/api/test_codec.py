@@ -175,7 +175,7 @@ def test_ids_may_be_strings_or_floats(value: Any) -> None:
     [-1, "-1", 2**63, str(2**63), "9" * 5000, 1.5, 2.0**63, True, None, "", " 1", "1_0", "٣", "x", [1], {"id": 1}],
     ids=lambda value: repr(value)[:20],
 )
-def test_other_values_are_no_id(value: Any) -> None:
+def test_other_values_are_refused_as_ids(value: Any) -> None:
     """Signs, fractions, bools, other digits and numbers beyond 64 bits are a `ProtocolError`."""
     assert parse_id(value) is None
     with pytest.raises(ProtocolError, match=r"a backup must be an object with an integer id; it starts with: "):

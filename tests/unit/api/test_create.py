@@ -214,7 +214,7 @@ async def test_refused_create_is_not_repeated(service: PlanetService):
 
 
 async def test_backups_of_other_clients_are_not_adopted(service: PlanetService):
-    """Their metadata tells them apart, even in the same minute."""
+    """Their metadata identifies them, even in the same minute."""
     service.add(BackupMetadata("another client's"))
     service.lost = [DOWN]
     creation = await creator(service).create(PLANET, SPEC)
@@ -284,7 +284,7 @@ async def test_one_unreadable_list_is_repeated(service: PlanetService):
     assert (await creator(service).create(PLANET, SPEC)).adopted == "marker"
 
 
-async def test_candidate_missing_from_get_is_judged_by_the_list(service: PlanetService, monkeypatch):
+async def test_candidate_missing_from_get_is_taken_from_the_list(service: PlanetService, monkeypatch):
     """LIST and GET may disagree for a while."""
 
     async def missing(self: PlanetService, ref: BackupRef) -> Backup:
