@@ -69,7 +69,7 @@ _VISIBILITY = {"planet": Visibility.PLANET, "new": Visibility.NEW, "own": Visibi
 
 @attrs.frozen
 class CreateOrigin:
-    """What is known about a backup because this client created it.
+    """A backup as known because this client created it.
 
     Attributes:
         planet: Its planet's id.

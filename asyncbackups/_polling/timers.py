@@ -75,7 +75,7 @@ class DeadlineTimers(Generic[_Wait]):
     """The deadlines of very many waits, a few bytes each: they are kept in slots of time instead of one by one.
 
     Each deadline is rounded up by at most 1/256 of the time that is left, and never by more than 1 s. Waits that end
-    early, which `is_open` tells apart, are only counted; once they are a quarter of the open ones, the slots are swept,
+    early, as `is_open` reports, are only counted; once they are a quarter of the open ones, the slots are swept,
     so that memory stays in proportion to what is open. When the last open wait ends, all slots are cleared.
     """
 

@@ -185,7 +185,7 @@ class GroupCommit(Generic[_Row]):
 
     def _start_drain(self) -> None:
         self._cancel_timer()
-        # Not `self._task` says whether rows are being written: with an eager task factory, the task may have ended
+        # `self._task` does not show if rows are being written: with an eager task factory, the task may have ended
         # before it is assigned. It is kept only so that it is not garbage-collected.
         self._idle.clear()
         self._task = asyncio.get_running_loop().create_task(self._drain_batches(), name="asyncbackups-journal")

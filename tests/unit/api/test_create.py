@@ -644,7 +644,7 @@ async def test_create_confirmed_without_an_id_is_never_sent_again(service: FakeO
 
 
 async def test_backups_of_other_clients_are_not_adopted(service: FakeOperations) -> None:
-    """The marker tells them apart, even in the same moment; without it, both are reported."""
+    """The marker identifies ours, even in the same moment; without it, both are reported."""
     service.before_create = lambda planet: service.make(planet, extra={"metadata": {"name": "another client's"}})
     service.faults = [Lost(DOWN)]
     creation = await creator(service).create(PLANET, SPEC)
