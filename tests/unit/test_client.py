@@ -25,7 +25,7 @@ def client(**options: Any) -> BackupClient:
 
 
 async def test_all_operations_send_their_requests(network: aioresponses) -> None:
-    """Each operation sends its request and parses the response; requests are counted by kind, the LIST and GET of a create included."""
+    """Each operation sends its request; the LISTs and the GET of a create count as such."""
     network.post(f"{SUN}/planets/earth/backups", payload=RAW)
     network.get(f"{SUN}/backups/7", payload=RAW, repeat=True)
     network.get(f"{SUN}/backup", payload={"backups": [RAW]})

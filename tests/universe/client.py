@@ -76,12 +76,12 @@ class Process:
 
     @property
     def name(self) -> str:
-        """The name of the process in the story."""
+        """The name of the process in the history."""
         return f"client-{self.client}.{self.incarnation}"
 
 
 class OwnedTask(asyncio.Task[Any]):
-    """A task that knows its process; None for tasks of the world."""
+    """A task that knows its process; None for tasks of the harness."""
 
     process: Process | None = None
 
@@ -105,7 +105,7 @@ class Ownership:
         return self._of_timer if task is None else getattr(task, "process", None)
 
     def create_task(self, coro: Coroutine[Any, Any, Any], process: Process | None) -> OwnedTask:
-        """Create a task of a process, or of the world."""
+        """Create a task of a process, or of the harness."""
         task = self._loop.create_task(coro)
         assert isinstance(task, OwnedTask)
         task.process = process
@@ -347,7 +347,7 @@ class UniverseClient(BackupClient):
 
     def claim(self, *args: Any) -> None:
         """Claim a backup, as a journal does."""
-        self._creator.claim(*args)
+        self._creator.claim_backup(*args)
 
     def run_with_store(self, store: RunStore, planets: Planets, *, concurrency: int, deadline: float) -> BulkRun:
         """Make a bulk run with a store of the caller's."""
