@@ -236,7 +236,7 @@ class _Judge:
             self._count_share("lost, marker shown", resolved, work)
             if not resolved:
                 self._report("marker-not-recognized", f"{work.planet}: {work.outcomes[0].error!r}")
-        elif self._is_alone() and self._has_visible(work.planet):
+        elif self._is_alone() and self._variables.planet_list_scope == "planet" and self._has_visible(work.planet):
             self._count_share("lost, nothing shown", resolved, work)
 
     def _count_share(self, name: str, resolved: bool, work: Work) -> None:
