@@ -78,8 +78,10 @@ class Baselines:
                 return own[1]
             shared = whole or any(self._is_fresh(other, now) for other in known.planets.values())
             if shared and not self._is_fresh(known.whole, now):
-                known.whole = (now, await self._list(planet.star_system, None))
-                known.planets.clear()
+                whole_list = await self._list(planet.star_system, None)
+                known.whole = (now, whole_list)
+                if whole_list is not None:
+                    known.planets.clear()
             if shared and known.whole is not None and known.whole[1] is not None:
                 return known.whole[1]
             # The star system's list is refused: each planet's own list is what is left.

@@ -230,6 +230,8 @@ class Creator:
                     yield
                 finally:
                     self._active[planet.star_system] -= 1
+                    if not self._active[planet.star_system]:
+                        del self._active[planet.star_system]
         finally:
             lock, waiting = self._turns.pop(planet)
             if waiting > 1:
@@ -266,9 +268,10 @@ class Creator:
     def _check_resend(self, attempt: _Attempt, cause: BaseException | None, sends: int) -> None:
         """Raise an error unless the create may be sent again."""
         planet = attempt.request.planet
-        if isinstance(cause, BackupsError) and rejects_create(cause) and not attempt.possible_duplicate:
-            raise cause
-        if surely_created(cause) or sends > self._policy.resends:
+        rejection = cause if rejects_create(cause) else None
+        if rejection is not None and not attempt.possible_duplicate:
+            raise rejection
+        if rejection is not None or surely_created(cause) or sends > self._policy.resends:
             reason = f"{cause}; it was sent {sends} time(s) and has not appeared"
             raise AmbiguousCreateError(reason, planet=planet) from cause
         _log.warning("%s: the create has not appeared and is sent again", planet)
@@ -303,16 +306,17 @@ class Creator:
             attempt.provisional_id = response.backup_id
             try:
                 backup = await self._operations.get(BackupRef(attempt.request.planet.star_system, response.backup_id))
-                # Another create may have got the same id meanwhile.
-                flaw = contradiction(attempt.request, backup, self.names) or self._flaw_of(attempt, response)
-                if flaw is None and not self._is_of_planet(attempt, backup):
-                    flaw = f"the response to a create names {backup.id}, which may be another planet's"
             except NotFoundError:
                 flaw = f"the response to a create names {response.backup_id}, which is no backup"
             except ClientClosedError as exc:
                 raise AmbiguousCreateError(str(exc), planet=attempt.request.planet) from exc
             except BackupsError as exc:
                 flaw = f"the response to a create names {response.backup_id}, which may be no backup ({exc})"
+            else:
+                # Meanwhile another create may have received the same id.
+                flaw = self._flaw_of(attempt, attrs.evolve(response, backup=backup))
+                if flaw is None and not self._is_of_planet(attempt, backup):
+                    flaw = f"the response to a create names {backup.id}, which may be another planet's"
         if flaw is None and backup is not None:
             return backup
         error = response.as_error(flaw or "the response to a create names no backup")
@@ -436,8 +440,8 @@ class Creator:
     async def _view(self, planet: PlanetRef) -> ListView:
         try:
             backups, at_server = await self._operations.list_with_date(planet.star_system, planet.planet, attempts=1)
-        except NotFoundError:  # an empty list, on some services
-            return ListView(planet=())
+        except NotFoundError:
+            return ListView(planet=(), is_missing=True)
         return ListView(planet=tuple(backups), at_server=at_server)
 
     async def _list(self, star_system: str, planet: PlanetRef | None) -> tuple[Backup, ...]:

@@ -120,12 +120,18 @@ class PlanetNames:
         elif proven:
             self._different = True
 
-    def is_other(self, planet: str, backup: Backup) -> bool:
-        """Return True if a backup shows the name of another planet."""
+    def is_other(self, planet: str, backup: Backup, *, certain: bool = False) -> bool:
+        """Return True if a backup shows the name of another planet.
+
+        Args:
+            planet: The planet's id.
+            backup: The backup.
+            certain: Whether names must have been seen to be planet ids; otherwise a known planet's id is enough.
+        """
         name = shown_name(backup)
         if name is None or name == planet.casefold() or self._different:
             return False
-        return self._equal or name in self._planets
+        return self._equal or (not certain and name in self._planets)
 
 
 def shown_name(backup: Backup) -> str | None:
@@ -221,6 +227,7 @@ class ListView:
 
     Attributes:
         planet: The planet's list.
+        is_missing: Whether the planet's list answered 404, as some services do for an empty one: it is no evidence.
         sibling: The list of another planet (see `FetchPlanetList`); None where it was not fetched.
         star_system: The star system's list; None where it was not fetched.
         details: What GETs have shown, by `id_key`.
@@ -228,6 +235,7 @@ class ListView:
     """
 
     planet: tuple[Backup, ...]
+    is_missing: bool = False
     sibling: tuple[Backup, ...] | None = None
     star_system: tuple[Backup, ...] | None = None
     details: Mapping[BackupId, Backup] = attrs.field(factory=dict)
@@ -276,10 +284,15 @@ class Reconciliation:
         return self._conclude(candidates, view) if candidates else self._conclude_absence(view)
 
     def _of_planet(self, view: ListView) -> list[Backup]:
-        """Return the planet's list, and of the star system's list what shows this planet's name or the marker."""
-        keys = {id_key(backup.id) for backup in view.planet}
-        others = (backup for backup in view.star_system or () if id_key(backup.id) not in keys)
-        return [*view.planet, *(backup for backup in others if self._names_planet(backup) or self._is_marked(backup))]
+        """Return the planet's list, and of the star system's list what shows this planet's name or the marker.
+
+        Each backup is returned once: a list shows one twice if its pages shift meanwhile.
+        """
+        listed = {id_key(backup.id): backup for backup in view.planet}
+        for backup in view.star_system or ():
+            if self._names_planet(backup) or self._is_marked(backup):
+                listed.setdefault(id_key(backup.id), backup)
+        return list(listed.values())
 
     def _names_planet(self, backup: Backup) -> bool:
         return shown_name(backup) == self.request.planet.planet.casefold()
@@ -291,23 +304,25 @@ class Reconciliation:
         """Recognize the backup by its marker, before any rule about whose an id is: ids may come again."""
         marked = [backup for backup in listed if self._is_marked(backup)]
         if marked:
-            return Adopt(marked[0], "marker", tuple(marked[1:]))
+            newest, *duplicates = newest_first(marked)
+            return Adopt(newest, "marker", tuple(duplicates))
         if self.provisional_id is None:
             return None
         key = id_key(self.provisional_id)
-        named = (backup for backup in listed if id_key(backup.id) == key)
-        backup = next((one for one in named if self._is_free(one) and not self._is_old(one)), None)
-        return None if backup is None else Adopt(backup, None)
+        backup = next((backup for backup in listed if id_key(backup.id) == key), None)
+        if backup is None or self._is_old(backup) or not self._is_free(backup):
+            return None
+        return None if contradiction(self.request, backup, self.names) else Adopt(backup, None)
 
     def _is_free(self, backup: Backup) -> bool:
         """Return True unless the backup is known to belong to another create."""
         request = self.request
         owner = self.owners.get(BackupRef(request.planet.star_system, backup.id))
-        if owner is not None and not (owner != request.planet and self.names.usable and self._names_planet(backup)):
-            return (
-                False  # an id that another planet's backup had, and that now shows this planet's name, has come again
-            )
-        if self.names.is_other(request.planet.planet, backup):
+        # An id that another planet's backup had, and that now shows this planet's name, has come again.
+        came_again = owner != request.planet and self.names.usable and self._names_planet(backup)
+        if owner is not None and not came_again:
+            return False
+        if self.names.is_other(request.planet.planet, backup, certain=True):
             return False
         if request.marker is None:
             return not has_marker(backup, ignoring=request.caller_text)
@@ -356,11 +371,11 @@ class Reconciliation:
         if view.star_system is None:
             # One of the two lists may lag, or not show what is new.
             return FetchStarSystemList()
-        evidence = self._planet_list_evidence(view)
-        if evidence >= Visibility.NEW:
+        evidence = Visibility.NONE if view.is_missing else self._planet_list_evidence(view)
+        if evidence >= max(self.required, Visibility.NEW):
             return Absent()
         sibling = self._sibling()
-        if sibling is not None and view.sibling is None:
+        if sibling is not None and view.sibling is None and not view.is_missing:
             return FetchPlanetList(sibling)
         unattributed = self._unattributed(view)
         if unattributed:

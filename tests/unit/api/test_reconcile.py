@@ -1,222 +1,801 @@
-"""Matching listed and fetched backups with a create that lost its response."""
+"""Which backup a create with a lost response has made: decided from what is known and shown, without a clock."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asyncbackups._api.marker import build_marker
+from asyncbackups._api.marker import has_marker, marker_for
 from asyncbackups._api.reconcile import (
-    AdoptBackup,
-    ExpectedBackup,
-    FetchCandidates,
-    MetadataMatch,
-    NotListed,
-    SeveralCandidates,
+    MOST_DETAILS,
+    Absent,
+    Adopt,
+    Ambiguous,
+    Baseline,
+    CreateRequest,
+    Decision,
+    FetchDetails,
+    FetchPlanetList,
+    FetchStarSystemList,
+    ListView,
+    PlanetNames,
+    Reconciliation,
+    Visibility,
+    Wait,
+    contradiction,
+    newest_first,
 )
-from asyncbackups.models import Backup, BackupMetadata, BackupRef, BackupSpec, PlanetRef, Progress, progress_of
+from asyncbackups.models import Backup, BackupMetadata, BackupRef, BackupSpec, Environment, PlanetRef
+from tests.unit.api.alterations import ALTERATIONS
 
-PLANET = PlanetRef("solar", "earth")
+PLANET, MARS = PlanetRef("solar", "earth"), PlanetRef("solar", "mars")
 SPEC = BackupSpec(retention_period_in_days=7, metadata=BackupMetadata("nightly", "before the release"))
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-MARKER = build_marker(PLANET, "key")
+MARKER, OTHER = marker_for(PLANET, "key"), marker_for(PLANET, "other key")
+REQUEST = CreateRequest(planet=PLANET, spec=SPEC, marker=MARKER)
+UNMARKED = CreateRequest(planet=PLANET, spec=SPEC, marker=None)
+SENT = MARKER.add_to(SPEC).metadata.description
+NONE_BEFORE = Baseline.from_ids("planet", [])
 
 
-def expectation(**changes) -> ExpectedBackup:
-    fields = {"spec": SPEC, "marker": MARKER, "adopt_by_time": True, "status_rule": progress_of}
-    return ExpectedBackup(**{**fields, **changes})
+def backup(number: int = 1, *, description: str | None = None, name: str | None = None, **changes: Any) -> Backup:
+    """Build a backup as a service shows it; `name` is its `environment.name`."""
+    fields: dict[str, Any] = {"mechanism": "logical", "type": "temporary", "started_at": NOW}
+    if description is not None:
+        fields["extra"] = {"metadata": {"name": "nightly", "description": description}}
+    if name is not None:
+        fields["environment"] = Environment(name=name)
+    return Backup(id=number, **{**fields, **changes})
 
 
-def backup(number: int = 1, *, description: str | None = None, **changes) -> Backup:
-    extra = {} if description is None else {"metadata": {"name": "nightly", "description": description}}
-    given_fields = {"mechanism": "logical", "type": "temporary", "started_at": NOW, "extra": extra}
-    return Backup(id=number, **{**given_fields, **changes})
+def names_seen(*, equal: bool = False, different: bool = False, planets: Iterable[str] = ("earth",)) -> PlanetNames:
+    names = PlanetNames()
+    for planet in planets:
+        names.record_planet(planet)
+    if equal:
+        names.record_backup("earth", backup(name="Earth"), proven=False)
+    if different:
+        names.record_backup("earth", backup(name="testbackup"), proven=True)
+    return names
 
 
-def match(backups, *, expected=None, earliest_send=NOW, claimed=(), fetched=True, **bounds):
-    return (expected or expectation()).match_backups(
-        backups, star_system="solar", earliest_send=earliest_send, claimed=set(claimed), fetched=fetched, **bounds
-    )
+@attrs.frozen(kw_only=True)
+class World:
+    """What is known before, and what lists and GETs would show; `decide` answers what the decision asks for.
+
+    Attributes:
+        refused: Whether the lists of the star system and of other planets show nothing.
+    """
+
+    planet: Sequence[Backup] = ()
+    star_system: Sequence[Backup] = ()
+    siblings: Mapping[PlanetRef, Sequence[Backup]] = attrs.field(factory=dict)
+    details: Mapping[Any, Backup] = attrs.field(factory=dict)
+    request: CreateRequest = REQUEST
+    baseline: Baseline | None = NONE_BEFORE
+    owners: Mapping[BackupRef, PlanetRef] = attrs.field(factory=dict)
+    names: PlanetNames = attrs.field(factory=PlanetNames)
+    provisional_id: int | None = None
+    adopt_by_time: bool = True
+    required: Visibility = Visibility.PLANET
+    at_server: datetime | None = NOW
+    is_missing: bool = False
+
+    def decide(self, *, settled: bool = True) -> Decision:
+        return self.trace(settled=settled)[-1]
+
+    def trace(self, *, settled: bool = True) -> list[Decision]:
+        """Return all decisions up to the one that asks for nothing more."""
+        case = Reconciliation(
+            request=self.request,
+            baseline=self.baseline,
+            owners=self.owners,
+            names=self.names,
+            provisional_id=self.provisional_id,
+            adopt_by_time=self.adopt_by_time,
+            required=self.required,
+        )
+        view = ListView(planet=tuple(self.planet), is_missing=self.is_missing, at_server=self.at_server)
+        listed = {one.id: one for one in (*self.star_system, *self.planet)}
+        decisions: list[Decision] = []
+        for _ in range(20):
+            decision = case.decide(view, settled=settled)
+            decisions.append(decision)
+            match decision:
+                case FetchDetails():
+                    shown = {number: self.details.get(number, listed[number]) for number in decision.ids}
+                    view = attrs.evolve(view, details={**view.details, **shown})
+                case FetchPlanetList():
+                    view = attrs.evolve(view, sibling=tuple(self.siblings.get(decision.planet, ())))
+                case FetchStarSystemList():
+                    view = attrs.evolve(view, star_system=tuple(self.star_system))
+                case _:
+                    return decisions
+        raise AssertionError(f"no end: {decisions}")
 
 
-def test_marker_is_appended_to_the_description():
-    """Name and description stay readable; the marker comes last."""
-    marked = expectation().spec_with_marker.metadata
-    assert (marked.name, marked.description) == ("nightly", f"before the release {MARKER}")
+def owned(planet: PlanetRef, *ids: int) -> dict[BackupRef, PlanetRef]:
+    return {BackupRef("solar", number): planet for number in ids}
 
 
-def test_empty_description_becomes_the_marker():
-    """No space precedes a marker that is the whole description."""
-    spec = BackupSpec(metadata=BackupMetadata("nightly"))
-    assert expectation(spec=spec).spec_with_marker.metadata.description == MARKER
+# -- by the marker
 
 
-def test_spec_without_marker_is_sent_unchanged():
-    """With markers switched off, nothing is added."""
-    assert expectation(marker=None).spec_with_marker is SPEC
+@pytest.mark.parametrize("alter", ALTERATIONS.values(), ids=ALTERATIONS)
+@pytest.mark.parametrize("where", ["list", "get"])
+def test_case_1_altered_marker_is_adopted(alter: Callable[[str], str], where: str) -> None:
+    """However a service alters the text: at once, beside other new backups, and whatever else the backup shows."""
+    shown = backup(2, description=alter(SENT), mechanism="pg_dump", type="x", started_at=NOW - timedelta(hours=1))
+    listed = shown if where == "list" else backup(2, mechanism="pg_dump")
+    world = World(planet=[backup(1), listed, backup(3)], details={2: shown})
+    assert world.decide(settled=False) == Adopt(shown, "marker")
 
 
 @pytest.mark.parametrize(
-    ("shown", "result"),
-    [
-        ({"metadata": {"name": "nightly", "description": f"x {MARKER}"}}, MetadataMatch.OURS),
-        ({"annotations": [{"text": MARKER}]}, MetadataMatch.OURS),
-        ({"metadata": {"name": "nightly", "description": "x"}}, MetadataMatch.OTHER),
-        ({"metadata": {"name": "nightly", "description": SPEC.metadata.description}}, MetadataMatch.OTHER),
-        ({"metadata": {"name": "weekly", "description": None}}, MetadataMatch.OTHER),
-        ({"metadata": {"name": "nightly", "description": f"before the release {MARKER}"[:-5]}}, MetadataMatch.UNKNOWN),
-        ({"metadata": {"name": "nightly", "description": "before the"}}, MetadataMatch.UNKNOWN),
-        ({"metadata": {"name": "nightly", "description": "before the…"}}, MetadataMatch.UNKNOWN),
-        ({"metadata": {"name": "nightly", "description": "before the rel..."}}, MetadataMatch.UNKNOWN),
-        ({"metadata": {"name": "nightly"}}, MetadataMatch.UNKNOWN),
-        ({"metadata": {"name": "nightly", "description": ""}}, MetadataMatch.UNKNOWN),
-        ({"metadata": {"name": None}}, MetadataMatch.UNKNOWN),
-        ({"metadata": None}, MetadataMatch.UNKNOWN),
-        ({}, MetadataMatch.UNKNOWN),
-    ],
+    "baseline",
+    [None, NONE_BEFORE, Baseline.from_ids("planet", [1]), Baseline.from_ids("star_system", [1, 2])],
+    ids=["none", "empty", "planet", "star system"],
 )
-def test_metadata_is_compared_with_the_request(shown, result):
-    """The marker anywhere matches; other metadata excludes; missing or truncated metadata proves nothing."""
-    assert expectation().match_metadata(Backup(id=1, extra=shown)) is result
+@pytest.mark.parametrize("owner", [None, PLANET, MARS])
+def test_case_4_marker_counts_before_who_owned_an_id(baseline: Baseline | None, owner: PlanetRef | None) -> None:
+    """Ids come again after a restore: the marker proves whose the backup is now."""
+    shown = backup(1, description=SENT)
+    world = World(planet=[shown], baseline=baseline, owners=owned(owner, 1) if owner else {})
+    assert world.decide(settled=False) == Adopt(shown, "marker")
 
 
-def test_without_marker_only_different_metadata_decides():
-    """An equal name or description proves nothing; a different one excludes."""
-    expected = expectation(marker=None)
-    assert expected.match_metadata(backup(description="before the release")) is MetadataMatch.UNKNOWN
-    assert expected.match_metadata(backup(description="x")) is MetadataMatch.OTHER
-    assert expected.match_metadata(backup(extra={"metadata": {"name": "other"}})) is MetadataMatch.OTHER
+def test_marker_in_the_star_systems_list_is_adopted() -> None:
+    """The planet's list may show too little."""
+    shown = backup(1, description=SENT)
+    assert World(star_system=[shown]).decide() == Adopt(shown, "marker")
 
 
-def test_backup_with_the_marker_is_adopted():
-    """It is adopted even beside other candidates."""
-    found = match([backup(1), backup(2, description=f"y {MARKER}"), backup(3)])
-    assert found == AdoptBackup(backup(2, description=f"y {MARKER}"), "marker")
+def test_case_12_all_backups_with_the_marker_are_reported() -> None:
+    """The newest is adopted, and the others are certain duplicates (before issue 11 neither was adopted)."""
+    one, two, three = (
+        backup(number, description=SENT, started_at=NOW + timedelta(seconds=number)) for number in (1, 2, 3)
+    )
+    for order in itertools.permutations([one, two, three]):
+        assert World(planet=order).decide(settled=False) == Adopt(three, "marker", (two, one))
 
 
-def test_two_backups_with_the_marker_are_both_candidates():
-    """Neither is adopted; both are reported, newest first."""
-    twice = [backup(1, description=MARKER), backup(2, description=MARKER)]
-    assert match(twice) == SeveralCandidates((twice[1], twice[0]))
+def test_backup_that_is_listed_twice_is_one() -> None:
+    """Pages shift while they are read: it is no duplicate of itself, and one candidate."""
+    marked, plain = backup(1, description=SENT), backup(2)
+    assert World(planet=[marked, plain, marked]).decide() == Adopt(marked, "marker")
+    assert World(planet=[plain, plain]).decide() == Adopt(plain, "time")
 
 
-def test_candidates_without_metadata_are_fetched_first():
-    """A GET may show metadata that the LIST does not."""
-    assert match([backup(1)], fetched=False) == FetchCandidates((backup(1),))
+def test_backup_of_another_create_is_explained() -> None:
+    """Its complete marker says so: it is neither adopted nor in the way."""
+    other = backup(1, description=OTHER.text)
+    assert World(planet=[other]).decide() == Absent()
+    assert World(planet=[other, backup(2)]).decide() == Adopt(backup(2), "time")
 
 
-def test_only_candidate_is_adopted_by_time():
-    """If no metadata is shown at all, mechanism, type and start time decide, and the verdict says so."""
-    assert match([backup(1)]) == AdoptBackup(backup(1), "time")
+def test_without_a_marker_of_its_own_any_marker_is_another_creates() -> None:
+    """A create without a marker cannot be the one that sent it."""
+    other = backup(1, description=OTHER.text)
+    assert World(planet=[other, backup(2)], request=UNMARKED).decide() == Adopt(backup(2), "time")
 
 
-def test_adoption_by_time_can_be_switched_off():
-    """The only candidate is then reported, not adopted."""
-    assert match([backup(1)], expected=expectation(adopt_by_time=False)) == SeveralCandidates((backup(1),))
+# -- by the id of the response
 
 
-def test_several_candidates_are_reported_not_guessed():
-    """Time does not decide between two candidates."""
-    assert match([backup(1), backup(2)]) == SeveralCandidates((backup(2), backup(1)))
+def test_case_6_provisional_id_is_adopted_once_it_is_listed() -> None:
+    """The response had an id without a backup: a new backup of the planet's list with this id is the one."""
+    assert World(planet=[backup(7), backup(8)], provisional_id=7).decide(settled=False) == Adopt(backup(7), None)
+    assert World(planet=[backup(8)], provisional_id=900).decide() == Adopt(backup(8), "time")
 
 
-def test_too_many_candidates_are_not_fetched():
-    """Dozens of GETs would take too long; the candidates are reported."""
-    many = [backup(number) for number in range(50)]
-    assert isinstance(match(many, fetched=False), SeveralCandidates)
+@pytest.mark.parametrize(
+    "world",
+    [
+        World(planet=[backup(7)], provisional_id=7, owners=owned(MARS, 7)),
+        World(planet=[backup(7)], provisional_id=7, baseline=Baseline.from_ids("planet", [7])),
+        World(planet=[backup(7, description=OTHER.text)], provisional_id=7),
+        World(planet=[backup(7, name="mars")], provisional_id=7, names=names_seen(equal=True)),
+        World(planet=[backup(7, name="mars")], provisional_id=7, names=names_seen(planets=["earth", "mars"])),
+        World(planet=[backup(7, mechanism="snapshot")], provisional_id=7),
+    ],
+    ids=["owned", "old", "another create's marker", "another planet", "a planet of that name", "other mechanism"],
+)
+def test_provisional_id_of_another_backup_is_not_adopted(world: World) -> None:
+    """A job's id may be the id of some backup, too."""
+    assert not isinstance(world.decide(), Adopt)
+
+
+# -- by time
+
+
+def test_only_unexplained_backup_is_adopted_after_the_settle_time() -> None:
+    """It is new and nobody else's: its times do not matter. Before that, another one may still appear."""
+    for hours in (-24, -1, 0, 1):
+        one = backup(1, started_at=NOW + timedelta(hours=hours))
+        assert World(planet=[one]).decide() == Adopt(one, "time")
+        assert World(planet=[one]).decide(settled=False) == Wait()
+
+
+@pytest.mark.parametrize("mechanism", [None, "LOGICAL", "Logical", "pg_dump", "dump"])
+def test_case_2_other_words_for_the_mechanism_do_not_exclude(mechanism: str | None) -> None:
+    """Only the other documented mechanism speaks against a backup."""
+    one = backup(1, mechanism=mechanism, type=None)
+    assert World(planet=[one]).decide() == Adopt(one, "time")
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"mechanism": "snapshot"},
+        {"mechanism": "SNAPSHOT"},
         {"type": "permanent"},
-        {"type": "scheduled"},
-        {"started_at": NOW - timedelta(seconds=10)},
-        {"description": "another client's"},
+        {"type": "Scheduled"},
+        {"description": "something else"},
+        {"description": "x: before the rel…"},
+        {"extra": {"metadata": {"name": "weekly"}}},
+    ],
+    ids=str,
+)
+def test_unlike_backup_is_not_adopted_but_blocks_a_resend(changes: dict[str, Any]) -> None:
+    """A mismatch is not absence: such a backup was no candidate before issue 11, and the create was sent again."""
+    unlike = backup(1, **changes)
+    decision = World(planet=[unlike]).decide()
+    assert isinstance(decision, Ambiguous)
+    assert decision.candidates == (unlike,)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "",
+        "before the rel…",
+        "before the",
+        "release",
+        SPEC.metadata.description,
     ],
 )
-def test_backup_that_differs_is_no_candidate(changes):
-    """Another mechanism, type, start time or metadata excludes a backup."""
-    assert match([backup(1, **changes)]) == NotListed()
+def test_case_1_cut_metadata_does_not_exclude(description: str) -> None:
+    """What may be left of the text that was sent speaks neither for nor against the backup."""
+    one = backup(1, description=description)
+    assert World(planet=[one]).decide() == Adopt(one, "time")
 
 
-def test_claimed_backup_is_no_candidate():
-    """A backup claimed by another create of this client or journal is excluded, even with the marker."""
-    assert match([backup(1, description=MARKER)], claimed=[BackupRef("solar", 1)]) == NotListed()
+@pytest.mark.parametrize("name", ["nightly", " NIGHTLY ", "night", "prod-nightly", "nightly\u200b", "\uff4eightly"])
+def test_case_1_only_the_name_shown_does_not_exclude(name: str) -> None:
+    """Trimmed, cut, normalized or with a prefix."""
+    one = backup(1, extra={"metadata": {"name": name}})
+    assert World(planet=[one]).decide() == Adopt(one, "time")
 
 
-def test_queued_backup_is_adopted():
-    """A queued backup has no start time yet."""
-    assert match([backup(1, started_at=None)]) == AdoptBackup(backup(1, started_at=None), "time")
+def test_adoption_by_time_can_be_switched_off() -> None:
+    """The only candidate is then reported."""
+    decision = World(planet=[backup(1)], adopt_by_time=False).decide()
+    assert isinstance(decision, Ambiguous)
+    assert decision.candidates == (backup(1),)
 
 
-@pytest.mark.parametrize("changes", [{"status": "failed"}, {"status": "succeeded"}, {"completed_at": NOW}])
-def test_finished_backup_without_start_time_is_not_adopted(changes):
-    """It may be years old: it is reported, unless its completion time excludes it."""
-    over = backup(1, started_at=None, **changes)
-    assert match([over]) == SeveralCandidates((over,))
-    assert match([attrs.evolve(over, completed_at=NOW - timedelta(days=1))]) == NotListed()
+def test_several_unexplained_backups_are_reported() -> None:
+    """Nothing decides between two: newest first."""
+    one, two = backup(1), backup(2, started_at=NOW + timedelta(seconds=1))
+    decision = World(planet=[one, two]).decide()
+    assert isinstance(decision, Ambiguous)
+    assert decision.candidates == (two, one)
+    assert decision.reason == "2 backups have appeared that this client cannot explain"
 
 
-def test_status_rule_decides_whether_a_backup_without_start_time_is_queued():
-    """The client's rule is applied, not the default one."""
-    ready = backup(1, started_at=None, status="ready")
-    expected = expectation(
-        status_rule=lambda one: Progress.SUCCEEDED if one.status == "ready" else Progress.IN_PROGRESS
+def test_backups_of_the_baseline_are_no_candidates() -> None:
+    """They existed before, whatever they show but the marker."""
+    world = World(planet=[backup(1), backup(2), backup(3)], baseline=Baseline.from_ids("planet", [1, 3]))
+    assert world.decide() == Adopt(backup(2), "time")
+
+
+@pytest.mark.parametrize("owner", [PLANET, MARS])
+def test_own_backups_are_no_candidates(owner: PlanetRef) -> None:
+    """This client has created them, for this planet or another one."""
+    assert World(planet=[backup(1), backup(2)], owners=owned(owner, 1)).decide() == Adopt(backup(2), "time")
+    assert World(planet=[backup(1)], owners=owned(owner, 1)).decide() == Absent()
+
+
+def test_case_4_id_of_another_planet_that_came_again_is_a_candidate() -> None:
+    """The id belonged to a backup of mars, and now the backup shows this planet's name."""
+    world = World(planet=[backup(1, name="earth")], owners=owned(MARS, 1), names=names_seen(equal=True))
+    assert world.decide() == Adopt(backup(1, name="earth"), "time")
+
+
+def test_backup_of_another_planet_is_explained_once_names_are_known_to_be_planets() -> None:
+    """The planet's list may show too much."""
+    listed = [backup(1, name="mars"), backup(2, name="earth")]
+    assert World(planet=listed, names=names_seen(equal=True)).decide() == Adopt(listed[1], "time")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [PlanetNames(), names_seen(planets=["earth", "mars"]), names_seen(equal=True, different=True)],
+    ids=["nothing known", "a planet of that name", "contradicted"],
+)
+def test_name_excludes_nothing_while_it_may_mean_something_else(names: PlanetNames) -> None:
+    """That `environment.name` is a planet's id is not documented: until it was seen to be, the backup is unexplained.
+
+    It is not adopted either if its name is that of another planet of this client.
+    """
+    decision = World(planet=[backup(1, name="mars")], names=names).decide()
+    assert isinstance(decision, Adopt | Ambiguous)
+    if names.is_other("earth", backup(1, name="mars")):
+        assert isinstance(decision, Ambiguous)
+
+
+def test_star_systems_baseline_is_compared_with_that_list() -> None:
+    """A planet's list may show backups that the star system's list does not: nobody knows whether they are new."""
+    baseline = Baseline.from_ids("star_system", [5])
+    listed = [backup(1)]
+    assert World(planet=listed, star_system=listed, baseline=baseline).decide() == Adopt(backup(1), "time")
+    decision = World(planet=listed, star_system=[backup(5)], baseline=baseline).decide()
+    assert isinstance(decision, Ambiguous)
+    assert decision.candidates == (backup(1),)
+
+
+def test_star_systems_list_may_show_what_the_planets_list_does_not() -> None:
+    """A new backup there with this planet's name is a candidate."""
+    one = backup(1, name="earth")
+    world = World(star_system=[one], baseline=Baseline.from_ids("star_system", []), names=names_seen(equal=True))
+    assert world.decide() == Adopt(one, "time")
+
+
+# -- without a baseline
+
+
+def test_nothing_is_adopted_by_time_without_a_baseline() -> None:
+    """Nobody knows what is new: a backup that may be the one is reported."""
+    decision = World(planet=[backup(1)], baseline=None).decide()
+    assert isinstance(decision, Ambiguous)
+    assert decision.candidates == (backup(1),)
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        backup(1, completed_at=NOW - timedelta(days=2)),
+        backup(1, extra={"metadata": {"name": "weekly", "description": "something else"}}),
+        backup(1, description=OTHER.text),
+    ],
+    ids=["ended two days ago", "other name and description", "another create's marker"],
+)
+def test_certainly_other_backups_do_not_block_without_a_baseline(old: Backup) -> None:
+    """Only what no clock and no alteration explains away."""
+    assert World(planet=[old], star_system=[old], baseline=None).decide() == Absent()
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        backup(1, completed_at=NOW - timedelta(hours=23)),
+        backup(1, completed_at=datetime(1970, 1, 1, tzinfo=UTC)),
+        backup(1, description="something else"),
+        backup(1, started_at=NOW - timedelta(days=30)),
+    ],
+)
+def test_all_other_backups_block_without_a_baseline(one: Backup) -> None:
+    """A time zone may be wrong by hours, a queued backup may have started long ago, a description may be replaced."""
+    assert isinstance(World(planet=[one], star_system=[one], baseline=None).decide(), Ambiguous)
+
+
+# -- absence
+
+
+def test_absence_waits_for_the_settle_time() -> None:
+    """A service may take a while to list a new backup."""
+    assert World().decide(settled=False) == Wait()
+
+
+def test_empty_lists_prove_nothing() -> None:
+    """The error says why: nothing was ever seen in them."""
+    decision = World().decide()
+    assert isinstance(decision, Ambiguous)
+    assert "has been seen to show" in decision.reason
+    assert decision.candidates == ()
+
+
+OLD, NEW = backup(1), backup(2, description=OTHER.text)
+STAR = Baseline.from_ids("star_system", [1, 9])
+VISIBILITY_CASES = {
+    "old backup of the planet": (World(planet=[OLD], baseline=Baseline.from_ids("planet", [1])), Visibility.PLANET),
+    "new backup of the planet": (World(planet=[OLD, NEW], baseline=Baseline.from_ids("planet", [1])), Visibility.NEW),
+    "own backup of the planet": (World(planet=[OLD], owners=owned(PLANET, 1)), Visibility.OWN),
+    "own backup in another planet's list": (
+        World(siblings={MARS: [backup(3)]}, owners=owned(MARS, 3)),
+        Visibility.OWN,
+    ),
+    "own backup in the star system's list": (World(star_system=[backup(3)], owners=owned(MARS, 3)), Visibility.OWN),
+    "new backup in the star system's list": (
+        World(star_system=[OLD, NEW], baseline=STAR),
+        Visibility.NEW,
+    ),
+    "old backup with this planet's name": (
+        World(star_system=[backup(9, name="earth")], baseline=STAR),
+        Visibility.PLANET,
+    ),
+    "old backup of another planet": (World(star_system=[backup(9, name="mars")], baseline=STAR), Visibility.NONE),
+    "nothing": (World(baseline=STAR), Visibility.NONE),
+}
+
+
+@pytest.mark.parametrize("required", Visibility)
+@pytest.mark.parametrize("name", VISIBILITY_CASES)
+def test_absence_requires_evidence_of_visibility(name: str, required: Visibility) -> None:
+    """A create is sent again only if lists were seen to show such backups, as much as the policy requires."""
+    world, evidence = VISIBILITY_CASES[name]
+    decision = attrs.evolve(world, required=required).decide()
+    if evidence >= max(required, Visibility.PLANET):
+        assert decision == Absent()
+    else:
+        assert isinstance(decision, Ambiguous)
+        assert decision.candidates == ()
+
+
+def test_case_7_list_that_answers_404_is_no_evidence() -> None:
+    """It may be an empty list, a wrong path or a gateway without its service: the star system's list decides.
+
+    Other planets' lists are not asked for, because they say nothing about this one.
+    """
+    sibling = attrs.evolve(VISIBILITY_CASES["own backup in another planet's list"][0], is_missing=True)
+    decisions = sibling.trace()
+    assert decisions[:-1] == [FetchStarSystemList()]
+    assert isinstance(decisions[-1], Ambiguous)
+    for star_system, expected in (([backup(3)], Absent()), ([backup(3), backup(4, description=SENT)], "adopt")):
+        decision = attrs.evolve(sibling, star_system=star_system).decide()
+        assert decision == (expected if expected != "adopt" else Adopt(star_system[-1], "marker"))
+    unknown = attrs.evolve(sibling, star_system=[backup(3), backup(4)]).decide()
+    assert isinstance(unknown, Ambiguous)
+    assert unknown.candidates == (backup(4),)
+
+
+def test_new_backups_without_a_planet_block_a_resend() -> None:
+    """The planet's list shows old backups only; a new one in the star system's list may be this planet's."""
+    world = World(planet=[OLD], star_system=[OLD, backup(2)], baseline=Baseline.from_ids("star_system", [1]))
+    decision = world.decide()
+    assert isinstance(decision, Ambiguous)
+    assert decision.candidates == (backup(2),)
+    assert attrs.evolve(world, owners=owned(MARS, 2)).decide() == Absent()
+    named = attrs.evolve(world, star_system=[OLD, backup(2, name="mars")], names=names_seen(equal=True))
+    assert named.decide() == Absent()
+
+
+def test_evidence_is_sought_where_it_costs_least() -> None:
+    """First the planet's list alone, then the list of another planet, then the star system's."""
+    assert VISIBILITY_CASES["new backup of the planet"][0].trace() == [Absent()]
+    sibling = VISIBILITY_CASES["own backup in another planet's list"][0]
+    assert sibling.trace() == [FetchPlanetList(MARS), Absent()]
+    whole = VISIBILITY_CASES["own backup in the star system's list"][0]
+    assert whole.trace() == [FetchPlanetList(MARS), FetchStarSystemList(), Absent()]
+
+
+def test_sibling_is_a_planet_with_a_backup_since_the_baseline() -> None:
+    """Backups that the baseline has, other star systems and this planet prove nothing about new ones."""
+    owners = owned(MARS, 1) | {BackupRef("lunar", 5): PlanetRef("lunar", "base")} | owned(PLANET, 8)
+    world = World(owners=owners, baseline=Baseline.from_ids("star_system", [1]))
+    assert FetchPlanetList(MARS) not in world.trace()
+    later = attrs.evolve(world, owners=owners | owned(MARS, 2))
+    assert later.trace()[0] == FetchPlanetList(MARS)
+
+
+# -- details
+
+
+def test_details_of_each_candidate_are_fetched_once() -> None:
+    """A GET may show metadata that a list does not."""
+    world = World(planet=[backup(1), backup(2)], details={2: backup(2, description=OTHER.text)})
+    assert world.trace() == [FetchDetails((1, 2)), Adopt(backup(1), "time")]
+
+
+def test_too_many_candidates_are_not_fetched() -> None:
+    """Dozens of GETs would take too long; the candidates are reported."""
+    world = World(planet=[backup(number) for number in range(MOST_DETAILS + 1)])
+    assert world.decide(settled=False) == Wait()
+    (decision,) = world.trace()
+    assert isinstance(decision, Ambiguous)
+    assert len(decision.candidates) == MOST_DETAILS + 1
+
+
+# -- whatever is known and shown
+
+IDS = st.integers(0, 6)
+TEXTS = st.sampled_from(
+    [
+        None,
+        "",
+        "something else",
+        SPEC.metadata.description,
+        SENT[:-6],
+        OTHER.text,
+        OTHER.text[:-6],
+        *(alter(SENT) for alter in ALTERATIONS.values()),
+        *(alter(f"x {OTHER.text}") for alter in ALTERATIONS.values()),
+    ]
+)
+MANY_TEXTS = st.one_of(st.sampled_from([None, None, None, "", OTHER.text]), TEXTS)
+TIMES = st.sampled_from([None, NOW, NOW - timedelta(hours=1), NOW - timedelta(days=3), NOW + timedelta(hours=1)])
+BACKUPS = st.builds(
+    backup,
+    IDS,
+    description=MANY_TEXTS,
+    name=st.sampled_from([None, None, "earth", "mars", "testbackup"]),
+    mechanism=st.sampled_from([None, "logical", "LOGICAL", "snapshot", "pg_dump"]),
+    type=st.sampled_from([None, "temporary", "permanent"]),
+    started_at=TIMES,
+    completed_at=TIMES,
+)
+LISTS = st.lists(BACKUPS, max_size=4, unique_by=lambda one: one.id)
+NAMES = st.builds(
+    names_seen,
+    equal=st.booleans(),
+    different=st.booleans(),
+    planets=st.sampled_from([[], ["earth"], ["earth", "mars"]]),
+)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """Draw a world in which every list shows the same members of a backup, or fewer backups."""
+    known = draw(LISTS)
+    showing = [draw(st.lists(st.sampled_from(known), unique_by=lambda one: one.id)) if known else [] for _ in range(3)]
+    details = {one.id: attrs.evolve(draw(BACKUPS), id=one.id) for one in known if draw(st.booleans())}
+    ids = draw(st.frozensets(IDS, max_size=3))
+    scope = draw(st.sampled_from(["planet", "star_system", None]))
+    return World(
+        planet=showing[0],
+        star_system=showing[1],
+        siblings={MARS: showing[2]},
+        details=details,
+        request=draw(st.sampled_from([REQUEST, REQUEST, UNMARKED])),
+        baseline=None if scope is None else Baseline.from_ids(scope, ids),
+        owners=draw(
+            st.dictionaries(st.builds(BackupRef, st.just("solar"), IDS), st.sampled_from([PLANET, MARS]), max_size=2)
+        ),
+        names=draw(NAMES),
+        provisional_id=draw(st.one_of(st.none(), IDS)),
+        adopt_by_time=draw(st.booleans()),
+        required=draw(st.sampled_from(Visibility)),
     )
-    assert match([ready]) == AdoptBackup(ready, "time")
-    assert match([ready], expected=expected) == SeveralCandidates((ready,))
-    stopped = backup(1, started_at=None, status="failed")
-    assert match([stopped], expected=expected) == AdoptBackup(stopped, "time")
 
 
-@pytest.mark.parametrize("rule", [lambda one: 1 / 0, lambda one: None], ids=["raises", "returns None"])
-def test_broken_status_rule_adopts_nothing(rule):
-    """An error in the caller's rule is no reason to lose a create that may have happened: the backup is reported."""
-    queued = backup(1, started_at=None)
-    assert match([queued], expected=expectation(status_rule=rule)) == SeveralCandidates((queued,))
+any_world = settings(max_examples=300)
 
 
-def test_unset_times_count_as_missing():
-    """A queued backup may show the year 1 or 1970."""
-    queued = backup(1, started_at=datetime(1, 1, 1, tzinfo=UTC), completed_at=datetime(1970, 1, 1, tzinfo=UTC))
-    assert match([queued]) == AdoptBackup(queued, "time")
+def shown_in(world: World, one: Backup) -> Backup:
+    return world.details.get(one.id, one)
 
 
-def test_time_proves_only_what_both_clocks_allow():
-    """If clocks disagree about the time of sending, a backup that started in between is reported, not adopted."""
-    early = backup(1, started_at=NOW - timedelta(minutes=5))
-    disagreeing = {"earliest_send": NOW - timedelta(minutes=10), "latest_send": NOW}
-    assert match([early], **disagreeing) == SeveralCandidates((early,))
-    assert match([backup(2)], **disagreeing) == AdoptBackup(backup(2), "time")
-
-
-def test_empty_description_proves_nothing():
-    """The service may blank descriptions, or another client sent an empty one."""
-    blank = backup(1, description="")
-    assert match([blank]) == SeveralCandidates((blank,))
-
-
-def test_backup_started_after_the_attempt_ended_is_not_adopted():
-    """The service may have queued it, or another client created it: it is reported."""
-    late = backup(1, started_at=NOW + timedelta(hours=4))
-    assert match([late], latest_end=NOW + timedelta(minutes=15)) == SeveralCandidates((late,))
-    assert match([late], latest_end=NOW + timedelta(hours=4)) == AdoptBackup(late, "time")
-
-
-@given(st.lists(st.builds(backup, st.integers(0, 5), description=st.sampled_from([None, "x", MARKER])), max_size=6))
-def test_adopted_backup_has_the_strongest_evidence_alone(backups):
-    """Whatever is listed: a backup is adopted only if no other has evidence as strong."""
-    verdict = match(backups)
-    marked = [one for one in backups if expectation().match_metadata(one) is MetadataMatch.OURS]
-    if isinstance(verdict, AdoptBackup):
-        assert verdict.backup in backups
-        assert verdict.by == ("marker" if marked else "time")
-        assert (
-            len(marked or [one for one in backups if expectation().match_metadata(one) is MetadataMatch.UNKNOWN]) == 1
+def is_unexplained(world: World, one: Backup) -> bool:
+    """Return True if nothing proves that a backup of the planet's list is not this create's: the promise, in short."""
+    is_new = world.baseline is not None and one.id not in world.baseline.keys
+    fields = shown_in(world, one)
+    return (
+        is_new
+        and BackupRef("solar", one.id) not in world.owners
+        and not any(has_marker(shown) for shown in (one, fields))
+        and not any(
+            shown.environment is not None and shown.environment.name not in {None, "earth"} and world.names.usable
+            for shown in (one, fields)
         )
+    )
+
+
+@any_world
+@given(worlds(), st.booleans())
+def test_no_other_creates_backup_is_adopted(world: World, settled: bool) -> None:
+    """Never one that shows another create's complete marker and not this one's, whatever else speaks for it."""
+    decision = world.decide(settled=settled)
+    if isinstance(decision, Adopt):
+        marker = world.request.marker
+        assert (marker is not None and marker.is_shown_by(decision.backup)) or not has_marker(decision.backup)
+        assert (decision.by == "marker") == (marker is not None and marker.is_shown_by(decision.backup))
+
+
+@any_world
+@given(worlds(), st.booleans())
+def test_nothing_is_sent_again_while_anything_new_is_unexplained(world: World, settled: bool) -> None:
+    """Absent is said only after the settle time, of a planet whose new backups are all explained."""
+    if world.decide(settled=settled) == Absent():
+        assert settled
+        assert not [one for one in world.planet if is_unexplained(world, one)]
+        marker = world.request.marker
+        assert marker is None or not any(map(marker.is_shown_by, world.planet))
+
+
+@any_world
+@given(worlds(), st.booleans())
+def test_adoption_by_time_is_of_exactly_one_unexplained_backup(world: World, settled: bool) -> None:
+    """With a baseline, after the settle time, unless it is switched off."""
+    decision = world.decide(settled=settled)
+    if isinstance(decision, Adopt) and decision.by == "time":
+        assert settled
+        assert world.adopt_by_time
+        assert world.baseline is not None
+        assert decision.backup.id not in world.baseline.keys
+        assert {one.id for one in world.planet if is_unexplained(world, one)} <= {decision.backup.id}
+        assert decision.duplicates == ()
+
+
+@any_world
+@given(worlds())
+def test_marker_in_the_planets_list_is_always_adopted(world: World) -> None:
+    """At once, with all other backups that show it as duplicates."""
+    marker = MARKER
+    marked = {one.id for one in world.planet if marker.is_shown_by(one)}
+    decision = attrs.evolve(world, request=REQUEST).decide(settled=False)
+    if marked:
+        assert isinstance(decision, Adopt)
+        assert decision.by == "marker"
+        assert {decision.backup.id, *(one.id for one in decision.duplicates)} == marked
+
+
+@any_world
+@given(worlds(), st.booleans(), st.randoms(use_true_random=False))
+def test_decisions_do_not_depend_on_the_order_of_lists(world: World, settled: bool, chance: Any) -> None:
+    """Services list in any order, which may change from list to list."""
+    shuffled = attrs.evolve(
+        world,
+        planet=chance.sample(world.planet, len(world.planet)),
+        star_system=chance.sample(world.star_system, len(world.star_system)),
+        siblings={MARS: chance.sample(world.siblings[MARS], len(world.siblings[MARS]))},
+    )
+    assert shuffled.decide(settled=settled) == world.decide(settled=settled)
+
+
+@any_world
+@given(worlds(), st.booleans(), st.lists(st.integers(-(10**6), 10**6), min_size=7, max_size=7))
+def test_start_times_decide_nothing(world: World, settled: bool, shifts: list[int]) -> None:
+    """No clock has to agree with another: start times only order what is reported."""
+
+    def shifted(backups: Sequence[Backup]) -> list[Backup]:
+        return [
+            one
+            if one.started_at is None
+            else attrs.evolve(one, started_at=one.started_at + timedelta(seconds=shifts[one.id]))
+            for one in backups
+        ]
+
+    other = attrs.evolve(
+        world,
+        planet=shifted(world.planet),
+        star_system=shifted(world.star_system),
+        siblings={MARS: shifted(world.siblings[MARS])},
+        details={number: shifted([one])[0] for number, one in world.details.items()},
+    )
+    assert without_order(other.decide(settled=settled)) == without_order(world.decide(settled=settled))
+
+
+def without_order(decision: Decision) -> Any:
+    match decision:
+        case Adopt():
+            return "adopt", decision.by, {decision.backup.id, *(one.id for one in decision.duplicates)}
+        case Ambiguous():
+            return "ambiguous", decision.reason, {one.id for one in decision.candidates}
+        case _:
+            return decision
+
+
+@any_world
+@given(worlds())
+def test_candidates_are_distinct_and_newest_first(world: World) -> None:
+    """An error names each backup once."""
+    decision = world.decide()
+    if isinstance(decision, Ambiguous):
+        ids = [one.id for one in decision.candidates]
+        assert len(ids) == len(set(ids))
+        assert decision.candidates == newest_first(decision.candidates)
+
+
+# -- names of planets
+
+
+@pytest.mark.parametrize(
+    ("names", "name", "other"),
+    [
+        (PlanetNames(), "mars", False),
+        (PlanetNames(), None, False),
+        (names_seen(planets=["mars"]), "mars", True),
+        (names_seen(planets=["mars"]), "MARS ", True),
+        (names_seen(planets=["mars"]), "venus", False),
+        (names_seen(equal=True), "venus", True),
+        (names_seen(equal=True), " EARTH", False),
+        (names_seen(equal=True), "", False),
+        (names_seen(equal=True), " ", False),
+        (names_seen(equal=True, different=True), "venus", False),
+        (names_seen(planets=["mars"], different=True), "mars", False),
+    ],
+)
+def test_name_of_another_planet(names: PlanetNames, name: str | None, other: bool) -> None:
+    """A name contradicts once names were seen to be planets' ids, or if it is the id of a planet of this client."""
+    assert names.is_other("earth", backup(name=name)) is other
+
+
+def test_names_are_usable_once_seen_and_never_contradicted() -> None:
+    """A name that differs counts only of a backup that is proven to be the planet's."""
+    names = PlanetNames()
+    assert not names.usable
+    names.record_backup("earth", backup(name="testbackup"), proven=False)
+    names.record_backup("earth", backup(), proven=True)
+    names.record_backup("earth", Backup(id=1), proven=True)
+    assert not names.usable
+    names.record_backup("Earth", backup(name="earth "), proven=False)
+    assert names.usable
+    names.record_backup("earth", backup(name="testbackup"), proven=False)
+    assert names.usable
+    names.record_backup("earth", backup(name="testbackup"), proven=True)
+    assert not names.usable
+
+
+# -- a response against its request
+
+
+@pytest.mark.parametrize(
+    ("shown", "reason"),
+    [
+        (backup(), None),
+        (Backup(id=1), None),
+        (backup(description=SENT, mechanism="snapshot", name="mars"), None),
+        (backup(description=OTHER.text), "it shows the marker of another create"),
+        (backup(description=OTHER.text[:-6]), None),
+        (backup(description="something else"), None),
+        (backup(name="earth"), None),
+        (backup(name="mars"), "it belongs to the planet mars"),
+        (backup(name="Venus"), "it belongs to the planet venus"),
+        (backup(mechanism="snapshot"), "its mechanism is snapshot"),
+        (backup(mechanism="SnapShot"), "its mechanism is snapshot"),
+        (backup(mechanism="pg_dump"), None),
+        (backup(mechanism="LOGICAL"), None),
+        (backup(mechanism=None), None),
+    ],
+    ids=repr,
+)
+def test_contradiction(shown: Backup, reason: str | None) -> None:
+    """Marker, planet and mechanism are compared, in this order; what is not shown contradicts nothing."""
+    assert contradiction(REQUEST, shown, names_seen(equal=True)) == reason
+
+
+def test_mechanism_that_is_not_documented_is_not_compared() -> None:
+    """The service may have its own word for it."""
+    request = attrs.evolve(REQUEST, spec=attrs.evolve(SPEC, mechanism="fast"))
+    assert contradiction(request, backup(mechanism="snapshot"), PlanetNames()) is None
+
+
+@given(worlds())
+def test_backup_with_the_marker_contradicts_nothing(world: World) -> None:
+    """The marker is the strongest sign there is."""
+    for one in world.planet:
+        if MARKER.is_shown_by(one):
+            assert contradiction(REQUEST, one, world.names) is None
+
+
+# -- order
+
+
+@given(st.lists(st.builds(Backup, id=st.one_of(st.integers(0, 99)), started_at=TIMES), max_size=6), st.randoms())
+def test_newest_first_is_a_total_order(backups: list[Backup], chance: Any) -> None:
+    """By start time, then id; a backup without a start time comes last."""
+    ordered = newest_first(backups)
+    assert sorted(map(repr, ordered)) == sorted(map(repr, backups))
+    assert newest_first(chance.sample(backups, len(backups))) == ordered
+    times = [one.started_at for one in ordered if one.started_at is not None]
+    assert times == sorted(times, reverse=True)
+    assert all(one.started_at is None for one in ordered[len(times) :])
+
+
+def test_ids_are_ordered_as_numbers() -> None:
+    """10 is newer than 9."""
+    assert [one.id for one in newest_first([backup(9), backup(10), backup(2)])] == [10, 9, 2]
+
+
+def test_request_is_sent_with_its_marker() -> None:
+    """Or unchanged without one; the caller's own text has none."""
+    assert REQUEST.marked_spec == MARKER.add_to(SPEC)
+    assert UNMARKED.marked_spec is SPEC
+    assert REQUEST.caller_text == "nightly before the release"
