@@ -381,8 +381,8 @@ class _Program:
         async with client.watch(deadline=DEADLINE) as watch, asyncio.TaskGroup() as group:
             group.create_task(create_all())
             async for event in watch:
-                for planet in watched.pop(event.ref):
-                    self._note_final(planet, event)
+                # Several planets only if an id came again: the first of them ends first.
+                self._note_final(watched[event.ref].pop(0), event)
                 await self._consume()
 
     async def _run_waits(self, client: UniverseClient) -> None:
