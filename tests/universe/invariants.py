@@ -207,8 +207,7 @@ class _Judge:
                 deleted = variables.after_deletion == "status" and backup.deleted <= time
                 return "" if deleted or self._unclear else "false-failure"
             case "gone" if min(backup.deleted, backup.vanished) > time:
-                # With an id that came again, the end of the backup that had it before may be meant.
-                return "" if variables.restore_time or variables.id_reuse else "false-gone"
+                return "false-gone"
             case "expired":
                 # Half of the deadline is enough to notice.
                 return "missed-end" if backup.end_time() < time - DEADLINE / 2 and not self._unclear else ""

@@ -38,9 +38,11 @@ LESSONS = {
     2449: "the same, because the list could not be read",
     3241: "two creates that were answered with one id at the same moment both had it",
     3857: "the baseline of the process that was killed counts, not that of the resumed one (the judge was wrong)",
-    4538: "an id that came again after a restore is watched twice (the judge was wrong)",
+    4538: "an id that came again after a restore is watched twice: the wait for the new backup ended with the old one",
     10016: "an id-only response with another planet's earlier backup, and a baseline of this planet only",
     11138: "the planet's list lags more than the star system's: absence was concluded from the slower one",
+    16526: "an object without marker and environment, of a create in another star system, was taken as the response",
+    16895: "after a restore the id of a watched backup came again for another planet: both succeeded",
     13278: "a refused create whose effect a stranger deleted meanwhile is refused (the judge was wrong)",
 }
 
