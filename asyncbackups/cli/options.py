@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,22 +27,21 @@ CLIENT_SETTINGS: dict[str, Any] = {"trust_env": True, "creating": CreatePolicy()
 response are reconciled is the default, which the message after an interrupt describes."""
 
 
-class DurationType(click.ParamType[float]):
-    """A positive duration such as 90s, 15m, 24h or 2d; the value is in seconds."""
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)", re.ASCII)
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
-    name = "time"
-    _PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)", re.ASCII)
-    _UNITS: Mapping[str, float] = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the seconds."""
-        if isinstance(value, float):
-            return value
-        match = self._PATTERN.fullmatch(value.strip().lower())
-        seconds = float(match[1]) * self._UNITS[match[2]] if match else 0.0
-        if not 0 < seconds < math.inf:
-            self.fail(f"must be a positive duration such as 90s, 15m, 24h or 2d, not {value!r}", param, ctx)
-        return seconds
+def parse_duration(text: str) -> float:
+    """Return the seconds of a duration such as 90s, 15m, 24h or 2d.
+
+    Raises:
+        BadParameter: If it is not a positive duration.
+    """
+    match = _DURATION.fullmatch(text.strip().lower())
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if not 0 < seconds < math.inf:
+        raise click.BadParameter(f"must be a positive duration such as 90s, 15m, 24h or 2d, not {text!r}")
+    return seconds
 
 
 class FileType(click.Path):
@@ -79,7 +78,7 @@ json_option = option(
 )
 deadline_option = option(
     "--deadline",
-    type=DurationType(),
+    type=parse_duration,
     metavar="TIME",
     default="24h",
     show_default=True,

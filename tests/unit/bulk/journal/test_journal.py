@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from asyncbackups._bulk.journal import TargetState, database, read_status
+from asyncbackups._bulk.journal import database
 from asyncbackups._bulk.journal.lock import Lock, find_holder
+from asyncbackups._bulk.journal.run_state import TargetState
+from asyncbackups._bulk.journal.status import read_status
 from asyncbackups._bulk.run_store import ResumePoint, Target
 from asyncbackups.errors import ClientClosedError, ConfigurationError, EngineError, JournalError, NotFoundError
 from asyncbackups.events import CreateFailed, Event, WatchFailed
@@ -80,7 +82,7 @@ async def test_ids_of_any_type_resume(path: Path, backup_id: int | str) -> None:
         )
     ref = BackupRef("s0", backup_id)
     owned: list[BackupRef] = []
-    async with opened(path, claim=owned.append) as (one, earlier):
+    async with opened(path, claim=lambda ref, _: owned.append(ref)) as (one, earlier):
         assert owned == [ref, BackupRef("s1", 7)]
         assert list(earlier.events) == delivered
         (running,) = earlier.running

@@ -12,8 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from asyncbackups._bulk.journal import TargetState, read_status
 from asyncbackups._bulk.journal.journal import Journal
+from asyncbackups._bulk.journal.run_state import TargetState
+from asyncbackups._bulk.journal.status import read_status
 from asyncbackups._bulk.run_store import Intent, ResumePoint, Target
 from asyncbackups.events import BackupCreated, BackupSucceeded, Event
 from asyncbackups.models import PlanetRef
@@ -61,7 +62,7 @@ class JournalMachine(RuleBasedStateMachine):
             return
         intent = self.run(self.journal.record_intent(self.target(number), None))
         before = self.intents.setdefault(number, intent)
-        assert intent.key == before.key, "a create keeps its key, whoever sends it"
+        assert intent.key == before.key, "a create keeps its key in every process"
         assert intent.since == before.since
 
     @rule(number=NUMBERS, flushed=st.booleans())
