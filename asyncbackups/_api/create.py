@@ -32,6 +32,7 @@ from asyncbackups._api.reconcile import (
     Wait,
     contradiction,
     shown_name,
+    shows_other_metadata,
 )
 from asyncbackups._api.responses import CreateResponse
 from asyncbackups._base.clock import Clock
@@ -322,7 +323,7 @@ class Creator:
                 # Meanwhile another create may have received the same id.
                 flaw = self._flaw_of(attempt, attrs.evolve(response, backup=backup))
                 if flaw is None and not self._is_of_planet(attempt, backup):
-                    flaw = f"the response to a create names {backup.id}, which may be another planet's"
+                    flaw = f"the response to a create names {backup.id}, which may be another backup"
         if flaw is None and backup is not None:
             return backup
         error = response.as_error(flaw or "the response to a create names no backup")
@@ -337,9 +338,11 @@ class Creator:
 
     @staticmethod
     def _is_of_planet(attempt: _Attempt, backup: Backup) -> bool:
-        """Return False if a backup may be an earlier one of another planet, whose list would show it."""
-        baseline = attempt.baseline
-        return baseline is None or baseline.scope == "star_system" or _shows_origin(attempt.request, backup)
+        """Return False if a backup may be an earlier one, or another planet's, that no baseline has."""
+        request, baseline = attempt.request, attempt.baseline
+        if baseline is None:
+            return not shows_other_metadata(request, backup)
+        return baseline.scope == "star_system" or _shows_origin(request, backup)
 
     def _flaw_of(self, attempt: _Attempt, response: CreateResponse) -> str | None:
         """Say what is wrong with the id and the object of a response; None where nothing is."""
