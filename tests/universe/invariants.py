@@ -217,7 +217,8 @@ class _Judge:
 
     def _may_be_refused(self) -> bool:
         variables = self._variables
-        return variables.blip_kind in {"401", "403"} or variables.token_error > 0.0
+        without_tokens = self._universe.plan.renews_tokens and variables.blip_kind != "none"
+        return variables.blip_kind in {"401", "403"} or variables.token_error > 0.0 or without_tokens
 
     # Lost creates
 

@@ -43,6 +43,7 @@ LESSONS = {
     11138: "the planet's list lags more than the star system's: absence was concluded from the slower one",
     16526: "an object without marker and environment, of a create in another star system, was taken as the response",
     16895: "after a restore the id of a watched backup came again for another planet: both succeeded",
+    43381: "no list could be read: an earlier backup of the planet, with other texts, was taken as the response",
     13278: "a refused create whose effect a stranger deleted meanwhile is refused (the judge was wrong)",
 }
 
