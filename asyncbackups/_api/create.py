@@ -149,6 +149,7 @@ class Creator:
         self._active: collections.Counter[str] = collections.Counter()
         self._star_systems: LruDict[str, None] = LruDict(_STAR_SYSTEMS)
         self._owners: LruDict[BackupRef, PlanetRef] = LruDict(_OWNED)
+        self._named: LruDict[BackupRef, PlanetRef] = LruDict(_KEYS)  # by responses to creates, verified or not
         self._origins: LruDict[BackupRef, CreateOrigin] = LruDict(_KEYS)
         self._created: LruDict[tuple[PlanetRef, str], Creation] = LruDict(_KEYS)
         self._unsettled: LruDict[tuple[PlanetRef, str], Baseline | None] = LruDict(_KEYS)
@@ -356,9 +357,13 @@ class Creator:
                 return f"{named}, but {reason}"
             if request.marker is not None and request.marker.is_shown_by(response.backup):
                 return None
-        owner = self._owners.get(BackupRef(request.planet.star_system, response.backup_id))
+        ref = BackupRef(request.planet.star_system, response.backup_id)
+        owner = self._owners.get(ref)
         if owner is not None:
             return f"{named}, which was created for {owner}"
+        first = self._named.look_up(ref) or self._named.store(ref, request.planet)
+        if first != request.planet and (response.backup is None or not _shows_origin(request, response.backup)):
+            return f"{named}, as the response for {first} does"
         baseline = attempt.baseline
         if not response.is_certain and baseline is not None and id_key(response.backup_id) in baseline.keys:
             return f"{named}, which existed before"
