@@ -125,11 +125,22 @@ async def test_disabled_baselines_send_nothing(service: FakeOperations) -> None:
 
 @pytest.mark.parametrize("error", REFUSALS, ids=lambda error: type(error).__name__)
 async def test_no_baseline_where_the_planets_list_is_refused(service: FakeOperations, error: BackupsError) -> None:
-    """It is None, and remembered: a refused list is not requested for each create."""
+    """Nor the star system's: it is None, and remembered, so that refused lists are not requested for each create."""
     service.list_error = lambda star_system, planet: error
     taken = baselines(service)
     assert [await taken.for_planet(EARTH) for _ in range(5)] == [None] * 5
-    assert service.lists == [("solar", "earth")]
+    assert service.lists == [("solar", "earth"), ("solar", None)]
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=lambda error: type(error).__name__)
+async def test_star_systems_list_is_used_where_the_planets_list_is_refused(
+    service: FakeOperations, error: BackupsError
+) -> None:
+    """It shows at least as much."""
+    service.list_error = lambda star_system, planet: None if planet is None else error
+    baseline = await baselines(service).for_planet(EARTH)
+    assert baseline is not None
+    assert (baseline.scope, baseline.keys) == ("star_system", {1, 2, 3})
 
 
 @pytest.mark.parametrize("error", [*REFUSALS, NotFoundError(status=404)], ids=lambda error: type(error).__name__)

@@ -755,11 +755,11 @@ async def test_create_is_ambiguous_if_lists_keep_failing(
 async def test_refused_baseline_means_no_resend_without_evidence(service: FakeOperations) -> None:
     """Nobody knows what existed before: a backup that may be the one is reported, one with the marker adopted."""
     service.make(PLANET, ago=1)
-    service.list_faults, service.faults, service.metadata_in = [DOWN], [Never(SLOW)], "none"
+    service.list_faults, service.faults, service.metadata_in = [DOWN] * 2, [Never(SLOW)], "none"
     with pytest.raises(AmbiguousCreateError) as caught:
         await creator(service).create(PLANET, SPEC)
     assert ([backup.id for backup in caught.value.candidates], service.sends) == (made_now(service, PLANET), 1)
-    service.list_faults, service.faults, service.metadata_in = [DOWN], [Lost(SLOW)], "both"
+    service.list_faults, service.faults, service.metadata_in = [DOWN] * 2, [Lost(SLOW)], "both"
     creation = await creator(service).create(PLANET, SPEC)
     assert (creation.backup.id, creation.adopted) == (made_now(service, PLANET)[-1], "marker")
 

@@ -299,8 +299,21 @@ def test_backups_of_the_baseline_are_no_candidates() -> None:
 @pytest.mark.parametrize("owner", [PLANET, MARS])
 def test_own_backups_are_no_candidates(owner: PlanetRef) -> None:
     """This client has created them, for this planet or another one."""
-    assert World(planet=[backup(1), backup(2)], owners=owned(owner, 1)).decide() == Adopt(backup(2), "time")
     assert World(planet=[backup(1)], owners=owned(owner, 1)).decide() == Absent()
+    decision = World(planet=[backup(1), backup(2)], owners=owned(owner, 1)).decide()
+    if owner == PLANET:
+        assert decision == Adopt(backup(2), "time")
+    else:
+        assert isinstance(decision, Ambiguous)
+        assert decision.candidates == (backup(2),)
+
+
+def test_list_that_shows_other_planets_does_not_say_whose_a_new_backup_is() -> None:
+    """Unless the backup shows this planet's name, and names are known to be planets' ids."""
+    listed = [backup(1, name="mars"), backup(2, name="earth")]
+    world = World(planet=listed, owners=owned(MARS, 1))
+    assert isinstance(world.decide(), Ambiguous)
+    assert attrs.evolve(world, names=names_seen(equal=True)).decide() == Adopt(listed[1], "time")
 
 
 def test_case_4_id_of_another_planet_that_came_again_is_a_candidate() -> None:
