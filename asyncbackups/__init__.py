@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from asyncbackups._api.codec import plain
     from asyncbackups._bulk.bulk_create import BulkRun
     from asyncbackups._bulk.bulk_delete import BulkDeletion
-    from asyncbackups._bulk.journal import Holder, JournalStatus, TargetState, read_status
+    from asyncbackups._bulk.journal.lock import Holder
+    from asyncbackups._bulk.journal.run_state import TargetState
+    from asyncbackups._bulk.journal.status import JournalStatus, read_status
     from asyncbackups._bulk.report import BulkReport, Counts, Outcome
     from asyncbackups._http.oauth import ClientCredentials
     from asyncbackups._polling.watch import Watch
@@ -178,7 +180,9 @@ _LAZY_MODULES = {
             "_api.codec": "plain",
             "_bulk.bulk_create": "BulkRun",
             "_bulk.bulk_delete": "BulkDeletion",
-            "_bulk.journal": "Holder JournalStatus TargetState read_status",
+            "_bulk.journal.lock": "Holder",
+            "_bulk.journal.run_state": "TargetState",
+            "_bulk.journal.status": "JournalStatus read_status",
             "_bulk.report": "BulkReport Counts Outcome",
             "_http.oauth": "ClientCredentials",
             "_polling.watch": "Watch",

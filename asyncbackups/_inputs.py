@@ -25,9 +25,7 @@ Refs = Iterable[BackupRef | tuple[str, BackupId] | str] | AsyncIterable[BackupRe
 def parse_planets(targets: Targets, *, whole: bool) -> Planets:
     """Return targets as planets. The targets of a collection are all checked now, others when they are read.
 
-    Args:
-        targets: The targets.
-        whole: Whether to return a collection as a sequence, for a journal that stores it.
+    If `whole`, a collection is returned as a sequence, for a journal that stores it.
     """
     require_many(targets, "targets", "planets", AsyncIterable)
     if whole and isinstance(targets, Collection):
@@ -40,11 +38,7 @@ def parse_planets(targets: Targets, *, whole: bool) -> Planets:
 def require_many(given: _Many, name: str, items: str, *kinds: type) -> _Many:
     """Return an iterable of planets or backups: not a single one, although a string is iterable, too.
 
-    Args:
-        given: The argument's value.
-        name: The argument's name, for the error message.
-        items: What it should contain, for the error message.
-        kinds: Types allowed besides `Iterable`.
+    The `kinds` are types allowed besides `Iterable`; `name` and `items` are for the error message.
     """
     is_single = isinstance(given, str | PlanetRef | BackupRef)
     if is_single or not isinstance(given, (Iterable, *kinds)):

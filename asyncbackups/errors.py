@@ -296,15 +296,10 @@ class AmbiguousCreateError(BackupsError):
 
     The error that caused the uncertainty is in ``__cause__``. The message is `planet`, `reason`, and `hint`.
 
-    Args:
-        why: Why it is unknown.
-        planet: See the attribute.
-        candidates: See the attribute.
-
     Attributes:
         planet: The planet of the backup.
         candidates: The backups that may be the created one, newest first; empty if none was seen.
-        reason: The message without the planet and the hint.
+        reason: Why it is unknown, and the ids of the candidates.
         hint: What to do, for people.
     """
 
@@ -313,7 +308,7 @@ class AmbiguousCreateError(BackupsError):
     def __init__(self, why: str, *, planet: PlanetRef, candidates: Sequence[Backup] = ()) -> None:
         ids = [str(backup.id) for backup in candidates[:10]] + ["…"] * (len(candidates) > 10)
         seen = f" (candidates: {', '.join(ids)})" if ids else ""
-        self.reason = f"whether the backup was created is unknown: {why}{seen}"
+        self.reason: str = f"whether the backup was created is unknown: {why}{seen}"
         super().__init__(f"{planet}: {self.reason}. {self.hint}")
         self.planet = planet
         self.candidates: tuple[Backup, ...] = tuple(candidates)

@@ -108,7 +108,7 @@ class Course:
             for backup_id, seconds in shown.items()
         }
         entries = [ListEntry(backup_id, "succeeded", "2026") for backup_id in shown]
-        self.scheduler.record_list(poll, entries, finished, response_info(10_000, 0.05), self.now)
+        list(self.scheduler.record_list_in_parts(poll, entries, finished, response_info(10_000, 0.05), self.now))
 
     def advance(self) -> None:
         """Move to the next wake-up, unless there is a backlog."""
@@ -139,7 +139,7 @@ class Course:
         self.observed += len(entries)
         self.scheduler.select_entries(poll, entries)
         cost = response_info(400 * len(entries), 0.05)
-        self.scheduler.record_list(poll, entries, {}, cost, self.now)
+        list(self.scheduler.record_list_in_parts(poll, entries, {}, cost, self.now))
 
 
 def costs(mode: str, sizes: Sequence[int], rounds: int) -> dict[int, dict[str, float]]:
@@ -213,7 +213,8 @@ async def list_cost(kept: int, rounds: int) -> float:
             )
             observations = {backup.id: _to_observation(backup) for backup in listing.backups.values()}
             cost = listing.info
-            course.scheduler.record_list(poll, listing.entries or [], observations, cost, course.now)
+            entries = listing.entries or []
+            list(course.scheduler.record_list_in_parts(poll, entries, observations, cost, course.now))
             done += 1
         seconds += time.process_time() - started if done > 200 else 0.0
     return seconds / (done - 200)

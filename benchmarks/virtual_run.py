@@ -93,7 +93,8 @@ class VirtualRun:
         entries = [ListEntry(number, *self._status_of(number)) for number in range(len(self.durations))]
         selected = scheduler.select_entries(poll, entries)
         observations = {number: self._observe(number) for number in selected}
-        return scheduler.record_list(poll, entries, observations, self.listing, self._now)
+        parts = scheduler.record_list_in_parts(poll, entries, observations, self.listing, self._now)
+        return [notification for part in parts for notification in part]
 
     def _status_of(self, number: int) -> tuple[str, str | None]:
         if self._now < self.durations[number]:

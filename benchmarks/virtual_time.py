@@ -149,10 +149,17 @@ def ours(estimate: SurvivalEstimate, policy: PollingPolicy, rng: random.Random, 
         yield age
 
 
+def record_duration(durations: DurationEstimates, seconds: float) -> None:
+    """Record a duration at every level."""
+    star_system, planet, mechanism = Where
+    durations.record_at_level(star_system, planet, mechanism, seconds)
+    durations.record_at_level(None, None, mechanism, seconds)
+
+
 def estimate_from(policy: PollingPolicy, history: np.ndarray) -> SurvivalEstimate:
     durations = DurationEstimates(policy)
     for seconds in history:
-        durations.record_duration(*Where, float(seconds))
+        record_duration(durations, float(seconds))
     return durations.estimate_for(*Where)
 
 
@@ -281,9 +288,9 @@ def outcome_after_change(policy: PollingPolicy, workload: Workload, draws: int, 
     for _ in range(draws):
         durations = DurationEstimates(policy)
         for seconds in workload.draw(30, draw, past=True):
-            durations.record_duration(*Where, float(seconds))
+            record_duration(durations, float(seconds))
         for seconds in workload.draw(new, draw):
             schedule = schedule_until(ours(durations.estimate_for(*Where), policy, rng), workload.end)
             points.append(average_outcome([schedule], workload.truth.ppf(QUANTILES[::10])))
-            durations.record_duration(*Where, float(seconds))
+            record_duration(durations, float(seconds))
     return Outcome(float(np.mean([p.requests for p in points])), float(np.mean([p.delay for p in points])))

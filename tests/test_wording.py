@@ -87,21 +87,15 @@ MOST_PARTICIPLES = 0.04
 
 DOCUMENTS = [
     *("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
-    *("docs/library.md", "docs/guarantees.md", "docs/openapi.yaml"),
+    *("docs/library.md", "docs/command-line.md", "docs/guarantees.md", "docs/openapi.yaml", "pyproject.toml"),
 ]
-SOURCES: list[str] = []
-"""Files and folders whose docstrings, comments and strings are checked."""
-TESTS: list[str] = ["tests/test_wording.py", "tests/integration/test_readme.py"]
-"""Files and folders whose test names and docstrings are checked."""
-
-PENDING = pytest.mark.xfail(strict=False, reason="still to be reworded")
-PENDING_DOCUMENTS = ["docs/command-line.md", "pyproject.toml"]
-PENDING_SOURCES = [
+SOURCES = [
     "noxfile.py",
     *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "asyncbackups").glob("*.py")),
     *sorted(path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "asyncbackups").glob("*/__init__.py")),
 ]
-PENDING_TESTS = ["tests"]
+"""Files and folders whose docstrings, comments and strings are checked."""
+
 COMMANDS = "bulk completion create delete demo get health list resume simulate status wait"
 
 _WORDS = {
@@ -134,11 +128,7 @@ class Text:
                 yield f"{self.file}:{line}: {' '.join(match[0].split())!r}: write {replacement}"
 
 
-def _pending(roots: list[str]) -> list[object]:
-    return [pytest.param(root, marks=PENDING) for root in roots]
-
-
-@pytest.mark.parametrize("name", [*DOCUMENTS, *_pending(PENDING_DOCUMENTS)])
+@pytest.mark.parametrize("name", DOCUMENTS)
 def test_documents_are_in_plain_english(name: str) -> None:
     """No document uses a word of the list."""
     path = ROOT / name
@@ -147,22 +137,21 @@ def test_documents_are_in_plain_english(name: str) -> None:
     _assert_plain(Text(name, 1, path.read_text("utf-8")))
 
 
-@pytest.mark.parametrize("root", [*SOURCES, *_pending(PENDING_SOURCES)])
+@pytest.mark.parametrize("root", SOURCES)
 def test_sources_are_in_plain_english(root: str) -> None:
     """No docstring, comment or string of a source uses a word of the list; no docstring starts with a clause."""
     files = _python_files(root)
     _assert_plain(*(text for path in files for text in _prose(path)), more=list(_headless_docstrings(files)))
 
 
-@pytest.mark.parametrize("root", [*TESTS, *_pending(PENDING_TESTS)])
-def test_tests_are_in_plain_english(root: str) -> None:
+def test_tests_are_in_plain_english() -> None:
     """No name or docstring of a test uses a word of the list; no docstring starts with a clause."""
-    files = _python_files(root)
+    files = _python_files("tests")
     texts = (text for path in files for text in [*_docstrings(path), *_test_names(path)])
     _assert_plain(*texts, more=list(_headless_docstrings(files)))
 
 
-@pytest.mark.parametrize("command", _pending(["", *COMMANDS.split()]))
+@pytest.mark.parametrize("command", ["", *COMMANDS.split()])
 def test_help_texts_are_in_plain_english(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,7 +162,6 @@ def test_help_texts_are_in_plain_english(
     _assert_plain(Text(f"asyncbackups {command} --help", 1, ended.out))
 
 
-@PENDING
 def test_functions_are_not_named_by_past_participles() -> None:
     """At most 4% of the package's functions have a name that begins with a past participle."""
     pytest.importorskip("grimp", reason="the figures need import-linter")

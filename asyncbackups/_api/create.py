@@ -31,6 +31,7 @@ from asyncbackups._api.reconcile import (
     Visibility,
     Wait,
     contradiction,
+    shown_name,
 )
 from asyncbackups._api.responses import CreateResponse
 from asyncbackups._base.clock import Clock
@@ -68,7 +69,7 @@ _VISIBILITY = {"planet": Visibility.PLANET, "new": Visibility.NEW, "own": Visibi
 
 @attrs.frozen
 class CreateOrigin:
-    """What is known about a backup because this client created it.
+    """A backup as known because this client created it.
 
     Attributes:
         planet: Its planet's id.
@@ -314,10 +315,23 @@ class Creator:
             else:
                 # Meanwhile another create may have received the same id.
                 flaw = self._flaw_of(attempt, attrs.evolve(response, backup=backup))
+                if flaw is None and not self._is_of_planet(attempt, backup):
+                    flaw = f"the response to a create names {backup.id}, which may be another planet's"
         if flaw is None and backup is not None:
             return backup
         error = response.as_error(flaw or "the response to a create names no backup")
         raise AmbiguousCreateError(str(error), planet=attempt.request.planet) from error
+
+    @staticmethod
+    def _is_of_planet(attempt: _Attempt, backup: Backup) -> bool:
+        """Return False if a backup may be an earlier one of another planet, whose list would show it."""
+        request, baseline = attempt.request, attempt.baseline
+        return (
+            baseline is None
+            or baseline.scope == "star_system"
+            or (request.marker is not None and request.marker.is_shown_by(backup))
+            or shown_name(backup) == request.planet.planet.casefold()
+        )
 
     def _flaw_of(self, attempt: _Attempt, response: CreateResponse) -> str | None:
         """Say what is wrong with the id and the object of a response; None where nothing is."""

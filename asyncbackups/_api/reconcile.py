@@ -368,14 +368,15 @@ class Reconciliation:
 
     def _conclude_absence(self, view: ListView) -> Decision:
         """Conclude from an absence only what was seen to be shown if it were there."""
+        if view.star_system is None:
+            # One of the two lists may lag, or not show what is new.
+            return FetchStarSystemList()
         evidence = Visibility.NONE if view.is_missing else self._planet_list_evidence(view)
         if evidence >= max(self.required, Visibility.NEW):
             return Absent()
         sibling = self._sibling()
         if sibling is not None and view.sibling is None and not view.is_missing:
             return FetchPlanetList(sibling)
-        if view.star_system is None:
-            return FetchStarSystemList()
         unattributed = self._unattributed(view)
         if unattributed:
             reason = "backups have appeared in the star system of which the service does not show the planet"

@@ -21,16 +21,11 @@ def _restore_error(cls: type[BackupsError], args: tuple[Any, ...], state: dict[s
 
 
 class ConfigurationError(BackupsError, ValueError):
-    """An argument or a setting is invalid. Raised before anything is sent; the message says what is valid.
-
-    Args:
-        reason: What is wrong and what is valid; the message is `field`, `reason`, and `hint`.
-        field: See the attribute.
-        hint: See the attribute.
+    """An argument or a setting is invalid; nothing was sent. The message is `field`, `reason`, and `hint`.
 
     Attributes:
         field: The name of the invalid argument, for example "base_url"; None if no single argument is wrong.
-        reason: The message without the field and the hint.
+        reason: What is wrong and what is valid.
         hint: A sentence about what to change in a program; None if the reason says it all.
     """
 

@@ -31,6 +31,7 @@ _MINIMUM_ID, _MAXIMUM_ID = -(2**63), 2**64 - 1
 _ID_CHARACTERS = 200
 
 _QUOTED_CHARACTERS = 200
+_DURATION = "a finite number of seconds or a timedelta"
 
 
 def quote_value(value: object) -> str:
@@ -63,19 +64,14 @@ def to_seconds(value: Seconds) -> float:
 
 def check_seconds(value: Seconds, name: str = "duration") -> float:
     """Return a duration in seconds."""
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    finite = _finite_number(value)
-    if finite is None:
-        raise _argument_error(name, "a finite number of seconds or a timedelta", value)
-    return finite
+    return value.total_seconds() if isinstance(value, timedelta) else check_number(value, name, _DURATION)
 
 
-def check_number(value: object, name: str) -> float:
+def check_number(value: object, name: str, valid: str = "a finite number") -> float:
     """Return a finite number."""
     finite = _finite_number(value)
     if finite is None:
-        raise _argument_error(name, "a finite number", value)
+        raise _argument_error(name, valid, value)
     return finite
 
 
@@ -182,26 +178,23 @@ def validate_with(check: Callable[..., object], **options: object) -> Validator:
 def validate_minimum(minimum: float, *, exclusive: bool = False, what: str = "a number") -> Validator:
     """Return an attrs validator for a finite number of at least `minimum`, or greater than it if `exclusive`."""
     valid = f"{what} {'greater than' if exclusive else 'of at least'} {minimum}"
-
-    def validate_value(_: object, attribute: Any, value: object) -> None:
-        finite = _finite_number(value)
-        if finite is None or finite < minimum or (exclusive and finite == minimum):
-            raise _argument_error(attribute.name, valid, value)
-
-    return validate_value
+    return _validate_number(valid, lambda number: number > minimum or (number == minimum and not exclusive))
 
 
 def validate_duration(minimum: float, *, exclusive: bool = False) -> Validator:
     """Return an attrs validator as `validate_minimum` does, for a duration that `to_seconds` has converted."""
-    return validate_minimum(minimum, exclusive=exclusive, what="a finite number of seconds or a timedelta")
+    return validate_minimum(minimum, exclusive=exclusive, what=_DURATION)
 
 
 def validate_range(minimum: float, maximum: float) -> Validator:
     """Return an attrs validator for a number from `minimum` to `maximum`, both included."""
+    return _validate_number(f"a number from {minimum} to {maximum}", lambda number: minimum <= number <= maximum)
 
+
+def _validate_number(valid: str, is_valid: Callable[[float], bool]) -> Validator:
     def validate_value(_: object, attribute: Any, value: object) -> None:
-        finite = _finite_number(value)
-        if finite is None or not minimum <= finite <= maximum:
-            raise _argument_error(attribute.name, f"a number from {minimum} to {maximum}", value)
+        number = _finite_number(value)
+        if number is None or not is_valid(number):
+            raise _argument_error(attribute.name, valid, value)
 
     return validate_value

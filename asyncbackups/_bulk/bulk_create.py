@@ -7,24 +7,20 @@ import collections
 import logging
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from asyncbackups._api.reconcile import Baseline
 from asyncbackups._base.clock import Clock
-from asyncbackups._bulk.acknowledgement import Acknowledgement, ConsumerState
 from asyncbackups._bulk.creation_pipeline import CreateFunction, CreationPipeline, monotonic_at
-from asyncbackups._bulk.event_delivery import EventDelivery
+from asyncbackups._bulk.event_delivery import Acknowledgement, ConsumerState, EventDelivery
 from asyncbackups._bulk.report import BulkReport, ReportBuilder
 from asyncbackups._bulk.run_store import ResumePoint, RunStore
 from asyncbackups._http.messages import RequestKind
 from asyncbackups._inputs import Planets
+from asyncbackups._polling.engine import Engine
 from asyncbackups.errors import ClientClosedError
 from asyncbackups.events import Event
 from asyncbackups.models import PlanetRef
-
-if TYPE_CHECKING:
-    from asyncbackups._polling.engine import Engine
-
 
 _log = logging.getLogger(__name__)
 

@@ -103,13 +103,9 @@ class BulkDeletion:
 
     async def _delete_backup(self, ref: BackupRef) -> None:
         started = self._clock.monotonic()
-        error: BackupsError | None = None
         try:
             await self._operations.delete(ref, missing_ok=self._missing_ok)
         except BackupsError as exc:
-            error = exc
-        elapsed = self._clock.monotonic() - started
-        if error is None:
-            self._stream.put(BackupDeleted(ref=ref, elapsed=elapsed))
+            self._stream.put(DeleteFailed(ref=ref, error=exc, elapsed=self._clock.monotonic() - started))
         else:
-            self._stream.put(DeleteFailed(ref=ref, error=error, elapsed=elapsed))
+            self._stream.put(BackupDeleted(ref=ref, elapsed=self._clock.monotonic() - started))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import attrs
 
+from asyncbackups._api.create import Creation
+from asyncbackups._api.reconcile import Baseline
 from asyncbackups._base.clock import Clock
 from asyncbackups._bulk.event_delivery import EventDelivery
 from asyncbackups._bulk.report import ReportBuilder
 from asyncbackups._bulk.run_store import Intent, ResumePoint, RunningBackup, RunStore, Target, number_targets
 from asyncbackups._bulk.worker_pool import WorkerPool
+from asyncbackups._polling.engine import Engine
 from asyncbackups.errors import (
     AmbiguousCreateError,
     BackupsError,
@@ -23,13 +27,6 @@ from asyncbackups.errors import (
 )
 from asyncbackups.events import BackupCreated, CreateFailed, FinalEvent, WatchFailed
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from asyncbackups._api.create import Creation
-    from asyncbackups._api.reconcile import Baseline
-    from asyncbackups._polling.engine import Engine
 
 
 class CreateFunction(Protocol):
@@ -61,19 +58,7 @@ class _CreatedBackup:
 
 
 class CreationPipeline:
-    """Creates the backups of a run and tracks each until it has its final event.
-
-    Args:
-        engine: The client's polling engine.
-        create: Creates one backup.
-        take_baseline: Returns the backups that exist in a planet's star system now, or None if that is unknown.
-        store: Stores intents.
-        delivery: Stores and delivers events.
-        report: Counts the targets that are started.
-        concurrency: Maximum number of creates in flight.
-        deadline: Seconds for which each backup is tracked.
-        clock: The clock.
-    """
+    """Creates the backups of a run, at most `concurrency` at once, and tracks each until it has its final event."""
 
     def __init__(
         self,
@@ -123,8 +108,6 @@ class CreationPipeline:
         for backup, ref in self._tracked.items():
             self._engine.untrack(ref, backup)
         self._tracked.clear()
-
-    # -- creating ------------------------------------------------------------------------------------------------------
 
     async def _create_backup(self, target: Target) -> None:
         started = self._clock.monotonic()
@@ -202,13 +185,9 @@ class CreationPipeline:
         except Exception as exc:  # noqa: BLE001 - a bug; the iteration of the run ends with it
             self.pool.failure = exc
 
-    # -- tracking ------------------------------------------------------------------------------------------------------
-
     def _track_again(self, running: RunningBackup) -> None:
-        started = monotonic_at(self._clock, running.intended_at)
-        self._track(
-            running.target, running.ref, started=started, created_at=monotonic_at(self._clock, running.created_at)
-        )
+        started, created_at = (monotonic_at(self._clock, at) for at in (running.intended_at, running.created_at))
+        self._track(running.target, running.ref, started=started, created_at=created_at)
 
     def _track(self, target: Target, ref: BackupRef, *, started: float, created_at: float | None) -> None:
         backup = _CreatedBackup(self, target, started)

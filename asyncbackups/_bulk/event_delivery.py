@@ -1,6 +1,10 @@
-"""Delivers the events of a bulk run: each is stored, then counted in the report, then put into the stream."""
+"""Delivers the events of a bulk run: each is stored, counted, put into the stream, and acknowledged once processed."""
 
 from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
 from asyncbackups._base.clock import Clock
 from asyncbackups._base.containers import EventStream
@@ -8,18 +12,11 @@ from asyncbackups._bulk.report import ReportBuilder
 from asyncbackups._bulk.run_store import RunStore, Target
 from asyncbackups.events import Event
 
+_Consumer = TypeVar("_Consumer", bound=Hashable)
+
 
 class EventDelivery:
-    """Delivers events until nothing is left that could produce one.
-
-    Args:
-        store: Stores events.
-        report: Counts events.
-        clock: The clock.
-
-    Attributes:
-        stream: The events, for the consumers.
-    """
+    """Delivers events until nothing is left that could produce one."""
 
     def __init__(self, store: RunStore, report: ReportBuilder, clock: Clock) -> None:
         self._store = store
@@ -42,7 +39,7 @@ class EventDelivery:
         """Store an event, then deliver it.
 
         Raises:
-            Exception: What the store raised, which is a bug; the event is delivered, so that nobody waits for it.
+            Exception: What the store raised, which is a bug; the event is delivered, so that the run can end.
         """
         self.add_source()
         try:
@@ -64,3 +61,45 @@ class EventDelivery:
     def _deliver_stored(self, event: Event) -> None:
         self.deliver(event)
         self.remove_source()
+
+
+class ConsumerState(enum.Enum):
+    """Whether a consumer may still be processing the last event that it got."""
+
+    ACTIVE = enum.auto()
+    FINISHED = enum.auto()  # without an error
+    FAILED = enum.auto()  # with an error, or cancelled: its last event may not have been processed
+
+
+class Acknowledgement(Generic[_Consumer]):
+    """Decides which events are acknowledged: those that the consumers of one stream have dealt with.
+
+    A consumer has dealt with an event once it requests the next one, or once it has finished. The event of a consumer
+    that failed is never acknowledged, nor is any event after it: resuming the run delivers them again.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[_Consumer, int] = {}
+        self._lost: list[int] = []
+        self._last_delivered = 0
+
+    def record_delivery(self, consumer: _Consumer, event_id: int) -> None:
+        """Record that a consumer got an event; ids ascend."""
+        self._last_delivered = event_id
+        self._held[consumer] = event_id
+
+    def record_request(self, consumer: _Consumer, state_of: Callable[[_Consumer], ConsumerState]) -> int:
+        """Record that a consumer requests the next event; return the id up to which all events are acknowledged.
+
+        Args:
+            consumer: The consumer that requests it.
+            state_of: Returns the state of another consumer.
+        """
+        self._held.pop(consumer, None)
+        for other in list(self._held):
+            state = state_of(other)
+            if state is not ConsumerState.ACTIVE:
+                event_id = self._held.pop(other)
+                if state is ConsumerState.FAILED:
+                    self._lost.append(event_id)
+        return min([*self._held.values(), *self._lost, self._last_delivered + 1]) - 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -69,7 +70,7 @@ class Counts:
 
     def count(self, event: Event) -> None:
         """Count an event."""
-        name = _COUNTED_AS[type(event)]
+        name = STATE_NAMES[type(event)]
         setattr(self, name, getattr(self, name) + 1)
 
 
@@ -102,19 +103,16 @@ class BulkReport(Counts):
 
 
 class ReportBuilder:
-    """Builds the report of a bulk run as its events come.
-
-    Args:
-        requests: The client's requests so far, by kind; the client goes on counting in it.
-
-    Attributes:
-        planets: Number of targets that were started.
-    """
+    """Builds the report of a bulk run as its events come. The client keeps counting in `requests`."""
 
     def __init__(self, requests: Mapping[RequestKind, int]) -> None:
         self.planets: int = 0
         self._counts = Counts()
-        self._outcomes = _OutcomeLog()
+        # The events that are outcomes, in order. The list only grows, so its length identifies a moment.
+        self._outcome_events: list[Event] = []
+        # The outcomes of the first `_built` of them: reading outcomes again costs only the events added since.
+        self._outcomes: dict[PlanetRef, Outcome] = {}
+        self._built = 0
         self._requests = requests
         self._requests_before: collections.Counter[RequestKind] | None = None
         self._started_at: float | None = None
@@ -137,46 +135,26 @@ class ReportBuilder:
         """Count an event, and keep it as its planet's outcome if it is one."""
         self._counts.count(event)
         if _is_outcome(event):
-            self._outcomes.append(event)
+            self._outcome_events.append(event)
 
     def snapshot(self, now: float) -> BulkReport:
-        """Return the report as it is now; later events do not change it. Its cost does not grow with the run.
-
-        Args:
-            now: The time, in monotonic seconds.
-        """
+        """Return the report as it is `now`, in monotonic seconds. Its cost does not grow with the run."""
         ended_at = now if self._finished_at is None else self._finished_at
         before = self._requests_before
         return _ReportSnapshot(
-            self._counts,
-            self._outcomes,
+            functools.partial(self._outcomes_after, len(self._outcome_events)),
             planets=self.planets,
             requests=collections.Counter() if before is None else collections.Counter(self._requests) - before,
             seconds=0.0 if self._started_at is None else ended_at - self._started_at,
+            **attrs.asdict(self._counts),
         )
 
-
-class _OutcomeLog:
-    """The events that are outcomes, in order. It only grows, so its length identifies a moment."""
-
-    def __init__(self) -> None:
-        self._events: list[Event] = []
-        # The outcomes of the first `_built` events: whoever reads outcomes again pays only for those that were added.
-        self._outcomes: dict[PlanetRef, Outcome] = {}
-        self._built = 0
-
-    def __len__(self) -> int:
-        return len(self._events)
-
-    def append(self, event: Event) -> None:
-        self._events.append(event)
-
-    def outcomes_after(self, length: int) -> dict[PlanetRef, Outcome]:
-        """Return the outcomes as they were after the first `length` events."""
+    def _outcomes_after(self, length: int) -> dict[PlanetRef, Outcome]:
+        """Return the outcomes as they were after the first `length` events that are outcomes."""
         if length < self._built:
             self._outcomes, self._built = {}, 0
         for number in range(self._built, length):
-            _add_outcome(self._outcomes, self._events[number])
+            _add_outcome(self._outcomes, self._outcome_events[number])
         self._built = length
         return self._outcomes.copy()
 
@@ -187,18 +165,18 @@ class _ReportSnapshot(BulkReport):
     There may be a million of them: a program that reads only counts, after each event, must not copy them.
     """
 
-    __slots__ = ("_length", "_log")
+    __slots__ = ("_collect_outcomes",)
 
-    def __init__(self, counts: Counts, log: _OutcomeLog, **members: Any) -> None:
-        super().__init__(**attrs.asdict(counts), **members)
+    def __init__(self, collect_outcomes: Callable[[], dict[PlanetRef, Outcome]], **members: Any) -> None:
+        super().__init__(**members)
         del self.outcomes
-        self._log, self._length = log, len(log)
+        self._collect_outcomes = collect_outcomes
 
     def __getattr__(self, name: str) -> Any:
         # Python calls this for a missing attribute only: for `outcomes` until they are first read.
         if name != "outcomes":
             raise AttributeError(name)
-        self.outcomes = self._log.outcomes_after(self._length)
+        self.outcomes = self._collect_outcomes()
         return self.outcomes
 
 
@@ -216,7 +194,7 @@ def _add_outcome(outcomes: dict[PlanetRef, Outcome], event: Event) -> None:
         outcomes[event.planet] = outcome
 
 
-_COUNTED_AS: dict[type[object], str] = {
+STATE_NAMES: dict[type[Event], str] = {
     BackupCreated: "created",
     CreateFailed: "create_failed",
     BackupSucceeded: "succeeded",
@@ -225,3 +203,4 @@ _COUNTED_AS: dict[type[object], str] = {
     WatchExpired: "expired",
     WatchFailed: "unchecked",
 }
+"""The name of the state that each event leads to, in reports and journals."""

@@ -34,12 +34,7 @@ class Intent:
 
 @attrs.frozen
 class Target:
-    """A planet and its position among the targets.
-
-    Attributes:
-        number: The position, counted from 0.
-        planet: The planet.
-    """
+    """A planet and its position among the targets, counted from 0."""
 
     number: int
     planet: PlanetRef
@@ -47,14 +42,7 @@ class Target:
 
 @attrs.frozen(kw_only=True)
 class RunningBackup:
-    """A backup that an earlier process created and that had no outcome yet.
-
-    Attributes:
-        target: The target.
-        ref: The backup.
-        intended_at: When its create was intended (aware, UTC).
-        created_at: When it was created (aware, UTC).
-    """
+    """A backup that an earlier process created and that had no outcome yet; times are aware, UTC."""
 
     target: Target
     ref: BackupRef
@@ -72,7 +60,6 @@ class ResumePoint:
         created_planets: Planets that have had their create: none of them gets another one.
         events: Events of earlier processes, oldest first.
         undelivered: Those of `events` that are delivered again.
-        running: Backups to track.
         started_at: When the run first started (aware, UTC); None for a new run.
         ended_at: When the last outcome of a finished run came (aware, UTC); None for an unfinished run.
     """
@@ -101,14 +88,7 @@ class RunStore(Protocol):
         ...
 
     async def open(self, planets: Planets) -> ResumePoint:
-        """Start the run, or resume it.
-
-        Args:
-            planets: The targets; None for those that are stored.
-
-        Raises:
-            JournalError: If that is not possible; nothing was sent.
-        """
+        """Start the run, or resume it; without planets, with the targets that are stored."""
         ...
 
     def needs_baseline(self, target: Target) -> bool:
@@ -129,27 +109,19 @@ class RunStore(Protocol):
 
     def record_event(self, target: Target, event: Event, deliver: Callable[[Event], None]) -> None:
         """Store an event, then deliver it with its id; an event that cannot be stored is delivered without an id."""
-        ...
 
     def acknowledge_up_to(self, event_id: int) -> None:
         """Store that the consumer has dealt with all events up to and including one."""
-        ...
 
     async def flush(self) -> None:
         """Wait until all recorded events are delivered."""
-        ...
 
     async def close(self) -> None:
         """Store what was recorded, and close."""
-        ...
 
 
 class MemoryRunStore:
-    """Stores nothing: the run ends with the process.
-
-    Args:
-        spec: The backups to create.
-    """
+    """Stores nothing: the run ends with the process."""
 
     def __init__(self, spec: BackupSpec) -> None:
         self.spec = spec
@@ -182,15 +154,9 @@ class MemoryRunStore:
 
 
 async def number_targets(
-    planets: Iterable[PlanetRef] | AsyncIterable[PlanetRef], start: int = 0
+    planets: Iterable[PlanetRef] | AsyncIterable[PlanetRef], number: int = 0
 ) -> AsyncIterator[Target]:
-    """Number planets as they are read.
-
-    Args:
-        planets: The planets.
-        start: The number of the first one.
-    """
-    number = start
+    """Number planets as they are read, from the given number on."""
     if isinstance(planets, AsyncIterable):
         async for planet in planets:
             yield Target(number, planet)

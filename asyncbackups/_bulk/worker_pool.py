@@ -21,9 +21,7 @@ _MAX_UNREAD = 1_000
 class WorkerPool(Generic[_Item]):
     """Processes items with a bounded number of workers. Workers start as items come, never ahead of them.
 
-    Args:
-        items: The items. One worker at a time reads, and only when it can process the item at once.
-        unread_events: Returns how many events wait for the consumer.
+    One worker at a time reads an item, and only when it can process the item at once and the consumer keeps up.
 
     Attributes:
         failure: The error that the items or the processing raised; after one, no more items are read.
@@ -57,11 +55,9 @@ class WorkerPool(Generic[_Item]):
         self._consumed.set()
 
     async def process_items(self, process: Callable[[_Item], Awaitable[None]], *, concurrency: int) -> None:
-        """Process all items.
+        """Process all items, at most `concurrency` at once.
 
-        Args:
-            process: Processes one item. If it raises, no more items are read; items in progress are finished.
-            concurrency: Maximum number of items in progress.
+        If `process` raises, no more items are read; items in progress are finished.
         """
         async with anyio.create_task_group() as tasks:
 

@@ -16,8 +16,7 @@ from asyncbackups.errors import AuthenticationError, BackupsError, Configuration
 
 _REMEMBERED_TOKENS = 4
 """How many past tokens are redacted: responses still in flight may echo them."""
-_COMMON_STATUSES = frozenset({200, 304})
-"""The statuses of a successful GET or LIST."""
+_COMMON_STATUSES = frozenset({200, 304})  # of a successful GET or LIST
 _LINK = istr("Link")  # a str would be case-folded for each response
 _FORM = "application/x-www-form-urlencoded"
 

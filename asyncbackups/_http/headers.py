@@ -11,9 +11,7 @@ from email.utils import parsedate_to_datetime
 def parse_retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
     """Parse `Retry-After` (RFC 9110 section 10.2.3): seconds, or a date, which is compared with the response's `Date`.
 
-    Args:
-        headers: The response's headers.
-        now: The client's time (aware), if the response has no `Date`.
+    Without a `Date`, the date is compared with the client's time `now` (aware).
 
     Returns:
         Seconds to wait: finite and not negative, but not limited otherwise; None if the header is missing or invalid.

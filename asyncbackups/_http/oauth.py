@@ -214,8 +214,7 @@ class ClientCredentials:
             TransportError: If the token endpoint cannot be reached.
             ClientClosedError: If no client that uses these credentials is open.
         """
-        lease = self._lease
-        if lease is not None and lease.token != refused:
+        if self._lease is not None and self._lease.token != refused:
             return await self.token()
         return await self._wait_for_renewal()
 
@@ -292,13 +291,8 @@ class ClientCredentials:
         """Distinguish a faulty token endpoint from refused credentials (400, 401: RFC 6749 section 5.2)."""
         excerpt = error.excerpt  # the transport has redacted it
         if isinstance(error, ApiError) and is_transient_for_token(error):
-            return TransportError(
-                f"no token could be obtained: the token endpoint responded {error.status}: {excerpt}",
-                method=error.method,
-                url=error.url,
-                attempt=error.attempt,
-                sent=False,
-            )
+            reason = f"no token could be obtained: the token endpoint responded {error.status}: {excerpt}"
+            return TransportError(reason, method=error.method, url=error.url, attempt=error.attempt, sent=False)
         return AuthenticationError(
             status=error.status,
             method=error.method,
@@ -311,9 +305,8 @@ class ClientCredentials:
 
     def _current_binding(self) -> tuple[FormSender, Clock]:
         if not self._bindings:
-            raise ClientClosedError(
-                "no open client uses these client credentials: enter one with `async with BackupClient(...)`"
-            )
+            reason = "no open client uses these client credentials: enter one with `async with BackupClient(...)`"
+            raise ClientClosedError(reason)
         return self._bindings[-1]
 
 

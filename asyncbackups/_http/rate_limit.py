@@ -66,7 +66,9 @@ class Throttle:
 
     def time_to_start(self, now: float) -> float:
         """Return in how many seconds the next request may start; 0 for now."""
-        if self._cut_at is not None and self.current_rate(now) >= min(self._per_second, self._lift_threshold()):
+        if self._cut_at is not None and self.current_rate(now) >= min(
+            self._per_second, max(_FULL_RATE, 2 * self._rate_at_cut)
+        ):
             self._cut_at = None
         self.is_limiting = self._cut_at is not None or self._per_second < math.inf or self._paused_until > now
         return max(0.0, self._paused_until - now, self._next - now)
@@ -81,12 +83,7 @@ class Throttle:
             self._next = max(self._next, now - late) + interval
 
     def record_throttling(self, now: float, *, started: float, retry_after: float | None) -> float | None:
-        """Record a response by which the server requests a lower rate.
-
-        Args:
-            now: When the response arrived.
-            started: When its request started.
-            retry_after: The pause that the server requested, in seconds, or None.
+        """Record a response by which the server requests a lower rate; `started` is when its request started.
 
         Returns:
             The new rate in requests per second; None if the rate was already cut for this response's burst, whose
@@ -103,9 +100,6 @@ class Throttle:
         rate = self.current_rate(now)
         self._next = max(self._next, now + 1 / rate)
         return rate
-
-    def _lift_threshold(self) -> float:
-        return max(_FULL_RATE, 2 * self._rate_at_cut)
 
     def _request_rate(self, now: float) -> float:
         return max(self._measured, self._count / max(now - self._window_start, _WINDOW))

@@ -24,9 +24,7 @@ _DIAGNOSTIC_HEADERS = (
 def raise_for_status(response: Response, *, now: datetime) -> None:
     """Raise the error for a response's status, unless it is 2xx or 304.
 
-    Args:
-        response: The response.
-        now: The client's time (aware), for a `Retry-After` with a date.
+    The client's time `now` (aware) is for a `Retry-After` with a date.
 
     Raises:
         ApiError: Its subclass for the status, for 4xx and 5xx.

@@ -45,13 +45,9 @@ class Retries:
         self.quota: RetryQuota = RetryQuota(policy.quota)
 
     def next_delay(self, error: BackupsError, request: Request, *, attempt: int, attempts: int | None) -> float | None:
-        """Return the delay before the next attempt in seconds, or None for no further attempt.
+        """Return the delay in seconds after the attempt that failed with an error, or None for no further attempt.
 
-        Args:
-            error: The error of the last attempt.
-            request: Its request.
-            attempt: The number of the last attempt, counted from 1.
-            attempts: Maximum number of attempts, or None for the policy's.
+        The number of attempts is limited by `attempts`, or by the policy if that is None.
         """
         if request.kind is RequestKind.TOKEN:
             may_retry = is_transient_for_token(error)

@@ -30,11 +30,9 @@ def check_url(text: object, name: str, *, insecure_http: bool = False) -> URL:
     if "?" in str(text) or "#" in str(text):
         raise ConfigurationError(f"must not have a query or a fragment; {str(url.origin())!r} has none", field=name)
     if url.scheme == "http" and not (insecure_http or is_loopback(url)):
-        raise ConfigurationError(
-            f"must start with https:// (not {str(url)!r}), because plain http reveals the token to the network",
-            field=name,
-            hint="Pass `insecure_http=True` to allow it; loopback addresses are always allowed.",
-        )
+        reason = f"must start with https:// (not {str(url)!r}), because plain http reveals the token to the network"
+        hint = "Pass `insecure_http=True` to allow it; loopback addresses are always allowed."
+        raise ConfigurationError(reason, field=name, hint=hint)
     return url
 
 
@@ -56,11 +54,8 @@ def is_loopback(url: URL) -> bool:
 
 def same_origin(one: URL, other: URL) -> bool:
     """Return True if two URLs have the same scheme, host and port, and the first contains no credentials."""
-    return (
-        (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
-        and one.raw_user is None
-        and one.raw_password is None
-    )
+    has_login = one.raw_user is not None or one.raw_password is not None
+    return not has_login and (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
 
 
 def environment_proxy(url: URL) -> URL | None:

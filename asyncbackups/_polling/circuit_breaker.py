@@ -10,21 +10,13 @@ from asyncbackups.errors import ApiError, BackupsError
 
 
 class CircuitBreaker:
-    """Counts faults in a row, and decides until when nothing is sent.
-
-    Args:
-        shared: State shared by all star systems.
-
-    Attributes:
-        open_until: Until when nothing is sent, in seconds of the monotonic clock.
-        last_fault: The last fault, if no poll has succeeded since; else None.
-    """
+    """Counts faults in a row, and decides until when nothing is sent."""
 
     def __init__(self, shared: PollingState) -> None:
         self._shared = shared
         self._faults = 0
-        self.open_until: float = -math.inf
-        self.last_fault: BackupsError | None = None
+        self.open_until: float = -math.inf  # until when nothing is sent, in seconds of the monotonic clock
+        self.last_fault: BackupsError | None = None  # None once a poll has succeeded
 
     @property
     def is_half_open(self) -> bool:
@@ -37,7 +29,6 @@ class CircuitBreaker:
         self.last_fault = None
 
     def record_fault(self, error: BackupsError, now: float) -> None:
-        """Record a fault of the service."""
         self.last_fault = error
         retry_after = (error.retry_after if isinstance(error, ApiError) else None) or 0.0
         if now >= self.open_until:  # else this request was sent before the fault that is known already
@@ -46,11 +37,7 @@ class CircuitBreaker:
         self.open_until = max(self.open_until, now + min(retry_after, self._shared.retry_after_maximum))
 
     def backoff_after(self, faults: int) -> float:
-        """Return how long to wait after a fault, in seconds.
-
-        Args:
-            faults: How many faults in a row there were before it.
-        """
+        """Return how long to wait after a fault, in seconds, given the number of faults in a row before it."""
         return self._shared.policy.backoff(faults, draw=self._shared.draw())
 
     def clamp_retry_after(self, retry_after: float) -> float:

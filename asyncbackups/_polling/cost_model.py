@@ -21,29 +21,20 @@ _Key = TypeVar("_Key")
 ListScope = tuple[str, str | None]
 """What a list covers: a star system and one of its planets, or `None` for all planets."""
 
-_BYTES = 64 * 1024
-"""This many bytes weigh as much as a request."""
-_SECONDS = 1.0
-"""This many seconds of the server's time weigh as much as a request."""
-_NEWEST_WEIGHT = 0.3
-"""Weight of the newest measurement in the average of a cost."""
-_UNMEASURED = 4.0
-"""The assumed cost of a list, in GETs, before the first measurement."""
+_BYTES = 64 * 1024  # this many bytes weigh as much as a request
+_SECONDS = 1.0  # this many seconds of the server's time weigh as much as a request
+_NEWEST_WEIGHT = 0.3  # weight of the newest measurement in the average of a cost
+_UNMEASURED = 4.0  # the assumed cost of a list, in GETs, before the first measurement
 _FIRST_PAUSE, _LONGEST_PAUSE = 300.0, 6 * 3600.0
 """For how many seconds a list that does not work is not used: at first, and at most."""
 
 
 @attrs.frozen
 class PollingLoad:
-    """How much it costs to poll some backups. Loads can be added.
+    """How much it costs to poll some backups. Loads can be added."""
 
-    Attributes:
-        hazards: The sum of their hazards, per second.
-        roots: The sum of the square roots of their hazards.
-    """
-
-    hazards: float = 0.0
-    roots: float = 0.0
+    hazards: float = 0.0  # the sum of their hazards, per second
+    roots: float = 0.0  # the sum of the square roots of their hazards: the cost rate of a GET for each, over sqrt(2c)
 
     @classmethod
     def from_members(
@@ -56,39 +47,20 @@ class PollingLoad:
             horizon: Over how many seconds from now the hazards are averaged; the policy's maximum is suitable.
             scale: How many backups each member represents.
         """
-        hazards = [
-            (estimate.cumulative_hazard(age + horizon) - estimate.cumulative_hazard(age)) / horizon
-            for estimate, age in members
-        ]
+        grown = [each.cumulative_hazard(age + horizon) - each.cumulative_hazard(age) for each, age in members]
+        hazards = [increase / horizon for increase in grown]
         return cls(scale * math.fsum(hazards), scale * math.fsum(map(math.sqrt, hazards)))
 
     def __add__(self, other: PollingLoad) -> PollingLoad:
         return PollingLoad(self.hazards + other.hazards, self.roots + other.roots)
-
-    def cost_by_get(self) -> float:
-        """Return the cost rate of polling each backup by its own GET, over sqrt(2c)."""
-        return self.roots
 
     def cost_by_list(self, cost: float) -> float:
         """Return the cost rate of polling all backups by one list that costs `cost` GETs, over sqrt(2c)."""
         return math.sqrt(cost * self.hazards)
 
 
-@attrs.frozen
-class PollPlan:
-    """Which lists to use for a star system; backups that they do not cover are polled by GET.
-
-    Attributes:
-        star_system: Whether one list of the star system covers all backups.
-        planets: Otherwise, the planets whose backups are covered by a list of their own.
-    """
-
-    star_system: bool = False
-    planets: frozenset[str] = frozenset()
-
-
 class _Average(LruDict[_Key, float]):
-    """For each key, an exponentially weighted average."""
+    """An exponentially weighted average for each key."""
 
     def add_measurement(self, key: _Key, value: float) -> None:
         old = self.look_up(key)
@@ -104,11 +76,7 @@ class _ListPause:
 
 
 class RequestCosts:
-    """The measured costs of GETs and LISTs, and which lists do not work.
-
-    Args:
-        keys: How many lists to remember.
-    """
+    """The measured costs of GETs and LISTs, and which lists do not work; at most `keys` lists are remembered."""
 
     def __init__(self, *, keys: int = 4096) -> None:
         self._gets: _Average[str] = _Average(keys)
@@ -116,11 +84,11 @@ class RequestCosts:
         self._pauses: LruDict[ListScope, _ListPause] = LruDict(keys)
 
     def record_get(self, star_system: str, *, size: int, seconds: float) -> None:
-        """Record what a GET cost: the bytes of its response, and how long it took."""
+        """Record the bytes of the response to a GET, and how long it took."""
         self._gets.add_measurement(star_system, _request_weight(size, seconds))
 
     def record_list(self, scope: ListScope, *, size: int, seconds: float) -> None:
-        """Record what a LIST cost: the bytes of its responses, and how long they took."""
+        """Record the bytes of the responses to a LIST, and how long they took."""
         self._lists.add_measurement(scope, _request_weight(size, seconds))
 
     def clear_pause(self, scope: ListScope) -> None:
@@ -134,7 +102,6 @@ class RequestCosts:
         return self._pauses.store(scope, _ListPause(now + length, length)).until
 
     def is_usable(self, scope: ListScope, *, now: float) -> bool:
-        """Return True if a list may be used now."""
         pause = self._pauses.look_up(scope)
         return pause is None or now >= pause.until
 
@@ -149,19 +116,17 @@ class RequestCosts:
 
 def choose_lists(
     star_system: str, loads: Mapping[str | None, PollingLoad], costs: RequestCosts, *, now: float
-) -> PollPlan:
-    """Choose the cheapest way to poll the backups of a star system.
+) -> set[str | None]:
+    """Return the planets that are polled most cheaply by a list of their own; other backups are polled by GET.
 
-    Args:
-        star_system: The star system's id.
-        loads: The load of the backups of each planet; `None` for backups whose planet is unknown.
-        costs: What lists cost, and which of them work.
-        now: The time, on the clock of `RequestCosts.pause_list`.
+    The result is `{None}` if one list of the star system is to cover all. The load under `None` is that of backups
+    whose planet is unknown; `now` is on the clock of `RequestCosts.pause_list`.
     """
-    total, apart, planets = PollingLoad(), 0.0, set()
+    planets: set[str | None] = set()
+    total, apart = PollingLoad(), 0.0
     for planet, load in loads.items():
         total += load
-        cheapest = load.cost_by_get()
+        cheapest = load.roots
         if planet is not None and costs.is_usable((star_system, planet), now=now):
             by_list = load.cost_by_list(costs.list_cost((star_system, planet)))
             if by_list < cheapest:
@@ -170,8 +135,8 @@ def choose_lists(
         apart += cheapest
     whole = (star_system, None)
     if costs.is_usable(whole, now=now) and total.cost_by_list(costs.list_cost(whole)) < apart:
-        return PollPlan(star_system=True)
-    return PollPlan(planets=frozenset(planets))
+        return {None}
+    return planets
 
 
 def _request_weight(size: int, seconds: float) -> float:

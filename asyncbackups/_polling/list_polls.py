@@ -15,55 +15,34 @@ from asyncbackups._polling.timers import TimerQueue
 from asyncbackups._polling.tracked import LISTED, NEVER, ListPoll, Observation, TrackedBackup
 from asyncbackups.models import BackupId
 
-_USELESS_LIMIT = 3
-"""A list that is useless this many times in a row is replaced by GETs for a time."""
-_PLANETS_CONSIDERED = 512
-"""At most this many planets, the largest ones, are considered for a list of their own."""
+_USELESS_LIMIT = 3  # a list that is useless this many times in a row is replaced by GETs for a time
+_PLANETS_CONSIDERED = 512  # at most this many planets, the largest ones, are considered for a list of their own
 _SLACK = 0.2
 """A list may be sent early by this fraction of its interval, together with another request. The less regular intervals
 cost 0.3% in latency at equal requests, and two of three lists no longer wake the process."""
-_BACKUPS_SAMPLED = 2048
-"""At most this many backups are examined to choose lists."""
+_BACKUPS_SAMPLED = 2048  # at most this many backups are examined to choose lists
 _OVERDUE = 0.05
 """A backup that lists show in progress is suspect once its probability of taking this long is below this."""
 
 
 @attrs.define(eq=False)
 class ListPollState:
-    """A list that is in use, and the backups that it covers.
+    """A list that is in use, and the backups that it covers."""
 
-    Attributes:
-        planet: Its planet; None if it lists the whole star system.
-        due: When it is due; `NEVER` while it is in flight or not needed.
-        earliest: From when on it may be sent together with another request.
-        poll: The request in flight, or None.
-        has_new: Whether backups joined since the last request was sent. A 304 says nothing about them.
-        etag: The entity tag of the last response.
-        trusted_until: Until when backups that it shows in progress are assumed to be so.
-        useless: How many times in a row it failed, or showed none of its backups.
-        members: The backups that joined the list of a planet, by `key`; some may have ended. A star system's list
-            covers all.
-    """
-
-    planet: str | None
-    due: float = NEVER
-    earliest: float = NEVER
-    poll: ListPoll | None = None
-    has_new: bool = True
+    planet: str | None  # None if it lists the whole star system
+    due: float = NEVER  # `NEVER` while it is in flight or not needed
+    earliest: float = NEVER  # from when on it may be sent together with another request
+    poll: ListPoll | None = None  # the request in flight
+    has_new: bool = True  # whether backups joined since the last request was sent; a 304 says nothing about them
     etag: str | None = None
-    trusted_until: float = -math.inf
-    useless: int = 0
+    trusted_until: float = -math.inf  # until when backups that it shows in progress are assumed to be so
+    useless: int = 0  # how many times in a row it failed, or showed none of its backups
+    # The backups that joined the list of a planet, by `key`; some may have ended. A star system's list covers all.
     members: dict[BackupId, TrackedBackup] = attrs.field(factory=dict)
 
 
 class ListPolls:
-    """The lists that are in use in one star system.
-
-    Args:
-        star_system: The star system's id.
-        tracked: The tracked backups of the star system, by `key`; only read here.
-        shared: State shared by all star systems.
-    """
+    """The lists that are in use in one star system; `tracked` are its backups by `key`, only read here."""
 
     def __init__(self, star_system: str, tracked: Mapping[BackupId, TrackedBackup], shared: PollingState) -> None:
         self._star_system = star_system
@@ -100,10 +79,7 @@ class ListPolls:
         return any(self._tracked.get(key) is backup for key, backup in state.members.items())
 
     def cost_in_gets(self, state: ListPollState) -> float:
-        """Return the cost of a list, in GETs."""
         return self._shared.costs.list_cost((self._star_system, state.planet))
-
-    # When each list is due
 
     def next_due(self) -> float:
         """Return when the first list is due; infinity if none is scheduled."""
@@ -148,10 +124,6 @@ class ListPolls:
         self._queue.schedule(state, now)
         return True
 
-    def pause_until(self, state: ListPollState, until: float) -> None:
-        """Do not send a list before a time, whatever needs it, because of a `Retry-After`."""
-        self._shared.list_pauses.store((self._star_system, state.planet), until)
-
     def _earliest_time(self, state: ListPollState, when: float) -> float:
         return max(when, self._shared.list_pauses.get((self._star_system, state.planet), -math.inf))
 
@@ -160,17 +132,8 @@ class ListPolls:
         for state in self._queue.overdue_items(now):
             self.schedule_at(state, now + self._shared.draw() * window)
 
-    # Which backups they cover
-
     def add_backup(self, backup: TrackedBackup, state: ListPollState, now: float, *, since: float) -> None:
-        """Cover a backup; the list is sent no later than is worth it for this backup alone.
-
-        Args:
-            backup: The backup.
-            state: The list.
-            now: The time.
-            since: When the backup was last observed.
-        """
+        """Cover a backup last observed at `since`; the list is sent no later than is worth it for this backup alone."""
         self.cover_backup(backup, state)
         if state.poll is None:
             interval = self._shared.next_interval([backup], since, cost=self.cost_in_gets(state))
@@ -192,8 +155,6 @@ class ListPolls:
                 cost = self.cost_in_gets(state)
                 self.schedule_by(state, now + self._shared.next_interval(together, now, cost=cost))
 
-    # Which are in use
-
     def is_useless(self, state: ListPollState, *, useful: bool) -> bool:
         """Record whether a list was useful; return True if it was not for too many times in a row."""
         state.useless = 0 if useful else state.useless + 1
@@ -206,29 +167,20 @@ class ListPolls:
             state.trusted_until = now + self._shared.policy.maximum
         return overdue
 
-    def trust_from(self, state: ListPollState, newest_end: float) -> None:
-        """Trust a list for a while after the newest end that it showed: it would have shown any earlier end, too."""
-        state.trusted_until = max(state.trusted_until, newest_end + self._shared.policy.maximum)
-
     def drop_list(self, state: ListPollState) -> None:
-        """Stop using a list that covers nothing."""
         del self._in_use[state.planet]
         state.due = NEVER
 
     def clear_all(self) -> None:
-        """Stop using all lists."""
         self._in_use.clear()
         self._queue.clear()
 
     def replan(self, now: float) -> dict[str | None, float] | None:
-        """Choose again which lists to use.
+        """Choose again which lists to use; return None if the choice is the same.
 
-        Returns:
-            When each list that was in use until now was due (`NEVER` if in flight), by planet; None if the choice is
-            the same.
+        Otherwise return when each list that was in use until now was due (`NEVER` if in flight), by planet.
         """
-        chosen = choose_lists(self._star_system, self._loads_by_planet(now), self._shared.costs, now=now)
-        planets: set[str | None] = {None} if chosen.star_system else set(chosen.planets)
+        planets = choose_lists(self._star_system, self._loads_by_planet(now), self._shared.costs, now=now)
         before = self._in_use
         if planets == before.keys():
             return None
@@ -255,20 +207,16 @@ class ListPolls:
 
 
 def end_time(observation: Observation, now: float) -> float:
-    """Return when a backup ended, in seconds of our monotonic clock; negative infinity if unknown.
-
-    An end in the future counts as now; otherwise the list that showed it would be trusted for years.
-    """
+    """Return when a backup ended, in seconds of our monotonic clock; negative infinity if unknown."""
     if observation.age is None or observation.duration is None:
         return -math.inf
+    # An end in the future counts as now; otherwise the list that showed it would be trusted for years.
     return min(now, now - observation.age + observation.duration)
 
 
 def most_overdue(backups: Iterable[TrackedBackup], shared: PollingState, now: float) -> TrackedBackup | None:
     """Return the oldest backup that a list covers, if it has probably ended; else None."""
-    covered = (
-        (backup.started_at, backup) for backup in backups if backup.state is LISTED and backup.started_at is not None
-    )
+    covered = ((each.started_at, each) for each in backups if each.state is LISTED and each.started_at is not None)
     _, oldest = min(covered, key=lambda pair: pair[0], default=(now, None))
     if oldest is None:
         return None

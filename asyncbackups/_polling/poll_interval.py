@@ -17,14 +17,11 @@ from asyncbackups.policies import PollingPolicy
 _AlikeBackups = tuple[SurvivalEstimate, float, float]
 """The survival estimate of some members, their age in seconds, and their share of all members."""
 
-SAMPLE = 32
-"""Of a larger group this many members, evenly spaced, are examined: the error of the root is a few per cent."""
-_SHORTEST = 0.25
-"""The shortest interval, in units of the policy's initial one: no busy loop, however large the group."""
+SAMPLE = 32  # of a larger group this many members, evenly spaced, are examined: the error of the root is a few per cent
+_SHORTEST = 0.25  # the shortest interval, in units of the policy's initial one: no busy loop, however large the group
 _STRETCH = 10
 """An interval is at most this many times the policy's maximum, however sure it is that no backup has finished yet."""
-_STEP_GROWTH = 1.5
-"""Each step of the integration is longer than the last by this factor."""
+_STEP_GROWTH = 1.5  # each step of the integration is longer than the last by this factor
 
 
 def next_interval(

@@ -45,8 +45,7 @@ class _FailedPolls:
     Attributes:
         not_found: How many did not find it (404).
         not_found_since: When the first one did not find it.
-        others: How many failed otherwise, without ending the wait.
-        error: The last of those other errors, or None.
+        others: How many failed otherwise, without ending the wait; `error` is the last of these errors.
     """
 
     not_found: int = 0
@@ -58,12 +57,7 @@ class _FailedPolls:
 class StarSystemPolling:
     """The polling of one star system.
 
-    Args:
-        name: The star system's id.
-        shared: State shared by all star systems.
-
     Attributes:
-        name: The star system's id.
         tracked: The tracked backups, by `key`.
         requests: How many requests are in flight.
         due: When the scheduler is to process it; infinity for never.
@@ -91,13 +85,7 @@ class StarSystemPolling:
     # Tracked backups
 
     def add(self, backup: TrackedBackup, now: float, *, patient: bool) -> None:
-        """Start to track a backup. If its age is unknown, or its first poll is overdue, it is polled at once.
-
-        Args:
-            backup: The backup.
-            now: The time.
-            patient: Whether a backup of unknown age may wait a moment for others.
-        """
+        """Start to track a backup. If its age is unknown, or its first poll is overdue, it is polled at once."""
         self.tracked[backup.key] = backup
         self._shared.enter_cohort(backup)
         self._queue.add(backup, now, patient=patient)
@@ -203,14 +191,7 @@ class StarSystemPolling:
     def select_entries(
         self, poll: ListPoll, entries: Iterable[ListEntry], *, latest: str, every: bool = False
     ) -> set[BackupId]:
-        """Return the ids of the entries of a list to decode: changed backups, and finished ones for the estimates.
-
-        Args:
-            poll: The request.
-            entries: The entries.
-            latest: The largest credible `completedAt`, as ISO 8601 text.
-            every: Whether a backup may have changed although its status has not.
-        """
+        """Return the ids of the entries of a list to decode: changed backups, and finished ones for the estimates."""
         changed: set[BackupId] = set()
         finished = FinishedSelection(self._shared, (self.name, poll.planet), latest)
         for entry in entries:
@@ -280,7 +261,9 @@ class StarSystemPolling:
         failed.not_found_since = min(failed.not_found_since, now)
         policy = self._shared.policy
         # A backup that this client created may not be found yet: GETs may lag behind creates, and behind lists.
-        new = backup.planet is not None and now - backup.subscriptions[0].added < policy.maximum
+        started_at = None if backup.polls else backup.started_at
+        since = started_at if backup.planet is None else backup.subscriptions[0].added
+        new = since is not None and now - since < policy.maximum
         # An ingress whose service restarts responds to everything with a page of its own.
         dubious = is_gateway_page(error) and now - failed.not_found_since < policy.maximum
         if failed.not_found >= _CONFIRMATIONS and not new and not dubious:

@@ -23,10 +23,8 @@ from asyncbackups._polling.tracked import (
 )
 from asyncbackups.models import BackupId
 
-_GROWTH = 1.25
-"""The polls are replanned once the number of backups has grown by this factor since the last plan."""
-_GATHER = 0.5
-"""For how long new backups wait for each other, in units of what a request is worth."""
+_GROWTH = 1.25  # the polls are replanned once the number of backups has grown by this factor since the last plan
+_GATHER = 0.5  # for how long new backups wait for each other, in units of what a request is worth
 
 
 class NewBackups:
@@ -34,10 +32,6 @@ class NewBackups:
 
     The first is polled at once. Those that are added within a moment after a request wait until the moment is over, if
     their subscribers can wait: then one list is sent for all of them, if they are more than it costs in GETs.
-
-    Args:
-        lists: The lists in use.
-        request_worth: How many seconds of latency a request is worth.
     """
 
     def __init__(self, lists: ListPolls, *, request_worth: float) -> None:
@@ -72,7 +66,6 @@ class NewBackups:
             self._lists.schedule_at(state, now)
 
     def clear(self) -> None:
-        """Remove all backups."""
         self._backups.clear()
 
 
@@ -81,19 +74,10 @@ def _is_new(backup: TrackedBackup) -> bool:
 
 
 class RequestQueue:
-    """The polls to come of one star system.
-
-    Args:
-        star_system: The star system's id.
-        tracked: Its tracked backups, by `key`; only read here.
-        shared: State shared by all star systems.
-
-    Attributes:
-        replan_at: When to replan at once, whatever else is due.
-    """
+    """The polls to come of one star system; `tracked` are its backups by `key`, only read here."""
 
     def __init__(self, star_system: str, tracked: Mapping[BackupId, TrackedBackup], shared: PollingState) -> None:
-        self.replan_at: float = math.inf
+        self.replan_at: float = math.inf  # when to replan at once, whatever else is due
         self._star_system = star_system
         self._tracked = tracked
         self._shared = shared
@@ -106,16 +90,8 @@ class RequestQueue:
         self._planned = 0
         self._plan_until = -math.inf
 
-    # Tracked backups
-
     def add(self, backup: TrackedBackup, now: float, *, patient: bool) -> None:
-        """Schedule the first poll of a new backup, which is in `tracked` already.
-
-        Args:
-            backup: The backup.
-            now: The time.
-            patient: Whether a backup of unknown age may wait a moment for others.
-        """
+        """Schedule the first poll of a new backup; a `patient` one of unknown age may wait a moment for others."""
         if backup.started_at is None:
             self.schedule_get(backup, self._new.add(backup, now, patient=patient))
         else:
@@ -148,8 +124,6 @@ class RequestQueue:
             return "get", backup.due, backup.state is REQUESTED
         return "list", state.due, state.poll is not None
 
-    # What is due
-
     def next_due(self) -> float:
         """Return when the next poll is due; infinity if none is scheduled."""
         return min(self._gets.next_time(), self._lists.next_due())
@@ -181,21 +155,12 @@ class RequestQueue:
         for backup in self._gets.overdue_items(now):
             self.schedule_get(backup, now + self._shared.draw() * window)
 
-    # When to poll a backup
-
     def schedule_get(self, backup: TrackedBackup, when: float) -> None:
-        """Schedule a GET of a backup."""
         backup.state = SCHEDULED
         self._gets.schedule(backup, when)
 
     def schedule_after_get(self, backup: TrackedBackup, now: float, *, pause: float) -> None:
-        """Schedule the next poll of a backup that a GET has shown in progress.
-
-        Args:
-            backup: The backup.
-            now: The time.
-            pause: The `Retry-After` of the response, in seconds; 0 if it has none.
-        """
+        """Schedule the next poll of a backup that a GET has shown in progress; `pause` is its `Retry-After`, or 0."""
         self._get_pauses.pop(backup.key, None)
         if pause:
             self._get_pauses[backup.key] = now + pause
@@ -232,8 +197,6 @@ class RequestQueue:
         self._etags.pop(backup.key, None)
         self._lists.add_backup(backup, state, now, since=since)
 
-    # Responses to lists
-
     def is_list_needed(self, poll: ListPoll) -> bool:
         """Return True if a list is still in use and any of its backups is still tracked."""
         return self._lists.is_needed(poll)
@@ -243,20 +206,15 @@ class RequestQueue:
     ) -> None:
         """Schedule what follows a processed list: the next one, and a GET of each backup that it did not show.
 
-        Args:
-            poll: The request.
-            now: The time.
-            etag: The entity tag of the response, or None.
-            newest_end: When the last backup ended that the list showed as ended; negative infinity if unknown.
-            pause: The `Retry-After` of the response, in seconds; 0 if it has none.
-            useful: Whether the list showed the end of any of its backups.
+        `newest_end` is the latest end that it showed, negative infinity if unknown; it was `useful` if it showed any.
         """
         state = self._lists.finish_poll(poll)
         if state is None:
             return
         backups = self._lists.backups_of(state)
         state.etag = etag
-        self._lists.trust_from(state, newest_end)
+        # It would have shown any earlier end, too.
+        state.trusted_until = max(state.trusted_until, newest_end + self._shared.policy.maximum)
         self._get_missing(poll, backups, now)
         useful = useful or any(not backup.unlisted for backup in backups)
         self._schedule_list(state, backups, now, pause=pause, useful=useful)
@@ -267,12 +225,8 @@ class RequestQueue:
         if state is None:
             return []
         backups = self._lists.backups_of(state)
-        confirmed = [
-            # A backup that was never observed is newer than the list, which has not changed since.
-            backup
-            for backup in backups
-            if backup.state is LISTED and backup.polls and backup.observed_at < poll.sent
-        ]
+        # A backup that was never observed is newer than the list, which has not changed since.
+        confirmed = [each for each in backups if each.state is LISTED and each.polls and each.observed_at < poll.sent]
         self._schedule_list(state, backups, now, pause=pause, useful=True)
         return confirmed
 
@@ -305,11 +259,7 @@ class RequestQueue:
     def check_list_lag(self, backup: TrackedBackup, observation: Observation, listed_at: float, now: float) -> None:
         """Stop using a list for a time, if it showed a backup in progress long after the backup had ended.
 
-        Args:
-            backup: A backup that a GET has shown as ended.
-            observation: What the GET showed.
-            listed_at: When the poll was sent that last showed the backup in progress.
-            now: The time.
+        A GET has shown `observation`; the poll that last showed the backup in progress was sent at `listed_at`.
         """
         state = self._lists.find_for(backup)
         if state is not None and -math.inf < end_time(observation, now) < listed_at - self._shared.policy.maximum:
@@ -328,7 +278,7 @@ class RequestQueue:
         if useful:
             self._shared.costs.clear_pause((self._star_system, state.planet))
         if pause:
-            self._lists.pause_until(state, now + pause)
+            self._shared.list_pauses.store((self._star_system, state.planet), now + pause)
         if not backups:
             self._drop_list(state, now)
             return
@@ -349,8 +299,6 @@ class RequestQueue:
     def _pause_list(self, planet: str | None, now: float) -> None:
         self._shared.costs.pause_list((self._star_system, planet), now=now)
         self.replan(now)
-
-    # The plan
 
     def replan(self, now: float) -> None:
         """Choose again which lists to use, and which backups they cover."""

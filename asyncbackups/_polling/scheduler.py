@@ -20,15 +20,7 @@ from asyncbackups._polling.estimation.observations import LATEST_TIMESTAMP
 from asyncbackups._polling.poll_outcomes import StarSystemPolling, TrackedOutcome
 from asyncbackups._polling.shared_state import PollingState
 from asyncbackups._polling.timers import DeadlineTimers, TimerQueue
-from asyncbackups._polling.tracked import (
-    GetPoll,
-    ListPoll,
-    Observation,
-    Poll,
-    Subscriber,
-    Subscription,
-    TrackedBackup,
-)
+from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, Subscriber, Subscription, TrackedBackup
 from asyncbackups.errors import BackupsError, NotFoundError
 from asyncbackups.events import (
     BackupFailed,
@@ -42,31 +34,20 @@ from asyncbackups.events import (
 from asyncbackups.models import BackupId, BackupRef, PlanetRef, Progress, id_key
 from asyncbackups.policies import PollingPolicy, RetryPolicy
 
-Notification = tuple[Subscriber, FinalEvent]
-"""A subscriber, and the event to deliver to it."""
+Notification = tuple[Subscriber, FinalEvent]  # a subscriber, and the event to deliver to it
 
-_SHARE = 3
-"""A star system with requests in flight takes more capacity only below this many times the free capacity."""
-_STALL = 5.0
-"""If the engine is late by more than this many seconds, overdue polls are spread out."""
+_SHARE = 3  # a star system with requests in flight takes more capacity only below this many times the free capacity
+_STALL = 5.0  # if the engine is late by more than this many seconds, overdue polls are spread out
 _FINAL_POLL = 2.0
 """A long wait is polled a last time at least this many seconds before its deadline: deadlines are rounded, too."""
-_FINAL_POLL_PART = 0.1
-"""A short wait is polled a last time this fraction of its duration before its deadline."""
+_FINAL_POLL_PART = 0.1  # a short wait is polled a last time this fraction of its duration before its deadline
 _TOGETHER = 8
 """If fewer star systems than this are due, lists that are nearly due are sent along; more would be a burst."""
-_EXPIRED_AT_ONCE = 1_000
-"""At most this many deadlines expire at a time: a few milliseconds' work."""
+_EXPIRED_AT_ONCE = 1_000  # at most this many deadlines expire at a time: a few milliseconds' work
 
 
 class Scheduler:
-    """All tracked backups of a client.
-
-    Args:
-        policy: When to poll.
-        draw: Returns uniform numbers from [0, 1).
-        retry: The client's retry policy, whose limit of `Retry-After` holds for polls, too.
-    """
+    """All tracked backups of a client. The retry policy limits the `Retry-After` of polls, too."""
 
     def __init__(
         self,
@@ -76,12 +57,7 @@ class Scheduler:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
     ) -> None:
         self._shared = PollingState(
-            policy,
-            retry.retry_after_maximum,
-            draw,
-            DurationEstimates(policy),
-            RequestCosts(),
-            Cohorts(policy.initial),
+            policy, retry.retry_after_maximum, draw, DurationEstimates(policy), RequestCosts(), Cohorts(policy.initial)
         )
         self._star_systems: dict[str, StarSystemPolling] = {}
         self._deadlines: DeadlineTimers[Subscription] = DeadlineTimers(lambda subscription: subscription.open)
@@ -93,8 +69,6 @@ class Scheduler:
     def in_flight(self) -> int:
         """How many backups are tracked, each counted once however many subscribers it has."""
         return self._in_flight
-
-    # Subscriptions
 
     def add(
         self,
@@ -108,7 +82,7 @@ class Scheduler:
         started_at: float | None = None,
         patient: bool = False,
     ) -> bool:
-        """Subscribe to a backup.
+        """Subscribe to a backup; return whether the subscription is new.
 
         Args:
             ref: The backup.
@@ -119,9 +93,6 @@ class Scheduler:
             mechanism: How it is made, if known.
             started_at: When it was created, on the same clock, if known.
             patient: Whether a backup of unknown age may wait a moment for others, which one list then covers.
-
-        Returns:
-            Whether the subscription is new; False if the subscriber has one for this backup already.
         """
         star_system = self._star_systems.get(ref.star_system)
         if star_system is None:
@@ -143,12 +114,10 @@ class Scheduler:
     def _subscribe(self, backup: TrackedBackup, subscriber: Subscriber, now: float, deadline: float) -> None:
         deadline = self._deadlines.round_deadline(deadline, now=now)
         subscription = Subscription(subscriber, backup, now, deadline)
-        self._deadlines.add(subscription, deadline - self._final_poll_lead(deadline - now), now=now)
+        duration = deadline - now
+        final_poll_lead = min(max(self._shared.policy.initial, _FINAL_POLL), duration * _FINAL_POLL_PART)
+        self._deadlines.add(subscription, deadline - final_poll_lead, now=now)
         backup.subscriptions = (*backup.subscriptions, subscription)
-
-    def _final_poll_lead(self, duration: float) -> float:
-        """Return how many seconds before its deadline a wait of some duration is polled a last time."""
-        return min(max(self._shared.policy.initial, _FINAL_POLL), duration * _FINAL_POLL_PART)
 
     def discard(self, ref: BackupRef, subscriber: Subscriber) -> bool:
         """End a subscription without an event; return whether there was one."""
@@ -205,8 +174,6 @@ class Scheduler:
         star_system = self._star_systems.get(ref.star_system)
         return None if star_system is None else star_system.tracked.get(id_key(ref.backup_id))
 
-    # What is due
-
     @property
     def has_backlog(self) -> bool:
         """Whether polls were due for which there was no capacity: take them once a response has been received."""
@@ -218,14 +185,10 @@ class Scheduler:
         return when if when < math.inf else None
 
     def take_due(self, now: float, *, capacity: int) -> list[Poll]:
-        """Return the polls to send now; each is in flight until its response is recorded.
+        """Return at most `capacity` polls to send now; each is in flight until its response is recorded.
 
-        Star systems take turns, and none takes the last capacity while it has requests in flight: many backups, or
-        slow responses, in one star system do not starve another.
-
-        Args:
-            now: The time now, in seconds of the monotonic clock.
-            capacity: How many requests may be sent.
+        Star systems take turns, and none takes the last capacity while it has requests in flight: many backups, or slow
+        responses, in one star system do not starve another.
         """
         self._collect_ready(now)
         polls: list[Poll] = []
@@ -323,18 +286,12 @@ class Scheduler:
         elif due != star_system.due:
             self._waiting.schedule(star_system, due)
 
-    # Responses
-
     def select_entries(
         self, poll: ListPoll, entries: Iterable[ListEntry], *, latest: str = LATEST_TIMESTAMP, every: bool = False
     ) -> set[BackupId]:
-        """Return the ids of the entries of a list that are worth decoding.
+        """Return the ids of the entries that are worth decoding; `latest` is the largest credible `completedAt`.
 
-        Args:
-            poll: The request.
-            entries: The entries.
-            latest: The largest credible `completedAt`, as ISO 8601 text.
-            every: Whether a backup may have changed although its status has not.
+        If `every` is true, a backup may have changed although its status has not.
         """
         return self._star_systems[poll.star_system].select_entries(poll, entries, latest=latest, every=every)
 
@@ -345,18 +302,6 @@ class Scheduler:
         star_system = self._star_systems[poll.star_system]
         return self._finish_poll(star_system, star_system.record_get(poll, observation, response, now), now)
 
-    def record_list(
-        self,
-        poll: ListPoll,
-        entries: Iterable[ListEntry],
-        observations: Mapping[BackupId, Observation],
-        response: ResponseInfo,
-        now: float,
-    ) -> list[Notification]:
-        """Record a list: all its entries, and those that were selected; return the events to deliver."""
-        parts = self.record_list_in_parts(poll, entries, observations, response, now)
-        return [notification for part in parts for notification in part]
-
     def record_list_in_parts(
         self,
         poll: ListPoll,
@@ -365,7 +310,7 @@ class Scheduler:
         response: ResponseInfo,
         now: float,
     ) -> Iterator[list[Notification]]:
-        """Record a list as `record_list` does, one part for each `next`.
+        """Record a list: all its entries, and those selected; yield the events to deliver, part by part.
 
         In between anything else may be recorded. The caller must take all parts: only then is the poll finished.
         """

@@ -24,13 +24,7 @@ class ServerClock:
     _highest: float = float("inf")
 
     def record_date(self, date: datetime, *, sent: float, received: float) -> None:
-        """Refine the offset by one response.
-
-        Args:
-            date: Its `Date` header (aware).
-            sent: When the request was sent, on our monotonic clock, in seconds.
-            received: When the response was received, on the same clock.
-        """
+        """Refine the offset by the `Date` header of a response; the other times are on our monotonic clock."""
         if not _FIRST_YEAR <= date.year <= _LAST_YEAR:
             return
         timestamp = date.timestamp()
@@ -40,15 +34,7 @@ class ServerClock:
             self._lowest, self._highest = lowest, highest
 
     def time_at(self, monotonic: float, *, otherwise: datetime) -> datetime:
-        """Return what the server's clock shows.
-
-        Args:
-            monotonic: The time on our monotonic clock.
-            otherwise: Our time of day, used until the server's is known.
-
-        Returns:
-            An aware time in UTC.
-        """
+        """Return the server's time (UTC) at a time of our monotonic clock; `otherwise` until it is known."""
         if self._lowest == float("-inf"):
             return otherwise
         return datetime.fromtimestamp(monotonic + (self._lowest + self._highest) / 2, UTC)

@@ -16,34 +16,24 @@ from asyncbackups._polling.tracked import TrackedBackup
 from asyncbackups.models import BackupId
 from asyncbackups.policies import PollingPolicy
 
-_REMEMBERED = 4096
-"""State is kept for this many lists, and for this many backups whose durations were recorded."""
+_REMEMBERED = 4096  # state is kept for this many lists, and for this many backups whose durations were recorded
 
 
 @attrs.frozen
 class PollingState:
-    """The shared state, and what follows from it for tracked backups.
-
-    Attributes:
-        policy: When to poll.
-        retry_after_maximum: The longest `Retry-After` that is honored, in seconds.
-        draw: Returns uniform numbers from [0, 1).
-        durations: How long backups take.
-        costs: What GETs and LISTs cost.
-        cohorts: The tracked backups by start time; decides which durations may be recorded.
-        recorded: The latest backups whose durations were recorded while tracked; lists will show them again.
-        list_pauses: For the latest lists that came with a `Retry-After`: until when the server wants them to pause.
-        recorded_until: For each list, the newest `completedAt` among the durations recorded from it, as text.
-    """
+    """The shared state, and what follows from it for tracked backups."""
 
     policy: PollingPolicy
-    retry_after_maximum: float
-    draw: Callable[[], float]
+    retry_after_maximum: float  # the longest `Retry-After` that is honored, in seconds
+    draw: Callable[[], float]  # returns uniform numbers from [0, 1)
     durations: DurationEstimates
     costs: RequestCosts
-    cohorts: Cohorts
+    cohorts: Cohorts  # the tracked backups by start time
+    # The latest backups whose durations were recorded while tracked; lists will show them again.
     recorded: LruDict[tuple[str, BackupId], None] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
+    # Until when the server wants lists to pause that came with a `Retry-After`.
     list_pauses: LruDict[ListScope, float] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
+    # For each list, the newest `completedAt` among the durations recorded from it, as text.
     recorded_until: LruDict[ListScope, str] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
 
     def enter_cohort(self, backup: TrackedBackup) -> None:
@@ -75,13 +65,7 @@ class PollingState:
         return members
 
     def next_interval(self, backups: Sequence[TrackedBackup], now: float, *, cost: float = 1.0) -> float:
-        """Return the seconds until the next request that covers some backups.
-
-        Args:
-            backups: The backups.
-            now: The time.
-            cost: What the request costs, in GETs.
-        """
+        """Return the seconds until the next request that covers some backups, and costs as much as `cost` GETs."""
         members = _LazyEstimates(self, backups, now)
         return poll_interval.next_interval(members, policy=self.policy, cost=cost, draw=self.draw())
 
@@ -91,9 +75,7 @@ class PollingState:
         """Return the load of polling some backups, estimated from a sample of them."""
         chosen = backups[:: -(-len(backups) // sample)]
         return PollingLoad.from_members(
-            self.estimates_of(chosen, now),
-            horizon=self.policy.maximum,
-            scale=len(backups) / len(chosen),
+            self.estimates_of(chosen, now), horizon=self.policy.maximum, scale=len(backups) / len(chosen)
         )
 
 

@@ -8,12 +8,9 @@ from collections.abc import Callable
 from itertools import count
 from typing import Generic, Protocol, TypeVar
 
-_SMALL = 64
-"""Below this many stale entries a queue is not rebuilt."""
-_COARSEST = 1.0
-"""Deadlines are rounded by at most this many seconds."""
-_PARTS = 256
-"""Deadlines are rounded by at most this fraction of the time that is left."""
+_SMALL = 64  # below this many stale entries a queue is not rebuilt
+_COARSEST = 1.0  # deadlines are rounded by at most this many seconds
+_PARTS = 256  # deadlines are rounded by at most this fraction of the time that is left
 
 
 class _Scheduled(Protocol):
@@ -59,11 +56,7 @@ class TimerQueue(Generic[_Item]):
         return self._heap[0][2] if self.next_time() < math.inf else None
 
     def pop_first(self) -> _Item:
-        """Remove and return the item that is due first; its `due` becomes infinity.
-
-        Raises:
-            IndexError: If the queue is empty.
-        """
+        """Remove and return the item that is due first, whose `due` becomes infinity; `IndexError` if there is none."""
         self.next_time()
         item = heapq.heappop(self._heap)[2]
         item.due = math.inf
@@ -74,7 +67,6 @@ class TimerQueue(Generic[_Item]):
         return [item for when, _, item in self._heap if when <= now and item.due == when]
 
     def clear(self) -> None:
-        """Remove all items."""
         self._heap.clear()
         self._limit = _SMALL
 
@@ -83,11 +75,8 @@ class DeadlineTimers(Generic[_Wait]):
     """The deadlines of very many waits, a few bytes each: they are kept in slots of time instead of one by one.
 
     Each deadline is rounded up by at most 1/256 of the time that is left, and never by more than 1 s. Waits that end
-    early are only counted; once they are a quarter of the open ones, the slots are swept, so that memory stays in
-    proportion to what is open. When the last open wait ends, all slots are cleared.
-
-    Args:
-        is_open: Returns True if a wait has not ended.
+    early, as `is_open` reports, are only counted; once they are a quarter of the open ones, the slots are swept,
+    so that memory stays in proportion to what is open. When the last open wait ends, all slots are cleared.
     """
 
     def __init__(self, is_open: Callable[[_Wait], bool]) -> None:
@@ -102,25 +91,14 @@ class DeadlineTimers(Generic[_Wait]):
         return self._open
 
     def round_deadline(self, when: float, *, now: float) -> float:
-        """Round a deadline up; equal results are one object, because a million waits hold one each.
-
-        Args:
-            when: The deadline, in seconds of the monotonic clock.
-            now: The time now.
-        """
+        """Round a deadline up; equal results are one object, because a million waits hold one each."""
         rounded = _round_up(when, now)
         if rounded != self._latest:
             self._latest = rounded
         return self._latest
 
     def add(self, wait: _Wait, when: float, *, now: float) -> None:
-        """Add an open wait.
-
-        Args:
-            wait: The wait.
-            when: Its deadline, in seconds of the monotonic clock; it is rounded.
-            now: The time now.
-        """
+        """Add an open wait; its deadline is rounded."""
         rounded = _round_up(when, now)
         waits = self._slots.get(rounded)
         if waits is None:
@@ -141,13 +119,10 @@ class DeadlineTimers(Generic[_Wait]):
             self._times.clear()
             self._ended = 0
         elif self._ended > max(_SMALL, self._open // 4):
-            self._sweep_slots()
-
-    def _sweep_slots(self) -> None:
-        left = {slot: [wait for wait in waits if self._is_open(wait)] for slot, waits in self._slots.items()}
-        self._slots = {slot: waits for slot, waits in left.items() if waits}
-        self._times = sorted(self._slots)
-        self._ended = 0
+            left = {slot: [wait for wait in waits if self._is_open(wait)] for slot, waits in self._slots.items()}
+            self._slots = {slot: waits for slot, waits in left.items() if waits}
+            self._times = sorted(self._slots)
+            self._ended = 0
 
     def next_time(self) -> float:
         """Return the next deadline; infinity if there is none. It may be that of a wait that ended early."""

@@ -44,8 +44,6 @@ class Subscription:
     """One subscriber's wait for one backup.
 
     Attributes:
-        subscriber: Receives the final event.
-        tracked: The backup.
         added: When the wait started, in seconds of the monotonic clock.
         deadline: When it expires, on the same clock.
         open: Whether the wait continues: False once its final event was created, or the wait was discarded.
@@ -63,8 +61,6 @@ class TrackedBackup:
     """A backup in progress. There may be a million of these: keep them small, and share values between them.
 
     Attributes:
-        star_system: Its star system's id.
-        backup_id: Its id, as given.
         planet: Its planet's id, or None if unknown.
         mechanism: How it is made, or None if unknown.
         started_at: When it started, in seconds of our monotonic clock; None while its age is unknown.
@@ -123,7 +119,6 @@ class GetPoll:
     """A GET of one backup.
 
     Attributes:
-        ref: The backup.
         sent: When the poll was issued, in seconds of the monotonic clock.
         etag: The entity tag of the last response for this backup; a 304 then means that nothing has changed.
     """
@@ -134,7 +129,6 @@ class GetPoll:
 
     @property
     def star_system(self) -> str:
-        """The star system's id."""
         return self.ref.star_system
 
 
@@ -143,7 +137,6 @@ class ListPoll:
     """A LIST of all backups of a star system, or of one of its planets.
 
     Attributes:
-        star_system: The star system's id.
         planet: The planet's id; None for all planets.
         sent: When the poll was issued, in seconds of the monotonic clock.
         etag: The entity tag of the last response, if it may be used; a 304 then means that nothing has changed.

@@ -34,16 +34,11 @@ if TYPE_CHECKING:  # `import asyncbackups` imports this module, and the engine o
     from asyncbackups._polling.engine import Engine
 
 
-_ADDED_PER_TURN = 1_000
-"""This many backups are added between two turns of the event loop: some milliseconds' work."""
+_ADDED_PER_TURN = 1_000  # this many backups are added between two turns of the event loop: some milliseconds' work
 
 
 def validate_deadline(deadline: Seconds) -> float:
-    """Return a deadline as a positive number of seconds from now.
-
-    Raises:
-        ConfigurationError: If it is not positive and finite.
-    """
+    """Return a deadline in seconds; raise `ConfigurationError` unless it is positive and finite."""
     value = check_seconds(deadline, "deadline")
     if value <= 0:
         raise ConfigurationError(
@@ -225,11 +220,6 @@ class _BackupWaiter:
 
 async def wait_for(engine: Engine, ref: BackupRef, *, deadline: float) -> Backup:
     """Wait until a backup has succeeded. Waits for the same backup share its polls.
-
-    Args:
-        engine: The client's engine.
-        ref: The backup.
-        deadline: For how long, in seconds.
 
     Raises:
         BackupFailedError: If it failed.

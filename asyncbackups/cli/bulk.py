@@ -1,4 +1,4 @@
-"""The commands for bulk runs: `bulk`, `resume` and `status`."""
+"""The commands for many backups: `bulk`, `resume`, `delete`, `wait` and `status`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,23 +14,22 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from asyncbackups import BackupSpec, ConfigurationError, Event, JournalError, plain
-from asyncbackups.cli import options
+from asyncbackups import (
+    BackupRef,
+    BackupSpec,
+    ConfigurationError,
+    JournalError,
+    NotFoundError,
+    PlanetRef,
+    events,
+    plain,
+)
+from asyncbackups.cli import options, output
 from asyncbackups.cli.command import Command, option
 from asyncbackups.cli.exits import ExitStatus, exit_status
 from asyncbackups.cli.interrupts import EventFollower, describe_delay
-from asyncbackups.cli.output import (
-    format_count,
-    format_time,
-    is_terminal,
-    print_json,
-    print_line,
-    print_message,
-    strip_controls,
-)
-from asyncbackups.cli.run_report import RunReport, error_json
-from asyncbackups.cli.tables import print_table
-from asyncbackups.cli.targets import load_planets
+from asyncbackups.cli.reports import DeletionReport, RunReport, error_json
+from asyncbackups.cli.targets import is_file_argument, load_distinct_backups, load_targets
 from asyncbackups.cli.views import RunView, create_view
 
 if TYPE_CHECKING:
@@ -59,22 +59,18 @@ async def run_bulk(
     as_json: bool,
 ) -> ExitStatus:
     """Create a backup of each planet and wait for all of them."""
-    planets = load_planets(targets)
+    planets = load_targets(targets, PlanetRef)
     shown = ShownRun(
         RunReport(targets=len(planets), journal=None if journal is None else str(journal), options=connection.options),
-        title=f"backups of {format_count(len(planets), 'planet')}",
+        title=f"backups of {output.format_count(len(planets), 'planet')}",
         as_json=as_json,
         earlier=None if journal is None else await _load_status_if_any(journal),
     )
     async with connection.create_client() as client:
+        # From the first event, because the events of earlier processes count, too.
+        since = None if journal is None else 0
         run = client.bulk_create(
-            planets,
-            spec,
-            concurrency=concurrency,
-            deadline=deadline,
-            journal=journal,
-            # From the first event, because the events of earlier processes count, too.
-            since=None if journal is None else 0,
+            planets, spec, concurrency=concurrency, deadline=deadline, journal=journal, since=since
         )
         return await shown.show_report(run)
 
@@ -95,7 +91,7 @@ async def resume_run(
     earlier = await _load_status(journal)
     shown = ShownRun(
         RunReport(targets=earlier.targets, journal=str(journal), options=connection.options),
-        title=f"backups of {format_count(earlier.targets, 'planet')}, from {journal}",
+        title=f"backups of {output.format_count(earlier.targets, 'planet')}, from {journal}",
         as_json=as_json,
         earlier=earlier,
         warning=_check_targets(earlier),
@@ -106,11 +102,7 @@ async def resume_run(
 
 
 def _check_targets(earlier: JournalStatus) -> str:
-    """Return a warning if a journal may lack targets; empty if it has all.
-
-    Raises:
-        ConfigurationError: If it has none.
-    """
+    """Return a warning if a journal may lack targets; empty if it has all. Having none is an error."""
     if earlier.listed:
         return ""
     if not earlier.targets:
@@ -141,13 +133,9 @@ class ShownRun:
     """Runs a bulk run and shows its events.
 
     Attributes:
-        report: Counts the events.
-        title: What is being done.
-        as_json: Whether JSON goes to standard output.
         earlier: The state of the run that is resumed: events that an earlier process reported are counted and not
             shown again. None for a new run.
-        warning: Printed once the run has started; empty for none.
-        on_event: Called with each event, too; None for nothing.
+        warning: Printed once the run has started.
     """
 
     report: RunReport
@@ -155,7 +143,7 @@ class ShownRun:
     as_json: bool
     earlier: JournalStatus | None = None
     warning: str = ""
-    on_event: Callable[[Event], None] | None = None
+    on_event: Callable[[events.Event], None] | None = None
 
     async def show_report(self, run: BulkRun) -> ExitStatus:
         """Run to the end, or until interrupted, show the report and return the exit status."""
@@ -166,14 +154,11 @@ class ShownRun:
     async def show_events(self, run: BulkRun) -> RunView:
         """Run to the end, or until interrupted; the view has yet to show the report.
 
-        Args:
-            run: The run, not entered yet; with a journal it must report its events from the first one.
-
-        Raises:
-            JournalError: If the run cannot start. Later errors of its journal are in the report.
+        With a journal the run must report its events from the first one. A `JournalError` is raised if the run cannot
+        start; later errors of its journal are in the report.
         """
 
-        def show_event(event: Event) -> None:
+        def show_event(event: events.Event) -> None:
             self.report.record_event(event)
             if self.earlier is not None and event.id is not None and event.id <= self.earlier.acknowledged:
                 return
@@ -181,9 +166,8 @@ class ShownRun:
                 self.on_event(event)
             view.show_event(event)
 
-        follower = EventFollower(
-            show_event, run, noun="create", delay=describe_delay(options.CLIENT_SETTINGS["creating"])
-        )
+        delay = describe_delay(options.CLIENT_SETTINGS["creating"])
+        follower = EventFollower(show_event, run, noun="create", delay=delay)
         view = create_view(
             self.report,
             as_json=self.as_json,
@@ -210,15 +194,91 @@ class ShownRun:
 
     def _print_start(self) -> None:
         if self.warning:
-            print_message(self.warning)
+            output.print_message(self.warning)
         if self.earlier is not None and not self.as_json:
             ended = sum(number for state, number in self.earlier.states.items() if state.final)
-            targets = format_count(self.earlier.targets, "planet")
-            print_message(f"resuming {self.earlier.path}: {ended:,} of {targets} finished before")
+            targets = output.format_count(self.earlier.targets, "planet")
+            output.print_message(f"resuming {self.earlier.path}: {ended:,} of {targets} finished before")
 
 
 def _requests_by_name(run: BulkRun) -> dict[str, int]:
     return {str(kind): number for kind, number in run.report.requests.items()}
+
+
+@click.command("delete", cls=Command)
+@options.backups_argument
+@option("--missing-ok", is_flag=True, help="Accept that a backup does not exist.")
+@options.connection_options
+@options.concurrency_option("deletes")
+@options.json_option
+async def delete_backups(
+    backups: Sequence[str], missing_ok: bool, connection: options.Connection, concurrency: int, as_json: bool
+) -> ExitStatus:
+    """Delete backups."""
+    is_single = len(backups) == 1 and not is_file_argument(backups[0])
+    refs = load_targets(backups, BackupRef)
+    report = DeletionReport(backups=len(refs))
+
+    def show_event(event: events.BackupDeleted | events.DeleteFailed) -> None:
+        shown: events.BackupDeleted | events.DeleteFailed | events.BackupGone = event
+        # The deletion itself does not get --missing-ok: it would report a missing backup as deleted.
+        if missing_ok and isinstance(event, events.DeleteFailed) and isinstance(event.error, NotFoundError):
+            shown = events.BackupGone(ref=event.ref, elapsed=event.elapsed)
+        report.record_event(shown)
+        view.show_event(shown)
+
+    async with connection.create_client() as client:
+        deletion = client.bulk_delete(refs, concurrency=concurrency)
+        follower = EventFollower(show_event, deletion, noun="delete")
+        view = RunView(as_json=as_json, on_output_error=follower.interrupt)
+        started = time.monotonic()
+        async with deletion:
+            await follower.follow_events(deletion)
+        # Requests that were under way when it was left have their events, too.
+        async for event in deletion:
+            show_event(event)
+        report.seconds = time.monotonic() - started
+        report.requests, report.interrupted = client.requests, follower.interrupted
+    # The event of a single backup says everything, unless it was interrupted.
+    if not is_single or report.interrupted:
+        view.show_report(report.as_json(), report.as_lines())
+    return report.status
+
+
+@click.command("wait", cls=Command)
+@options.backups_argument
+@options.connection_options
+@options.deadline_option
+@options.json_option
+async def wait_for_backups(
+    backups: Sequence[str], connection: options.Connection, deadline: float, as_json: bool
+) -> ExitStatus:
+    """Wait until every backup has succeeded or failed."""
+    refs = load_distinct_backups(backups)
+    report = RunReport(options=connection.options)
+    report.add_watched(refs)
+
+    def show_event(event: events.Event) -> None:
+        report.record_event(event)
+        view.show_event(event)
+
+    follower: EventFollower[events.Event] = EventFollower(show_event)
+    async with connection.create_client() as client:
+        view = create_view(
+            report,
+            as_json=as_json,
+            title=f"waiting for {output.format_count(len(refs), 'backup')}",
+            requests=lambda: client.requests,
+            on_output_error=follower.interrupt,
+        )
+        started = time.monotonic()
+        with view.table:
+            async with client.watch(refs, deadline=deadline) as watch:
+                await follower.follow_events(watch)
+        report.seconds = time.monotonic() - started
+        report.requests, report.interrupted = client.requests, follower.interrupted
+    view.show_report(report.as_json(), report.as_lines())
+    return report.status
 
 
 @click.command("status", cls=Command)
@@ -235,24 +295,24 @@ async def show_status(journal: Path, as_json: bool) -> ExitStatus:
         _print_created(str(journal), exc, as_json=as_json)
         return exit_status([exc])
     if as_json:
-        print_json(_status_json(status))
+        output.print_json(_status_json(status))
         return ExitStatus.OK
     for line in _status_lines(status):
-        print_message(line)
+        output.print_message(line)
     states = _choose_states(status)
     headings = ("star system", "planets", *(state.value.replace("_", " ") for state in states))
-    print_table(headings, list(_status_rows(status, states)))
+    output.print_table(headings, list(_status_rows(status, states)))
     return ExitStatus.OK
 
 
 def _print_created(journal: str, error: JournalError, *, as_json: bool) -> None:
     """Print the backups of a journal that is damaged, as far as they can be read: nothing else may know of them."""
     if as_json:
-        print_json({"journal": journal, "error": error_json(error), "created": list(map(str, error.created))})
+        output.print_json({"journal": journal, "error": error_json(error), "created": list(map(str, error.created))})
     else:
         for ref in error.created:
-            print_line(strip_controls(str(ref)))
-    print_message(f"asyncbackups: {error}")
+            output.print_line(output.strip_controls(str(ref)))
+    output.print_message(f"asyncbackups: {error}")
 
 
 def _status_json(status: JournalStatus) -> dict[str, Any]:
@@ -281,9 +341,9 @@ def _states_by_name(states: Mapping[TargetState, int]) -> dict[str, int]:
 
 
 def _status_lines(status: JournalStatus) -> Iterator[str]:
-    planets = format_count(status.targets, "planet") + ("" if status.listed else " (may be incomplete)")
+    planets = output.format_count(status.targets, "planet") + ("" if status.listed else " (may be incomplete)")
     yield f"{status.path}: {planets}; tenant {status.tenant} at {status.base_url}"
-    yield f"started {format_time(status.started)}, last written {format_time(status.changed)}"
+    yield f"started {output.format_time(status.started)}, last written {output.format_time(status.changed)}"
     if status.holder is not None:
         yield f"running: {status.holder}"
     elif status.finished:
@@ -296,7 +356,7 @@ def _choose_states(status: JournalStatus) -> Sequence[TargetState]:
     """Return all states for programs; for a terminal, which is narrow, those that occur and the usual ones."""
     from asyncbackups import TargetState  # noqa: PLC0415 - imports SQLite
 
-    if not is_terminal(sys.stdout):
+    if not output.is_terminal(sys.stdout):
         return tuple(TargetState)
     usual = {TargetState.WAITING, TargetState.RUNNING, TargetState.SUCCEEDED, TargetState.FAILED}
     return [state for state in TargetState if state in usual or status.states[state]]

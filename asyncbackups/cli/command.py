@@ -10,41 +10,35 @@ from typing import Any, TypeAlias
 import click
 
 from asyncbackups.cli.exits import ExitStatus, exit_status, print_error
-from asyncbackups.cli.output import OutputError, flush_output, print_line, print_message
+from asyncbackups.cli.output import flush_output, print_line, print_message, render_sections
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 """Adds a parameter to the function of a command."""
+FLAG: dict[str, Any] = {"is_flag": True, "is_eager": True, "expose_value": False}
+"""Settings of an option whose callback prints something and ends the program."""
 _GARBAGE_COLLECTION_DELAY = 0.5
 
 
 class Option(click.Option):
-    """An option that is shown in a section of the help page.
-
-    Args:
-        section: The section's title.
-    """
+    """An option that is shown in a section of the help page, with its default if it has one."""
 
     def __init__(self, *args: Any, section: str = "Options", **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self.section = section
+        super().__init__(*args, **{"show_default": "default" in settings, **settings})
+        self.section: str = section
 
 
 class Argument(click.Argument):
-    """An argument with a help text.
+    """An argument with a help text."""
 
-    Args:
-        help: Shown on the help page.
-    """
-
-    section = "Arguments"
+    section: str = "Arguments"
 
     def __init__(self, *args: Any, help: str, **settings: Any) -> None:  # noqa: A002 - as options call it
         super().__init__(*args, **settings)
-        self.help = help
+        self.summary: str = help
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
         """Return the row on the help page."""
-        return self.make_metavar(ctx), self.help or ""
+        return self.make_metavar(ctx), self.summary
 
 
 def option(*names: str, **settings: Any) -> Decorator:
@@ -77,16 +71,15 @@ class HelpPage(click.Command):
         settings["add_help_option"] = False
         super().__init__(*args, **settings)
         verbose: dict[str, Any] = {"count": True, "callback": _set_verbosity, "expose_value": False}
-        shown: dict[str, Any] = {"is_flag": True, "is_eager": True, "callback": _print_help, "expose_value": False}
-        self.params += [
-            Option(["-v", "--verbose"], help="Log to stderr; -vv logs more.", **verbose),
-            Option(["-h", "--help"], help="Show this page and exit.", **shown),
-        ]
+        self.params.extend(
+            [
+                Option(["-v", "--verbose"], help="Log to stderr; -vv logs more.", **verbose),
+                Option(["-h", "--help"], help="Show this page and exit.", callback=_print_help, **FLAG),
+            ]
+        )
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help page."""
-        from asyncbackups.cli.tables import render_sections  # noqa: PLC0415 - only help pages and tables need rich
-
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             if record := parameter.get_help_record(ctx):
@@ -112,10 +105,6 @@ class Command(HelpPage):
         try:
             status = _run_to_end(super().invoke(ctx))
             flush_output()
-        except OutputError as exc:
-            if not exc.is_unread:
-                print_error(exc)
-            return ExitStatus.INTERRUPTED
         except BackupsError as exc:
             print_error(exc)
             return exit_status([exc])

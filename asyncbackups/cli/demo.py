@@ -14,58 +14,39 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from asyncbackups import (
-    BackupFailed,
-    BackupSpec,
-    BackupSucceeded,
-    ConfigurationError,
-    Event,
-    PlanetRef,
-    PollingPolicy,
-)
+from asyncbackups import BackupSpec, ConfigurationError, PlanetRef, PollingPolicy, events
 from asyncbackups.cli.bulk import ShownRun
 from asyncbackups.cli.command import Command, Decorator, option
 from asyncbackups.cli.exits import ExitStatus
 from asyncbackups.cli.interrupts import on_interrupt
 from asyncbackups.cli.options import concurrency_option, json_option
 from asyncbackups.cli.output import format_count, format_duration, print_line
-from asyncbackups.cli.run_report import RunReport
+from asyncbackups.cli.reports import RunReport
 
 if TYPE_CHECKING:
     from asyncbackups.simulator import Simulator  # imported when a command runs: completion does not need aiohttp
 
-MEDIAN_SECONDS = 131.0
-"""How long the backup in the API guide's example took."""
-SIGMA = 0.4
-"""The spread of durations: a few backups take twice or half as long."""
+_MEDIAN = 131.0  # seconds that the backup in the API guide's example took
+_SIGMA = 0.4  # a few backups take twice or half as long
 _HISTORY = 30
-_CREATE_SECONDS = 3.0
-"""How long the service takes to respond to a create, in its own seconds."""
-LOOP_INTERVAL = 30.0
-"""Seconds between two polls of the loop that the demo compares with."""
+_HISTORY_HELP = "Number of old backups in each star system at the start."
+_CREATE_SECONDS = 3.0  # how long the service takes to respond to a create, in its own seconds
+_LOOP_INTERVAL = 30.0  # seconds between two polls of the loop that the demo compares with
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
-_seed_option = option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same backups.")
-
-
+_seed_option = option("--seed", type=int, default=1, help="The same seed gives the same backups.")
 _failure_option = option(
-    "--failure-share",
-    type=click.FloatRange(0.0, 1.0),
-    default=0.0,
-    show_default=True,
-    help="Share of backups that fail.",
+    "--failure-share", type=click.FloatRange(0.0, 1.0), default=0.0, help="Share of backups that fail."
 )
 
 
 def _speed_option(default: float) -> Decorator:
-    return option(
-        "--speed", type=_POSITIVE, default=default, show_default=True, help="How much faster than real time to run."
-    )
+    return option("--speed", type=_POSITIVE, default=default, help="How much faster than real time to run.")
 
 
 @click.command("demo", cls=Command)
-@option("--planets", type=click.IntRange(min=1), default=50, show_default=True, help="Number of planets to back up.")
-@option("--star-systems", type=click.IntRange(min=1), default=5, show_default=True, help="Number of star systems.")
+@option("--planets", type=click.IntRange(min=1), default=50, help="Number of planets to back up.")
+@option("--star-systems", type=click.IntRange(min=1), default=5, help="Number of star systems.")
 @_speed_option(25.0)
 @_seed_option
 @_failure_option
@@ -88,7 +69,7 @@ async def run_demo(
         as_json=as_json,
         on_event=comparison.record_event,
     )
-    workload = Workload(duration=Lognormal(MEDIAN_SECONDS, SIGMA), failure_share=failure_share, history=_HISTORY)
+    workload = Workload(duration=Lognormal(_MEDIAN, _SIGMA), failure_share=failure_share, history=_HISTORY)
     slow_creates = Fault(kind="create", delay=_CREATE_SECONDS / speed)
     async with (
         Simulator(speed=speed, seed=seed, workload=workload, faults=[slow_creates]) as simulator,
@@ -117,21 +98,17 @@ def _name_planets(planets: int, star_systems: int) -> list[PlanetRef]:
 
 
 class LoopComparison:
-    """Compares the run with a loop for each backup, which is computed and not run; all in the backups' own seconds.
-
-    Args:
-        speed: How much faster than real time the backups run.
-    """
+    """Compares the run with a loop for each backup, which is computed and not run; all in the backups' own seconds."""
 
     def __init__(self, speed: float) -> None:
         self._speed = speed
         self._durations: list[float] = []
         self._latencies: list[float] = []
 
-    def record_event(self, event: Event) -> None:
+    def record_event(self, event: events.Event) -> None:
         """Record a completion. The simulator's clock is this machine's, so its times can be compared with ours."""
         match event:
-            case BackupSucceeded(backup=backup) | BackupFailed(backup=backup):
+            case events.BackupSucceeded(backup=backup) | events.BackupFailed(backup=backup):
                 if backup.started_at is not None and backup.completed_at is not None:
                     latency = datetime.now(UTC) - backup.completed_at
                     self._durations.append((backup.completed_at - backup.started_at).total_seconds() * self._speed)
@@ -146,7 +123,7 @@ class LoopComparison:
             "backups": len(loop),
             "polls": requests.get("get", 0) + requests.get("list", 0),
             "mean_delay": round(statistics.fmean(self._latencies), 2),
-            "loop_interval": LOOP_INTERVAL,
+            "loop_interval": _LOOP_INTERVAL,
             "loop_polls_computed": sum(polls for polls, _ in loop),
             "loop_mean_delay_computed": round(statistics.fmean(latency for _, latency in loop), 2),
         }
@@ -158,40 +135,28 @@ class LoopComparison:
         polls, completions = format_count(figures["polls"], "poll"), format_count(figures["backups"], "completion")
         ours = f"{polls} detected {completions}; average latency {format_duration(figures['mean_delay'])}"
         gets, latency = figures["loop_polls_computed"], format_duration(figures["loop_mean_delay_computed"])
-        loop = f"a loop polling every {LOOP_INTERVAL:.0f} s would have sent {gets:,} GETs with {latency} latency"
+        loop = f"a loop polling every {_LOOP_INTERVAL:.0f} s would have sent {gets:,} GETs with {latency} latency"
         return [ours, f"{loop} (computed, not run; in the backups' own time)"]
 
 
-def simulate_loop(duration: float, interval: float = LOOP_INTERVAL) -> tuple[int, float]:
-    """Return how often a loop polls one backup, and its detection latency in seconds.
+def simulate_loop(duration: float) -> tuple[int, float]:
+    """Return how often a loop polls one backup that takes `duration` seconds, and its detection latency in seconds.
 
     The loop is ``while True: get; if it has ended: break; sleep(interval)``. It starts with the backup; its GETs take
     no time, which is in its favor.
-
-    Args:
-        duration: How long the backup takes, in seconds.
-        interval: How long the loop sleeps, in seconds.
     """
-    sleeps = math.ceil(duration / interval)
-    return sleeps + 1, sleeps * interval - duration
+    sleeps = math.ceil(duration / _LOOP_INTERVAL)
+    return sleeps + 1, sleeps * _LOOP_INTERVAL - duration
 
 
 @click.command("simulate", cls=Command)
-@option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 for any free one.")
+@option("--port", type=click.IntRange(0, 65535), default=0, help="Port; 0 for any free one.")
 @_speed_option(1.0)
 @_seed_option
-@option("--median", type=_POSITIVE, default=MEDIAN_SECONDS, show_default=True, help="Median duration, in seconds.")
-@option(
-    "--sigma", type=click.FloatRange(min=0), default=SIGMA, show_default=True, help="Spread of durations; 0 for none."
-)
+@option("--median", type=_POSITIVE, default=_MEDIAN, help="Median duration, in seconds.")
+@option("--sigma", type=click.FloatRange(min=0), default=_SIGMA, help="Spread of durations; 0 for none.")
 @_failure_option
-@option(
-    "--history",
-    type=click.IntRange(min=0),
-    default=_HISTORY,
-    show_default=True,
-    help="Number of old backups in each star system at the start.",
-)
+@option("--history", type=click.IntRange(min=0), default=_HISTORY, help=_HISTORY_HELP)
 async def run_simulator(
     port: int, speed: float, seed: int, median: float, sigma: float, failure_share: float, history: int
 ) -> ExitStatus:

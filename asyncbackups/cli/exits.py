@@ -18,61 +18,46 @@ class ExitStatus(enum.IntEnum):
     """How a command ended; the highest that applies counts."""
 
     OK = 0
-    FAILED = 1
-    """A backup failed, does not exist, or could not be created or deleted."""
-    USAGE = 2
-    """Wrong usage or configuration, and nothing was sent; or a journal that cannot be used."""
-    DEADLINE = 3
-    """A deadline passed."""
-    UNCHECKED = 4
-    """The result could not be checked, because of the service, the network or the credentials."""
+    FAILED = 1  # a backup failed, does not exist, or could not be created or deleted
+    USAGE = 2  # wrong usage or configuration, and nothing was sent; or a journal that cannot be used
+    DEADLINE = 3  # a deadline passed
+    UNCHECKED = 4  # the result could not be checked, because of the service, the network or the credentials
     INTERRUPTED = 130
 
 
 def exit_status(results: Iterable[AnyEvent | BaseException]) -> ExitStatus:
-    """Return the highest exit status of several results.
-
-    Args:
-        results: Events, and exceptions that ended something.
-    """
+    """Return the highest exit status of several events and exceptions."""
     return max(map(_status_of, results), default=ExitStatus.OK)
 
 
 def _status_of(result: AnyEvent | BaseException) -> ExitStatus:
-    match result:
-        case asyncbackups.BackupCreated() | asyncbackups.BackupSucceeded() | asyncbackups.BackupDeleted():
-            return ExitStatus.OK
-        case asyncbackups.BackupFailed() | asyncbackups.BackupGone():
-            return ExitStatus.FAILED
-        case asyncbackups.WatchExpired():
-            return ExitStatus.DEADLINE
-        case asyncbackups.WatchFailed():
-            return ExitStatus.UNCHECKED
-        case asyncbackups.CreateFailed(error=error) | asyncbackups.DeleteFailed(error=error):
-            status = _status_of_error(error)
-            # One wrong target is a backup that could not be created; the command itself was used correctly.
-            return ExitStatus.FAILED if status is ExitStatus.USAGE else status
-    return _status_of_error(result)
-
-
-def _status_of_error(error: BaseException) -> ExitStatus:
     from asyncio import CancelledError  # noqa: PLC0415 - asyncio would triple the time of `asyncbackups --version`
 
-    match error:
+    from asyncbackups.errors import is_refusal  # noqa: PLC0415 - help pages need no errors
+
+    status = ExitStatus.UNCHECKED
+    match result:
+        case asyncbackups.BackupCreated() | asyncbackups.BackupSucceeded() | asyncbackups.BackupDeleted():
+            status = ExitStatus.OK
+        case asyncbackups.BackupFailed() | asyncbackups.BackupGone():
+            status = ExitStatus.FAILED
+        case asyncbackups.CreateFailed(error=error) | asyncbackups.DeleteFailed(error=error):
+            # One wrong target is a backup that could not be created; the command itself was used correctly.
+            status = ExitStatus.FAILED if _status_of(error) is ExitStatus.USAGE else _status_of(error)
         case KeyboardInterrupt() | CancelledError():
-            return ExitStatus.INTERRUPTED
+            status = ExitStatus.INTERRUPTED
         case asyncbackups.ConfigurationError() | asyncbackups.JournalError():
-            return ExitStatus.USAGE
-        case asyncbackups.WatchExpiredError():
-            return ExitStatus.DEADLINE
+            status = ExitStatus.USAGE
+        case asyncbackups.WatchExpired() | asyncbackups.WatchExpiredError():
+            status = ExitStatus.DEADLINE
         case asyncbackups.BackupFailedError() | asyncbackups.BackupGoneError():
-            return ExitStatus.FAILED
-        case _ if asyncbackups.errors.is_refusal(error):
-            return ExitStatus.FAILED
-        case _:
-            return ExitStatus.UNCHECKED
+            status = ExitStatus.FAILED
+        case BaseException() if is_refusal(result):
+            status = ExitStatus.FAILED
+    return status
 
 
+# The options and variables that set the library's arguments.
 _SETTING_NAMES: dict[str | None, str] = {
     "auth": "the token in ASYNCBACKUPS_TOKEN",
     "token": "the token in ASYNCBACKUPS_TOKEN",
@@ -91,8 +76,6 @@ _SETTING_NAMES: dict[str | None, str] = {
     "base_url": "--base-url (or ASYNCBACKUPS_BASE_URL)",
     "tenant": "--tenant (or ASYNCBACKUPS_TENANT)",
 }
-"""The options and variables that set the library's arguments."""
-
 _NAMED_AT_MOST = 20
 
 

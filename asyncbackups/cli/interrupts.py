@@ -22,11 +22,7 @@ _Event = TypeVar("_Event")
 
 @contextlib.contextmanager
 def on_interrupt(react: Callable[[], object]) -> Iterator[None]:
-    """Call `react` on the first SIGINT, SIGTERM or SIGHUP, and cancel the current task on the next one.
-
-    Args:
-        react: Called in the event loop.
-    """
+    """Call `react` on the first SIGINT, SIGTERM or SIGHUP; on the next one cancel the current task."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     is_interrupted = False
 
@@ -60,13 +56,9 @@ class _RequestSource(Protocol):
     """A bulk run or a bulk deletion, entered."""
 
     @property
-    def under_way(self) -> int:
-        """The number of requests that were started and whose outcome is unknown."""
-        ...
+    def under_way(self) -> int: ...
 
-    async def stop(self) -> None:
-        """Start no more requests; return when the outcome of those under way is known."""
-        ...
+    async def stop(self) -> None: ...
 
 
 class EventFollower(Generic[_Event]):
@@ -76,13 +68,9 @@ class EventFollower(Generic[_Event]):
     off may leave an unknown backup. The second one leaves at once.
 
     Args:
-        on_event: Called with each event.
         source: Where the requests are sent; None if there are none to wait for.
         noun: What such a request is: "create".
         delay: How long a response may take, for people; empty if no longer than any request.
-
-    Attributes:
-        interrupted: Whether it was interrupted.
     """
 
     def __init__(
@@ -92,16 +80,12 @@ class EventFollower(Generic[_Event]):
         self._source = source
         self._noun = noun
         self._delay = delay
-        self.interrupted = False
+        self.interrupted: bool = False
         self._following: asyncio.Task[object] | None = None
         self._stopping: asyncio.Task[None] | None = None
 
     async def follow_events(self, events: AsyncIterable[_Event]) -> None:
-        """Take the events; return when there are no more, or when it is time to leave.
-
-        Raises:
-            Exception: Whatever the iteration raises.
-        """
+        """Take the events; return when there are no more, or when it is time to leave."""
         self._following = asyncio.current_task()
         try:
             with on_interrupt(self.interrupt):
@@ -137,12 +121,7 @@ class EventFollower(Generic[_Event]):
 
 
 def print_waiting(requests: str, delay: str = "") -> None:
-    """Print why an interrupt does not end the command at once.
-
-    Args:
-        requests: The requests whose responses it waits for.
-        delay: How long that may take, for people; empty if no longer than any request.
-    """
+    """Print why an interrupt does not end the command at once; an empty `delay` is no longer than any request."""
     details = f" ({delay})" if delay else ""
     print_message(f"interrupted: waiting for the response to {requests}{details}; interrupt again to leave at once")
 

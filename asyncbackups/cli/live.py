@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -16,36 +14,21 @@ from rich.text import Text
 
 from asyncbackups import Counts
 from asyncbackups.cli.output import format_duration, strip_controls
-from asyncbackups.cli.run_report import RunReport, format_requests
+from asyncbackups.cli.reports import RequestCounts, RunReport, format_requests
 
 _REFRESH_SECONDS = 0.1
-_OTHER_LINES = 10
-"""Title, header, total, the line below, and the frame."""
+_OTHER_LINES = 10  # title, header, total, the line below, and the frame
 _MIN_ROWS = 3
-_FRAMED_WIDTH = 60
-"""The width in characters from which the table has a frame and long headings."""
-
+_FRAMED_WIDTH = 60  # the width from which the table has a frame and long headings
 _STYLES = {"in flight": "cyan", "succeeded": "green", "failed": "red"}
 _SHORT_HEADINGS = {"in flight": "running", "succeeded": "ok"}
 
 
 class LiveTable:
-    """A table that is redrawn while it is entered, and stays.
-
-    Args:
-        report: What is counted.
-        title: What is being done.
-        requests: Returns the requests sent so far, by kind.
-        console: Where to draw; None for stderr.
-    """
+    """A table that is redrawn while it is entered, and stays; on stderr if no console is given."""
 
     def __init__(
-        self,
-        report: RunReport,
-        *,
-        title: str,
-        requests: Callable[[], Mapping[str, int]],
-        console: Console | None = None,
+        self, report: RunReport, *, title: str, requests: RequestCounts, console: Console | None = None
     ) -> None:
         self._report = report
         self._title = title
@@ -60,9 +43,7 @@ class LiveTable:
         self._drawing = asyncio.get_running_loop().create_task(self._redraw(), name="asyncbackups-live")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         if self._drawing is not None:
             self._drawing.cancel()
         with contextlib.suppress(OSError):  # the terminal is gone
@@ -118,5 +99,4 @@ def _number_cells(counts: Counts, has_others: bool) -> list[Text]:
 
 
 def _count_others(counts: Counts) -> int:
-    """Return the number of backups that passed their deadline or could not be checked."""
     return counts.expired + counts.unchecked

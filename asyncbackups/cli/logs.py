@@ -36,19 +36,14 @@ class _LineFormatter(logging.Formatter):
 
 
 def show_logs(verbosity: int) -> None:
-    """Show the log on stderr: warnings; with 1 also what is done; with 2 everything.
-
-    Args:
-        verbosity: How often ``-v`` was given; a lower value than before changes nothing.
-    """
+    """Show warnings on stderr; with 1 also what is done, with 2 everything. A lower value than before has no effect."""
     log = logging.getLogger("asyncbackups")
     handler = next((one for one in log.handlers if isinstance(one, _StderrHandler)), None)
+    level = _LEVELS[min(verbosity, len(_LEVELS) - 1)]
     if handler is None:
         handler = _StderrHandler()
         log.addHandler(handler)
-        log.setLevel(_LEVELS[0])
-        handler.setFormatter(_LineFormatter(is_debug=False))
-    level = _LEVELS[min(verbosity, len(_LEVELS) - 1)]
-    if level < log.level:
-        log.setLevel(level)
-        handler.setFormatter(_LineFormatter(is_debug=level == logging.DEBUG))
+    elif level >= log.level:
+        return
+    log.setLevel(level)
+    handler.setFormatter(_LineFormatter(is_debug=level == logging.DEBUG))

@@ -1,4 +1,4 @@
-"""The program `asyncbackups`: its commands, each imported when it runs, and errors in how they are called."""
+"""The program `asyncbackups`: its commands, each imported when it runs, shell completion, and usage errors."""
 
 from __future__ import annotations
 
@@ -8,29 +8,38 @@ from typing import Any
 
 import click
 
-from asyncbackups.cli.command import HelpPage, Option
+from asyncbackups.cli.command import FLAG, Command, HelpPage, Option, argument
 from asyncbackups.cli.exits import ExitStatus, print_error
 from asyncbackups.cli.output import OutputError, print_line, print_message
 
 PROGRAM = "asyncbackups"
-COMPLETION_VARIABLE = "_ASYNCBACKUPS_COMPLETE"
-"""Set by the shell's completion script when it runs the program."""
+COMPLETION_VARIABLE = "_ASYNCBACKUPS_COMPLETE"  # set by the shell's completion script when it runs the program
 
+# The module and function of each command, and its summary.
 COMMANDS = {
     "demo": ("demo:run_demo", "Run a bulk run against a simulated service on this machine."),
     "simulate": ("demo:run_simulator", "Serve a simulated Database API on this machine until Ctrl-C."),
     "create": ("single:create_backup", "Create a backup of a planet and print its name."),
     "get": ("single:get_backup", "Show a backup."),
     "list": ("single:list_backups", "List the backups of a star system or a planet."),
-    "delete": ("delete:delete_backups", "Delete backups."),
-    "wait": ("wait:wait_for_backups", "Wait until every backup has succeeded or failed."),
+    "delete": ("bulk:delete_backups", "Delete backups."),
+    "wait": ("bulk:wait_for_backups", "Wait until every backup has succeeded or failed."),
     "bulk": ("bulk:run_bulk", "Create a backup of each planet and wait for all of them."),
     "resume": ("bulk:resume_run", "Resume a bulk run from its journal."),
     "status": ("bulk:show_status", "Show the state of a bulk run from its journal."),
     "health": ("single:check_health", "Check service health and print its status."),
-    "completion": ("completion:print_completion", "Print the completion script for a shell."),
+    "completion": ("main:print_completion", "Print the completion script for a shell."),
 }
-"""The module and function of each command, and its summary."""
+
+# A star system is completed to "name/", after which bash must not add a space.
+_BASH_WITHOUT_SPACE = """\
+{function}_in_bash() {{
+    {function} "$@"
+    [[ ${{COMPREPLY[0]-}} == */ ]] && compopt -o nospace
+    return 0
+}}
+complete -o nosort -F {function}_in_bash {program}
+"""
 
 
 class LazyGroup(HelpPage, click.Group):
@@ -83,7 +92,7 @@ def _show_usage() -> ExitStatus | None:
     return ExitStatus.USAGE
 
 
-program = LazyGroup(
+program: LazyGroup = LazyGroup(
     PROGRAM,
     invoke_without_command=True,
     callback=_show_usage,
@@ -91,28 +100,37 @@ program = LazyGroup(
     epilog="Exit status: 0 all succeeded; 1 a backup failed or could not be created; 2 wrong usage or configuration; "
     "3 a deadline passed; 4 the result could not be checked (service or credentials); 130 interrupted. "
     "The highest of 1, 3 and 4 that applies.",
-    params=[
-        Option(
-            ["--version"],
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=_print_version,
-            help="Print the version and exit.",
-        )
-    ],
+    params=[Option(["--version"], callback=_print_version, help="Print the version and exit.", **FLAG)],
 )
 
 
-def run_program(arguments: Sequence[str] | None = None) -> int:
-    """Run the program.
+@click.command("completion", cls=Command)
+@argument("shell", type=click.Choice(["bash", "zsh", "fish"]), help="The shell: bash, zsh or fish.")
+def print_completion(shell: str) -> ExitStatus:
+    """Print the completion script for a shell.
 
-    Args:
-        arguments: Without the program's name; None for those of the process.
+    It completes commands, options, region names, and the star systems of the file of targets that is given.
 
-    Returns:
-        The exit status.
+    bash: eval "$(asyncbackups completion bash)" in ~/.bashrc.
+
+    zsh: eval "$(asyncbackups completion zsh)" in ~/.zshrc, after compinit.
+
+    fish: asyncbackups completion fish > ~/.config/fish/completions/asyncbackups.fish.
     """
+    from click.shell_completion import ShellComplete, get_completion_class  # noqa: PLC0415 - only this command needs it
+
+    script = get_completion_class(shell)
+    assert script is not None  # noqa: S101 - click has the three
+    completer = script(program, {}, PROGRAM, COMPLETION_VARIABLE)
+    # Not its own method: that of bash starts a bash to find out its version.
+    print_line(ShellComplete.source(completer))
+    if shell == "bash":
+        print_line(_BASH_WITHOUT_SPACE.format(function=completer.func_name, program=PROGRAM))
+    return ExitStatus.OK
+
+
+def run_program(arguments: Sequence[str] | None = None) -> int:
+    """Run the program with arguments (None for those of the process) and return the exit status."""
     args = None if arguments is None else list(arguments)
     try:
         status = program.main(args=args, prog_name=PROGRAM, complete_var=COMPLETION_VARIABLE, standalone_mode=False)

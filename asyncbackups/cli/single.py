@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from asyncbackups import Backup, BackupRef, BackupsError, BackupSpec, PlanetRef, plain
-from asyncbackups.cli import options
+from asyncbackups.cli import options, output
 from asyncbackups.cli.command import Command, argument
 from asyncbackups.cli.exits import ExitStatus, print_error
 from asyncbackups.cli.interrupts import describe_delay, on_interrupt, print_waiting
-from asyncbackups.cli.output import OutputError, print_json, print_line, print_message, strip_controls
-from asyncbackups.cli.tables import print_backup, print_backups
 
 if TYPE_CHECKING:
     from asyncbackups import BackupClient  # imported when a client is made: completion does not need aiohttp
@@ -57,22 +55,22 @@ async def _send_create(
         return await client.create(target.star_system, target.planet, spec)
     except asyncio.CancelledError:
         check = shlex.join(("asyncbackups", "list", str(target), *connection.options))
-        print_message(f"{target}: whether the backup was created is unknown; to check: {check}")
+        output.print_message(f"{target}: whether the backup was created is unknown; to check: {check}")
         raise
 
 
 def _print_created(target: PlanetRef, backup: Backup, *, as_json: bool) -> bool:
     """Print the new backup and return True; if that fails, name it on stderr: nothing else knows of it."""
-    error: OutputError | None = None
+    error: output.OutputError | None = None
     try:
         if as_json:
-            print_json(plain(backup))
+            output.print_json(plain(backup))
         else:
-            print_line(str(BackupRef(target.star_system, backup.id)))
-    except OutputError as exc:
+            output.print_line(str(BackupRef(target.star_system, backup.id)))
+    except output.OutputError as exc:
         error = exc
     if not as_json or error:
-        print_message(f"{target}: backup {backup.id} created; its status is {backup.status or 'not given'}")
+        output.print_message(f"{target}: backup {backup.id} created; its status is {backup.status or 'not given'}")
     if error:
         print_error(error)
     return error is None
@@ -88,9 +86,9 @@ async def get_backup(backup: str, connection: options.Connection, as_json: bool)
     async with connection.create_client() as client:
         found = await client.get(ref.star_system, ref.backup_id)
     if as_json:
-        print_json(plain(found))
+        output.print_json(plain(found))
     else:
-        print_backup(found)
+        output.print_backup(found)
     return ExitStatus.OK
 
 
@@ -108,9 +106,9 @@ async def list_backups(where: str, connection: options.Connection, as_json: bool
         backups = await client.list(star_system, planet)
     if as_json:
         for backup in backups:
-            print_json(plain(backup))
+            output.print_json(plain(backup))
     else:
-        print_backups(star_system, backups)
+        output.print_backups(star_system, backups)
     return ExitStatus.OK
 
 
@@ -122,7 +120,7 @@ async def check_health(connection: options.Connection, as_json: bool) -> ExitSta
     async with connection.create_client() as client:
         health = await client.health()
     if as_json:
-        print_json(plain(health))
+        output.print_json(plain(health))
     else:
-        print_line(strip_controls(health.status))
+        output.print_line(output.strip_controls(health.status))
     return ExitStatus.OK

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,45 +12,33 @@ from asyncbackups import BackupRef, ConfigurationError, PlanetRef
 
 # A "#" inside a word belongs to the word.
 _COMMENT = re.compile(r"(?:^|\s)#.*")
+# A first argument with one of these is taken for a file: a mistyped path must not become a planet.
 _FILE_SUFFIXES = frozenset({".csv", ".list", ".lst", ".targets", ".tsv", ".txt"})
-"""A first argument with one of these is taken for a file: a mistyped path must not become a planet."""
-
 _Target = TypeVar("_Target", PlanetRef, BackupRef)
 
 
-def load_planets(arguments: Sequence[str]) -> list[PlanetRef]:
-    """Read planets. The first argument may be a file, or ``-`` for standard input.
+def load_targets(arguments: Sequence[str], kind: type[_Target]) -> list[_Target]:
+    """Read planets or backups. The first argument may be a file, or ``-`` for standard input.
 
     Raises:
-        ConfigurationError: If there is none, one is malformed (the message names its line), or one is listed twice.
+        ConfigurationError: If there is none, one is malformed (the message names its line), or one is listed twice:
+            a planet would get two backups.
     """
-    return check_distinct(_parse_arguments(arguments, PlanetRef))
-
-
-def load_backups(arguments: Sequence[str]) -> list[BackupRef]:
-    """Read backups, in the same ways.
-
-    Raises:
-        ConfigurationError: If there is none, one is malformed (the message names its line), or one is listed twice.
-    """
-    return check_distinct(_parse_arguments(arguments, BackupRef))
+    seen: dict[_Target, str] = {}
+    for target, position in _parse_arguments(arguments, kind):
+        if target in seen:
+            raise ConfigurationError(f"{target} is listed twice: {seen[target]}, and {position}")
+        seen[target] = position
+    return list(seen)
 
 
 def load_distinct_backups(arguments: Sequence[str]) -> list[BackupRef]:
-    """Read backups, in the same ways; one that is listed twice counts once.
-
-    Raises:
-        ConfigurationError: If there is none, or one is malformed (the message names its line).
-    """
+    """Read backups in the same way; one that is listed twice counts once."""
     return list(dict.fromkeys(ref for ref, _ in _parse_arguments(arguments, BackupRef)))
 
 
 def list_star_systems(name: str) -> list[str]:
-    """Return the star systems in a file of targets, in their order; lines that are malformed are left out.
-
-    Args:
-        name: The file; if it cannot be read there are no star systems in it.
-    """
+    """Return the star systems in a file of targets; malformed lines and a file that cannot be read have none."""
     try:
         lines = Path(name).read_text("utf-8-sig").splitlines()
     except (OSError, ValueError):
@@ -65,36 +53,11 @@ def is_file_argument(argument: str) -> bool:
 
 
 def parse_lines(text: str, source: str, kind: type[_Target]) -> Iterator[tuple[_Target, str]]:
-    """Yield the target of each line and its position; blank lines and comments (``#``) are left out.
-
-    Args:
-        text: All lines.
-        source: The name of the source in messages.
-        kind: What each line names.
-
-    Raises:
-        ConfigurationError: If a line is malformed.
-    """
+    """Yield the target of each line and its position; blank lines and comments (``#``) are left out."""
     for number, line in enumerate(text.split("\n"), 1):
         if written := _COMMENT.sub("", line).strip():
-            yield _parse_target(written, f"{source}, line {number}", kind), f"{source}, line {number}"
-
-
-def check_distinct(located: Iterable[tuple[_Target, str]]) -> list[_Target]:
-    """Return the targets if they are distinct: otherwise a planet would get two backups.
-
-    Args:
-        located: Targets with their positions.
-
-    Raises:
-        ConfigurationError: If one is listed twice; the message names both positions.
-    """
-    seen: dict[_Target, str] = {}
-    for target, position in located:
-        if target in seen:
-            raise ConfigurationError(f"{target} is listed twice: {seen[target]}, and {position}")
-        seen[target] = position
-    return list(seen)
+            position = f"{source}, line {number}"
+            yield _parse_target(written, position, kind), position
 
 
 def _parse_arguments(arguments: Sequence[str], kind: type[_Target]) -> Iterator[tuple[_Target, str]]:

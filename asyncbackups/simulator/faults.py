@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, MutableSequence
 from enum import StrEnum
 from functools import lru_cache
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, overload
 
 import anyio
 from aiohttp import web
@@ -151,7 +151,7 @@ class Gate:
         finally:
             self.waiting -= 1
 
-    passing = settings.renamed_attribute("Gate.passing", "pass_through")
+    passing: ClassVar[property] = settings.renamed_attribute("Gate.passing", "pass_through")
 
 
 _optional_gate = settings.optional(settings.instance_of(Gate))
@@ -249,7 +249,7 @@ class FaultRules(MutableSequence[Fault]):
         matching = [counted for counted in self._counted if counted.fault.matches(kind, star_system, planet)]
         return [counted.fault for counted in matching if counted.count_match(self._rng)]
 
-    judge = settings.renamed_attribute("FaultRules.judge", "match_request")
+    judge: ClassVar[property] = settings.renamed_attribute("FaultRules.judge", "match_request")
 
     def hits(self, fault: Fault) -> int:
         """Return the number of requests that a fault has affected; `ValueError` if it is not in the list."""

@@ -112,7 +112,10 @@ class SimulatorProcess:
     """
 
     def __init__(self, **settings: Unpack[SimulatorSettings]) -> None:
-        self.base_url = self.token = self.tenant = self.token_url = ""
+        self.base_url: str = ""
+        self.token: str = ""
+        self.tenant: str = ""
+        self.token_url: str = ""
         self._settings = settings
         self._child: subprocess.Popen[bytes] | None = None
 

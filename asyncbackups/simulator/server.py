@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 from aiohttp import web
@@ -286,8 +286,8 @@ class Simulator:
     ssl_context: ssl.SSLContext | None = field(default=None, validator=_ssl_context)
     _shape: ApiBehavior = field(default=_NOT_GIVEN, alias="shape", repr=False)
 
-    shape = settings.renamed_attribute("Simulator.shape", "behavior")
-    world = settings.renamed_attribute("Simulator.world", "state")
+    shape: ClassVar[property] = settings.renamed_attribute("Simulator.shape", "behavior")
+    world: ClassVar[property] = settings.renamed_attribute("Simulator.world", "state")
 
     def __attrs_post_init__(self) -> None:
         if self._shape is not _NOT_GIVEN:

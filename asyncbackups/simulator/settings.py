@@ -44,14 +44,14 @@ def are_texts(value: Any) -> bool:
     return isinstance(value, Collection) and not isinstance(value, str) and all(map(is_text, value))
 
 
-positive = must_be("a number greater than 0", lambda value: is_number(value) and value > 0)
-not_negative = must_be("a number of 0 or more", lambda value: is_number(value) and value >= 0)
-finite = must_be("a finite number", is_number)
-share = must_be("a number from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
-whole = must_be("a whole number", is_whole)
-text = must_be("a string that is not empty", is_text)
-texts = must_be("a list of strings that are not empty", are_texts)
-flag = must_be("True or False", lambda value: isinstance(value, bool))
+positive: Validator = must_be("a number greater than 0", lambda value: is_number(value) and value > 0)
+not_negative: Validator = must_be("a number of 0 or more", lambda value: is_number(value) and value >= 0)
+finite: Validator = must_be("a finite number", is_number)
+share: Validator = must_be("a number from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
+whole: Validator = must_be("a whole number", is_whole)
+text: Validator = must_be("a string that is not empty", is_text)
+texts: Validator = must_be("a list of strings that are not empty", are_texts)
+flag: Validator = must_be("True or False", lambda value: isinstance(value, bool))
 optional: Callable[[Validator], Validator] = validators.optional
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from attrs import define, field, frozen
 
@@ -74,8 +74,8 @@ class SimulatedBackup:
     completed_at: float
     created: datetime
 
-    order = settings.renamed_attribute("SimulatedBackup.order", "create_body")
-    fate = settings.renamed_attribute("SimulatedBackup.fate", "outcome")
+    order: ClassVar[property] = settings.renamed_attribute("SimulatedBackup.order", "create_body")
+    fate: ClassVar[property] = settings.renamed_attribute("SimulatedBackup.fate", "outcome")
 
     @property
     def started(self) -> datetime:
@@ -160,7 +160,7 @@ class SimulatorState:
         planets = self._existing.get(star_system)
         return planets is not None and (not planet or planet in planets)
 
-    knows = settings.renamed_attribute("SimulatorState.knows", "has_planet")
+    knows: ClassVar[property] = settings.renamed_attribute("SimulatorState.knows", "has_planet")
 
     def create(self, star_system: str, planet: str, body: CreateBody) -> SimulatedBackup:
         """Create a backup and draw its outcome."""
@@ -185,7 +185,7 @@ class SimulatorState:
             return self._star_systems[star_system]
         return self._planets.get((star_system, planet)) or BackupList()
 
-    shelf = settings.renamed_attribute("SimulatorState.shelf", "backup_list")
+    shelf: ClassVar[property] = settings.renamed_attribute("SimulatorState.shelf", "backup_list")
 
     def delete(self, star_system: str, backup_id: int) -> bool:
         """Delete a backup, finished or not; return False if it does not exist."""

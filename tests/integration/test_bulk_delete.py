@@ -11,8 +11,6 @@ from asyncbackups import (
     BackupClient,
     BackupDeleted,
     BackupRef,
-    ClientClosedError,
-    ConfigurationError,
     DeleteFailed,
     NotFoundError,
     PermissionDeniedError,
@@ -106,38 +104,3 @@ async def test_stop_waits_for_the_deletes_in_flight(sim: Simulator) -> None:
         await stopping
         assert [type(event) async for event in deletion] == [BackupDeleted] * 2
         assert backups.requests["delete"] == 2
-
-
-async def test_invalid_item_is_raised_after_the_events_before_it(sim: Simulator) -> None:
-    """It ends the reading of an iterator, and the error names it."""
-    async with client(sim) as backups:
-        [ref, *_] = await _known(backups)
-        async with backups.bulk_delete(iter([ref, "nonsense"])) as deletion:
-            assert isinstance(await anext(deletion), BackupDeleted)
-            with pytest.raises(ConfigurationError, match="nonsense"):
-                await anext(deletion)
-
-
-async def test_refs_may_come_from_an_async_iterable(sim: Simulator) -> None:
-    """They are read as deletes start."""
-    async with client(sim) as backups:
-        refs = await _known(backups)
-
-        async def coming() -> AsyncIterator[BackupRef]:
-            for ref in refs[:3]:
-                yield ref
-
-        async with backups.bulk_delete(coming()) as deletion:
-            assert len([event async for event in deletion]) == 3
-
-
-async def test_deletion_is_entered_once_and_before_iterating(sim: Simulator) -> None:
-    """Anything else is an error."""
-    async with client(sim) as backups:
-        deletion = backups.bulk_delete([])
-        with pytest.raises(ClientClosedError, match="enter it"):
-            await anext(deletion)
-        async with deletion:
-            assert [event async for event in deletion] == []
-        with pytest.raises(ClientClosedError, match="only once"):
-            await deletion.__aenter__()

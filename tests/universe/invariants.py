@@ -9,7 +9,7 @@ import attrs
 
 from asyncbackups.models import PlanetRef
 
-from .client import Exchange, Process
+from .client import Exchange
 from .service import EARLIER, TrueBackup, alter_text
 from .universe import DEADLINE, Outcome, Universe, Work
 from .variables import Variables, explain_impossible, explain_unclear
@@ -76,6 +76,7 @@ class _Judge:
         for key, work in universe.work.items():
             ours = self._ours[key]
             self._judge_duplicates(work, ours)
+            self._judge_resends(work, ours)
             self._judge_creations(work)
             if work.client in universe.completed and not universe.hang:
                 self._judge_outcome(work, ours)
@@ -100,10 +101,23 @@ class _Judge:
         made = ", ".join(f"{backup.id} at {backup.created:.3f} by {backup.origin}" for backup in ours)
         self._report("silent-duplicate", f"{work.planet}: {made}")
 
+    def _judge_resends(self, work: Work, ours: list[TrueBackup]) -> None:
+        """Nothing is sent again while a list shows what was created: telling of a duplicate is no excuse."""
+        if self._impossible or not self._can_read_lists() or self._variables.stale_share:
+            return
+        for number, later in enumerate(ours):
+            sent = self._exchanges[later.origin].started
+            for earlier in ours[:number]:
+                if earlier.origin != later.origin and self._is_listed(earlier, sent - 5.0):
+                    text = (
+                        f"{work.planet}: {later.origin} at {sent:.3f}; {_tell(earlier)} listed {earlier.list_time:.3f}"
+                    )
+                    self._report("resent-though-visible", text)
+
     # Identity
 
     def _judge_creations(self, work: Work) -> None:
-        for process, time, creation in work.creations:
+        for _, time, creation in work.creations:
             backup = self._find(work.planet, creation.backup.id, time, work.client)
             if backup is not None and _client_of(backup) == work.client and backup.planet == work.planet.planet:
                 continue
@@ -117,15 +131,17 @@ class _Judge:
                 owner = "stranger" if _client_of(backup) is None else "other"
                 self._report(f"{owner}-taken-as-ours", f"{name} of {backup.origin} for {backup.planet}")
             else:
-                self._judge_adoption(work, process, time, backup, name)
+                self._judge_adoption(work, time, backup, name)
 
-    def _judge_adoption(self, work: Work, process: Process, time: float, adopted: TrueBackup, name: str) -> None:
+    def _judge_adoption(self, work: Work, time: float, adopted: TrueBackup, name: str) -> None:
         """A stranger's backup may be adopted by time only if it was the only unexplained one."""
         self._verdict.counts["strangers adopted by time"] += 1
         if adopted.planet != work.planet.planet:
             self._report("adopted-of-other-planet", f"{name} of {adopted.planet}")
             return
-        if adopted.origin == EARLIER or adopted.created < process.started:
+        # A journal keeps the baseline of the first process.
+        started = min(process.started for process in self._universe.processes if process.client == work.client)
+        if adopted.origin == EARLIER or adopted.created < started:
             self._report("adopted-old", f"{name}, created at {adopted.created:.3f}")
             return
         others = [
@@ -133,7 +149,7 @@ class _Judge:
             for other in self._universe.service.truth
             if (other.star_system, other.planet) == (work.planet.star_system, work.planet.planet)
             and other is not adopted
-            and other.created >= process.started
+            and other.created >= started
             and self._is_listed(other, time - 1.0)
             and not self._shows_marker(other)
         ]
@@ -176,8 +192,9 @@ class _Judge:
             self._report(reason, f"{work.planet}: {backup.id} is {outcome.kind} at {outcome.time:.3f}; {_tell(backup)}")
 
     def _judge_refusal(self, work: Work, outcome: Outcome, ours: list[TrueBackup]) -> None:
-        if outcome.kind == "refused" and ours and not self._impossible:
-            self._report("refused-but-created", f"{work.planet}: {outcome.error!r}; {_tell(ours[0])}")
+        alive = [backup for backup in ours if backup.created <= outcome.time < min(backup.deleted, backup.vanished)]
+        if outcome.kind == "refused" and alive and not self._impossible:
+            self._report("refused-but-created", f"{work.planet}: {outcome.error!r}; {_tell(alive[0])}")
 
     def _find_untruth(self, outcome: Outcome, backup: TrueBackup) -> str:
         """Return the name of what is untrue about an outcome; empty if nothing is."""
@@ -190,7 +207,8 @@ class _Judge:
                 deleted = variables.after_deletion == "status" and backup.deleted <= time
                 return "" if deleted or self._unclear else "false-failure"
             case "gone" if min(backup.deleted, backup.vanished) > time:
-                return "false-gone"
+                # With an id that came again, the end of the backup that had it before may be meant.
+                return "" if variables.restore_time or variables.id_reuse else "false-gone"
             case "expired":
                 # Half of the deadline is enough to notice.
                 return "missed-end" if backup.end_time() < time - DEADLINE / 2 and not self._unclear else ""
@@ -212,16 +230,22 @@ class _Judge:
         resolved = bool(work.creations) and work.outcomes[0].kind not in {"ambiguous", "refused"}
         if not self._can_read_lists() or any(_ended_early(backup) for backup in ours):
             return
-        if backups and self._shows_markers() and all(self._shows_marker(backup) for backup in backups):
-            self._verdict.counts["lost, marker shown"] += 1
-            self._verdict.counts["lost, marker shown: resolved"] += resolved
+        if not backups:
+            self._count_share("never arrived", resolved, work)
+        elif self._shows_markers() and all(self._shows_marker(backup) for backup in backups):
+            self._count_share("lost, marker shown", resolved, work)
             if not resolved:
                 self._report("marker-not-recognized", f"{work.planet}: {work.outcomes[0].error!r}")
-        elif not self._shows_markers() and self._is_alone() and self._has_visible(work.planet):
-            self._verdict.counts["lost, nothing shown"] += 1
-            self._verdict.counts["lost, nothing shown: resolved"] += resolved
-            if not resolved:
-                self._verdict.counts[f"unresolved: {str(work.outcomes[0].error)[-60:]}"] += 0
+        elif self._is_alone() and self._has_visible(work.planet):
+            self._count_share("lost, nothing shown", resolved, work)
+
+    def _count_share(self, name: str, resolved: bool, work: Work) -> None:
+        counts = self._verdict.counts
+        counts[name] += 1
+        counts[f"{name}: resolved"] += resolved
+        if not resolved:
+            reason = re.sub(r"\d+", "N", str(getattr(work.outcomes[0].error, "reason", work.outcomes[0].error)))
+            counts[f"{name}: unresolved, {reason[:60]} ... {reason[-80:]}"] += 1
 
     def _posts(self, work: Work) -> Iterator[Exchange]:
         path = f"/starsystems/{work.planet.star_system}/planets/{work.planet.planet}/backups"
@@ -282,7 +306,7 @@ class _Judge:
         )
 
     def _has_visible(self, planet: PlanetRef) -> bool:
-        """Return True if the planet's list shows a backup at all."""
+        """Return True if the planet's list showed a backup from the start."""
         return any(
             backup.origin == EARLIER and (backup.star_system, backup.planet) == (planet.star_system, planet.planet)
             for backup in self._universe.service.truth

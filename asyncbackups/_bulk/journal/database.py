@@ -1,6 +1,6 @@
 """The journal's file, a SQLite database in WAL mode: opened, checked, read and written.
 
-Imported only where a journal is used: sqlite3 costs start-up time, and aiosqlite is an optional dependency.
+Imported only where a journal is used, because sqlite3 costs start-up time.
 """
 
 from __future__ import annotations
@@ -18,17 +18,14 @@ from urllib.parse import quote
 import msgspec
 
 from asyncbackups._bulk.journal.entries import REF_MEMBER, Entry, Row
-from asyncbackups._bulk.journal.run_state import InconsistentEntryError, RunState
+from asyncbackups._bulk.journal.run_state import RunState
 from asyncbackups.errors import JournalError
 from asyncbackups.models import BackupRef
 
 if TYPE_CHECKING:
     import aiosqlite  # an optional dependency
 
-FAULTS = (sqlite3.Error, OSError, ValueError, TypeError, KeyError, msgspec.MsgspecError)
-"""Errors that reading or writing a journal may raise, damaged journals included."""
-
-APPLICATION_ID = 0x61_62_6A_6C
+_APPLICATION_ID = 0x61_62_6A_6C
 """Marks the file as a journal ("abjl"); see https://www.sqlite.org/pragma.html#pragma_application_id."""
 
 PRAGMAS = (
@@ -40,8 +37,7 @@ PRAGMAS = (
 )
 
 _FILE_MODE = 0o600
-_MAX_STATEMENT_ROWS = 199
-"""Five values each: older versions of SQLite accept 999 in a statement."""
+_MAX_STATEMENT_ROWS = 199  # five values each: older versions of SQLite accept 999 in a statement
 _MIGRATIONS = (
     """
     CREATE TABLE log (
@@ -62,15 +58,8 @@ _REF_PATTERN = re.compile(
 """The beginning of each event about a backup: it is found even if the database cannot be read."""
 
 
-# -- blocking functions, called in threads -----------------------------------------------------------------------------
-
-
 def prepare_database(path: Path, *, create: bool) -> None:
-    """Check a journal and make it ready for writing: create it if needed, and bring its schema up to date.
-
-    Args:
-        path: The file.
-        create: Whether to create the file if there is none.
+    """Check a journal and make it ready for writing: bring its schema up to date, or `create` it if there is none.
 
     Raises:
         JournalError: If it is not a journal, is damaged, is from a newer version, or cannot be written.
@@ -94,11 +83,7 @@ def prepare_database(path: Path, *, create: bool) -> None:
 
 
 def load_entries(path: Path) -> list[Entry]:
-    """Return all entries of a journal, also while another process writes to it.
-
-    Raises:
-        JournalError: If it is not a journal, is damaged, or is from a newer version.
-    """
+    """Return all entries of a journal, also while another process writes to it."""
     with translate_errors(path), contextlib.closing(_open_blocking(path, "ro")) as connection:
         _check_database(connection, path, may_be_empty=False)
         rows = connection.execute("SELECT id, target, kind, at, data FROM log ORDER BY id")
@@ -106,11 +91,7 @@ def load_entries(path: Path) -> list[Entry]:
 
 
 def build_run_state(entries: list[Entry], path: Path) -> RunState:
-    """Add up the entries that were read.
-
-    Raises:
-        JournalError: If they are inconsistent.
-    """
+    """Add up the entries that were read. Inconsistent ones raise a `JournalError`."""
     state = RunState()
     with translate_errors(path):
         for entry in entries:
@@ -120,25 +101,15 @@ def build_run_state(entries: list[Entry], path: Path) -> RunState:
 
 @contextlib.contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
-    """Turn errors of SQLite, the file system and damaged data into journal errors.
-
-    Raises:
-        JournalError: For any of these; it lists the backups that the file names.
-    """
+    """Turn errors of SQLite, the file system and damaged data into a `JournalError` that lists the named backups."""
     try:
         yield
-    except FAULTS as exc:
+    except (sqlite3.Error, OSError, ValueError, TypeError, KeyError, msgspec.MsgspecError) as exc:
         raise build_journal_error(path, exc, _find_named_backups(path)) from exc
 
 
 def build_journal_error(path: Path, cause: BaseException, created: tuple[BackupRef, ...]) -> JournalError:
-    """Build the error that describes a fault of a journal.
-
-    Args:
-        path: The journal's file.
-        cause: The fault.
-        created: Backups that the run has created.
-    """
+    """Build the error that describes a fault of a journal, with the backups that the run has created."""
     known = f"; it names {len(created)} backup(s) that were created" if created else ""
     return JournalError(f"the journal {path} {_describe_cause(cause)}{known}", path=str(path), created=created)
 
@@ -149,8 +120,6 @@ def _describe_cause(cause: BaseException) -> str:
         return "does not exist, or its directory does not"
     if isinstance(cause, OSError):
         return f"cannot be used: {cause.strerror or text}"
-    if isinstance(cause, InconsistentEntryError):
-        return f"is damaged: {text}"
     if isinstance(cause, sqlite3.OperationalError | sqlite3.IntegrityError):
         return f"cannot be used: {text}"
     if isinstance(cause, sqlite3.DatabaseError) and "not a database" in text:
@@ -196,7 +165,7 @@ def _check_database(connection: sqlite3.Connection, path: Path, *, may_be_empty:
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if may_be_empty and not (number or version or tables):
         return
-    if number != APPLICATION_ID:
+    if number != _APPLICATION_ID:
         raise JournalError(f"{path} is not a journal: it is another program's database", path=str(path))
     if version > len(_MIGRATIONS):
         raise JournalError(
@@ -214,7 +183,7 @@ def _migrate_schema(connection: sqlite3.Connection) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     for number, script in enumerate(_MIGRATIONS[version:], version + 1):
         connection.executescript(
-            f"BEGIN IMMEDIATE; {script}; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={number}; COMMIT;"
+            f"BEGIN IMMEDIATE; {script}; PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={number}; COMMIT;"
         )
 
 
@@ -229,11 +198,8 @@ def _find_named_backups(path: Path) -> tuple[BackupRef, ...]:
     return tuple(sorted(found))
 
 
-# -- the connection of a running journal, on aiosqlite's thread --------------------------------------------------------
-
-
 async def open_connection(path: Path) -> aiosqlite.Connection:
-    """Connect to a journal that `prepare_database` has prepared."""
+    """Connect to a journal that `prepare_database` has prepared. The functions above block, these do not."""
     import aiosqlite  # noqa: PLC0415 - reading a journal does not need it
 
     connection = await aiosqlite.connect(path, isolation_level=None)

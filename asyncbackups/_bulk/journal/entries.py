@@ -1,7 +1,6 @@
 """The entries of a journal, and events and errors as JSON. Pure.
 
-A journal is append-only and a run's state is the sum of its entries (`run_state`), so a crash between any two entries
-leaves a state that the run has been in.
+A run's state is the sum of its entries (`run_state`), so a crash between two entries leaves a state that the run had.
 """
 
 from __future__ import annotations
@@ -18,18 +17,10 @@ import msgspec
 from asyncbackups import errors
 from asyncbackups._api.codec import plain, spec_from_json
 from asyncbackups._api.reconcile import Baseline, Scope
+from asyncbackups._bulk.report import STATE_NAMES
 from asyncbackups._http.redaction import replace_surrogates
 from asyncbackups.errors import BackupsError
-from asyncbackups.events import (
-    BackupCreated,
-    BackupFailed,
-    BackupGone,
-    BackupSucceeded,
-    CreateFailed,
-    Event,
-    WatchExpired,
-    WatchFailed,
-)
+from asyncbackups.events import CreateFailed, Event
 from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
 
 Row: TypeAlias = "tuple[int, int | None, str, str, str]"
@@ -63,16 +54,8 @@ class EntryKind(enum.StrEnum):
     """The consumer has dealt with all events up to one."""
 
 
-_EVENTS: dict[EntryKind, type[Event]] = {
-    EntryKind.CREATED: BackupCreated,
-    EntryKind.CREATE_FAILED: CreateFailed,
-    EntryKind.SUCCEEDED: BackupSucceeded,
-    EntryKind.FAILED: BackupFailed,
-    EntryKind.GONE: BackupGone,
-    EntryKind.EXPIRED: WatchExpired,
-    EntryKind.UNCHECKED: WatchFailed,
-}
-_KINDS: dict[type[object], EntryKind] = {cls: kind for kind, cls in _EVENTS.items()}
+_KINDS = {cls: EntryKind(name) for cls, name in STATE_NAMES.items()}
+_EVENTS = {kind: cls for cls, kind in _KINDS.items()}
 if set(_KINDS) != set(get_args(Event)):  # pragma: no cover - a new kind of event was forgotten here
     raise TypeError("each kind of event needs a kind of entry")
 
@@ -83,7 +66,6 @@ class Entry:
 
     Attributes:
         id: Its number, ascending; for an event, the event's id.
-        kind: Its kind.
         target: The number of its target; None for an entry about the run.
         at: When it was made (aware, UTC).
         data: Further data as JSON, depending on the kind.
@@ -107,24 +89,14 @@ class Entry:
 
     @classmethod
     def from_row(cls, row: Row) -> Entry:
-        """Parse a stored entry.
-
-        Raises:
-            ValueError: If it is invalid.
-        """
+        """Parse a stored entry; an invalid one is a `ValueError`."""
         number, target, kind, at, data = row
         return cls(number, EntryKind(kind), target, datetime.fromisoformat(at), data)
 
 
 @attrs.frozen(kw_only=True)
 class Header:
-    """The identity of a run: a journal resumes only the same run.
-
-    Attributes:
-        tenant: The tenant's id.
-        base_url: The URL of the service.
-        spec: The backups to create.
-    """
+    """The identity of a run: a journal resumes only the same run."""
 
     tenant: str
     base_url: str
@@ -137,11 +109,7 @@ class Header:
 
     @classmethod
     def from_json(cls, text: str) -> Header:
-        """Parse a header.
-
-        Raises:
-            ValueError: If it is invalid.
-        """
+        """Parse a header; an invalid one is a `ValueError`."""
         raw = msgspec.json.decode(text)
         return cls(tenant=raw["tenant"], base_url=raw["base_url"], spec=spec_from_json(raw["spec"]))
 
@@ -196,18 +164,13 @@ def event_to_json(event: Event) -> str:
 
 
 def event_from_entry(entry: Entry) -> Event:
-    """Decode an event.
-
-    Raises:
-        ValueError: If the entry is not an event.
-    """
-    event = _event_decoder(entry.kind).decode(entry.data)
-    return attrs.evolve(event, id=entry.id)
+    """Decode the event of an entry with `is_event`."""
+    return attrs.evolve(_event_decoder(entry.kind).decode(entry.data), id=entry.id)
 
 
 @functools.cache
 def _event_decoder(kind: EntryKind) -> msgspec.json.Decoder[Event]:
-    return msgspec.json.Decoder(_EVENTS[kind], dec_hook=_decoding_hook)
+    return msgspec.json.Decoder(_EVENTS[kind], dec_hook=_error_from_json)
 
 
 def _without_details(event: Event) -> Event:
@@ -220,8 +183,10 @@ def _without_backup_details(backup: Backup) -> Backup:
     return attrs.evolve(backup, environment=None, database_to_application_builds=None, extra={})
 
 
-def _error_to_json(error: BackupsError, shown: Callable[[Backup], Backup]) -> dict[str, Any]:
+def _error_to_json(shown: Callable[[Backup], Backup], error: object) -> dict[str, Any]:
     """Encode an error by its members, not by pickle: a changed file could run code."""
+    if not isinstance(error, BackupsError):
+        raise TypeError(f"an event holds {type(error).__name__}, which has no JSON form")
     name = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in errors.__all__)
     state = {key: value for key, value in vars(error).items() if not key.startswith("__")}
     return {"type": name, "args": _add_type_tags(error.args, shown), "state": _add_type_tags(state, shown)}
@@ -258,7 +223,9 @@ def _resolve_type_tags(value: Any) -> Any:
             return value
 
 
-def _error_from_json(raw: Mapping[str, Any]) -> BackupsError:
+def _error_from_json(wanted: type[Any], raw: Any) -> BackupsError:
+    if wanted is not BackupsError:
+        raise TypeError(f"an event holds {wanted.__name__}, which has no JSON form")
     name = raw["type"]
     cls: type[BackupsError] = getattr(errors, name) if name in errors.__all__ else BackupsError
     args = _resolve_type_tags(raw["args"])
@@ -268,24 +235,9 @@ def _error_from_json(raw: Mapping[str, Any]) -> BackupsError:
     return error
 
 
-def _encoding_hook(shown: Callable[[Backup], Backup]) -> Callable[[Any], Any]:
-    def hook(value: Any) -> Any:
-        if isinstance(value, BackupsError):
-            return _error_to_json(value, shown)
-        raise TypeError(f"an event holds {type(value).__name__}, which has no JSON form")
-
-    return hook
-
-
-def _decoding_hook(wanted: type[Any], raw: Any) -> Any:
-    if wanted is BackupsError:
-        return _error_from_json(raw)
-    raise TypeError(f"an event holds {wanted.__name__}, which has no JSON form")
-
-
 # msgspec encodes attrs classes itself, at a twentieth of the cost of the API's own form.
-_EVENT_ENCODER = msgspec.json.Encoder(enc_hook=_encoding_hook(lambda backup: backup))
-_FALLBACK_ENCODER = msgspec.json.Encoder(enc_hook=_encoding_hook(_without_backup_details))
+_EVENT_ENCODER = msgspec.json.Encoder(enc_hook=functools.partial(_error_to_json, lambda backup: backup))
+_FALLBACK_ENCODER = msgspec.json.Encoder(enc_hook=functools.partial(_error_to_json, _without_backup_details))
 
 
 def _encode_json(value: object) -> str:

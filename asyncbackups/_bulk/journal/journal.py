@@ -23,14 +23,9 @@ from asyncbackups._bulk.journal.entries import (
     event_to_json,
     intent_to_json,
 )
-from asyncbackups._bulk.journal.entry_log import EntryLog
-from asyncbackups._bulk.journal.group_commit import run_to_completion
+from asyncbackups._bulk.journal.group_commit import EntryLog, run_to_completion
 from asyncbackups._bulk.journal.lock import Lock
-from asyncbackups._bulk.journal.run_state import (
-    TargetState,
-    describe_header_difference,
-    describe_target_difference,
-)
+from asyncbackups._bulk.journal.run_state import TargetState, describe_header_difference, describe_target_difference
 from asyncbackups._bulk.run_store import Intent, ResumePoint, RunningBackup, Target, number_targets
 from asyncbackups._inputs import Planets
 from asyncbackups.errors import ConfigurationError, JournalError, is_client_shutdown
@@ -39,24 +34,16 @@ from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
 
 _INTENT_DELAY = 0.001
 """Seconds that an intent may wait for others while creates are in flight: their workers soon intend the next ones."""
-_ENTRIES_PER_TURN = 200
-"""Number of entries decoded between two turns of the event loop: a few milliseconds of work."""
+_ENTRIES_PER_TURN = 200  # decoded between two turns of the event loop: a few milliseconds of work
 
 
 class Journal:
     """A run store in a SQLite file, for one run in one process at a time.
 
     Args:
-        path: The file.
-        tenant: The client's tenant.
-        base_url: The URL of the client's service.
         spec: The backups to create; None for those of the journal, which must exist then.
         since: Deliver again the events after this one; None for those that were not acknowledged.
         claim: Claims a backup for this client, so that no create adopts it.
-        clock: The clock.
-
-    Raises:
-        ConfigurationError: If aiosqlite is not installed.
     """
 
     def __init__(
@@ -82,11 +69,7 @@ class Journal:
 
     @property
     def spec(self) -> BackupSpec:
-        """The backups to create.
-
-        Raises:
-            JournalError: If the journal determines them, and was not opened yet.
-        """
+        """The backups to create; a `JournalError` if the journal determines them and was not opened yet."""
         if self._spec is None:
             raise JournalError(f"the journal {self._path} was not opened yet", path=str(self._path))
         return self._spec
@@ -97,10 +80,7 @@ class Journal:
         return self._log.failure
 
     async def open(self, planets: Planets) -> ResumePoint:
-        """Start the run, or resume it.
-
-        Args:
-            planets: The targets; None for those that the journal has.
+        """Start the run, or resume it; without planets, with the targets that the journal has.
 
         Raises:
             JournalError: If another process runs it, it belongs to another run, or it cannot be used. Nothing was sent.
@@ -172,8 +152,6 @@ class Journal:
         finally:
             self._lock.release()
 
-    # -- opening -------------------------------------------------------------------------------------------------------
-
     def _prepare_file(self) -> list[Entry]:
         if self._spec is None and not self._path.exists():
             raise JournalError(f"there is no journal {self._path}", path=str(self._path))
@@ -186,24 +164,19 @@ class Journal:
         await self._log.open(entries)
         state = self._log.state
         if state.header is None:
-            await self._write_header()
+            await self._log.write([self._log.add_entry(EntryKind.STARTED, None, self._header.json_text)])
         else:
-            self._check_header(state.header)
+            self._spec = self._spec or state.header.spec
+            self._raise_if_different(describe_header_difference(state.header, self._header))
         new_targets = await self._match_targets(planets)
         for target in state.targets:
             if target.ref is not None:
                 self._claim(target.ref, target.planet)
         return await self._build_resume_point(entries, new_targets)
 
-    async def _write_header(self) -> None:
-        header = Header(tenant=self._tenant, base_url=self._base_url, spec=self.spec)
-        await self._log.write([self._log.add_entry(EntryKind.STARTED, None, header.json_text)])
-
-    def _check_header(self, header: Header) -> None:
-        spec = header.spec if self._spec is None else self._spec
-        here = Header(tenant=self._tenant, base_url=self._base_url, spec=spec)
-        self._spec = spec
-        self._raise_if_different(describe_header_difference(header, here))
+    @property
+    def _header(self) -> Header:
+        return Header(tenant=self._tenant, base_url=self._base_url, spec=self.spec)
 
     def _raise_if_different(self, difference: str | None) -> None:
         if difference is not None:
@@ -224,9 +197,8 @@ class Journal:
             return number_targets(()) if self._log.state.listed else self._record_targets(rest, len(known))
         self._raise_if_different(describe_target_difference(known, planets, listed=self._log.state.listed))
         if not self._log.state.listed:
-            entries = [
-                self._target_entry(number, planet) for number, planet in enumerate(planets) if number >= len(known)
-            ]
+            missing = list(enumerate(planets))[len(known) :]
+            entries = [self._target_entry(number, planet) for number, planet in missing]
             await self._log.write([*entries, self._log.add_entry(EntryKind.LISTED, None, "")])
         return number_targets(())
 
@@ -261,11 +233,8 @@ class Journal:
         events: list[Event] = []
         for first in range(0, len(entries), _ENTRIES_PER_TURN):
             with database.translate_errors(self._path):
-                events += [
-                    event_from_entry(entry)
-                    for entry in entries[first : first + _ENTRIES_PER_TURN]
-                    if entry.is_event and entry.target is not None
-                ]
+                turn = entries[first : first + _ENTRIES_PER_TURN]
+                events += [event_from_entry(entry) for entry in turn if entry.is_event]
             await asyncio.sleep(0)
         return events
 
@@ -299,7 +268,7 @@ def _is_process_end(event: Event) -> bool:
 
 
 async def _take_first(planets: AsyncIterator[PlanetRef], number: int) -> list[PlanetRef]:
-    """Read the given number of planets, or fewer if there are not as many."""
+    """Read at most the given number of planets."""
     first: list[PlanetRef] = []
     while len(first) < number and (planet := await anext(planets, None)) is not None:
         first.append(planet)

@@ -1,7 +1,6 @@
 """The lock of a journal, so that one process at a time runs it: a lock file beside the journal.
 
-The operating system's lock belongs to the open file and ends with the process, so there are no stale locks. The text
-in the file only names the holder.
+The operating system's lock ends with the process, so there are no stale locks; the text only names the holder.
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ from asyncbackups.errors import JournalError
 
 _FILE_MODE = 0o600
 _ATTEMPTS = 20
-_PAUSE = 0.01
-"""Seconds between attempts: reading the holder takes the lock for a moment."""
+_PAUSE = 0.01  # seconds between attempts: reading the holder takes the lock for a moment
 
 
 @attrs.frozen(kw_only=True)
@@ -44,11 +42,7 @@ class Holder:
 
 
 class Lock:
-    """The lock of one journal. Its methods block, for at most a fifth of a second.
-
-    Args:
-        journal: The journal's file.
-    """
+    """The lock of one journal. Its methods block, for at most a fifth of a second."""
 
     def __init__(self, journal: Path) -> None:
         self._path = _lock_path(journal)
@@ -56,24 +50,20 @@ class Lock:
         self._file: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock.
-
-        Raises:
-            JournalError: If another run has it; the message names the holder.
-        """
+        """Take the lock; a `JournalError` names the holder if another run has it."""
         for _ in range(_ATTEMPTS):
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | _OPEN_FLAGS, _FILE_MODE)
             if _try_lock(file) and _is_same_file(file, self._path):
                 self._file = file
                 os.truncate(file, 0)
-                os.write(file, _encode_holder())
+                here = Holder(pid=os.getpid(), host=socket.gethostname(), since=datetime.now(UTC))
+                os.write(file, msgspec.json.encode(here))
                 return
             os.close(file)
             time.sleep(_PAUSE)
-        holder = _load_holder(self._path)
-        who = str(holder) if holder else "another process"
+        holder = _load_holder(self._path) or "another process"
         raise JournalError(
-            f"the journal {self._journal} is in use by {who}: two runs at once would create duplicate backups",
+            f"the journal {self._journal} is in use by {holder}: two runs at once would create duplicate backups",
             path=str(self._journal),
         )
 
@@ -106,23 +96,16 @@ def _lock_path(journal: Path) -> Path:
 
 
 def _is_same_file(file: int, path: Path) -> bool:
-    """Return True if a path still leads to an open file."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
     except OSError:
         return False
 
 
-def _encode_holder() -> bytes:
-    holder = Holder(pid=os.getpid(), host=socket.gethostname(), since=datetime.now(UTC))
-    return msgspec.json.encode({"pid": holder.pid, "host": holder.host, "since": holder.since})
-
-
 def _load_holder(path: Path) -> Holder | None:
     try:
-        raw = msgspec.json.decode(path.read_bytes())
-        return Holder(pid=raw["pid"], host=raw["host"], since=datetime.fromisoformat(raw["since"]))
-    except (OSError, msgspec.MsgspecError, ValueError, KeyError, TypeError):
+        return msgspec.json.decode(path.read_bytes(), type=Holder)
+    except (OSError, msgspec.MsgspecError, ValueError):
         return None
 
 
@@ -132,7 +115,7 @@ if sys.platform == "win32":  # pragma: no cover - not tested here
     import msvcrt
 
     def _try_lock(file: int) -> bool:
-        """Try to lock an open file, far behind its text: on Windows, a lock forbids reading, too."""
+        # Far behind the text: on Windows, a lock forbids reading, too.
         os.lseek(file, 1 << 30, os.SEEK_SET)
         try:
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
@@ -144,7 +127,6 @@ else:
     import fcntl
 
     def _try_lock(file: int) -> bool:
-        """Try to lock an open file."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

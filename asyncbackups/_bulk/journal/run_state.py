@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import enum
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,8 +21,7 @@ from asyncbackups._bulk.journal.entries import Entry, EntryKind, Header, baselin
 from asyncbackups._bulk.run_store import Intent
 from asyncbackups.models import BackupId, BackupRef, PlanetRef
 
-_MAX_NAMED = 3
-"""Maximum number of planets that a message names; it counts the others."""
+_MAX_NAMED = 3  # planets in a message; it counts the others
 
 
 class TargetState(enum.StrEnum):
@@ -71,8 +70,6 @@ class TargetProgress:
     """The progress of one target.
 
     Attributes:
-        planet: The planet.
-        state: Its state.
         key: The identity of its create; None before the intent.
         intended_at: When its create was intended (aware, UTC); None before that.
         ref: Its backup; None while that is unknown.
@@ -94,10 +91,7 @@ class RunState:
 
     Attributes:
         header: The identity of the run; None before the first entry.
-        started_at: When the run started (aware, UTC).
-        changed_at: When the last entry was written.
-        last_event_at: When the last event was written, or None.
-        targets: The targets, in order.
+        changed_at: When the last entry was written (aware, UTC, as the other times).
         listed: Whether `targets` is complete.
         acknowledged: The id of the last event that the consumer has dealt with.
         last_id: The id of the last entry.
@@ -115,11 +109,7 @@ class RunState:
         self._baselines: dict[int, Baseline] = {}
 
     def apply_entry(self, entry: Entry) -> None:
-        """Add the next entry.
-
-        Raises:
-            ValueError: If it cannot follow the entries before it.
-        """
+        """Add the next entry; one that cannot follow the entries before it is a `ValueError`."""
         if entry.id <= self.last_id:
             raise InconsistentEntryError(f"entry {entry.id} follows entry {self.last_id}")
         if (entry.kind is EntryKind.STARTED) == (self.header is not None):
@@ -208,10 +198,12 @@ def _decode_ref(entry: Entry) -> BackupRef:
 def describe_header_difference(journal: Header, here: Header) -> str | None:
     """Describe how the journal's run differs from the requested one; None if they are the same run."""
     there, now = _flatten_header(journal), _flatten_header(here)
-    names = [name for name in {**there, **now} if there.get(name) != now.get(name)]
-    return _join_parts(
-        f"{name} is {_format_value(there, name)} in the journal and {_format_value(now, name)} here" for name in names
-    )
+    parts = [
+        f"{name} is {_format_value(there, name)} in the journal and {_format_value(now, name)} here"
+        for name in {**there, **now}
+        if there.get(name) != now.get(name)
+    ]
+    return "; ".join(parts) or None
 
 
 def describe_target_difference(journal: Sequence[PlanetRef], here: Sequence[PlanetRef], *, listed: bool) -> str | None:
@@ -220,7 +212,7 @@ def describe_target_difference(journal: Sequence[PlanetRef], here: Sequence[Plan
     Args:
         journal: The targets in the journal.
         here: The requested targets: all of them, or, if there are more than in the journal, at least one more.
-        listed: Whether the journal has all targets; otherwise there may be more of them here.
+        listed: Whether the journal has all targets.
     """
     parts = []
     pairs = zip(journal, here, strict=False)
@@ -235,7 +227,7 @@ def describe_target_difference(journal: Sequence[PlanetRef], here: Sequence[Plan
         return None
     parts += _describe_missing("only in the journal", journal, here)
     parts += _describe_missing("only here", here, journal)
-    return _join_parts(parts)
+    return "; ".join(parts)
 
 
 def _describe_missing(where: str, some: Sequence[PlanetRef], others: Sequence[PlanetRef]) -> list[str]:
@@ -260,7 +252,3 @@ def _flatten_header(header: Header) -> dict[str, Any]:
 
 def _format_value(values: dict[str, Any], name: str) -> str:
     return quote_value(values[name]) if name in values else "not given"
-
-
-def _join_parts(parts: Iterable[str]) -> str | None:
-    return "; ".join(parts) or None

@@ -20,21 +20,16 @@ import msgspec
 
 from asyncbackups._base.containers import LruDict
 
-_NEARLY_ALL = 0.9
-"""Durations are released once this part of the backups that started no later has finished."""
+_NEARLY_ALL = 0.9  # durations are released once this part of the backups that started no later has finished
 _FIRST_PART = 1 / 3
 """While nothing else is known, this part is enough: a biased estimate is better than none, by a fifth in delay and
 cost."""
-_ENOUGH = 8
-"""This many unbiased durations count as something known."""
-_SCOPES_KEPT = 4096
-"""For this many scopes the number of unbiased durations is remembered."""
-_HELD_BACK = 256
-"""At most this many durations are held back per scope; of more, an even share is kept."""
+_ENOUGH = 8  # this many unbiased durations count as something known
+_SCOPES_KEPT = 4096  # for this many scopes the number of unbiased durations is remembered
+_HELD_BACK = 256  # at most this many durations are held back per scope; of more, an even share is kept
 _GOLDEN = (math.sqrt(5) - 1) / 2
 """Its multiples, modulo one, are spread evenly: a shuffle without random numbers (H. Weyl's sequence)."""
-_CHECKS = 8
-"""A scope is checked for release whenever one in this many of the durations held back is new."""
+_CHECKS = 8  # a scope is checked for release whenever one in this many of the durations held back is new
 _COHORTS_APART = 64
 """Finished backups are counted separately for this many cohorts, so that one backup that never ends does not make the
 counts grow with the days."""
@@ -63,41 +58,25 @@ class PlacedBackup(msgspec.Struct, frozen=True, gc=False):
 
 @attrs.define(eq=False)
 class _CensoredScope:
-    """The running backups and the durations held back of one scope.
+    """The running backups and the durations held back of one scope."""
 
-    Attributes:
-        running: How many backups are tracked, by cohort.
-        over: How many have finished, by cohort, back to the oldest that runs; old cohorts are merged.
-        held: The finished backups held back, each with a number from [0, 1).
-        least: Backups with a lower number are not kept.
-        released: The last cohort that was released while backups ran that started no later.
-        share: The value of `least` at that release.
-        unbiased: How many backups of nearly finished cohorts were released.
-        unchecked: How many have finished since the last check for release.
-    """
-
-    running: Counter[int] = attrs.field(factory=Counter)
+    running: Counter[int] = attrs.field(factory=Counter)  # how many backups are tracked, by cohort
+    # How many have finished, by cohort, back to the oldest that runs; old cohorts are merged.
     over: Counter[int] = attrs.field(factory=Counter)
-    held: list[PlacedBackup] = attrs.field(factory=list)
-    least: float = 0.0
-    released: float = -math.inf
-    share: float = 0.0
-    unbiased: int = 0
-    unchecked: int = 0
+    held: list[PlacedBackup] = attrs.field(factory=list)  # the finished backups, each with a number from [0, 1)
+    least: float = 0.0  # backups with a lower number are not kept
+    released: float = -math.inf  # the last cohort that was released while backups ran that started no later
+    share: float = 0.0  # the value of `least` at that release
+    unbiased: int = 0  # how many backups of nearly finished cohorts were released
+    unchecked: int = 0  # how many have finished since the last check for release
 
     def remove_running(self, cohort: int) -> None:
-        """Record that a backup is no longer tracked."""
         self.running[cohort] -= 1
         if not self.running[cohort]:
             del self.running[cohort]
 
     def hold_back(self, finished: FinishedBackup, number: float) -> None:
-        """Hold back a finished backup.
-
-        Args:
-            finished: The backup.
-            number: Its number, from [0, 1).
-        """
+        """Hold back a finished backup, under a number from [0, 1)."""
         self.over[finished.cohort] += 1
         self.unchecked += 1
         if number >= (self.share if finished.cohort <= self.released else self.least):
@@ -138,7 +117,7 @@ class _CensoredScope:
 
     @property
     def is_known(self) -> bool:
-        """Whether enough unbiased durations were recorded in this scope."""
+        """Whether enough unbiased durations were recorded."""
         return self.unbiased >= _ENOUGH
 
     def _last_cohort_over(self, part: float) -> float:
@@ -158,11 +137,7 @@ class _CensoredScope:
 
 
 class Cohorts:
-    """All tracked backups by start time.
-
-    Args:
-        width: Backups that start within this many seconds are one cohort.
-    """
+    """All tracked backups by start time; those that start within `width` seconds are one cohort."""
 
     def __init__(self, width: float) -> None:
         self._width = width
@@ -179,12 +154,11 @@ class Cohorts:
         return self._latest  # one object for equal cohorts: a million tracked backups hold one each
 
     def add_running(self, cohort: int, star_system: str, mechanism: str | None) -> None:
-        """Record that a backup is tracked."""
         for scope in (star_system, None):
             self._scope_for((scope, mechanism)).running[cohort] += 1
 
     def remove_running(self, cohort: int, star_system: str, mechanism: str | None) -> None:
-        """Record that a backup is no longer tracked, with the arguments that it was added with."""
+        """Undo `add_running`, given the same arguments."""
         for scope in (star_system, None):
             self._scopes[scope, mechanism].remove_running(cohort)
             self._drop_idle((scope, mechanism))
@@ -192,7 +166,7 @@ class Cohorts:
     def record_finished(
         self, finished: FinishedBackup, star_system: str, mechanism: str | None
     ) -> dict[str | None, list[PlacedBackup]]:
-        """Record that a backup has finished. If it was tracked, it must have been removed before.
+        """Record that a backup has finished, and is not counted as running any more.
 
         Returns:
             The durations that may be recorded now: for the star system, and for all (None).
@@ -214,7 +188,6 @@ class Cohorts:
         return found
 
     def _drop_idle(self, key: ScopeKey) -> None:
-        """Forget a scope in which nothing runs and nothing is held back."""
         scope = self._scopes[key]
         if not scope.running and not scope.held:
             del self._scopes[key]

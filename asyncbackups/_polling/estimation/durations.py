@@ -22,63 +22,45 @@ from asyncbackups._base.containers import LruDict
 from asyncbackups._polling.estimation.survival import BackoffEstimate, HeavyTailPrior, LearnedEstimate, SurvivalEstimate
 from asyncbackups.policies import PollingPolicy
 
-_KEPT = 64
-"""Durations kept per key: five times as many would reduce the latency by 2% at sigma 0.4."""
+_KEPT = 64  # durations kept per key: five times as many would reduce the latency by 2% at sigma 0.4
 _LIKELIER = 2.0
 """A key has a workload of its own once this makes its durations the given number of times likelier than the level above
 does. If all workloads are alike, one estimate for all saves a tenth of the delay; if they differ by half, it costs a
 fortieth."""
-_SPREAD, _SPREAD_WORTH = 0.2, 2.0
-"""The prior of the spread of the logarithms, and its weight in durations."""
-_ABOVE = 3.0
-"""Weight, in backups, of the level above in a workload of its own."""
+_SPREAD, _SPREAD_WORTH = 0.2, 2.0  # the prior of the spread of the logarithms, and its weight in durations
+_ABOVE = 3.0  # weight, in backups, of the level above in a workload of its own
 _UNSEEN = 0.35
 """Weight, in backups, of the prior: less is closer to the optimum if the history is true, more recovers sooner if it is
 not. At this weight a truth ten times longer than the history costs a tenth over backoff."""
-_MEDIAN = 2.0
-"""Median of the prior, in units of the policy's maximum: two minutes by default."""
+_MEDIAN = 2.0  # median of the prior, in units of the policy's maximum: two minutes by default
 _NEW = 0.05
 """Weight, in backups, of a new cluster: more splits a wide cluster into several, less recognizes a new one late."""
-_MEAN_WORTH = 0.05
-"""Weight, in samples, of the prior of a cluster's mean: a new cluster needs evidence."""
-_CHANGE = 0.01
-"""The prior probability that the workload has changed at each of `_CHANGES`."""
+_MEAN_WORTH = 0.05  # weight, in samples, of the prior of a cluster's mean: a new cluster needs evidence
+_CHANGE = 0.01  # the prior probability that the workload has changed at each of `_CHANGES`
 _CHANGES = (1, 2, 3, 5, 8, 13, 21, 34)
 """The workload may have changed this many backups ago: less exactly, the longer ago."""
-_PRESENT = 0.01
-"""Durations that are less likely than this to belong to the present workload are ignored."""
+_PRESENT = 0.01  # durations that are less likely than this to belong to the present workload are ignored
 _GRID = tuple(math.sinh(i / 8) / math.sinh(1.5) * 4.5 for i in range(-12, 13))
 """Where a cluster is tabulated, in its own scales from its centre: finest in the middle."""
-_COARSE = tuple(2.0**i for i in range(-10, 18))
-"""Where the prior is tabulated, in units of its median."""
+_COARSE = tuple(2.0**i for i in range(-10, 18))  # where the prior is tabulated, in units of its median
 
-_SURPRISE = 0.05
-"""A duration less likely than this, or than its opposite, renews the estimate at once."""
-_LONGEST = 1e5
-"""Longer durations are cut to this, in units of the policy's maximum."""
+_SURPRISE = 0.05  # a duration less likely than this, or than its opposite, renews the estimate at once
+_LONGEST = 1e5  # longer durations are cut to this, in units of the policy's maximum
 
 _SHAPE, _RATE = _SPREAD_WORTH / 2, _SPREAD_WORTH / 2 * _SPREAD**2
 _ONE = _SHAPE * math.log(_RATE) - math.lgamma(_SHAPE) + math.log(_NEW)
-_Sample = tuple[float, int]
-"""The logarithm of a duration, and how many newer durations there are."""
+_Sample = tuple[float, int]  # the logarithm of a duration, and how many newer durations there are
 _Key = TypeVar("_Key")
 
 
 @attrs.frozen
 class _Cluster:
-    """Similar durations, and the Student-t distribution of the logarithm of the next one.
+    """Similar durations, and the Student-t distribution of the logarithm of the next one."""
 
-    Attributes:
-        weight: How many backups of the present workload it contains.
-        centre: Mean of the logarithms.
-        scale: Scale of the prediction.
-        freedom: Degrees of freedom.
-    """
-
-    weight: float
-    centre: float
-    scale: float
-    freedom: float
+    weight: float  # how many backups of the present workload it contains
+    centre: float  # mean of the logarithms
+    scale: float  # scale of the prediction
+    freedom: float  # degrees of freedom
 
     @classmethod
     def fit(cls, samples: list[tuple[float, float]]) -> _Cluster:
@@ -177,17 +159,11 @@ def _current_weights(clusters: list[list[_Sample]]) -> list[float]:
 
 @attrs.frozen
 class _Workload:
-    """The present workload of one key, by its own durations.
-
-    Attributes:
-        clusters: The clusters of the durations of the present workload.
-        present: How many durations belong to it.
-        logs: The logarithms of the durations that probably belong to it.
-    """
+    """The present workload of one key, by its own durations."""
 
     clusters: list[_Cluster]
-    present: float
-    logs: list[float]
+    present: float  # how many durations belong to it
+    logs: list[float]  # the logarithms of the durations that probably belong to it
 
     @classmethod
     def fit(cls, samples: list[_Sample]) -> _Workload:
@@ -221,28 +197,18 @@ def _workload_evidence(logs: list[float]) -> float:
 
 @attrs.define(eq=False)
 class _History:
-    """The latest durations of one key, and the estimate that was last computed from them.
+    """The latest durations of one key, and the estimate that was last computed from them."""
 
-    Attributes:
-        logs: Their logarithms, from the oldest to the newest.
-        places: The place of each: the newer, the higher.
-        unused: How many were added since the estimate.
-        workload: Their workload at that time.
-        estimate: The estimate.
-        own: Whether the estimate is for a workload of its own; else the estimate of the level above holds.
-        above_size: The sample size of the level above at that time.
-    """
-
-    logs: array[float] = attrs.field(factory=lambda: array("d"))
-    places: array[float] = attrs.field(factory=lambda: array("d"))
-    unused: int = 0
+    logs: array[float] = attrs.field(factory=lambda: array("d"))  # their logarithms, from the oldest to the newest
+    places: array[float] = attrs.field(factory=lambda: array("d"))  # the place of each: the newer, the higher
+    unused: int = 0  # how many were added since the estimate
     workload: _Workload | None = None
     estimate: SurvivalEstimate | None = None
-    own: bool = False
-    above_size: int = 0
+    own: bool = False  # whether the estimate is for a workload of its own; else that of the level above holds
+    above_size: int = 0  # the sample size of the level above at that time
 
     def add_duration(self, log: float, place: float | None) -> None:
-        """Add a duration; drop the oldest if there are too many."""
+        """Add a duration, the newest if `place` is None; drop the oldest if there are too many."""
         if place is None:
             place = self.places[-1] + 1 if self.places else 0.0
         index = bisect_right(self.places, place)
@@ -256,7 +222,6 @@ class _History:
         self.unused += _KEPT if surprise else 1
 
     def sorted_samples(self) -> list[_Sample]:
-        """Return the durations, sorted."""
         newest = len(self.logs) - 1
         return sorted((log, newest - i) for i, log in enumerate(self.logs))
 
@@ -267,7 +232,6 @@ class _History:
         return self.unused > self.workload.present // 8 or above.sample_size > 2 * self.above_size
 
     def store_estimate(self, workload: _Workload, estimate: SurvivalEstimate, above: SurvivalEstimate) -> None:
-        """Keep an estimate until it is stale."""
         self.workload, self.estimate, self.unused = workload, estimate, 0
         self.own, self.above_size = estimate is not above, above.sample_size
 
@@ -280,12 +244,9 @@ def _history_for(table: LruDict[_Key, _History], key: _Key) -> _History:
 class DurationEstimates:
     """The durations of finished backups, and the estimates from them.
 
-    Memory is constant for each key (the latest 64 durations), and the number of keys is bounded (the least recently
-    used planets are forgotten first: they fall back to their star system).
-
-    Args:
-        policy: Its backoff is used while nothing is known; it also sets the scale of the prior.
-        keys: How many keys to remember.
+    At most `keys` planets and star systems each are remembered, by their latest 64 durations. The least recently used
+    planets are forgotten first: they fall back to their star system. The policy sets the backoff while nothing is
+    known, and the scale of the prior.
     """
 
     def __init__(self, policy: PollingPolicy, *, keys: int = 4096) -> None:
@@ -297,18 +258,6 @@ class DurationEstimates:
         self._systems: LruDict[tuple[str | None, str | None], _History] = LruDict(keys)
         self._mechanism_known = False  # whether the mechanism of any recorded backup is known
 
-    def record_duration(self, star_system: str, planet: str | None, mechanism: str | None, seconds: float) -> None:
-        """Record a duration at every level; impossible durations are ignored.
-
-        Args:
-            star_system: The backup's star system.
-            planet: Its planet, if known.
-            mechanism: How it was made, if known.
-            seconds: How long it took.
-        """
-        self.record_at_level(star_system, planet, mechanism, seconds)
-        self.record_at_level(None, None, mechanism, seconds)
-
     def record_at_level(
         self,
         star_system: str | None,
@@ -318,7 +267,7 @@ class DurationEstimates:
         *,
         place: float | None = None,
     ) -> None:
-        """Record a duration for one star system and its planet, or for everything together.
+        """Record a duration for one star system and its planet, or for everything; ignore an impossible one.
 
         Args:
             star_system: The backup's star system; None for everything.

@@ -17,20 +17,14 @@ LATEST_TIMESTAMP = "3000"
 """A greater `completedAt`, compared as text, is not credible: it is no timestamp, or one in the far future."""
 _CLOCK_TOLERANCE = 60.0
 """A backup may seem to have taken this many seconds longer than its age, because clocks disagree; not more."""
-_PER_LIST = 256
-"""At most this many durations are recorded from one list: older ones carry little weight anyway."""
+_PER_LIST = 256  # at most this many durations are recorded from one list: older ones carry little weight anyway
 
 
 class FinishedSelection:
     """Selects the finished backups of one list that were not recorded yet, by `completedAt` and not by id.
 
     A backup may finish long after backups with higher ids. Selecting by id would leave it out, and bias the estimates
-    towards quick backups.
-
-    Args:
-        shared: State shared by all star systems.
-        scope: What the list covers.
-        latest: The largest credible `completedAt`, as ISO 8601 text.
+    towards quick backups. A `completedAt` greater than `latest` (ISO 8601 text) is not credible.
     """
 
     def __init__(self, shared: PollingState, scope: ListScope, latest: str = LATEST_TIMESTAMP) -> None:
@@ -62,18 +56,10 @@ class FinishedSelection:
 def record_tracked(
     shared: PollingState, backup: TrackedBackup, observation: Observation, cohort: int | None, now: float
 ) -> None:
-    """Record the duration of a tracked backup that has ended, and has left its cohort.
-
-    Args:
-        shared: State shared by all star systems.
-        backup: The backup.
-        observation: How it ended.
-        cohort: The cohort that it was in; None if it was never observed before.
-        now: The time.
-    """
+    """Record the duration of a tracked backup that ended, and left a cohort (None: it was never observed before)."""
     shared.recorded.store((backup.star_system, backup.key), None)
     if cohort is None:
-        record_durations(shared, (backup.star_system, backup.planet), [observation], now, mechanism=backup.mechanism)
+        record_durations(shared, (backup.star_system, backup.planet), [observation], now, backup.mechanism)
     elif (seconds := _plausible_duration(observation)) is not None:
         # By the cohort and not by its age: the server's time is known to a second or so, and its estimate may change.
         _record_finished(shared, backup.star_system, backup.mechanism, FinishedBackup(cohort, backup.planet, seconds))
@@ -84,17 +70,11 @@ def record_durations(
     scope: ListScope,
     observations: Iterable[Observation],
     now: float,
-    *,
     mechanism: str | None = None,
 ) -> None:
     """Record durations in the order in which the backups started: the newest has the most weight.
 
-    Args:
-        shared: State shared by all star systems.
-        scope: What the list covers that showed them.
-        observations: What it showed.
-        now: The time.
-        mechanism: How backups are made whose observation does not say so; None if unknown.
+    The `mechanism` is that of backups whose observation does not say so; None if unknown.
     """
     found: list[tuple[FinishedBackup, str | None]] = []
     for observation in observations:

@@ -17,30 +17,21 @@ from collections.abc import Sequence
 
 import attrs
 
-_Line = tuple[float, float]
-"""Slope and intercept."""
+_Line = tuple[float, float]  # slope and intercept
 
 
 @attrs.frozen(eq=False)
 class OptimalPolls:
-    """The optimal next poll for each age, as a table.
-
-    Attributes:
-        ages: Ages, ascending from 0, in seconds.
-        next_polls: For each age but the last, the age of the optimal next poll.
-    """
+    """The optimal next poll, as a table: for each age but the last, in seconds, the age of the next poll."""
 
     ages: array[float]
     next_polls: array[float]
 
     @classmethod
     def compute(cls, ages: Sequence[float], totals: Sequence[float], worth: float) -> OptimalPolls:
-        """Find the optimal polls among some ages.
+        """Find the optimal polls among ages that ascend from 0, if a poll is worth `worth` seconds of latency.
 
-        Args:
-            ages: Ascending from 0, in seconds.
-            totals: For each age, the integral of the hazard from 0; the hazard is constant between two ages.
-            worth: How many seconds of latency a poll is worth.
+        For each age `totals` holds the integral of the hazard from 0; the hazard is constant between two ages.
         """
         alive = [math.exp(-total) for total in totals]
         waited = _integrate_survival(ages, totals, alive)

@@ -16,15 +16,11 @@ import attrs
 from asyncbackups._polling.estimation.optimal_polls import OptimalPolls
 from asyncbackups.policies import PollingPolicy
 
-_TAIL = 2.0
-"""Scale of the log-Cauchy prior: half its mass lies within a factor e**2 of its median."""
-_CLOSE = 1.001
-"""Nodes nearer than this ratio are one: differences of nearly equal survivals are noise."""
+_TAIL = 2.0  # scale of the log-Cauchy prior: half its mass lies within a factor e**2 of its median
+_CLOSE = 1.001  # nodes nearer than this ratio are one: differences of nearly equal survivals are noise
 
-_PER_OCTAVE = 8
-"""Schedules are computed for this many worths of a request between one worth and its double."""
+_PER_OCTAVE = 8  # schedules are computed for this many worths of a request between one worth and its double
 _SCHEDULES_KEPT = 4
-"""At most this many schedules are kept."""
 _GRAIN, _FINEST = 6, 15
 """Polls are placed to about a sixth of their interval; a cell of the table is cut at most this many times."""
 
@@ -56,9 +52,7 @@ class SurvivalEstimate(Protocol):
     def next_interval(self, age: float, worth: float) -> float:
         """Return the seconds until this backup alone is polled next, before jitter and limits.
 
-        Args:
-            age: Its age now.
-            worth: How many seconds of latency the request is worth.
+        `worth` is how many seconds of latency the request is worth.
         """
         ...
 
@@ -76,16 +70,13 @@ class BackoffEstimate:
     sample_size: int = 0
 
     def interval(self, age: float) -> float:
-        """Return the backoff interval of a backup of this age, in seconds."""
         policy = self.policy
         return min(policy.maximum, policy.initial + (policy.factor - 1) * max(age, 0.0))
 
     def hazard(self, age: float) -> float:
-        """Return the rate, per second, at which backups would finish if the backoff were optimal."""
         return 2 * self.policy.request_worth / self.interval(age) ** 2
 
     def cumulative_hazard(self, age: float) -> float:
-        """Return the integral of the hazard from 0 to `age`."""
         policy = self.policy
         slope = policy.factor - 1
         capped = (policy.maximum - policy.initial) / slope if slope else math.inf
@@ -94,25 +85,18 @@ class BackoffEstimate:
         return 2 * policy.request_worth * total
 
     def survival(self, age: float) -> float:
-        """Return the probability of still running at `age`."""
         return math.exp(-self.cumulative_hazard(age))
 
     def prior_weight(self, age: float) -> float:  # noqa: ARG002 - the same at any age
-        """Return 1: there are no durations that could apply."""
         return 1.0
 
     def next_interval(self, age: float, worth: float) -> float:
-        """Return the backoff interval, longer if the request is worth more than a GET."""
         return self.interval(age) * math.sqrt(worth / self.policy.request_worth)
 
 
 @attrs.frozen
 class HeavyTailPrior:
-    """The prior of a duration: log-Cauchy, whose tails are the heaviest of the usual distributions.
-
-    Attributes:
-        centre: Logarithm of its median.
-    """
+    """The prior of a duration: log-Cauchy, which is heavy-tailed; `centre` is the logarithm of its median."""
 
     centre: float
 
@@ -123,21 +107,13 @@ class HeavyTailPrior:
 
 @attrs.frozen(eq=False)
 class LearnedEstimate:
-    """An estimate from durations, as a table: the hazard is constant between two ages.
-
-    Attributes:
-        sample_size: How many finished backups it is based on.
-        share: The weight of the prior at age 0.
-        ages: The nodes, ascending from 0, in seconds.
-        totals: For each node, the integral of the hazard from 0.
-        roots: For each node, the integral of the hazard's square root from 0.
-    """
+    """An estimate from durations, as a table: the hazard is constant between two ages."""
 
     sample_size: int
-    share: float
-    ages: array[float]
-    totals: array[float]
-    roots: array[float]
+    share: float  # the weight of the prior at age 0
+    ages: array[float]  # the nodes, ascending from 0, in seconds
+    totals: array[float]  # for each node, the integral of the hazard from 0
+    roots: array[float]  # for each node, the integral of the hazard's square root from 0
     _schedules: dict[int, OptimalPolls] = attrs.field(factory=dict, init=False, repr=False)
 
     @classmethod
@@ -157,30 +133,25 @@ class LearnedEstimate:
         return cls(sample_size, share, nodes, totals, roots)
 
     def hazard(self, age: float) -> float:
-        """Return the rate, per second, at which backups of this age finish."""
         i = self._cell_index(age)
         return (self.totals[i + 1] - self.totals[i]) / (self.ages[i + 1] - self.ages[i])
 
     def cumulative_hazard(self, age: float) -> float:
-        """Return the integral of the hazard from 0 to `age`."""
-        return self._interpolate(self.totals, age)
+        age = max(age, 0.0)
+        i = self._cell_index(age)
+        share = (age - self.ages[i]) / (self.ages[i + 1] - self.ages[i])
+        return self.totals[i] + share * (self.totals[i + 1] - self.totals[i])
 
     def survival(self, age: float) -> float:
-        """Return the probability of still running at `age`."""
         return math.exp(-self.cumulative_hazard(age))
 
     def prior_weight(self, age: float) -> float:
-        """Return the probability that the durations seen so far do not apply to a backup still running at `age`."""
         # Not divided by the survival, which is zero for a backup that started in the year 1, as a service may write.
         return math.exp(min(0.0, math.log(self.share) + self.cumulative_hazard(age)))
 
     def next_interval(self, age: float, worth: float) -> float:
-        """Return the seconds until this backup alone is polled next, before jitter and limits.
-
-        In the last cell of the table and beyond it this is infinity: only the limits hold there.
-        """
         if age >= self.ages[-2]:
-            return math.inf
+            return math.inf  # in the last cell of the table and beyond it only the limits hold
         # The cost of a list, and so its worth, changes a little each time: a schedule is valid for all worths near it.
         octave = round(_PER_OCTAVE * math.log2(worth))
         schedule = self._schedules.get(octave)
@@ -204,9 +175,3 @@ class LearnedEstimate:
     def _cell_index(self, age: float) -> int:
         """Return the cell of an age; before the table that is the first one, beyond it the last."""
         return max(min(bisect_right(self.ages, age), len(self.ages) - 1) - 1, 0)
-
-    def _interpolate(self, table: array[float], age: float) -> float:
-        age = max(age, 0.0)
-        i = self._cell_index(age)
-        share = (age - self.ages[i]) / (self.ages[i + 1] - self.ages[i])
-        return table[i] + share * (table[i + 1] - table[i])

@@ -125,7 +125,7 @@ async def test_disabled_baselines_send_nothing(service: FakeOperations) -> None:
 
 @pytest.mark.parametrize("error", REFUSALS, ids=lambda error: type(error).__name__)
 async def test_no_baseline_where_the_planets_list_is_refused(service: FakeOperations, error: BackupsError) -> None:
-    """Nor the star system's: it is None, and remembered, so that refused lists are not requested for each create."""
+    """Nor the star system's: it is None, and remembered: refused lists are not requested for each create."""
     service.list_error = lambda star_system, planet: error
     taken = baselines(service)
     assert [await taken.for_planet(EARTH) for _ in range(5)] == [None] * 5

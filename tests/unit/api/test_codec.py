@@ -195,7 +195,7 @@ def test_ids_are_64_bit_integers_or_strings(value: Any) -> None:
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_other_values_are_no_id(value: Any, why: str) -> None:
+def test_other_values_are_refused_as_ids(value: Any, why: str) -> None:
     """The error says why, and quotes the object."""
     assert parse_id(value) is None
     assert not is_backup({"id": value})

@@ -644,7 +644,7 @@ async def test_create_confirmed_without_an_id_is_never_sent_again(service: FakeO
 
 
 async def test_backups_of_other_clients_are_not_adopted(service: FakeOperations) -> None:
-    """The marker tells them apart, even in the same moment; without it, both are reported."""
+    """The marker identifies ours, even in the same moment; without it, both are reported."""
     service.before_create = lambda planet: service.make(planet, extra={"metadata": {"name": "another client's"}})
     service.faults = [Lost(DOWN)]
     creation = await creator(service).create(PLANET, SPEC)
@@ -753,13 +753,13 @@ async def test_create_is_ambiguous_if_lists_keep_failing(
 
 
 async def test_refused_baseline_means_no_resend_without_evidence(service: FakeOperations) -> None:
-    """Nobody knows what existed before: a backup that may be the one is reported, one with the marker adopted."""
+    """It is unknown what existed before: a backup that may be the one is reported, one with the marker adopted."""
     service.make(PLANET, ago=1)
-    service.list_faults, service.faults, service.metadata_in = [DOWN] * 2, [Never(SLOW)], "none"
+    service.list_faults, service.faults, service.metadata_in = [DOWN, DOWN], [Never(SLOW)], "none"
     with pytest.raises(AmbiguousCreateError) as caught:
         await creator(service).create(PLANET, SPEC)
     assert ([backup.id for backup in caught.value.candidates], service.sends) == (made_now(service, PLANET), 1)
-    service.list_faults, service.faults, service.metadata_in = [DOWN] * 2, [Lost(SLOW)], "both"
+    service.list_faults, service.faults, service.metadata_in = [DOWN, DOWN], [Lost(SLOW)], "both"
     creation = await creator(service).create(PLANET, SPEC)
     assert (creation.backup.id, creation.adopted) == (made_now(service, PLANET)[-1], "marker")
 

@@ -296,20 +296,22 @@ def test_backups_of_the_baseline_are_no_candidates() -> None:
     assert world.decide() == Adopt(backup(2), "time")
 
 
-@pytest.mark.parametrize("owner", [PLANET, MARS])
-def test_own_backups_are_no_candidates(owner: PlanetRef) -> None:
+def test_own_backups_are_no_candidates() -> None:
     """This client has created them, for this planet or another one."""
-    assert World(planet=[backup(1)], owners=owned(owner, 1)).decide() == Absent()
-    decision = World(planet=[backup(1), backup(2)], owners=owned(owner, 1)).decide()
-    if owner == PLANET:
-        assert decision == Adopt(backup(2), "time")
-    else:
-        assert isinstance(decision, Ambiguous)
-        assert decision.candidates == (backup(2),)
+    assert World(planet=[backup(1), backup(2)], owners=owned(PLANET, 1)).decide() == Adopt(backup(2), "time")
+    for owner in (PLANET, MARS):
+        assert World(planet=[backup(1)], owners=owned(owner, 1)).decide() == Absent()
 
 
-def test_list_that_shows_other_planets_does_not_say_whose_a_new_backup_is() -> None:
-    """Unless the backup shows this planet's name, and names are known to be planets' ids."""
+def test_list_of_several_planets_proves_nothing_about_a_new_backup() -> None:
+    """A "planet's list" that shows another planet's backup, too: the new one may be of any planet."""
+    decision = World(planet=[backup(1), backup(2)], owners=owned(MARS, 1)).decide()
+    assert isinstance(decision, Ambiguous)
+    assert decision.candidates == (backup(2),)
+
+
+def test_name_proves_whose_a_new_backup_of_such_a_list_is() -> None:
+    """The new backup shows this planet's name, and names are known to be planets' ids."""
     listed = [backup(1, name="mars"), backup(2, name="earth")]
     world = World(planet=listed, owners=owned(MARS, 1))
     assert isinstance(world.decide(), Ambiguous)
@@ -480,13 +482,11 @@ def test_new_backups_without_a_planet_block_a_resend() -> None:
     assert named.decide() == Absent()
 
 
-def test_evidence_is_sought_where_it_costs_least() -> None:
-    """First the planet's list alone, then the list of another planet, then the star system's."""
-    assert VISIBILITY_CASES["new backup of the planet"][0].trace() == [Absent()]
-    sibling = VISIBILITY_CASES["own backup in another planet's list"][0]
-    assert sibling.trace() == [FetchPlanetList(MARS), Absent()]
-    whole = VISIBILITY_CASES["own backup in the star system's list"][0]
-    assert whole.trace() == [FetchPlanetList(MARS), FetchStarSystemList(), Absent()]
+def test_absence_needs_both_lists() -> None:
+    """One of them may lag, or not show new backups; the list of another planet is fetched only for evidence."""
+    assert VISIBILITY_CASES["new backup of the planet"][0].trace() == [FetchStarSystemList(), Absent()]
+    for case in ("own backup in another planet's list", "own backup in the star system's list"):
+        assert VISIBILITY_CASES[case][0].trace() == [FetchStarSystemList(), FetchPlanetList(MARS), Absent()]
 
 
 def test_sibling_is_a_planet_with_a_backup_since_the_baseline() -> None:
@@ -495,7 +495,7 @@ def test_sibling_is_a_planet_with_a_backup_since_the_baseline() -> None:
     world = World(owners=owners, baseline=Baseline.from_ids("star_system", [1]))
     assert FetchPlanetList(MARS) not in world.trace()
     later = attrs.evolve(world, owners=owners | owned(MARS, 2))
-    assert later.trace()[0] == FetchPlanetList(MARS)
+    assert FetchPlanetList(MARS) in later.trace()
 
 
 # -- details

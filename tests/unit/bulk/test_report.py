@@ -61,7 +61,7 @@ def test_snapshot_does_not_change() -> None:
 
 
 def test_changing_a_snapshot_changes_nothing_else() -> None:
-    """A snapshot belongs to whoever has read it."""
+    """Each snapshot is a copy of its own."""
     builder = build(succeeded(0))
     report = builder.snapshot(0.0)
     report.outcomes.clear()

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from asyncbackups import Backup, BackupCreated, BackupGone, BackupRef, WatchExpired
 from asyncbackups.cli.live import LiveTable
-from asyncbackups.cli.run_report import RunReport
+from asyncbackups.cli.reports import RunReport
 
 BACKUP = Backup(id=1)
 

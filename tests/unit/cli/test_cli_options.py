@@ -8,7 +8,7 @@ import click
 import pytest
 
 from asyncbackups import REGIONS, ConfigurationError
-from asyncbackups.cli.options import DurationType, TokenFile, create_connection
+from asyncbackups.cli.options import TokenFile, create_connection, parse_duration
 
 
 def test_options_take_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,11 +86,11 @@ async def test_token_file_that_becomes_invalid(tmp_path: Path) -> None:
 )
 def test_durations(text: str, seconds: float) -> None:
     """A number may have a unit."""
-    assert DurationType().convert(text, None, None) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "0h", "-1", "h", "1w", "1h30m", "nan", "inf", "1e3", "٣", "9" * 400])
 def test_invalid_durations(text: str) -> None:
     """Anything else is an error that says what is valid."""
     with pytest.raises(click.BadParameter, match=r"must be a positive duration such as 90s"):
-        DurationType().convert(text, None, None)
+        parse_duration(text)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from asyncbackups import BackupRef, ConfigurationError, PlanetRef
-from asyncbackups.cli.targets import list_star_systems, load_distinct_backups, load_planets, parse_lines
+from asyncbackups.cli.targets import list_star_systems, load_distinct_backups, load_targets, parse_lines
 
 
 def write_file(path: Path, content: str | bytes) -> str:
@@ -28,7 +28,7 @@ def test_lines_comments_and_blanks() -> None:
 def test_file_then_arguments(tmp_path: Path) -> None:
     """The first argument may be a file (a byte order mark does not matter); planets may follow."""
     name = write_file(tmp_path / "targets", b"\xef\xbb\xbfalpha/prod\nalpha/\xc3\xa9\n")
-    assert load_planets([name, "beta/x"]) == [
+    assert load_targets([name, "beta/x"], PlanetRef) == [
         PlanetRef("alpha", "prod"),
         PlanetRef("alpha", "é"),
         PlanetRef("beta", "x"),
@@ -38,14 +38,14 @@ def test_file_then_arguments(tmp_path: Path) -> None:
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hyphen is standard input."""
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"alpha/prod\n")))
-    assert load_planets(["-"]) == [PlanetRef("alpha", "prod")]
+    assert load_targets(["-"], PlanetRef) == [PlanetRef("alpha", "prod")]
 
 
 def test_closed_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an error that names it."""
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(ConfigurationError, match="standard input is closed"):
-        load_planets(["-"])
+        load_targets(["-"], PlanetRef)
 
 
 def test_duplicate_backups_count_once(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_backups_may_have_any_id(tmp_path: Path) -> None:
 
 def test_only_arguments() -> None:
     """Planets alone are enough."""
-    assert load_planets(["alpha/a", "alpha/b"]) == [PlanetRef("alpha", "a"), PlanetRef("alpha", "b")]
+    assert load_targets(["alpha/a", "alpha/b"], PlanetRef) == [PlanetRef("alpha", "a"), PlanetRef("alpha", "b")]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_only_arguments() -> None:
 def test_bad_files_name_the_line(tmp_path: Path, content: str | bytes, message: str) -> None:
     """An error in a file names its line."""
     with pytest.raises(ConfigurationError, match=message):
-        load_planets([write_file(tmp_path / "targets", content)])
+        load_targets([write_file(tmp_path / "targets", content)], PlanetRef)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_bad_files_name_the_line(tmp_path: Path, content: str | bytes, message: 
 def test_bad_arguments(arguments: list[str], message: str) -> None:
     """An argument that is neither a file nor a planet is quoted, and so is a duplicate."""
     with pytest.raises(ConfigurationError, match=message):
-        load_planets(arguments)
+        load_targets(arguments, PlanetRef)
 
 
 def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,13 +112,13 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     name = write_file(tmp_path / "targets", "alpha/a")
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(ConfigurationError, match="targets: Permission denied"):
-        load_planets([name])
+        load_targets([name], PlanetRef)
 
 
 def test_mistyped_file_is_not_a_planet(tmp_path: Path) -> None:
     """A name that ends in .txt is a missing file, not a planet."""
     with pytest.raises(ConfigurationError, match=r"File not found: targets/list\.txt$"):
-        load_planets(["targets/list.txt"])
+        load_targets(["targets/list.txt"], PlanetRef)
 
 
 def test_star_systems_of_a_file(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from yarl import URL
 
 from asyncbackups._http.urls import BaseAddress, check_proxy_url, check_url, is_loopback, same_origin
-from asyncbackups.errors import ConfigurationError
+from asyncbackups.errors import ConfigurationError, ProtocolError
 
 
 @pytest.mark.parametrize(
@@ -109,3 +109,12 @@ def test_only_paths_are_cached() -> None:
     for link in ("/x?page=2", "https://db.example/before/x?page=2"):
         assert base.resolve_path(link).text == "https://db.example/before/x?page=2"
         assert base.resolve_path(link) is not base.resolve_path(link)
+
+
+def test_excerpt_of_a_refused_link_is_safe() -> None:
+    """It is quoted as a body is: bounded, without control characters and secrets."""
+    link = "https://evil.example/\x1b[31m?access_token=hunter2&x=" + "x" * 10**5
+    with pytest.raises(ProtocolError, match="link to another origin") as caught:
+        BaseAddress(URL("https://db.example/")).resolve_path(link)
+    assert caught.value.excerpt.startswith("https://evil.example/\ufffd[31m?access_token=***&x=xx")
+    assert len(caught.value.excerpt) == 500

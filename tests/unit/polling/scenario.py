@@ -76,6 +76,19 @@ def shared_state(*, retry_after_maximum: float = 300.0, **policy: Any) -> Pollin
     )
 
 
+def record_duration(
+    durations: DurationEstimates, star_system: str, planet: str | None, mechanism: str | None, seconds: float
+) -> None:
+    """Record a duration at every level."""
+    durations.record_at_level(star_system, planet, mechanism, seconds)
+    durations.record_at_level(None, None, mechanism, seconds)
+
+
+def record_whole_list(scheduler: Scheduler, *response: Any) -> list[FinalEvent]:
+    """Record all parts of a list, then deliver its events, and return them."""
+    return deliver_all([one for part in scheduler.record_list_in_parts(*response) for one in part])
+
+
 def scheduler(seed: int = 1, **policy: Any) -> Scheduler:
     return Scheduler(PollingPolicy(**policy), draw=random.Random(seed).random)
 
@@ -130,7 +143,7 @@ class Scenario:
         final = {"succeeded", "failed"}
         entries = [list_entry(number, status, "2024" if status in final else None) for number, status in shown.items()]
         seen = {number: observation(number, shown[number]) for number in self.scheduler.select_entries(poll, entries)}
-        return deliver_all(self.scheduler.record_list(poll, entries, seen, response, self.now))
+        return record_whole_list(self.scheduler, poll, entries, seen, response, self.now)
 
     def record_failure(self, poll: Poll, error: BackupsError) -> list[FinalEvent]:
         return deliver_all(self.scheduler.record_failure(poll, error, self.now))

@@ -242,7 +242,8 @@ class Polling(RuleBasedStateMachine):
             if shown[number] != "running" and (backup is None or backup.observed_at < poll.sent):
                 self.shown_final.add((BackupRef(poll.star_system, number), shown[number]))
             seen[number] = observation(number, shown[number], duration=None if shown[number] == "running" else 37.0)
-        self.deliver(self.scheduler.record_list(poll, entries, seen, response, self.now))
+        for part in self.scheduler.record_list_in_parts(poll, entries, seen, response, self.now):
+            self.deliver(part)
 
     def deliver(self, notifications: list[Notification]) -> None:
         for subscriber, event in notifications:

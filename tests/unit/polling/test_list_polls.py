@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 from asyncbackups._polling.list_polls import ListPolls, end_time
 from asyncbackups._polling.tracked import NEVER, TrackedBackup
@@ -38,12 +39,13 @@ def test_list_in_flight_is_not_scheduled_again() -> None:
 def test_paused_list_is_queued_once_however_many_backups_join() -> None:
     """Memory stays in proportion to the lists."""
     tracked = {number: TrackedBackup("sun", number) for number in range(2_000)}
-    lists = ListPolls("sun", tracked, shared_state())
+    shared = shared_state()
+    lists = ListPolls("sun", tracked, shared)
     lists.replan(START)
     state = lists.find_for(tracked[0])
     assert state is not None
-    lists.pause_until(state, START + 90.0)
+    shared.list_pauses.store(("sun", None), START + 90.0)
     for backup in tracked.values():
         lists.add_backup(backup, state, START, since=START)
     assert lists.next_due() == START + 90.0
-    assert len(lists._queue) < 100
+    assert sys.getrefcount(state) < 100

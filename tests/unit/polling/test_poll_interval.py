@@ -14,6 +14,7 @@ from asyncbackups._polling.estimation.durations import DurationEstimates
 from asyncbackups._polling.estimation.survival import BackoffEstimate, SurvivalEstimate
 from asyncbackups._polling.poll_interval import SAMPLE, next_interval, shortest_interval
 from asyncbackups.policies import PollingPolicy
+from tests.unit.polling.scenario import record_duration
 
 POLICY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0.25, request_worth=5)
 STEADY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0, request_worth=5)
@@ -22,7 +23,7 @@ STEADY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0, request_wort
 def learned(history: list[float]) -> SurvivalEstimate:
     durations = DurationEstimates(POLICY)
     for seconds in history:
-        durations.record_duration("s", "p", "logical", seconds)
+        record_duration(durations, "s", "p", "logical", seconds)
     return durations.estimate_for("s", "p", "logical")
 
 

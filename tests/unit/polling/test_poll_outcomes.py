@@ -33,6 +33,7 @@ from tests.unit.polling.scenario import (
     is_idle,
     list_entry,
     observation,
+    record_whole_list,
     response_info,
     scheduler,
 )
@@ -312,7 +313,7 @@ def test_list_ends_the_waits_for_finished_backups() -> None:
     run, poll = listing()
     entries = [list_entry(number, "running") for number in MANY] + [list_entry(3, "succeeded", "2024")] * 2
     seen = {number: observation(number, "succeeded" if number == 3 else "running") for number in MANY}
-    events = deliver_all(run.scheduler.record_list(poll, entries, seen, CHEAP, run.now))
+    events = record_whole_list(run.scheduler, poll, entries, seen, CHEAP, run.now)
     assert [(type(event), event.ref.backup_id) for event in events] == [(BackupSucceeded, 3)]
     assert run.scheduler.in_flight == 19
 
@@ -385,7 +386,7 @@ def test_backup_added_while_a_list_is_in_flight_is_not_missing() -> None:
     run.add(21, 22, started_at=run.now)
     run.add(23)
     seen = {number: observation(number) for number in wanted}
-    run.scheduler.record_list(poll, [list_entry(number) for number in (*MANY, 21, 23)], seen, CHEAP, run.now)
+    record_whole_list(run.scheduler, poll, [list_entry(number) for number in (*MANY, 21, 23)], seen, CHEAP, run.now)
     assert [run.explain(number).polls for number in (21, 22, 23)] == [0, 0, 0]
     assert [poll.ref.backup_id for poll in gets(run)] == [23]
 
@@ -584,7 +585,7 @@ def test_list_with_recent_completions_is_trusted() -> None:
             n: observation(n, shown[n], age=took + 1.0, duration=took)
             for n in run.scheduler.select_entries(poll, entries)
         }
-        deliver_all(run.scheduler.record_list(poll, entries, seen, CHEAP, run.now))
+        record_whole_list(run.scheduler, poll, entries, seen, CHEAP, run.now)
         (poll,) = run.wait_until_due(capacity=1)
         assert isinstance(poll, ListPoll), "the list is trusted"
     news = run.now

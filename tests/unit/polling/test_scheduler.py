@@ -27,6 +27,7 @@ from tests.unit.polling.scenario import (
     is_idle,
     list_entry,
     observation,
+    record_whole_list,
     response_info,
     scheduler,
 )
@@ -475,7 +476,7 @@ def test_history_in_a_list_is_recorded() -> None:
         number: observation(number, age=5.0) if number < 20 else observation(number, "succeeded", duration=60.0)
         for number in run.scheduler.select_entries(poll, entries)
     }
-    deliver_all(run.scheduler.record_list(poll, entries, seen, CHEAP, run.now))
+    record_whole_list(run.scheduler, poll, entries, seen, CHEAP, run.now)
     assert run.explain(3).learned_from == 9
     assert run.explain(3).age == 5.0
 

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from asyncbackups._api.reconcile import Baseline
-from asyncbackups._bulk.journal import TargetState, database, read_status
+from asyncbackups._bulk.journal import database
 from asyncbackups._bulk.journal.lock import Lock, find_holder
+from asyncbackups._bulk.journal.run_state import TargetState
+from asyncbackups._bulk.journal.status import read_status
 from asyncbackups._bulk.run_store import ResumePoint, Target
 from asyncbackups.errors import ClientClosedError, ConfigurationError, EngineError, JournalError, NotFoundError
 from asyncbackups.events import CreateFailed, Event, WatchFailed

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from asyncbackups._api.reconcile import Baseline
-from asyncbackups._bulk.journal import TargetState, read_status
 from asyncbackups._bulk.journal.journal import Journal
+from asyncbackups._bulk.journal.run_state import TargetState
+from asyncbackups._bulk.journal.status import read_status
 from asyncbackups._bulk.run_store import Intent, ResumePoint, Target
 from asyncbackups.events import BackupCreated, BackupSucceeded, Event
 from asyncbackups.models import PlanetRef
@@ -69,7 +70,7 @@ class JournalMachine(RuleBasedStateMachine):
         baseline = BASELINES[number] if self.journal.needs_baseline(target) else None
         intent = self.run(self.journal.record_intent(target, baseline))
         before = self.intents.setdefault(number, intent)
-        assert intent.key == before.key, "a create keeps its key, whoever sends it"
+        assert intent.key == before.key, "a create keeps its key in every process"
         assert intent.since == before.since
         known = BASELINES[number]
         assert (intent.baseline is None) == (known is None)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 from datetime import UTC, datetime
-from pathlib import Path
 
 import attrs
 import pytest
 
-from asyncbackups._bulk.journal import entries, run_state
 from asyncbackups._bulk.journal.entries import Entry, EntryKind, Header
 from asyncbackups._bulk.journal.run_state import (
     InconsistentEntryError,
@@ -145,16 +142,3 @@ def test_target_difference_names_the_targets(
 ) -> None:
     """It has the first position that differs, the lengths, and the planets missing on each side."""
     assert describe_target_difference(journal, here, listed=listed) == difference
-
-
-@pytest.mark.parametrize("module", [entries, run_state], ids=lambda module: module.__name__)
-def test_decisions_import_no_io(module: object) -> None:
-    """Pure modules import neither I/O nor clock nor randomness."""
-    source = Path(module.__file__).read_text("utf-8")  # type: ignore[attr-defined]
-    imported = {
-        name.partition(".")[0]
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
-    }
-    assert not imported & {"sqlite3", "aiosqlite", "asyncio", "anyio", "time", "random", "os"}

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from asyncbackups._bulk.journal import TargetState, read_status
+from asyncbackups._bulk.journal.run_state import TargetState
+from asyncbackups._bulk.journal.status import read_status
 from asyncbackups._bulk.run_store import Target
 from asyncbackups.errors import ConfigurationError, JournalError
 from asyncbackups.models import BackupRef

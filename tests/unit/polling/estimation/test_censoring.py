@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncbackups._polling.estimation.censoring import Cohorts, FinishedBackup, PlacedBackup
+from tests.unit.polling.object_sizes import memory_of
 
 WIDTH = 5.0
 HERE = ("sun", "logical")
@@ -36,7 +37,7 @@ def test_sequential_backups_are_recorded_at_once() -> None:
     for cohort in range(3):
         cohorts.add_running(cohort, *HERE)
         assert end(cohorts, cohort, 7.0) == {"sun": [7.0], None: [7.0]}
-    assert not cohorts._scopes
+    assert memory_of(cohorts) < 2_000
 
 
 def test_history_is_recorded_at_once() -> None:
@@ -78,7 +79,7 @@ def test_one_endless_backup_does_not_hold_back_the_others() -> None:
         cohorts.add_running(cohort, *HERE)
         taught += len(end(cohorts, cohort)["sun"])
     assert taught >= 1_980
-    assert all(len(scope.over) <= 128 for scope in cohorts._scopes.values())
+    assert memory_of(cohorts) < 30_000
 
 
 def test_even_share_of_very_many_is_held_back() -> None:
@@ -89,11 +90,11 @@ def test_even_share_of_very_many_is_held_back() -> None:
     free: list[float] = []
     for seconds in range(10_000):
         free += end(cohorts, 0, float(seconds))["sun"]
-        assert all(len(scope.held) <= 256 for scope in cohorts._scopes.values())
+        assert seconds % 500 or memory_of(cohorts) < 30_000
     first = [seconds for seconds in free if seconds < 9_000]
     assert 128 <= len(first) <= 256
     assert 4_000 < sum(first) / len(first) < 5_000
-    assert not cohorts._scopes
+    assert memory_of(cohorts) < 2_000
 
 
 def test_nearly_all_must_finish_once_something_is_known() -> None:
@@ -152,7 +153,7 @@ def test_each_duration_is_recorded_once(backups: list[tuple[int, int]]) -> None:
     for _, cohort, number in ends:
         free += end(cohorts, cohort, float(number))[None]
     assert sorted(free) == [float(number) for number in range(len(backups))]
-    assert not cohorts._scopes
+    assert memory_of(cohorts) < 2_000
 
 
 @given(st.floats(-1e9, 1e9, allow_subnormal=False))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import random
-import sys
 
 import pytest
 from hypothesis import given
@@ -15,6 +14,8 @@ from asyncbackups._base.containers import LruDict
 from asyncbackups._polling.estimation.durations import DurationEstimates, _current_weights, _split_clusters
 from asyncbackups._polling.estimation.survival import SurvivalEstimate
 from asyncbackups.policies import PollingPolicy
+from tests.unit.polling.object_sizes import memory_of
+from tests.unit.polling.scenario import record_duration
 
 POLICY = PollingPolicy(initial=5, factor=1.5, maximum=60, jitter=0.25, request_worth=5)
 HISTORIES = st.lists(st.floats(-3, 16) | st.sampled_from([5.0, 8.0]), min_size=1, max_size=64)
@@ -30,7 +31,7 @@ def durations_of(
 ) -> DurationEstimates:
     durations = DurationEstimates(POLICY)
     for seconds in history:
-        durations.record_duration(*key, seconds)
+        record_duration(durations, *key, seconds)
     return durations
 
 
@@ -81,7 +82,7 @@ def test_estimate_falls_back_from_planet_to_star_system_to_all():
 def test_few_durations_of_a_planet_are_mixed_with_its_star_system():
     """One odd backup of a planet does not outweigh its star system."""
     durations = durations_of([100.0] * 30, key=("s", "many", "logical"))
-    durations.record_duration("s", "few", "logical", 1000.0)
+    record_duration(durations, "s", "few", "logical", 1000.0)
     few = durations.estimate_for("s", "few", "logical")
     assert few.sample_size == 1
     alone = durations_of([1000.0]).estimate_for("s", "p", "logical")
@@ -93,10 +94,10 @@ def test_planet_like_the_others_shares_their_estimate():
     """Similar durations are no evidence for a workload of its own; later ones of the others count for it, too."""
     durations = durations_of(lognormal(131, 0.4, 40), key=("s", "many", "logical"))
     for seconds in (110.0, 170.0, 140.0):
-        durations.record_duration("s", "few", "logical", seconds)
+        record_duration(durations, "s", "few", "logical", seconds)
     assert durations.estimate_for("s", "few", "logical") is durations.estimate_for("s", "never seen", "logical")
     for seconds in lognormal(400, 0.4, 40):
-        durations.record_duration("s", "many", "logical", seconds)
+        record_duration(durations, "s", "many", "logical", seconds)
     assert durations.estimate_for("s", "few", "logical") is durations.estimate_for("s", "never seen", "logical")
 
 
@@ -105,7 +106,7 @@ def test_planet_unlike_the_others_has_an_estimate_of_its_own(median: float):
     """A few durations are enough, although they are part of the level above."""
     durations = durations_of(lognormal(131, 0.3, 40), key=("s", "many", "logical"))
     for seconds in lognormal(median, 0.1, 4, seed=2):
-        durations.record_duration("s", "few", "logical", seconds)
+        record_duration(durations, "s", "few", "logical", seconds)
     assert quantile(durations.estimate_for("s", "few", "logical"), 0.5) == pytest.approx(median, rel=0.5)
     assert quantile(durations.estimate_for("s", "many", "logical"), 0.5) == pytest.approx(131, rel=0.2)
 
@@ -133,7 +134,7 @@ def test_all_durations_count_while_no_mechanism_is_known():
     """Until a response shows a mechanism, the durations are valid for all mechanisms."""
     durations = durations_of([100.0] * 5, key=("s", None, None))
     assert durations.estimate_for("s", "p", "logical").sample_size == 5
-    durations.record_duration("s", None, "snapshot", 10.0)
+    record_duration(durations, "s", None, "snapshot", 10.0)
     assert durations.estimate_for("s", "p", "logical") is durations.unknown
 
 
@@ -147,7 +148,7 @@ def test_impossible_durations_are_ignored(seconds: float):
 def test_learning_can_be_switched_off():
     """`learn=False` is plain backoff, whatever finishes."""
     durations = DurationEstimates(PollingPolicy(learn=False))
-    durations.record_duration("s", "p", "logical", 100.0)
+    record_duration(durations, "s", "p", "logical", 100.0)
     assert durations.estimate_for("s", "p", "logical") is durations.unknown
 
 
@@ -156,10 +157,10 @@ def test_estimate_is_kept_until_it_is_stale():
     durations = durations_of(lognormal(131, 0.4, 40))
     first = durations.estimate_for("s", "p", "logical")
     assert durations.estimate_for("s", "p", "logical") is first
-    durations.record_duration("x", "y", "logical", 131.0)
+    record_duration(durations, "x", "y", "logical", 131.0)
     assert durations.estimate_for("s", "p", "logical") is first
     for _ in range(6):
-        durations.record_duration("s", "p", "logical", 131.0)
+        record_duration(durations, "s", "p", "logical", 131.0)
     assert durations.estimate_for("s", "p", "logical") is not first
 
 
@@ -167,7 +168,7 @@ def test_surprising_duration_renews_the_estimate():
     """A duration that seemed impossible renews even an estimate from many."""
     durations = durations_of([131.0] * 60)
     first = durations.estimate_for("s", "p", "logical")
-    durations.record_duration("s", "p", "logical", 5000.0)
+    record_duration(durations, "s", "p", "logical", 5000.0)
     assert durations.estimate_for("s", "p", "logical") is not first
 
 
@@ -189,10 +190,10 @@ def test_estimate_after_a_change_is_based_on_few_durations():
     durations = durations_of([131.0] * 60)
     sure = durations.estimate_for("s", "p", "logical").prior_weight(0)
     for _ in range(3):
-        durations.record_duration("s", "p", "logical", 1310.0)
+        record_duration(durations, "s", "p", "logical", 1310.0)
     changed = durations.estimate_for("s", "p", "logical")
     assert changed.prior_weight(0) > 5 * sure
-    durations.record_duration("s", "p", "logical", 1310.0)
+    record_duration(durations, "s", "p", "logical", 1310.0)
     assert durations.estimate_for("s", "p", "logical") is not changed
 
 
@@ -201,7 +202,7 @@ def test_one_odd_backup_is_no_change():
     durations = durations_of([*lognormal(131, 0.4, 30), 3600.0])
     assert durations.estimate_for("s", "p", "logical").survival(400) < 0.75
     for seconds in lognormal(131, 0.4, 3, seed=2):
-        durations.record_duration("s", "p", "logical", seconds)
+        record_duration(durations, "s", "p", "logical", seconds)
     assert durations.estimate_for("s", "p", "logical").survival(400) < 0.1
 
 
@@ -236,12 +237,9 @@ def test_memory_is_bounded_per_key_and_in_total():
     """Neither a thousand durations of a planet nor a thousand planets grow without limit."""
     durations = DurationEstimates(POLICY, keys=100)
     for i in range(1000):
-        durations.record_duration("s", f"p{i}", "logical", 100.0 + i % 7)
-        durations.record_duration("s", "p", "logical", 100.0)
-    assert len(durations._planets) == 100
-    history = durations._planets["s", "p", "logical"]
-    assert len(history.logs) == 64
-    assert sys.getsizeof(history.logs) < 1024
+        record_duration(durations, "s", f"p{i}", "logical", 100.0 + i % 7)
+        record_duration(durations, "s", "p", "logical", 100.0)
+    assert memory_of(durations) < 100_000
     assert durations.estimate_for("s", "p0", "logical").sample_size == 64  # forgotten: its star system's
 
 

@@ -1,25 +1,20 @@
-"""The progress of a run and its report, for programs and for people."""
+"""The progress of a run or a deletion and its report, for programs and for people."""
 
 from __future__ import annotations
 
+import collections
 import shlex
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
 
 import attrs
 
-from asyncbackups import (
-    AmbiguousCreateError,
-    ApiError,
-    BackupCreated,
-    BackupRef,
-    BackupsError,
-    Counts,
-    CreateFailed,
-    Event,
-)
+from asyncbackups import AmbiguousCreateError, ApiError, BackupRef, BackupsError, Counts, events
 from asyncbackups.cli.exits import ExitStatus, exit_status
 from asyncbackups.cli.output import format_count, format_duration
+
+RequestCounts: TypeAlias = Callable[[], Mapping[str, int]]
+"""Returns the requests sent so far, by kind."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -28,14 +23,9 @@ class RunReport:
 
     Attributes:
         targets: The number of planets to back up; None if nothing is created.
-        journal: The journal's path, or None.
         options: The connection's options as given: the command that continues needs them, too.
         is_outlived: Whether the backups continue after the command; those of a simulator that ends with it do not.
-        requests: Requests sent, by kind.
-        seconds: How long the run took.
-        interrupted: Whether it was interrupted.
         error: Why nothing more was started: the journal cannot be written any more; None if there was no such error.
-        by_star_system: Counts, in the order in which star systems appeared.
         in_flight: Backups that have not ended, in the order in which they appeared.
         unknown: The number of failed creates that may have been done all the same.
     """
@@ -59,13 +49,13 @@ class RunReport:
             self._counts_of(ref.star_system).created += 1
             self.in_flight[ref] = None
 
-    def record_event(self, event: Event) -> None:
+    def record_event(self, event: events.Event) -> None:
         """Count an event."""
-        where = event.planet if isinstance(event, CreateFailed) else event.ref
+        where = event.planet if isinstance(event, events.CreateFailed) else event.ref
         self._counts_of(where.star_system).count(event)
-        if isinstance(event, BackupCreated):
+        if isinstance(event, events.BackupCreated):
             self.in_flight[event.ref] = None
-        elif not isinstance(event, CreateFailed):
+        elif not isinstance(event, events.CreateFailed):
             self.in_flight.pop(event.ref, None)
         elif isinstance(event.error, AmbiguousCreateError):
             self.unknown += 1
@@ -128,8 +118,8 @@ class RunReport:
             "past the deadline": total.expired,
             "could not be checked": total.unchecked,
         }
-        counts = format_results(f"{format_count(total.created, 'backup')} {verb}", numbers)
-        return [f"{counts}; {format_duration(self.seconds)}; {format_requests(self.requests)}", *self._describe_rest()]
+        created = f"{format_count(total.created, 'backup')} {verb}"
+        return [_summary_line(self, created, numbers), *self._describe_rest()]
 
     def _describe_rest(self) -> list[str]:
         lines = [] if self.error is None else [str(self.error)]
@@ -158,6 +148,59 @@ class RunReport:
         return shlex.join(("asyncbackups", *words, *self.options))
 
 
+class DeletionReport:
+    """Counts the events of a deletion; a backup that is missing, where that is accepted, is one that is gone."""
+
+    def __init__(self, backups: int) -> None:
+        self.backups = backups
+        self.requests: Mapping[str, int] = {}
+        self.seconds: float = 0.0
+        self.interrupted: bool = False
+        self._counts: collections.Counter[type[object]] = collections.Counter()
+        self._worst = ExitStatus.OK
+
+    def record_event(self, event: events.BackupDeleted | events.DeleteFailed | events.BackupGone) -> None:
+        """Count an event."""
+        self._counts[type(event)] += 1
+        if not isinstance(event, events.BackupGone):
+            self._worst = max(self._worst, exit_status([event]))
+
+    @property
+    def status(self) -> ExitStatus:
+        """The exit status."""
+        return ExitStatus.INTERRUPTED if self.interrupted else self._worst
+
+    @property
+    def remaining(self) -> int:
+        """The number of backups without a result: not started, or cut off."""
+        return self.backups - self._counts.total()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report for programs, the last line of a deletion."""
+        return {
+            "event": "report",
+            "backups": self.backups,
+            "deleted": self._counts[events.BackupDeleted],
+            "missing": self._counts[events.BackupGone],
+            "delete_failed": self._counts[events.DeleteFailed],
+            "left": self.remaining,
+            "requests": dict(self.requests),
+            "seconds": round(self.seconds, 3),
+            "interrupted": self.interrupted,
+            "exit_status": int(self.status),
+        }
+
+    def as_lines(self) -> list[str]:
+        """Return the report for people."""
+        numbers = {"did not exist": self._counts[events.BackupGone], "not deleted": self._counts[events.DeleteFailed]}
+        deleted = f"{format_count(self._counts[events.BackupDeleted], 'backup')} deleted"
+        lines = [_summary_line(self, deleted, numbers)]
+        if self.interrupted:
+            advice = "; to delete them: the same command with --missing-ok" if self.remaining else ""
+            lines.append(f"interrupted: {format_count(self.remaining, 'backup')} left{advice}")
+        return lines
+
+
 def error_json(error: BackupsError) -> dict[str, Any]:
     """Return an error as plain JSON values."""
     members: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
@@ -168,9 +211,10 @@ def error_json(error: BackupsError) -> dict[str, Any]:
     return members
 
 
-def format_results(first: str, numbers: Mapping[str, int]) -> str:
-    """Return a first count and all others that are not zero: "4 backups created, 1 failed"."""
-    return ", ".join([first, *(f"{number:,} {what}" for what, number in numbers.items() if number)])
+def _summary_line(report: RunReport | DeletionReport, first: str, numbers: Mapping[str, int]) -> str:
+    """Return a first count and all others that are not zero: "4 backups created, 1 failed; 2.0 s; 5 requests"."""
+    counts = ", ".join([first, *(f"{number:,} {what}" for what, number in numbers.items() if number)])
+    return f"{counts}; {format_duration(report.seconds)}; {format_requests(report.requests)}"
 
 
 def format_requests(requests: Mapping[str, int]) -> str:

@@ -18,7 +18,7 @@ from asyncbackups import (
     PlanetRef,
     WatchExpired,
 )
-from asyncbackups.cli.run_report import RunReport
+from asyncbackups.cli.reports import RunReport
 
 BACKUP = Backup(id=1)
 

@@ -1,16 +1,38 @@
-"""Which events are acknowledged."""
+"""Events are delivered until the last source is gone, and acknowledged once they are processed."""
 
 from __future__ import annotations
+
+import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbackups._bulk.acknowledgement import Acknowledgement, ConsumerState
+from asyncbackups._bulk.event_delivery import Acknowledgement, ConsumerState
+from tests.fake_clock import settle
+from tests.unit.bulk.stage import Stage, all_of, planets
 
 
 def active(_: str) -> ConsumerState:
     return ConsumerState.ACTIVE
+
+
+async def test_failing_store_does_not_hang_the_run(stage: Stage) -> None:
+    """The event is delivered, and the iteration ends with the error."""
+    run = stage.run(planets(3))
+
+    def broken(*_: Any) -> None:
+        raise LookupError("no such column")
+
+    run._store.record_event = broken  # type: ignore[method-assign]
+    async with run:
+        task = asyncio.create_task(all_of(run))
+        await settle()
+        await stage.finish()
+        with pytest.raises(LookupError):
+            await task
+    assert run.report.succeeded + run.report.create_failed == run.report.created
 
 
 def test_requesting_the_next_event_acknowledges_the_last_one() -> None:
