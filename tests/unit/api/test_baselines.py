@@ -186,7 +186,7 @@ async def test_refused_star_systems_list_is_tried_again_after_five_minutes(servi
         ("", True, None),
     ],
 )
-async def test_case_7_list_that_answers_404(
+async def test_case_7_list_that_is_404(
     service: FakeOperations, excerpt: str, whole_refused: bool, scope: str | None
 ) -> None:
     """The star system's list says more; without it, the API's own 404 is an empty list, a gateway's is nothing."""

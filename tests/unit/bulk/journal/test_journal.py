@@ -99,7 +99,7 @@ async def test_ids_of_any_type_resume(path: Path, backup_id: int | str) -> None:
 
 
 async def test_case_3_intent_resumes_with_its_baseline(path: Path) -> None:
-    """What existed before the first attempt is read from the journal, whatever the clock says at the restart."""
+    """The ids that existed before the first attempt are read from the journal, whatever the clock at the restart."""
     targets = [Target(number, planet) for number, planet in enumerate(PLANETS)]
     first = Baseline.from_ids("star_system", [3, "a-b", 2**63])
     second = Baseline.from_ids("planet", [])
