@@ -84,4 +84,5 @@ def engine_over(sender: Memory, policy: PollingPolicy | None = None) -> Engine:
         concurrency=32,
         status_rule=progress_of,
         origin=lambda _: None,
+        is_foreign=lambda *_: False,
     )

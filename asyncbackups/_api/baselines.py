@@ -56,7 +56,7 @@ class Baselines:
         self.observer: Callable[[str, str | None, list[Backup]], None] | None = None
 
     async def for_planet(self, planet: PlanetRef) -> Baseline | None:
-        """Return a baseline for a single create; None where no list can be had."""
+        """Return a baseline for a single create; None if no list is available."""
         return await self._take(planet, whole=False)
 
     async def for_run(self, planet: PlanetRef) -> Baseline | None:

@@ -227,7 +227,7 @@ class ListView:
 
     Attributes:
         planet: The planet's list.
-        is_missing: Whether the planet's list answered 404, as some services do for an empty one: it is no evidence.
+        is_missing: Whether the planet's list was a 404, as an empty one is on some services: it is no evidence.
         sibling: The list of another planet (see `FetchPlanetList`); None where it was not fetched.
         star_system: The star system's list; None where it was not fetched.
         details: What GETs have shown, by `id_key`.

@@ -68,7 +68,7 @@ def names_seen(*, equal: bool = False, different: bool = False, planets: Iterabl
 
 @attrs.frozen(kw_only=True)
 class World:
-    """What is known before, and what lists and GETs would show; `decide` answers what the decision asks for.
+    """All that is known before, and all that lists and GETs show; `decide` supplies the lists that decisions request.
 
     Attributes:
         refused: Whether the lists of the star system and of other planets show nothing.
@@ -92,7 +92,7 @@ class World:
         return self.trace(settled=settled)[-1]
 
     def trace(self, *, settled: bool = True) -> list[Decision]:
-        """Return all decisions up to the one that asks for nothing more."""
+        """Return all decisions up to the one that requests nothing more."""
         case = Reconciliation(
             request=self.request,
             baseline=self.baseline,
@@ -216,7 +216,7 @@ def test_provisional_id_of_another_backup_is_not_adopted(world: World) -> None:
 
 
 def test_only_unexplained_backup_is_adopted_after_the_settle_time() -> None:
-    """It is new and nobody else's: its times do not matter. Before that, another one may still appear."""
+    """It is new and belongs to no other create: its times do not matter. Before that, another one may still appear."""
     for hours in (-24, -1, 0, 1):
         one = backup(1, started_at=NOW + timedelta(hours=hours))
         assert World(planet=[one]).decide() == Adopt(one, "time")
@@ -262,7 +262,7 @@ def test_unlike_backup_is_not_adopted_but_blocks_a_resend(changes: dict[str, Any
     ],
 )
 def test_case_1_cut_metadata_does_not_exclude(description: str) -> None:
-    """What may be left of the text that was sent speaks neither for nor against the backup."""
+    """A part of the text that was sent speaks neither for nor against the backup."""
     one = backup(1, description=description)
     assert World(planet=[one]).decide() == Adopt(one, "time")
 
@@ -310,6 +310,14 @@ def test_list_of_several_planets_proves_nothing_about_a_new_backup() -> None:
     assert decision.candidates == (backup(2),)
 
 
+def test_name_proves_whose_a_new_backup_of_such_a_list_is() -> None:
+    """The new backup shows this planet's name, and names are known to be planets' ids."""
+    listed = [backup(1, name="mars"), backup(2, name="earth")]
+    world = World(planet=listed, owners=owned(MARS, 1))
+    assert isinstance(world.decide(), Ambiguous)
+    assert attrs.evolve(world, names=names_seen(equal=True)).decide() == Adopt(listed[1], "time")
+
+
 def test_case_4_id_of_another_planet_that_came_again_is_a_candidate() -> None:
     """The id belonged to a backup of mars, and now the backup shows this planet's name."""
     world = World(planet=[backup(1, name="earth")], owners=owned(MARS, 1), names=names_seen(equal=True))
@@ -339,7 +347,7 @@ def test_name_excludes_nothing_while_it_may_mean_something_else(names: PlanetNam
 
 
 def test_star_systems_baseline_is_compared_with_that_list() -> None:
-    """A planet's list may show backups that the star system's list does not: nobody knows whether they are new."""
+    """A planet's list may show backups that the star system's list does not: it is unknown whether they are new."""
     baseline = Baseline.from_ids("star_system", [5])
     listed = [backup(1)]
     assert World(planet=listed, star_system=listed, baseline=baseline).decide() == Adopt(backup(1), "time")
@@ -359,7 +367,7 @@ def test_star_systems_list_may_show_what_the_planets_list_does_not() -> None:
 
 
 def test_nothing_is_adopted_by_time_without_a_baseline() -> None:
-    """Nobody knows what is new: a backup that may be the one is reported."""
+    """It is unknown which ones are new: a backup that may be the one is reported."""
     decision = World(planet=[backup(1)], baseline=None).decide()
     assert isinstance(decision, Ambiguous)
     assert decision.candidates == (backup(1),)
@@ -446,10 +454,10 @@ def test_absence_requires_evidence_of_visibility(name: str, required: Visibility
         assert decision.candidates == ()
 
 
-def test_case_7_list_that_answers_404_is_no_evidence() -> None:
+def test_case_7_list_that_is_404_is_no_evidence() -> None:
     """It may be an empty list, a wrong path or a gateway without its service: the star system's list decides.
 
-    Other planets' lists are not asked for, because they say nothing about this one.
+    Other planets' lists are not requested, because they say nothing about this one.
     """
     sibling = attrs.evolve(VISIBILITY_CASES["own backup in another planet's list"][0], is_missing=True)
     decisions = sibling.trace()
@@ -547,7 +555,7 @@ NAMES = st.builds(
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    """Draw a world in which every list shows the same members of a backup, or fewer backups."""
+    """Draw a situation in which each list shows some of the same backups."""
     known = draw(LISTS)
     showing = [draw(st.lists(st.sampled_from(known), unique_by=lambda one: one.id)) if known else [] for _ in range(3)]
     details = {one.id: attrs.evolve(draw(BACKUPS), id=one.id) for one in known if draw(st.booleans())}
@@ -767,7 +775,7 @@ def test_contradiction(shown: Backup, reason: str | None) -> None:
 
 
 def test_mechanism_that_is_not_documented_is_not_compared() -> None:
-    """The service may have its own word for it."""
+    """The service may name it differently."""
     request = attrs.evolve(REQUEST, spec=attrs.evolve(SPEC, mechanism="fast"))
     assert contradiction(request, backup(mechanism="snapshot"), PlanetNames()) is None
 

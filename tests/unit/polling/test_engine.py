@@ -507,7 +507,7 @@ async def test_inferred_failure_is_confirmed_by_another_poll(clock: FakeClock, s
 
 
 async def test_inferred_failure_that_lasts_is_reported(clock: FakeClock, service: Service) -> None:
-    """After the second poll, an interval later, the failure is believed; from a list, too."""
+    """After the second poll, an interval later, the failure is reported; from a list, too."""
     for ids, coalesce in ((range(1), False), (range(50), True)):
         engine, subscriber = service.engine(initial=5, coalesce=coalesce), RecordingSubscriber()
         for ref in service.begin(*ids, status="zzz", completedAt=clock.utcnow().isoformat()):
