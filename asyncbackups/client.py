@@ -432,7 +432,7 @@ class BackupClient:
             base_url=self._base_url,
             spec=spec,
             since=None if since is None else check_integer(since, "since", minimum=0),
-            claim=self._creator.claim,
+            claim=self._creator.claim_backup,
             clock=self._clock,
         )
 

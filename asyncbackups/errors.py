@@ -434,7 +434,7 @@ def _meaning_of(error: BaseException) -> _Meaning:
     status = (error.status if isinstance(error, ApiError) else None) or 0
     if status in _MEANINGS:
         return _MEANINGS[status]
-    # Of a status that HTTP does not know (499, 520 to 527, ...) nobody says what the service did.
+    # A status that HTTP does not define (499, 520 to 527, ...) does not show what the service did.
     return _Meaning(0) if status < 400 or status in _REFUSED_UNPROCESSED else _OTHER_5XX
 
 

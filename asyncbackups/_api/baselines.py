@@ -18,7 +18,7 @@ from asyncbackups.models import Backup, PlanetRef
 _log = logging.getLogger(__name__)
 
 _MAX_AGE = 300.0
-"""Seconds after which a baseline is taken again, so that other people's backups do not pile up after it."""
+"""Seconds after which a baseline is taken again, so that other clients' backups do not accumulate after it."""
 _STAR_SYSTEMS = 4096
 
 
@@ -57,13 +57,13 @@ class Baselines:
 
     async def for_planet(self, planet: PlanetRef) -> Baseline | None:
         """Return a baseline for a single create; None if no list is available."""
-        return await self._take(planet, whole=False)
+        return await self._get_or_list(planet, whole=False)
 
     async def for_run(self, planet: PlanetRef) -> Baseline | None:
         """Return a baseline for a create of a bulk run: that of the whole star system."""
-        return await self._take(planet, whole=True)
+        return await self._get_or_list(planet, whole=True)
 
-    async def _take(self, planet: PlanetRef, *, whole: bool) -> Baseline | None:
+    async def _get_or_list(self, planet: PlanetRef, *, whole: bool) -> Baseline | None:
         if not self._enabled:
             return None
         known = self._star_systems.get(planet.star_system)
@@ -78,44 +78,44 @@ class Baselines:
                 return own[1]
             shared = whole or any(self._is_fresh(other, now) for other in known.planets.values())
             if shared and not self._is_fresh(known.whole, now):
-                whole_list = await self._list(planet.star_system, None)
+                whole_list = await self._try_list(planet.star_system, None)
                 known.whole = (now, whole_list)
                 if whole_list is not None:
                     known.planets.clear()
             if shared and known.whole is not None and known.whole[1] is not None:
                 return known.whole[1]
-            # The star system's list is refused: each planet's own list is what is left.
+            # The star system's list is refused: each planet's own list is the only source left.
             if own is None or not self._is_fresh(own, now):
-                own = known.planets[planet.planet] = (now, await self._of_planet(planet))
+                own = known.planets[planet.planet] = (now, await self._list_planet(planet))
             return own[1]
 
     @staticmethod
     def _is_fresh(taken: tuple[float, Baseline | None] | None, now: float) -> bool:
         return taken is not None and now - taken[0] < _MAX_AGE
 
-    async def _of_planet(self, planet: PlanetRef) -> Baseline | None:
+    async def _list_planet(self, planet: PlanetRef) -> Baseline | None:
         try:
-            return await self._read(planet.star_system, planet.planet)
+            return await self._list_backups(planet.star_system, planet.planet)
         except NotFoundError as exc:
             # An empty list on some services, a path that does not exist on others, or an ingress without its service.
-            whole = await self._list(planet.star_system, None)
+            whole = await self._try_list(planet.star_system, None)
             return whole or (Baseline("planet", frozenset()) if is_api_response(exc) else None)
         except ClientClosedError:
             raise
         except BackupsError as exc:
             _log.info("%s: no baseline from its list: %s", planet, exc)
-            return await self._list(planet.star_system, None)
+            return await self._try_list(planet.star_system, None)
 
-    async def _list(self, star_system: str, planet: str | None) -> Baseline | None:
+    async def _try_list(self, star_system: str, planet: str | None) -> Baseline | None:
         try:
-            return await self._read(star_system, planet)
+            return await self._list_backups(star_system, planet)
         except ClientClosedError:
             raise
         except BackupsError as exc:
             _log.info("star system %s: no baseline from its list: %s", star_system, exc)
             return None
 
-    async def _read(self, star_system: str, planet: str | None) -> Baseline:
+    async def _list_backups(self, star_system: str, planet: str | None) -> Baseline:
         backups, _ = await self._operations.list_with_date(star_system, planet)
         if self.observer is not None:
             self.observer(star_system, planet, backups)

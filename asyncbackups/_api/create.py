@@ -1,4 +1,4 @@
-"""Create a backup exactly once, as far as that can be known: sent once, and reconciled where its response is lost."""
+"""Create a backup exactly once, as far as that can be known: send it once, and reconcile it if its response is lost."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from asyncbackups._api.reconcile import (
     Reconciliation,
     Visibility,
     Wait,
-    contradiction,
-    shown_name,
+    environment_name,
+    find_contradiction,
     shows_other_metadata,
 )
 from asyncbackups._api.responses import CreateResponse
@@ -72,7 +72,7 @@ _VISIBILITY = {"planet": Visibility.PLANET, "new": Visibility.NEW, "own": Visibi
 
 @attrs.frozen
 class CreateOrigin:
-    """A backup as known because this client created it.
+    """The origin of a backup that this client created.
 
     Attributes:
         planet: Its planet's id.
@@ -91,7 +91,7 @@ class Creation:
 
     Attributes:
         backup: As the service showed it.
-        adopted: None where a response named it; otherwise how it was recognized.
+        adopted: How it was recognized; None if a response named it.
         possible_duplicate: Whether there may be another one, because the create was sent again.
         duplicates: Other backups that this create has certainly made: they show the same marker.
     """
@@ -119,7 +119,7 @@ class Creator:
 
     Args:
         operations: Sends the requests.
-        policy: What to do about lost responses.
+        policy: How to handle lost responses.
         retry: How often and when to send a create again that was surely not processed (429, not connected).
         clock: The clock.
         draw: Returns uniform random numbers from [0, 1).
@@ -154,7 +154,7 @@ class Creator:
         self._created: LruDict[tuple[PlanetRef, str], Creation] = LruDict(_KEYS)
         self._unsettled: LruDict[tuple[PlanetRef, str], Baseline | None] = LruDict(_KEYS)
 
-    def claim(self, ref: BackupRef, planet: PlanetRef) -> None:
+    def claim_backup(self, ref: BackupRef, planet: PlanetRef) -> None:
         """Record that a backup was created for a planet (by an earlier process): no other create adopts it."""
         self._owners.store(ref, planet)
         self.names.record_planet(planet.planet)
@@ -183,7 +183,7 @@ class Creator:
             planet: The planet.
             spec: What to create.
             key: The caller's own identity for this create; None for a new one.
-            may_exist: Whether an earlier attempt with this key may have got through: then it is reconciled first.
+            may_exist: Whether an earlier attempt with this key may have been processed: then it is reconciled first.
             baseline: The backups that existed before the first attempt; None to take it now.
 
         Raises:
@@ -193,25 +193,27 @@ class Creator:
         """
         name = (planet, key or uuid.uuid4().hex)
         self.names.record_planet(planet.planet)
-        async with self._turn(planet):
+        async with self._take_turn(planet):
             created = self._created.get(name)
             if created is not None:
                 return created
             marker = marker_for(*name) if self._policy.marker else None
             attempt = _Attempt(CreateRequest(planet=planet, spec=spec, marker=marker), baseline)
             try:
-                creation = await self._settle(attempt, name, reconcile_first=may_exist or name in self._unsettled)
+                creation = await self._send_until_settled(
+                    attempt, name, reconcile_first=may_exist or name in self._unsettled
+                )
             except (AmbiguousCreateError, asyncio.CancelledError):
                 if key is not None:
                     self._unsettled.store(name, attempt.baseline)
                 raise
-            self._record(attempt.request, creation)
+            self._record_creation(attempt.request, creation)
             self._unsettled.pop(name, None)
             if key is not None:
                 self._created.store(name, creation)
             return creation
 
-    def _record(self, request: CreateRequest, creation: Creation) -> None:
+    def _record_creation(self, request: CreateRequest, creation: Creation) -> None:
         planet, backup = request.planet, creation.backup
         ref = BackupRef(planet.star_system, backup.id)
         self._owners.store(ref, planet)
@@ -224,7 +226,7 @@ class Creator:
         self.names.record_backup(planet.planet, backup, proven=proven)
 
     @contextlib.asynccontextmanager
-    async def _turn(self, planet: PlanetRef) -> AsyncIterator[None]:
+    async def _take_turn(self, planet: PlanetRef) -> AsyncIterator[None]:
         lock, waiting = self._turns.get(planet, (None, 0))
         lock = lock or asyncio.Lock()
         self._turns[planet] = (lock, waiting + 1)
@@ -245,7 +247,9 @@ class Creator:
 
     # Sending
 
-    async def _settle(self, attempt: _Attempt, name: tuple[PlanetRef, str], *, reconcile_first: bool) -> Creation:
+    async def _send_until_settled(
+        self, attempt: _Attempt, name: tuple[PlanetRef, str], *, reconcile_first: bool
+    ) -> Creation:
         if reconcile_first:
             attempt.baseline = attempt.baseline or self._unsettled.get(name)
             found = await self._reconcile(attempt, cause=None)
@@ -308,22 +312,22 @@ class Creator:
         """
         if self._may_be_of_other_star_system(attempt.request, response):
             response = attrs.evolve(response, is_certain=False)
-        flaw = self._flaw_of(attempt, response)
+        flaw = self._describe_flaw(attempt, response)
         backup = response.backup
         if flaw is None and response.backup_id is not None and not response.is_certain:
             attempt.provisional_id = response.backup_id
             try:
                 backup = await self._operations.get(BackupRef(attempt.request.planet.star_system, response.backup_id))
             except NotFoundError:
-                flaw = f"the response to a create names {response.backup_id}, which is no backup"
+                flaw = f"the response to a create names {response.backup_id}, which does not exist"
             except ClientClosedError as exc:
                 raise AmbiguousCreateError(str(exc), planet=attempt.request.planet) from exc
             except BackupsError as exc:
                 flaw = f"the response to a create names {response.backup_id}, which may be no backup ({exc})"
             else:
                 # Meanwhile another create may have received the same id.
-                flaw = self._flaw_of(attempt, attrs.evolve(response, backup=backup))
-                if flaw is None and not self._is_of_planet(attempt, backup):
+                flaw = self._describe_flaw(attempt, attrs.evolve(response, backup=backup))
+                if flaw is None and not self._belongs_to_planet(attempt, backup):
                     flaw = f"the response to a create names {backup.id}, which may be another backup"
         if flaw is None and backup is not None:
             return backup
@@ -338,48 +342,54 @@ class Creator:
         return any(BackupRef(other, response.backup.id) in self._owners for other in others)
 
     @staticmethod
-    def _is_of_planet(attempt: _Attempt, backup: Backup) -> bool:
+    def _belongs_to_planet(attempt: _Attempt, backup: Backup) -> bool:
         """Return False if a backup may be an earlier one, or another planet's, that no baseline has."""
         request, baseline = attempt.request, attempt.baseline
         if baseline is None:
             return not shows_other_metadata(request, backup)
         return baseline.scope == "star_system" or _shows_origin(request, backup)
 
-    def _flaw_of(self, attempt: _Attempt, response: CreateResponse) -> str | None:
-        """Say what is wrong with the id and the object of a response; None where nothing is."""
+    def _describe_flaw(self, attempt: _Attempt, response: CreateResponse) -> str | None:
+        """Describe what is wrong with the id and the object of a response; None if nothing is."""
         request = attempt.request
         if response.backup_id is None:
             return "the response to a create names no backup"
         named = f"the response to a create names backup {response.backup_id}"
         if response.backup is not None:
-            reason = contradiction(request, response.backup, self.names)
+            reason = find_contradiction(request, response.backup, self.names)
             if reason is not None:
                 return f"{named}, but {reason}"
             if request.marker is not None and request.marker.is_shown_by(response.backup):
                 return None
-        ref = BackupRef(request.planet.star_system, response.backup_id)
-        owner = self._owners.get(ref)
+        owner = self._other_owner(request, response.backup_id, response.backup)
         if owner is not None:
             return f"{named}, which was created for {owner}"
-        first = self._named.look_up(ref) or self._named.store(ref, request.planet)
-        if first != request.planet and (response.backup is None or not _shows_origin(request, response.backup)):
-            return f"{named}, as the response for {first} does"
         baseline = attempt.baseline
         if not response.is_certain and baseline is not None and id_key(response.backup_id) in baseline.keys:
             return f"{named}, which existed before"
         return None
 
+    def _other_owner(self, request: CreateRequest, backup_id: BackupId, backup: Backup | None) -> PlanetRef | None:
+        """Return the planet whose create has this backup, or got its id first; None if there is none."""
+        ref = BackupRef(request.planet.star_system, backup_id)
+        owner = self._owners.get(ref)
+        if owner is not None:
+            return owner
+        first = self._named.look_up(ref) or self._named.store(ref, request.planet)
+        is_other = first != request.planet and (backup is None or not _shows_origin(request, backup))
+        return first if is_other else None
+
     # Reconciling
 
     async def _reconcile(self, attempt: _Attempt, *, cause: BaseException | None) -> Creation | None:
-        """List until the create is settled; None where the service shows that it was not processed."""
+        """List until the create is settled; None if the lists prove that it was not processed."""
         started = self._clock.monotonic()
         pause, failures = _FIRST_PAUSE, 0
         while True:
             elapsed = self._clock.monotonic() - started
             left = self._policy.settle - elapsed
             try:
-                decision, failures = await self._look(attempt, settled=left <= 0), 0
+                decision, failures = await self._list_and_decide(attempt, settled=left <= 0), 0
             except ClientClosedError as exc:
                 reason = f"{cause or 'an earlier attempt'}; {exc}"
                 raise AmbiguousCreateError(reason, planet=attempt.request.planet) from exc
@@ -394,13 +404,13 @@ class Creator:
                     return self._adopt(attempt, decision)
                 case Absent():
                     return None
-                case Ambiguous() if not self._may_clear_up(attempt, elapsed):
+                case Ambiguous() if not self._may_be_explained_later(attempt, elapsed):
                     return self._give_up(attempt, decision, cause)
-            # The last list is sent when the service has had its time, not earlier and not much later.
+            # The last list is sent when `settle` has passed, not earlier and not much later.
             await self._clock.sleep(min(pause, left) if left > 0 else pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _may_clear_up(self, attempt: _Attempt, elapsed: float) -> bool:
+    def _may_be_explained_later(self, attempt: _Attempt, elapsed: float) -> bool:
         """Return True if other creates in flight in this star system may yet explain the candidates."""
         others = self._active[attempt.request.planet.star_system] > 1
         return others and elapsed < min(2 * self._policy.settle, self._policy.patience)
@@ -420,7 +430,7 @@ class Creator:
         )
 
     def _give_up(self, attempt: _Attempt, decision: Ambiguous, cause: BaseException | None) -> Creation | None:
-        """Raise an error where nothing can be concluded, unless the policy accepts a possible duplicate."""
+        """Raise an error if nothing can be concluded, unless the policy accepts a possible duplicate."""
         if self._policy.unresolved == "raise":
             reason = decision.reason if cause is None or decision.candidates else f"{cause}; {decision.reason}"
             planet, candidates = attempt.request.planet, decision.candidates
@@ -428,8 +438,8 @@ class Creator:
         attempt.possible_duplicate = True
         return None
 
-    async def _look(self, attempt: _Attempt, *, settled: bool) -> Decision:
-        """List the planet's backups, and whatever else the decision needs."""
+    async def _list_and_decide(self, attempt: _Attempt, *, settled: bool) -> Decision:
+        """List the planet's backups, and send the other requests that the decision needs."""
         planet = attempt.request.planet
         case = Reconciliation(
             request=attempt.request,
@@ -440,28 +450,32 @@ class Creator:
             adopt_by_time=self._policy.adopt_by_time,
             required=_VISIBILITY[self._policy.visibility],
         )
-        view = await self._view(planet)
+        view = await self._fetch_view(planet)
         while True:
             decision = case.decide(view, settled=settled)
             match decision:
                 case FetchDetails():
-                    view = attrs.evolve(view, details={**view.details, **await self._details(view, planet, decision)})
+                    view = attrs.evolve(
+                        view, details={**view.details, **await self._fetch_details(view, planet, decision)}
+                    )
                 case FetchPlanetList():
-                    view = attrs.evolve(view, sibling=await self._list(decision.planet.star_system, decision.planet))
+                    view = attrs.evolve(
+                        view, sibling=await self._fetch_list(decision.planet.star_system, decision.planet)
+                    )
                 case FetchStarSystemList():
-                    view = attrs.evolve(view, star_system=await self._list(planet.star_system, None))
+                    view = attrs.evolve(view, star_system=await self._fetch_list(planet.star_system, None))
                 case _:
                     return decision
 
-    async def _view(self, planet: PlanetRef) -> ListView:
+    async def _fetch_view(self, planet: PlanetRef) -> ListView:
         try:
             backups, at_server = await self._operations.list_with_date(planet.star_system, planet.planet, attempts=1)
         except NotFoundError:
             return ListView(planet=(), is_missing=True)
         return ListView(planet=tuple(backups), at_server=at_server)
 
-    async def _list(self, star_system: str, planet: PlanetRef | None) -> tuple[Backup, ...]:
-        """Return a list that may help; an empty one where it is refused."""
+    async def _fetch_list(self, star_system: str, planet: PlanetRef | None) -> tuple[Backup, ...]:
+        """Return the list of a planet or of a star system; an empty one if it is refused."""
         try:
             backups, _ = await self._operations.list_with_date(
                 star_system, None if planet is None else planet.planet, attempts=1
@@ -472,7 +486,9 @@ class Creator:
             return ()
         return tuple(backups)
 
-    async def _details(self, view: ListView, planet: PlanetRef, needed: FetchDetails) -> Mapping[BackupId, Backup]:
+    async def _fetch_details(
+        self, view: ListView, planet: PlanetRef, needed: FetchDetails
+    ) -> Mapping[BackupId, Backup]:
         """Return what GETs show, which may be more than a list does."""
         listed = {id_key(backup.id): backup for backup in (*view.planet, *(view.star_system or ()))}
         details: dict[BackupId, Backup] = {}
@@ -490,10 +506,10 @@ class Creator:
         """Find other backups that a create has made.
 
         Returns:
-            Those that show the create's marker; None where the service does not show markers, so that nothing is known.
+            The backups that show the create's marker; None if the service shows no markers, so that nothing is known.
         """
         marker = marker_for(planet, key)
-        marked = [backup for backup in (await self._view(planet)).planet if marker.is_shown_by(backup)]
+        marked = [backup for backup in (await self._fetch_view(planet)).planet if marker.is_shown_by(backup)]
         refs = [BackupRef(planet.star_system, backup.id) for backup in marked]
         return tuple(other for other in refs if other != ref) if ref in refs else None
 
@@ -501,4 +517,4 @@ class Creator:
 def _shows_origin(request: CreateRequest, backup: Backup) -> bool:
     """Return True if a backup shows the marker of a create, or the name of its planet."""
     marked = request.marker is not None and request.marker.is_shown_by(backup)
-    return marked or shown_name(backup) == request.planet.planet.casefold()
+    return marked or environment_name(backup) == request.planet.planet.casefold()

@@ -43,7 +43,7 @@ class Marker:
 
     def is_shown_by(self, backup: Backup) -> bool:
         """Return True if a backup shows the digest anywhere, ignoring case, punctuation and white space."""
-        return any(self.digest in letters_of(text) for text in texts_of(backup))
+        return any(self.digest in normalize_text(text) for text in iterate_texts(backup))
 
     def is_contradicted_by(self, backup: Backup, *, sent: str = "") -> bool:
         """Return True if a backup shows the complete marker of another create, and not this one.
@@ -71,38 +71,38 @@ def has_marker(backup: Backup, *, ignoring: str = "") -> bool:
         backup: The backup.
         ignoring: Text of the caller's in which the same words mean nothing.
     """
-    own = letters_of(ignoring)
-    tokens = (token for text in texts_of(backup) for token in _TOKEN.findall(unescape(text)))
+    own = normalize_text(ignoring)
+    tokens = (token for text in iterate_texts(backup) for token in _TOKEN.findall(unescape_text(text)))
     return any(token not in own for token in tokens)
 
 
-def texts_of(backup: Backup) -> Iterator[str]:
+def iterate_texts(backup: Backup) -> Iterator[str]:
     """Yield every text of a backup, the members that this version does not know included."""
-    yield from _texts_in(backup.extra, _DEPTH)
-    yield from _texts_in(backup.database_to_application_builds, _DEPTH)
+    yield from _iterate_json_texts(backup.extra, _DEPTH)
+    yield from _iterate_json_texts(backup.database_to_application_builds, _DEPTH)
     yield from filter(None, (backup.display_status, backup.error_message))
     if backup.environment is not None:
-        yield from _texts_in(backup.environment.extra, _DEPTH)
+        yield from _iterate_json_texts(backup.environment.extra, _DEPTH)
         yield from filter(None, (backup.environment.name, backup.environment.stage))
 
 
-def unescape(text: str) -> str:
+def unescape_text(text: str) -> str:
     """Return a text in lower case without HTML entities, percent-encoding and compatibility characters."""
     return unicodedata.normalize("NFKC", unquote(html.unescape(text))).casefold()
 
 
-def letters_of(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Return the letters and digits of a text in lower case: what survives common alterations of a text."""
-    return "".join(filter(str.isalnum, unescape(text)))
+    return "".join(filter(str.isalnum, unescape_text(text)))
 
 
-def _texts_in(value: Any, depth: int) -> Iterator[str]:
+def _iterate_json_texts(value: Any, depth: int) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif depth and isinstance(value, dict):
         for name, member in value.items():
             yield name
-            yield from _texts_in(member, depth - 1)
+            yield from _iterate_json_texts(member, depth - 1)
     elif depth and isinstance(value, list):
         for member in value:
-            yield from _texts_in(member, depth - 1)
+            yield from _iterate_json_texts(member, depth - 1)

@@ -1,4 +1,4 @@
-"""Decide which of the backups that the service shows a create with a lost response has made, if any. Pure.
+"""Decide which of the listed backups a create with a lost response has made, if any. Pure.
 
 Absence proves nothing until presence has been observed, and a mismatch is not absence: every backup that is new since
 the baseline is explained, or nothing is sent again.
@@ -13,12 +13,12 @@ from typing import Literal
 
 import attrs
 
-from asyncbackups._api.marker import Marker, has_marker, letters_of
+from asyncbackups._api.marker import Marker, has_marker, normalize_text
 from asyncbackups.events import Adoption
 from asyncbackups.models import Backup, BackupId, BackupRef, BackupSpec, BackupType, Mechanism, PlanetRef, id_key
 
 MOST_DETAILS = 20
-"""With more candidates than this, a GET of each would settle nothing in a reasonable time."""
+"""With more candidates than this, a GET of each would take too long."""
 _OLD = timedelta(days=1)
 """Without a baseline, a backup that ended this long before is old: no clock or time zone is wrong by more."""
 _DOCUMENTED_TYPES = frozenset(BackupType)
@@ -38,7 +38,7 @@ class Visibility(enum.IntEnum):
 
 
 Scope = Literal["planet", "star_system"]
-"""Which list a baseline was taken from."""
+"""The list that a baseline was taken from."""
 
 
 @attrs.frozen(eq=False)
@@ -61,7 +61,7 @@ class Baseline:
 
 @attrs.frozen(kw_only=True)
 class CreateRequest:
-    """What was asked for.
+    """The create to reconcile.
 
     Attributes:
         planet: The planet.
@@ -87,7 +87,7 @@ class CreateRequest:
 class PlanetNames:
     """Whether `environment.name` is a planet id, which is not documented: used only once it was seen to be.
 
-    The guide's example shows `testbackup`, so a name that is no planet id contradicts nothing.
+    The guide's example shows `testbackup`, so a name that differs from every planet id contradicts nothing.
     """
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class PlanetNames:
             backup: A backup that was created for it.
             proven: Whether it is certainly that planet's (it shows the create's marker).
         """
-        name = shown_name(backup)
+        name = environment_name(backup)
         if name is None:
             return
         if name == planet.casefold():
@@ -128,24 +128,24 @@ class PlanetNames:
             backup: The backup.
             certain: Whether names must have been seen to be planet ids; otherwise a known planet's id is enough.
         """
-        name = shown_name(backup)
+        name = environment_name(backup)
         if name is None or name == planet.casefold() or self._different:
             return False
         return self._equal or (not certain and name in self._planets)
 
 
-def shown_name(backup: Backup) -> str | None:
+def environment_name(backup: Backup) -> str | None:
     """Return the `environment.name` that a backup shows, in lower case, or None."""
     name = None if backup.environment is None else backup.environment.name
     return name.strip().casefold() or None if name is not None else None
 
 
-def contradiction(request: CreateRequest, backup: Backup, names: PlanetNames) -> str | None:
-    """Say why a backup cannot be what a create has made; None where nothing speaks against it.
+def find_contradiction(request: CreateRequest, backup: Backup, names: PlanetNames) -> str | None:
+    """Return the reason why a create cannot have made a backup; None if nothing contradicts it.
 
     Args:
         request: The create.
-        backup: What a response shows.
+        backup: The backup as a response shows it.
         names: What is known about `environment.name`.
     """
     if request.marker is not None:
@@ -154,7 +154,7 @@ def contradiction(request: CreateRequest, backup: Backup, names: PlanetNames) ->
         if request.marker.is_contradicted_by(backup, sent=request.caller_text):
             return "it shows the marker of another create"
     if names.is_other(request.planet.planet, backup):
-        return f"it belongs to the planet {shown_name(backup)}"
+        return f"it belongs to the planet {environment_name(backup)}"
     mechanism = (backup.mechanism or "").casefold()
     if mechanism in _DOCUMENTED_MECHANISMS and request.spec.mechanism in _DOCUMENTED_MECHANISMS:
         return None if mechanism == request.spec.mechanism else f"its mechanism is {mechanism}"
@@ -167,7 +167,7 @@ class Adopt:
 
     Attributes:
         backup: The backup.
-        by: How it was recognized; None by the id that a response gave.
+        by: How it was recognized; None if a response gave its id.
         duplicates: Other backups that show the same marker.
     """
 
@@ -185,7 +185,7 @@ class FetchDetails:
 
 @attrs.frozen
 class FetchPlanetList:
-    """The list of another planet of this client's may prove that such lists show new backups."""
+    """The list of another planet with a create of this client may prove that such lists show new backups."""
 
     planet: PlanetRef
 
@@ -197,12 +197,12 @@ class FetchStarSystemList:
 
 @attrs.frozen
 class Wait:
-    """Nothing is settled yet; list again later."""
+    """Nothing is decided yet; list again later."""
 
 
 @attrs.frozen
 class Absent:
-    """The service shows what is created here, and shows nothing of this create."""
+    """The lists show new backups, and none of this create."""
 
 
 @attrs.frozen
@@ -210,8 +210,8 @@ class Ambiguous:
     """Nothing can be concluded.
 
     Attributes:
-        reason: Why, for people.
-        candidates: Backups that may be the one, newest first.
+        reason: The reason, for the error message.
+        candidates: Backups that this create may have made, newest first.
     """
 
     reason: str
@@ -223,7 +223,7 @@ Decision = Adopt | FetchDetails | FetchPlanetList | FetchStarSystemList | Wait |
 
 @attrs.frozen(kw_only=True)
 class ListView:
-    """What lists and GETs show at one moment. A list that is refused or answers 404 is empty.
+    """The result of lists and GETs at one moment. A list that is refused or returns 404 is empty.
 
     Attributes:
         planet: The planet's list.
@@ -231,7 +231,7 @@ class ListView:
         sibling: The list of another planet (see `FetchPlanetList`); None where it was not fetched.
         star_system: The star system's list; None where it was not fetched.
         details: What GETs have shown, by `id_key`.
-        at_server: The server's time (aware), or None where no response showed one.
+        at_server: The server's time (aware); None if no response had a `Date`.
     """
 
     planet: tuple[Backup, ...]
@@ -244,16 +244,16 @@ class ListView:
 
 @attrs.frozen(kw_only=True)
 class Reconciliation:
-    """One create with a lost response, and what is known besides.
+    """One create with a lost response, and what the client knows about other backups.
 
     Attributes:
         request: The create.
-        baseline: What existed before it was sent; None where that is not known.
+        baseline: The backups that existed before it was sent; None if they are not known.
         owners: The planet of each backup that this client has created, by reference.
         names: What is known about `environment.name`.
-        provisional_id: An id that the response gave, which may be that of a job; None where it gave none.
+        provisional_id: The id in the response, which may be that of a job; None if it had none.
         adopt_by_time: Whether the only unexplained backup is adopted.
-        required: The evidence of visibility that a resend requires.
+        required: The evidence of visibility that a resend requires, at least.
     """
 
     request: CreateRequest
@@ -265,13 +265,13 @@ class Reconciliation:
     required: Visibility = Visibility.PLANET
 
     def decide(self, view: ListView, *, settled: bool) -> Decision:
-        """Decide what follows from what is shown.
+        """Decide what to do, from what lists and GETs show.
 
         Args:
             view: What lists and GETs show now.
-            settled: Whether the service has had its time to show a new backup.
+            settled: Whether `CreatePolicy.settle` has passed: a new backup would be listed by now.
         """
-        listed = [view.details.get(id_key(backup.id), backup) for backup in self._of_planet(view)]
+        listed = [view.details.get(id_key(backup.id), backup) for backup in self._planet_backups(view)]
         recognized = self._recognize(listed)
         if recognized is not None:
             return recognized
@@ -281,30 +281,30 @@ class Reconciliation:
             return FetchDetails(tuple(missing))
         if not settled:
             return Wait()
-        return self._conclude(candidates, view) if candidates else self._conclude_absence(view)
+        return self._conclude_presence(candidates, view) if candidates else self._conclude_absence(view)
 
-    def _of_planet(self, view: ListView) -> list[Backup]:
-        """Return the planet's list, and of the star system's list what shows this planet's name or the marker.
+    def _planet_backups(self, view: ListView) -> list[Backup]:
+        """Return the planet's list, and the star system's backups that show this planet's name or the marker.
 
         Each backup is returned once: a list shows one twice if its pages shift meanwhile.
         """
         listed = {id_key(backup.id): backup for backup in view.planet}
         for backup in view.star_system or ():
-            if self._names_planet(backup) or self._is_marked(backup):
+            if self._shows_planet_name(backup) or self._is_marked(backup):
                 listed.setdefault(id_key(backup.id), backup)
         return list(listed.values())
 
-    def _names_planet(self, backup: Backup) -> bool:
-        return shown_name(backup) == self.request.planet.planet.casefold()
+    def _shows_planet_name(self, backup: Backup) -> bool:
+        return environment_name(backup) == self.request.planet.planet.casefold()
 
     def _is_marked(self, backup: Backup) -> bool:
         return self.request.marker is not None and self.request.marker.is_shown_by(backup)
 
     def _recognize(self, listed: list[Backup]) -> Adopt | None:
-        """Recognize the backup by its marker, before any rule about whose an id is: ids may come again."""
+        """Recognize the backup by its marker, before any rule about who owns an id: ids may be reused."""
         marked = [backup for backup in listed if self._is_marked(backup)]
         if marked:
-            newest, *duplicates = newest_first(marked)
+            newest, *duplicates = sort_newest_first(marked)
             return Adopt(newest, "marker", tuple(duplicates))
         if self.provisional_id is None:
             return None
@@ -312,15 +312,15 @@ class Reconciliation:
         backup = next((backup for backup in listed if id_key(backup.id) == key), None)
         if backup is None or self._is_old(backup) or not self._is_free(backup):
             return None
-        return None if contradiction(self.request, backup, self.names) else Adopt(backup, None)
+        return None if find_contradiction(self.request, backup, self.names) else Adopt(backup, None)
 
     def _is_free(self, backup: Backup) -> bool:
         """Return True unless the backup is known to belong to another create."""
         request = self.request
         owner = self.owners.get(BackupRef(request.planet.star_system, backup.id))
-        # An id that another planet's backup had, and that now shows this planet's name, has come again.
-        came_again = owner != request.planet and self.names.usable and self._names_planet(backup)
-        if owner is not None and not came_again:
+        # An id that another planet's backup had, and that now shows this planet's name, was reused.
+        is_reused = owner != request.planet and self.names.usable and self._shows_planet_name(backup)
+        if owner is not None and not is_reused:
             return False
         if self.names.is_other(request.planet.planet, backup, certain=True):
             return False
@@ -338,28 +338,28 @@ class Reconciliation:
             return True
         return not (_ended_long_before(backup, view.at_server) or shows_other_metadata(self.request, backup))
 
-    def _conclude(self, candidates: list[Backup], view: ListView) -> Decision:
-        if self._is_of_star_system and view.star_system is None:
+    def _conclude_presence(self, candidates: list[Backup], view: ListView) -> Decision:
+        if self._covers_star_system and view.star_system is None:
             return FetchStarSystemList()
         if len(candidates) == 1 and self.adopt_by_time and self._may_adopt(candidates[0], view):
             return Adopt(candidates[0], "time")
         several = f"{len(candidates)} backups have appeared that this client cannot explain"
         reason = several if len(candidates) > 1 else "a backup has appeared that may be another one"
-        return Ambiguous(reason, newest_first(candidates))
+        return Ambiguous(reason, sort_newest_first(candidates))
 
     @property
-    def _is_of_star_system(self) -> bool:
+    def _covers_star_system(self) -> bool:
         return self.baseline is not None and self.baseline.scope == "star_system"
 
     def _may_adopt(self, backup: Backup, view: ListView) -> bool:
-        """Return True if the only unexplained backup is certainly new, and shows nothing that speaks against it."""
-        if self.baseline is None or self._is_unlike(backup):
+        """Return True if the only unexplained backup is certainly new, and nothing contradicts it."""
+        if self.baseline is None or self._differs_from_request(backup):
             return False
         # A baseline of the star system's list is comparable with what that list shows, and with nothing else.
-        if self._is_of_star_system and not _contains(view.star_system or (), backup):
+        if self._covers_star_system and not _contains(view.star_system or (), backup):
             return False
-        # A list that shows other planets' backups, too, does not say whose a new one is.
-        is_named = self.names.usable and self._names_planet(backup)
+        # A list that shows other planets' backups, too, does not show to which planet a new one belongs.
+        is_named = self.names.usable and self._shows_planet_name(backup)
         return is_named or not any(self._is_of_other_planet(listed) for listed in view.planet)
 
     def _is_of_other_planet(self, backup: Backup) -> bool:
@@ -367,20 +367,20 @@ class Reconciliation:
         return owner is not None and owner != self.request.planet
 
     def _conclude_absence(self, view: ListView) -> Decision:
-        """Conclude from an absence only what was seen to be shown if it were there."""
+        """Conclude from an absence only if such a backup would have been listed."""
         if view.star_system is None:
             # One of the two lists may lag, or not show what is new.
             return FetchStarSystemList()
         evidence = Visibility.NONE if view.is_missing else self._planet_list_evidence(view)
         if evidence >= max(self.required, Visibility.NEW):
             return Absent()
-        sibling = self._sibling()
+        sibling = self._find_sibling()
         if sibling is not None and view.sibling is None and not view.is_missing:
             return FetchPlanetList(sibling)
-        unattributed = self._unattributed(view)
+        unattributed = self._find_unattributed(view)
         if unattributed:
             reason = "backups have appeared in the star system of which the service does not show the planet"
-            return Ambiguous(reason, newest_first(unattributed))
+            return Ambiguous(reason, sort_newest_first(unattributed))
         evidence = max(evidence, self._star_system_evidence(view))
         if evidence >= max(self.required, Visibility.PLANET):
             return Absent()
@@ -389,7 +389,7 @@ class Reconciliation:
     def _planet_list_evidence(self, view: ListView) -> Visibility:
         if any(self._is_owned(backup) for backup in (*view.planet, *(view.sibling or ()))):
             return Visibility.OWN
-        comparable = view.star_system if self._is_of_star_system else view.planet
+        comparable = view.star_system if self._covers_star_system else view.planet
         new = [backup for backup in view.planet if self.baseline is not None and not self._is_old(backup)]
         if any(_contains(comparable or (), backup) for backup in new):
             return Visibility.NEW
@@ -399,14 +399,14 @@ class Reconciliation:
         listed = view.star_system or ()
         if any(map(self._is_owned, listed)):
             return Visibility.OWN
-        if self._is_of_star_system and any(not self._is_old(backup) for backup in listed):
+        if self._covers_star_system and any(not self._is_old(backup) for backup in listed):
             return Visibility.NEW
-        return Visibility.PLANET if any(map(self._names_planet, listed)) else Visibility.NONE
+        return Visibility.PLANET if any(map(self._shows_planet_name, listed)) else Visibility.NONE
 
     def _is_owned(self, backup: Backup) -> bool:
         return BackupRef(self.request.planet.star_system, backup.id) in self.owners
 
-    def _sibling(self) -> PlanetRef | None:
+    def _find_sibling(self) -> PlanetRef | None:
         """Return another planet of the star system in which this client has created a backup since the baseline."""
         here = self.request.planet
         return next(
@@ -420,18 +420,18 @@ class Reconciliation:
             None,
         )
 
-    def _unattributed(self, view: ListView) -> list[Backup]:
-        """Return new backups of the star system of which nothing shows whose they are."""
+    def _find_unattributed(self, view: ListView) -> list[Backup]:
+        """Return new backups of the star system that cannot be attributed to a planet or create."""
         return [
             backup
             for backup in view.star_system or ()
             if not _contains(view.planet, backup)
-            and not (self._is_of_star_system and self._is_old(backup))
+            and not (self._covers_star_system and self._is_old(backup))
             and self._is_free(backup)
             and not _ended_long_before(backup, view.at_server)
         ]
 
-    def _is_unlike(self, backup: Backup) -> bool:
+    def _differs_from_request(self, backup: Backup) -> bool:
         """Return True if a backup shows other metadata, or another documented type or mechanism, than was sent.
 
         That is no proof of absence: such a backup is not adopted, but it blocks a resend all the same.
@@ -440,7 +440,7 @@ class Reconciliation:
         expected = BackupType.TEMPORARY if self.request.spec.temporary else BackupType.PERMANENT
         other_type = kind in _DOCUMENTED_TYPES and kind != expected
         unlike = any(_unlike_texts(self.request, backup))
-        return unlike or other_type or contradiction(self.request, backup, self.names) is not None
+        return unlike or other_type or find_contradiction(self.request, backup, self.names) is not None
 
 
 def shows_other_metadata(request: CreateRequest, backup: Backup) -> bool:
@@ -463,7 +463,7 @@ def _contains(backups: Iterable[Backup], backup: Backup) -> bool:
     return any(id_key(other.id) == key for other in backups)
 
 
-def newest_first(backups: Collection[Backup]) -> tuple[Backup, ...]:
+def sort_newest_first(backups: Collection[Backup]) -> tuple[Backup, ...]:
     """Return backups by start time and id, newest first."""
 
     def age(backup: Backup) -> tuple[str, str]:
@@ -477,7 +477,7 @@ def _is_unrelated(shown: object, sent: str) -> bool:
     """Return True if a text is shown that cannot come from the one that was sent by cutting or adding to it."""
     if not isinstance(shown, str):
         return False
-    here, there = letters_of(shown), letters_of(sent)
+    here, there = normalize_text(shown), normalize_text(sent)
     if not here or not there:
         return False
     return not (there.startswith(here) or here in there or there in here)

@@ -124,7 +124,7 @@ class Transport:
         self._retries = Retries(retry, random or Random())  # noqa: S311 - jitter, no cryptography
         self._time_limit = TimeLimit(timeouts.total, self._clock)
         self._session: aiohttp.ClientSession | None = None
-        # For POSTs, each on a new connection: a reused one may be dead, and then nobody knows whether a create arrived.
+        # For POSTs, each on a new connection: a reused one may be dead, which makes a create ambiguous.
         self._single_use_session: aiohttp.ClientSession | None = None
         self._base_proxy: URL | None = None
         self.rate_limiter: RateLimiter = RateLimiter(

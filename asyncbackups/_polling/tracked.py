@@ -160,7 +160,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         age: Seconds since it started, by the server's clock; None if the response does not say.
         duration: How many seconds it took, if it has finished and the response says so; else None.
         is_foreign: Whether it certainly belongs to another create, although it has the id of a tracked backup.
-        is_inferred: Whether its failure was inferred from `completedAt`, and is to be confirmed by another poll.
+        is_inferred: Whether its failure was inferred from `completedAt`, and another poll must confirm it.
     """
 
     backup: Backup

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 
 from .shrink import shrink
-from .story import tell_story
+from .story import format_history
 from .trial import Trial, format_summary, run_trials
 
 _CHUNK = 50
@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first violation")
     parser.add_argument("--disable", default="", help="variables that keep their defaults, with commas")
-    parser.add_argument("--show", type=int, metavar="SEED", help="print the story of a seed")
+    parser.add_argument("--show", type=int, metavar="SEED", help="print the history of a seed")
     parser.add_argument(
         "--shrink", type=int, metavar="SEED", help="switch off all variables that a failure does not need"
     )
@@ -29,7 +29,7 @@ def main() -> int:
     options = parser.parse_args()
     disabled = frozenset(filter(None, options.disable.split(",")))
     if options.show is not None:
-        sys.stdout.write(tell_story(options.show, disabled))
+        sys.stdout.write(format_history(options.show, disabled))
         return 0
     if options.shrink is not None:
         found = shrink(options.shrink, disabled, options.kind)

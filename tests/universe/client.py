@@ -75,12 +75,12 @@ class Process:
 
     @property
     def name(self) -> str:
-        """The name of the process in the story."""
+        """The name of the process in the history."""
         return f"client-{self.client}.{self.incarnation}"
 
 
 class OwnedTask(asyncio.Task[Any]):
-    """A task that knows its process; None for tasks of the world."""
+    """A task that knows its process; None for tasks of the harness."""
 
     process: Process | None = None
 
@@ -104,7 +104,7 @@ class Ownership:
         return self._of_timer if task is None else getattr(task, "process", None)
 
     def create_task(self, coro: Coroutine[Any, Any, Any], process: Process | None) -> OwnedTask:
-        """Create a task of a process, or of the world."""
+        """Create a task of a process, or of the harness."""
         task = self._loop.create_task(coro)
         assert isinstance(task, OwnedTask)
         task.process = process
@@ -296,7 +296,7 @@ class UniverseClient(BackupClient):
 
     Attributes:
         creations: What each create returned, by planet: `BackupClient.create` returns less than that.
-        creation_times: When it returned, in virtual time: a slow consumer is told much later.
+        creation_times: When it returned, in virtual time: a slow consumer is notified much later.
     """
 
     def __init__(
@@ -343,7 +343,7 @@ class UniverseClient(BackupClient):
 
     def claim(self, *args: Any) -> None:
         """Claim a backup, as a journal does."""
-        self._creator.claim(*args)
+        self._creator.claim_backup(*args)
 
     def run_with_store(self, store: RunStore, planets: Planets, *, concurrency: int, deadline: float) -> BulkRun:
         """Make a bulk run with a store of the caller's."""

@@ -75,7 +75,7 @@ class LostResponse(TransmissionError):  # noqa: N818
     """The connection broke after the request was sent.
 
     Args:
-        processed: Whether the service acts on the request, sooner or later. Only the judge may know.
+        processed: Whether the service acts on the request, sooner or later. Only `invariants` may read it.
     """
 
     def __init__(self, processed: bool) -> None:
@@ -122,7 +122,7 @@ class Gateway:
         seed: Seed of the hits.
 
     Attributes:
-        observers: Called with each POST of a backup when it is sent, whatever becomes of it.
+        observers: Called with each POST of a backup when it is sent, whether or not it arrives.
         faults: Every fault that was injected.
     """
 

@@ -1,4 +1,4 @@
-"""Judges a universe that has ended, from the truth of the service alone."""
+"""Checks a universe that has ended, against the true state of the service alone."""
 
 import re
 from collections import Counter
@@ -11,7 +11,7 @@ from asyncbackups.models import PlanetRef
 
 from .client import Exchange
 from .service import EARLIER, TrueBackup, alter_text
-from .universe import DEADLINE, Outcome, Universe, Work
+from .universe import DEADLINE, Outcome, PlanetReports, Universe
 from .variables import Variables, explain_impossible, explain_unclear
 
 #: Seconds after which lists show a new backup for certain, so that a create that was not found did nothing.
@@ -26,7 +26,7 @@ _READABLE_PAGING: Final = frozenset({"none", "link", "body", "relative"})
 
 @attrs.frozen
 class Violation:
-    """A promise that was broken: a short name to group by, and the details."""
+    """A guarantee that was broken: a short name to group by, and the details."""
 
     kind: str
     text: str
@@ -45,12 +45,12 @@ class Verdict:
     counts: Counter[str] = attrs.field(factory=Counter)
 
 
-def judge(universe: Universe) -> Verdict:
-    """Judge a universe."""
-    return _Judge(universe).judge()
+def check_invariants(universe: Universe) -> Verdict:
+    """Check a universe, and return the violations."""
+    return _InvariantChecker(universe).check_all()
 
 
-class _Judge:
+class _InvariantChecker:
     def __init__(self, universe: Universe) -> None:
         self._universe = universe
         self._variables = universe.variables
@@ -59,12 +59,12 @@ class _Judge:
         self._verdict = Verdict()
         self._ours: dict[tuple[int, PlanetRef], list[TrueBackup]] = {key: [] for key in universe.work}
         for backup in universe.service.truth:
-            client = _client_of(backup)
+            client = _creating_client(backup)
             if client is not None:
                 self._ours[client, PlanetRef(backup.star_system, backup.planet)].append(backup)
         self._exchanges = {exchange.origin: exchange for exchange in universe.exchanges}
 
-    def judge(self) -> Verdict:
+    def check_all(self) -> Verdict:
         """Check every invariant."""
         universe = self._universe
         if universe.hang:
@@ -75,13 +75,13 @@ class _Judge:
             self._report("task-left-behind", leftover)
         for key, work in universe.work.items():
             ours = self._ours[key]
-            self._judge_duplicates(work, ours)
-            self._judge_resends(work, ours)
-            self._judge_creations(work)
+            self._check_duplicates(work, ours)
+            self._check_resends(work, ours)
+            self._check_creations(work)
             if work.client in universe.completed and not universe.hang:
-                self._judge_outcome(work, ours)
+                self._check_outcome(work, ours)
                 self._count_resolved(work, ours)
-        self._judge_requests()
+        self._check_requests()
         return self._verdict
 
     def _report(self, kind: str, text: str) -> None:
@@ -89,11 +89,11 @@ class _Judge:
 
     # Duplicates
 
-    def _judge_duplicates(self, work: Work, ours: list[TrueBackup]) -> None:
+    def _check_duplicates(self, work: PlanetReports, ours: list[TrueBackup]) -> None:
         if not _coexist(ours):
             return
-        if work.told:
-            self._verdict.counts["duplicates that somebody was told of"] += 1
+        if work.duplicate_reports:
+            self._verdict.counts["duplicates that were reported"] += 1
             return
         if self._impossible or work.client not in self._universe.completed:
             self._verdict.counts["duplicates that could not be avoided, or whose process was cancelled"] += 1
@@ -101,25 +101,24 @@ class _Judge:
         made = ", ".join(f"{backup.id} at {backup.created:.3f} by {backup.origin}" for backup in ours)
         self._report("silent-duplicate", f"{work.planet}: {made}")
 
-    def _judge_resends(self, work: Work, ours: list[TrueBackup]) -> None:
-        """Nothing is sent again while a list shows what was created: telling of a duplicate is no excuse."""
+    def _check_resends(self, work: PlanetReports, ours: list[TrueBackup]) -> None:
+        """Nothing is sent again while a list shows the backup, even if the duplicate is reported."""
         if self._impossible or not self._can_read_lists() or self._variables.stale_share:
             return
         for number, later in enumerate(ours):
             sent = self._exchanges[later.origin].started
             for earlier in ours[:number]:
                 if earlier.origin != later.origin and self._is_listed(earlier, sent - 5.0):
-                    text = (
-                        f"{work.planet}: {later.origin} at {sent:.3f}; {_tell(earlier)} listed {earlier.list_time:.3f}"
-                    )
+                    shown = f"{_format_backup(earlier)} listed {earlier.list_time:.3f}"
+                    text = f"{work.planet}: {later.origin} at {sent:.3f}; {shown}"
                     self._report("resent-though-visible", text)
 
     # Identity
 
-    def _judge_creations(self, work: Work) -> None:
+    def _check_creations(self, work: PlanetReports) -> None:
         for _, time, creation in work.creations:
             backup = self._find(work.planet, creation.backup.id, time, work.client)
-            if backup is not None and _client_of(backup) == work.client and backup.planet == work.planet.planet:
+            if backup is not None and _creating_client(backup) == work.client and backup.planet == work.planet.planet:
                 continue
             if self._impossible:
                 self._verdict.counts["wrong backups in universes where that cannot be avoided"] += 1
@@ -128,12 +127,12 @@ class _Judge:
             if backup is None:
                 self._report("no-such-backup", name)
             elif creation.adopted != "time":
-                owner = "stranger" if _client_of(backup) is None else "other"
+                owner = "stranger" if _creating_client(backup) is None else "other"
                 self._report(f"{owner}-taken-as-ours", f"{name} of {backup.origin} for {backup.planet}")
             else:
-                self._judge_adoption(work, time, backup, name)
+                self._check_adoption(work, time, backup, name)
 
-    def _judge_adoption(self, work: Work, time: float, adopted: TrueBackup, name: str) -> None:
+    def _check_adoption(self, work: PlanetReports, time: float, adopted: TrueBackup, name: str) -> None:
         """A stranger's backup may be adopted by time only if it was the only unexplained one."""
         self._verdict.counts["strangers adopted by time"] += 1
         if adopted.planet != work.planet.planet:
@@ -169,12 +168,12 @@ class _Judge:
             for backup in self._universe.service.truth
             if backup.star_system == planet.star_system and str(backup.id) == str(backup_id) and backup.created <= time
         ]
-        own = [backup for backup in found if _client_of(backup) == client and backup.planet == planet.planet]
+        own = [backup for backup in found if _creating_client(backup) == client and backup.planet == planet.planet]
         return (own or found or [None])[-1]
 
     # Outcomes
 
-    def _judge_outcome(self, work: Work, ours: list[TrueBackup]) -> None:
+    def _check_outcome(self, work: PlanetReports, ours: list[TrueBackup]) -> None:
         if len(work.outcomes) != 1:
             kind = "no-outcome" if not work.outcomes else "two-outcomes"
             self._report(kind, f"{work.planet}: {[outcome.kind for outcome in work.outcomes]}")
@@ -182,21 +181,23 @@ class _Judge:
         outcome = work.outcomes[0]
         self._verdict.counts[f"outcome {outcome.kind}"] += 1
         if outcome.backup_id is None:
-            self._judge_refusal(work, outcome, ours)
+            self._check_refusal(work, outcome, ours)
             return
         backup = self._find(work.planet, outcome.backup_id, outcome.time, work.client)
-        if backup is None or (_client_of(backup), backup.planet) != (work.client, work.planet.planet):
-            return  # the creation was judged
-        reason = self._find_untruth(outcome, backup)
+        if backup is None or (_creating_client(backup), backup.planet) != (work.client, work.planet.planet):
+            return  # the creation was checked
+        reason = self._find_wrong_report(outcome, backup)
         if reason:
-            self._report(reason, f"{work.planet}: {backup.id} is {outcome.kind} at {outcome.time:.3f}; {_tell(backup)}")
+            self._report(
+                reason, f"{work.planet}: {backup.id} is {outcome.kind} at {outcome.time:.3f}; {_format_backup(backup)}"
+            )
 
-    def _judge_refusal(self, work: Work, outcome: Outcome, ours: list[TrueBackup]) -> None:
+    def _check_refusal(self, work: PlanetReports, outcome: Outcome, ours: list[TrueBackup]) -> None:
         alive = [backup for backup in ours if backup.created <= outcome.time < min(backup.deleted, backup.vanished)]
         if outcome.kind == "refused" and alive and not self._impossible:
-            self._report("refused-but-created", f"{work.planet}: {outcome.error!r}; {_tell(alive[0])}")
+            self._report("refused-but-created", f"{work.planet}: {outcome.error!r}; {_format_backup(alive[0])}")
 
-    def _find_untruth(self, outcome: Outcome, backup: TrueBackup) -> str:
+    def _find_wrong_report(self, outcome: Outcome, backup: TrueBackup) -> str:
         """Return the name of what is untrue about an outcome; empty if nothing is."""
         variables, time = self._variables, outcome.time
         ended = backup.ends <= time
@@ -222,7 +223,7 @@ class _Judge:
 
     # Lost creates
 
-    def _count_resolved(self, work: Work, ours: list[TrueBackup]) -> None:
+    def _count_resolved(self, work: PlanetReports, ours: list[TrueBackup]) -> None:
         lost = [exchange for exchange in self._posts(work) if self._is_lost(exchange)]
         if not lost:
             return
@@ -239,7 +240,7 @@ class _Judge:
         elif self._is_alone() and self._variables.planet_list_scope == "planet" and self._has_visible(work.planet):
             self._count_share("lost, nothing shown", resolved, work)
 
-    def _count_share(self, name: str, resolved: bool, work: Work) -> None:
+    def _count_share(self, name: str, resolved: bool, work: PlanetReports) -> None:
         counts = self._verdict.counts
         counts[name] += 1
         counts[f"{name}: resolved"] += resolved
@@ -247,7 +248,7 @@ class _Judge:
             reason = re.sub(r"\d+", "N", str(getattr(work.outcomes[0].error, "reason", work.outcomes[0].error)))
             counts[f"{name}: unresolved, {reason[:60]} ... {reason[-80:]}"] += 1
 
-    def _posts(self, work: Work) -> Iterator[Exchange]:
+    def _posts(self, work: PlanetReports) -> Iterator[Exchange]:
         path = f"/starsystems/{work.planet.star_system}/planets/{work.planet.planet}/backups"
         for exchange in self._universe.exchanges:
             if (
@@ -314,7 +315,7 @@ class _Judge:
 
     # Requests
 
-    def _judge_requests(self) -> None:
+    def _check_requests(self) -> None:
         universe = self._universe
         targets = len(universe.work)
         processes = len(universe.processes)
@@ -336,7 +337,7 @@ def _client_number(origin: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _client_of(backup: TrueBackup) -> int | None:
+def _creating_client(backup: TrueBackup) -> int | None:
     return _client_number(backup.origin)
 
 
@@ -365,7 +366,7 @@ def _ended_early(backup: TrueBackup) -> bool:
     return min(backup.deleted, backup.vanished) < backup.created + 600.0
 
 
-def _tell(backup: TrueBackup) -> str:
+def _format_backup(backup: TrueBackup) -> str:
     result = "succeeds" if backup.succeeds else "fails"
     return (
         f"{backup.origin} created {backup.created:.3f} {result} at {backup.ends:.3f}"

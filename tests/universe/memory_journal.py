@@ -27,7 +27,7 @@ class _Progress:
 
 @attrs.define(eq=False)
 class JournaledRun:
-    """What a journal has of one run."""
+    """The entries of one run."""
 
     name: str
     planets: Sequence[PlanetRef]

@@ -65,7 +65,7 @@ class HttpResponse:
         status: The status.
         headers: The headers.
         body: The body.
-        backup_number: Position in `Service.truth` of what a create made, or -1. Only gateway and judge may know.
+        backup_number: Position in `Service.truth` of the created backup, or -1. For `faults` and `invariants` only.
     """
 
     status: int
@@ -76,7 +76,7 @@ class HttpResponse:
 
 @attrs.define(eq=False)
 class TrueBackup:
-    """What is true about one backup, whatever is shown of it. Times are virtual.
+    """The true state of one backup, whatever responses show of it. Times are virtual.
 
     Attributes:
         number: Position in `Service.truth`.

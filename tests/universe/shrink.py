@@ -2,14 +2,14 @@
 
 import attrs
 
-from .invariants import Verdict, judge
+from .invariants import Verdict, check_invariants
 from .universe import PLAN_NAMES, run_universe
 from .variables import describe, draw
 
 
 @attrs.frozen
 class Shrunk:
-    """What a failure needs: all other variables are disabled."""
+    """A failure with all variables disabled that it does not need."""
 
     failed: bool
     disabled: frozenset[str]
@@ -41,7 +41,7 @@ def shrink(seed: int, disabled: frozenset[str] = frozenset(), kind: str = "") ->
 
 
 def _verdict(seed: int, disabled: frozenset[str]) -> Verdict:
-    return judge(run_universe(seed, disabled=disabled))
+    return check_invariants(run_universe(seed, disabled=disabled))
 
 
 def _has(kind: str, verdict: Verdict) -> bool:

@@ -1,29 +1,29 @@
-"""Tells what happened in a universe: its variables, every request and event in order, the truth, and the verdict."""
+"""Formats the history of a universe: variables, requests and events in order, the true state, violations."""
 
-from .invariants import judge
+from .invariants import check_invariants
 from .universe import Universe, run_universe
 from .variables import describe, explain_impossible, explain_unclear
 
 _LONGEST = 150
 
 
-def tell_story(seed: int, disabled: frozenset[str] = frozenset()) -> str:
-    """Run a seed, and return its story."""
+def format_history(seed: int, disabled: frozenset[str] = frozenset()) -> str:
+    """Run a seed, and return its history as text."""
     universe = run_universe(seed, disabled=disabled)
     lines = [f"seed {seed}, {universe.plan}"]
     lines += [f"  {name} = {value!r}" for name, value in describe(universe.variables).items()]
     lines += [f"  impossible: {reason}" for reason in explain_impossible(universe.variables).values()]
     lines += [f"  unclear: {reason}" for reason in explain_unclear(universe.variables).values()]
-    lines += [f"{time:12.3f} {text}" for time, text in sorted(_moments(universe), key=lambda moment: moment[0])]
+    lines += [f"{time:12.3f} {text}" for time, text in sorted(_history_entries(universe), key=lambda moment: moment[0])]
     lines += [f"ended at {universe.ended:.3f} {universe.hang}"]
-    verdict = judge(universe)
+    verdict = check_invariants(universe)
     lines += [f"  {name}: {count}" for name, count in verdict.counts.items()]
     lines += [f"VIOLATION {violation.kind}: {violation.text}" for violation in verdict.violations]
     return "\n".join(lines) + "\n"
 
 
-def _moments(universe: Universe) -> list[tuple[float, str]]:
-    moments = list(universe.story)
+def _history_entries(universe: Universe) -> list[tuple[float, str]]:
+    moments = list(universe.history)
     for exchange in universe.exchanges:
         path = exchange.path.partition("/starsystems/")[2] or exchange.path
         body = exchange.body[:_LONGEST].decode(errors="replace")

@@ -1,6 +1,6 @@
 """Whole runs in simulated universes: some hundreds of seeds, and the seeds that found something.
 
-`python -m tests.universe --seeds 0-99999` runs more; `--show SEED` tells the story of one, and `--shrink SEED` finds
+`python -m tests.universe --seeds 0-99999` runs more; `--show SEED` shows the story of one, and `--shrink SEED` finds
 the variables that a failure needs.
 """
 
@@ -61,7 +61,7 @@ def test_seed_that_failed_once(seed: int) -> None:
     assert judge(run_universe(seed)).violations == []
 
 
-def test_seed_tells_the_same_story_in_every_process() -> None:
+def test_seed_prints_the_same_story_in_every_process() -> None:
     """A seed reproduces exactly, whatever the order of sets."""
     seed = next(seed for seed in range(1000) if len(describe(draw(seed))) > 8 and draw(seed).kill_moments)
     code = f"from tests.universe.story import tell_story; print(tell_story({seed}), end='')"

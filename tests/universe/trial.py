@@ -1,4 +1,4 @@
-"""Runs and judges many universes, and sums up."""
+"""Runs and checks many universes, and summarizes the results."""
 
 import gc
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from .invariants import judge
+from .invariants import check_invariants
 from .universe import run_universe
 
 _EXAMPLES = 6
@@ -38,7 +38,7 @@ class Trial:
 
 
 def run_trials(seeds: Iterable[int], disabled: frozenset[str] = frozenset()) -> Trial:
-    """Run seeds, and judge each."""
+    """Run seeds, and check each."""
     trial = Trial()
     # The client logs much about faults; nobody reads it here.
     logging.getLogger("asyncbackups").propagate = False
@@ -48,7 +48,7 @@ def run_trials(seeds: Iterable[int], disabled: frozenset[str] = frozenset()) -> 
         trial.seeds += 1
         try:
             universe = run_universe(seed, disabled=disabled)
-            verdict = judge(universe)
+            verdict = check_invariants(universe)
         except Exception as exc:  # the harness failed: that must not end a trial
             trial.failures.setdefault("harness", []).append((seed, repr(exc)))
             continue

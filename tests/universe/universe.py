@@ -57,7 +57,7 @@ Clock = dict[str, Any]
 
 @attrs.frozen
 class Plan:
-    """What users do differently from seed to seed, apart from the variables of the universe.
+    """The user's choices of one seed, apart from the variables of the universe.
 
     Attributes:
         mode: "bulk": a bulk run; "watch" or "wait": single creates, then a watch or a wait for each.
@@ -86,25 +86,25 @@ class Outcome:
 
 
 @attrs.define(eq=False)
-class Work:
-    """What one client was told of one planet, over all its processes.
+class PlanetReports:
+    """The reports that one client delivered about one planet, over all its processes.
 
     Attributes:
         creations: The process, the time and the result of each create.
         outcomes: Outcomes that the program got.
-        told: What it was told about a possible duplicate.
+        duplicate_reports: Kinds of reports of a possible duplicate.
     """
 
     client: int
     planet: PlanetRef
     creations: list[tuple[Process, float, Creation]] = attrs.field(factory=list)
     outcomes: list[Outcome] = attrs.field(factory=list)
-    told: list[str] = attrs.field(factory=list)
+    duplicate_reports: list[str] = attrs.field(factory=list)
 
 
 @attrs.define(eq=False)
 class Universe:
-    """A universe that has ended, to be judged.
+    """A universe that has ended, to be checked.
 
     Attributes:
         crashes: Errors that should never leave the client or a task.
@@ -120,11 +120,11 @@ class Universe:
     gateway: Gateway
     exchanges: list[Exchange] = attrs.field(factory=list)
     processes: list[Process] = attrs.field(factory=list)
-    work: dict[tuple[int, PlanetRef], Work] = attrs.field(factory=dict)
+    work: dict[tuple[int, PlanetRef], PlanetReports] = attrs.field(factory=dict)
     crashes: list[str] = attrs.field(factory=list)
     leftovers: list[str] = attrs.field(factory=list)
     completed: set[int] = attrs.field(factory=set)
-    story: list[tuple[float, str]] = attrs.field(factory=list)
+    history: list[tuple[float, str]] = attrs.field(factory=list)
     ended: float = 0.0
     hang: str = ""
 
@@ -217,7 +217,7 @@ class _Runner:
         """Run one client, over all its processes."""
         universe, variables = self._universe, self._universe.variables
         for planet in self._planets:
-            universe.work[client, planet] = Work(client, planet)
+            universe.work[client, planet] = PlanetReports(client, planet)
         journal = JournaledRun(f"run-{client}", self._planets)
         kills = [*variables.kill_moments, None]
         for incarnation, moment in enumerate(kills):
@@ -249,7 +249,7 @@ class _Runner:
         return (30.0 + 1.3 * self._universe.variables.duration_median) * fraction**3
 
     def _note(self, text: str) -> None:
-        self._universe.story.append((self._now(), text))
+        self._universe.history.append((self._now(), text))
 
     def _note_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         task = context.get("task") or context.get("future")
@@ -345,7 +345,7 @@ class _Program:
     # Single creates
 
     def _unfinished(self) -> list[PlanetRef]:
-        # A program of its own accord may keep what it was told: it does not repeat what has an outcome.
+        # A program may keep its results: it does not repeat a planet that has an outcome.
         return [planet for planet in self._runner.planets if not self._work(planet).outcomes]
 
     async def _create(self, client: UniverseClient, planet: PlanetRef) -> Backup | None:
@@ -409,9 +409,9 @@ class _Program:
             for planet in self._unfinished():
                 group.create_task(create_and_wait(planet))
 
-    # What is told
+    # Recording reports
 
-    def _work(self, planet: PlanetRef) -> Work:
+    def _work(self, planet: PlanetRef) -> PlanetReports:
         return self._universe.work[self._process.client, planet]
 
     def _now(self) -> float:
@@ -422,7 +422,7 @@ class _Program:
             await asyncio.sleep(self._universe.variables.consumer_time)
 
     def _note(self, text: str) -> None:
-        self._universe.story.append((self._now(), f"{self._process.name}: {text}"))
+        self._universe.history.append((self._now(), f"{self._process.name}: {text}"))
 
     def _note_creation(self, planet: PlanetRef, client: UniverseClient) -> None:
         if self._process.dead:
@@ -431,9 +431,9 @@ class _Program:
         work = self._work(planet)
         work.creations.append((self._process, client.creation_times[planet], creation))
         if creation.possible_duplicate:
-            work.told.append("possible_duplicate")
+            work.duplicate_reports.append("possible_duplicate")
         if creation.duplicates:
-            work.told.append("duplicates")
+            work.duplicate_reports.append("duplicates")
         flags = f"adopted={creation.adopted} possible_duplicate={creation.possible_duplicate} {creation.duplicates}"
         self._note(f"{planet} created: {creation.backup.id} {flags}")
 
@@ -443,7 +443,7 @@ class _Program:
         kind = "refused"
         if type(error).__name__ == "AmbiguousCreateError":
             kind = "ambiguous"
-            self._work(planet).told.append("ambiguous")
+            self._work(planet).duplicate_reports.append("ambiguous")
         self._note_outcome(planet, Outcome(kind, self._now(), None, error))
 
     def _note_final(self, planet: PlanetRef, event: Event) -> None:

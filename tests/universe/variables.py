@@ -1,6 +1,6 @@
 """Random variables of a universe: everything about the service, its users and the network that is not documented.
 
-Every variable has a default (the documented sample, no fault, nobody else) and a distribution. A seed keeps most
+Every variable has a default (the documented sample, no fault, no other users) and a distribution. A seed keeps most
 variables at their defaults, so that typically two to five of them deviate. Each variable draws from its own random
 generator: disabling one leaves all others unchanged, which is what makes a failing seed easy to shrink.
 """
@@ -66,7 +66,7 @@ READ_SHARE: Final = one_of(0.01, 0.03, 0.1, 0.3)
 
 @attrs.frozen
 class VariableInfo:
-    """What is known about one variable.
+    """The description of one variable.
 
     Attributes:
         name: The field's name in `Variables`.

@@ -248,7 +248,7 @@ async def test_case_3_without_a_baseline_nothing_is_adopted_by_time(service: Fak
 async def test_case_4_marker_is_adopted_although_the_id_had_another_owner(service: FakeOperations) -> None:
     """The service was restored: the id that was another planet's is this create's now."""
     creating = creator(service, settle=FEW_SECONDS)
-    creating.claim(BackupRef("solar", service.next_id), MARS)
+    creating.claim_backup(BackupRef("solar", service.next_id), MARS)
     service.faults = [Lost(DOWN)]
     creation = await creating.create(PLANET, SPEC)
     assert ([creation.backup.id], creation.adopted) == (made_now(service, PLANET), "marker")
@@ -257,7 +257,7 @@ async def test_case_4_marker_is_adopted_although_the_id_had_another_owner(servic
 async def test_case_4_response_with_an_id_that_came_again(service: FakeOperations) -> None:
     """With the marker it is accepted at once."""
     creating = creator(service)
-    creating.claim(BackupRef("solar", service.next_id), MARS)
+    creating.claim_backup(BackupRef("solar", service.next_id), MARS)
     creation = await creating.create(PLANET, SPEC)
     assert (creation.adopted, service.sends, len(service.requests)) == (None, 1, 2)
 
@@ -266,7 +266,7 @@ async def test_case_4_backup_of_another_planet_is_foreign(service: FakeOperation
     """After a restart, claimed backups are polled: their names show the planets that they belong to."""
     creating = creator(service)
     for number, planet in enumerate(PLANETS):
-        creating.claim(BackupRef("solar", number), planet)
+        creating.claim_backup(BackupRef("solar", number), planet)
 
     def backup(number: int, name: str | None) -> Backup:
         return Backup(id=number, environment=None if name is None else Environment(name=name))
@@ -515,7 +515,7 @@ async def test_create_that_was_not_processed_is_given_up_after_the_attempts(serv
     assert service.sends == RetryPolicy().attempts
 
 
-# -- case 12: duplicates are told
+# -- case 12: duplicates are reported
 
 
 async def test_case_12_duplicate_is_found_later(service: FakeOperations) -> None:
@@ -699,7 +699,7 @@ async def test_backup_of_an_earlier_process_is_not_adopted(service: FakeOperatio
     taken = service.make(PLANET)
     service.faults, service.metadata_in = [Lost(DOWN)], "none"
     creating = creator(service)
-    creating.claim(BackupRef("solar", taken.id), PLANET)
+    creating.claim_backup(BackupRef("solar", taken.id), PLANET)
     creation = await creating.create(PLANET, SPEC, baseline=baseline)
     assert ([taken.id, creation.backup.id], creation.adopted) == (made_now(service, PLANET), "time")
 
@@ -838,7 +838,7 @@ async def test_backup_of_an_earlier_attempt_is_adopted_by_its_key(service: FakeO
 
 
 async def test_earlier_attempt_with_a_baseline_is_adopted_by_time(service: FakeOperations) -> None:
-    """A backup that has appeared since then, and no older one (this was decided by the journal's clock before issue 11)."""
+    """A backup that has appeared since then, and no older one; no clock decides."""
     service.metadata_in = "none"
     service.make(PLANET, ago=1)
     baseline = await creator(service).baselines.for_run(PLANET)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbackups._api.marker import has_marker, letters_of, marker_for
+from asyncbackups._api.marker import has_marker, marker_for, normalize_text
 from asyncbackups.models import Backup, BackupMetadata, BackupSpec, Environment, PlanetRef
 from tests.unit.api.alterations import ALTERATIONS
 
@@ -134,6 +134,6 @@ def test_no_text_by_accident_shows_a_marker(text: str) -> None:
 @given(st.text(max_size=40))
 def test_letters_are_lower_case_letters_and_digits(text: str) -> None:
     """Nothing else is left; taking them again changes nothing that a marker consists of."""
-    letters = letters_of(text)
+    letters = normalize_text(text)
     assert letters.isalnum() or letters == ""
-    assert MARKER.digest in letters_of(f"{text} {MARKER.text}")
+    assert MARKER.digest in normalize_text(f"{text} {MARKER.text}")

@@ -29,8 +29,8 @@ from asyncbackups._api.reconcile import (
     Reconciliation,
     Visibility,
     Wait,
-    contradiction,
-    newest_first,
+    find_contradiction,
+    sort_newest_first,
 )
 from asyncbackups.models import Backup, BackupMetadata, BackupRef, BackupSpec, Environment, PlanetRef
 from tests.unit.api.alterations import ALTERATIONS
@@ -67,7 +67,7 @@ def names_seen(*, equal: bool = False, different: bool = False, planets: Iterabl
 
 
 @attrs.frozen(kw_only=True)
-class World:
+class Scenario:
     """All that is known before, and all that lists and GETs show; `decide` supplies the lists that decisions request.
 
     Attributes:
@@ -134,8 +134,8 @@ def test_case_1_altered_marker_is_adopted(alter: Callable[[str], str], where: st
     """However a service alters the text: at once, beside other new backups, and whatever else the backup shows."""
     shown = backup(2, description=alter(SENT), mechanism="pg_dump", type="x", started_at=NOW - timedelta(hours=1))
     listed = shown if where == "list" else backup(2, mechanism="pg_dump")
-    world = World(planet=[backup(1), listed, backup(3)], details={2: shown})
-    assert world.decide(settled=False) == Adopt(shown, "marker")
+    scenario = Scenario(planet=[backup(1), listed, backup(3)], details={2: shown})
+    assert scenario.decide(settled=False) == Adopt(shown, "marker")
 
 
 @pytest.mark.parametrize(
@@ -147,14 +147,14 @@ def test_case_1_altered_marker_is_adopted(alter: Callable[[str], str], where: st
 def test_case_4_marker_counts_before_who_owned_an_id(baseline: Baseline | None, owner: PlanetRef | None) -> None:
     """Ids come again after a restore: the marker proves whose the backup is now."""
     shown = backup(1, description=SENT)
-    world = World(planet=[shown], baseline=baseline, owners=owned(owner, 1) if owner else {})
-    assert world.decide(settled=False) == Adopt(shown, "marker")
+    scenario = Scenario(planet=[shown], baseline=baseline, owners=owned(owner, 1) if owner else {})
+    assert scenario.decide(settled=False) == Adopt(shown, "marker")
 
 
 def test_marker_in_the_star_systems_list_is_adopted() -> None:
     """The planet's list may show too little."""
     shown = backup(1, description=SENT)
-    assert World(star_system=[shown]).decide() == Adopt(shown, "marker")
+    assert Scenario(star_system=[shown]).decide() == Adopt(shown, "marker")
 
 
 def test_case_12_all_backups_with_the_marker_are_reported() -> None:
@@ -163,27 +163,27 @@ def test_case_12_all_backups_with_the_marker_are_reported() -> None:
         backup(number, description=SENT, started_at=NOW + timedelta(seconds=number)) for number in (1, 2, 3)
     )
     for order in itertools.permutations([one, two, three]):
-        assert World(planet=order).decide(settled=False) == Adopt(three, "marker", (two, one))
+        assert Scenario(planet=order).decide(settled=False) == Adopt(three, "marker", (two, one))
 
 
 def test_backup_that_is_listed_twice_is_one() -> None:
     """Pages shift while they are read: it is no duplicate of itself, and one candidate."""
     marked, plain = backup(1, description=SENT), backup(2)
-    assert World(planet=[marked, plain, marked]).decide() == Adopt(marked, "marker")
-    assert World(planet=[plain, plain]).decide() == Adopt(plain, "time")
+    assert Scenario(planet=[marked, plain, marked]).decide() == Adopt(marked, "marker")
+    assert Scenario(planet=[plain, plain]).decide() == Adopt(plain, "time")
 
 
 def test_backup_of_another_create_is_explained() -> None:
     """Its complete marker says so: it is neither adopted nor in the way."""
     other = backup(1, description=OTHER.text)
-    assert World(planet=[other]).decide() == Absent()
-    assert World(planet=[other, backup(2)]).decide() == Adopt(backup(2), "time")
+    assert Scenario(planet=[other]).decide() == Absent()
+    assert Scenario(planet=[other, backup(2)]).decide() == Adopt(backup(2), "time")
 
 
 def test_without_a_marker_of_its_own_any_marker_is_another_creates() -> None:
     """A create without a marker cannot be the one that sent it."""
     other = backup(1, description=OTHER.text)
-    assert World(planet=[other, backup(2)], request=UNMARKED).decide() == Adopt(backup(2), "time")
+    assert Scenario(planet=[other, backup(2)], request=UNMARKED).decide() == Adopt(backup(2), "time")
 
 
 # -- by the id of the response
@@ -191,25 +191,25 @@ def test_without_a_marker_of_its_own_any_marker_is_another_creates() -> None:
 
 def test_case_6_provisional_id_is_adopted_once_it_is_listed() -> None:
     """The response had an id without a backup: a new backup of the planet's list with this id is the one."""
-    assert World(planet=[backup(7), backup(8)], provisional_id=7).decide(settled=False) == Adopt(backup(7), None)
-    assert World(planet=[backup(8)], provisional_id=900).decide() == Adopt(backup(8), "time")
+    assert Scenario(planet=[backup(7), backup(8)], provisional_id=7).decide(settled=False) == Adopt(backup(7), None)
+    assert Scenario(planet=[backup(8)], provisional_id=900).decide() == Adopt(backup(8), "time")
 
 
 @pytest.mark.parametrize(
-    "world",
+    "scenario",
     [
-        World(planet=[backup(7)], provisional_id=7, owners=owned(MARS, 7)),
-        World(planet=[backup(7)], provisional_id=7, baseline=Baseline.from_ids("planet", [7])),
-        World(planet=[backup(7, description=OTHER.text)], provisional_id=7),
-        World(planet=[backup(7, name="mars")], provisional_id=7, names=names_seen(equal=True)),
-        World(planet=[backup(7, name="mars")], provisional_id=7, names=names_seen(planets=["earth", "mars"])),
-        World(planet=[backup(7, mechanism="snapshot")], provisional_id=7),
+        Scenario(planet=[backup(7)], provisional_id=7, owners=owned(MARS, 7)),
+        Scenario(planet=[backup(7)], provisional_id=7, baseline=Baseline.from_ids("planet", [7])),
+        Scenario(planet=[backup(7, description=OTHER.text)], provisional_id=7),
+        Scenario(planet=[backup(7, name="mars")], provisional_id=7, names=names_seen(equal=True)),
+        Scenario(planet=[backup(7, name="mars")], provisional_id=7, names=names_seen(planets=["earth", "mars"])),
+        Scenario(planet=[backup(7, mechanism="snapshot")], provisional_id=7),
     ],
     ids=["owned", "old", "another create's marker", "another planet", "a planet of that name", "other mechanism"],
 )
-def test_provisional_id_of_another_backup_is_not_adopted(world: World) -> None:
+def test_provisional_id_of_another_backup_is_not_adopted(scenario: Scenario) -> None:
     """A job's id may be the id of some backup, too."""
-    assert not isinstance(world.decide(), Adopt)
+    assert not isinstance(scenario.decide(), Adopt)
 
 
 # -- by time
@@ -219,15 +219,15 @@ def test_only_unexplained_backup_is_adopted_after_the_settle_time() -> None:
     """It is new and belongs to no other create: its times do not matter. Before that, another one may still appear."""
     for hours in (-24, -1, 0, 1):
         one = backup(1, started_at=NOW + timedelta(hours=hours))
-        assert World(planet=[one]).decide() == Adopt(one, "time")
-        assert World(planet=[one]).decide(settled=False) == Wait()
+        assert Scenario(planet=[one]).decide() == Adopt(one, "time")
+        assert Scenario(planet=[one]).decide(settled=False) == Wait()
 
 
 @pytest.mark.parametrize("mechanism", [None, "LOGICAL", "Logical", "pg_dump", "dump"])
 def test_case_2_other_words_for_the_mechanism_do_not_exclude(mechanism: str | None) -> None:
     """Only the other documented mechanism speaks against a backup."""
     one = backup(1, mechanism=mechanism, type=None)
-    assert World(planet=[one]).decide() == Adopt(one, "time")
+    assert Scenario(planet=[one]).decide() == Adopt(one, "time")
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_case_2_other_words_for_the_mechanism_do_not_exclude(mechanism: str | No
 def test_unlike_backup_is_not_adopted_but_blocks_a_resend(changes: dict[str, Any]) -> None:
     """A mismatch is not absence: such a backup was no candidate before issue 11, and the create was sent again."""
     unlike = backup(1, **changes)
-    decision = World(planet=[unlike]).decide()
+    decision = Scenario(planet=[unlike]).decide()
     assert isinstance(decision, Ambiguous)
     assert decision.candidates == (unlike,)
 
@@ -264,19 +264,19 @@ def test_unlike_backup_is_not_adopted_but_blocks_a_resend(changes: dict[str, Any
 def test_case_1_cut_metadata_does_not_exclude(description: str) -> None:
     """A part of the text that was sent speaks neither for nor against the backup."""
     one = backup(1, description=description)
-    assert World(planet=[one]).decide() == Adopt(one, "time")
+    assert Scenario(planet=[one]).decide() == Adopt(one, "time")
 
 
 @pytest.mark.parametrize("name", ["nightly", " NIGHTLY ", "night", "prod-nightly", "nightly\u200b", "\uff4eightly"])
 def test_case_1_only_the_name_shown_does_not_exclude(name: str) -> None:
     """Trimmed, cut, normalized or with a prefix."""
     one = backup(1, extra={"metadata": {"name": name}})
-    assert World(planet=[one]).decide() == Adopt(one, "time")
+    assert Scenario(planet=[one]).decide() == Adopt(one, "time")
 
 
 def test_adoption_by_time_can_be_switched_off() -> None:
     """The only candidate is then reported."""
-    decision = World(planet=[backup(1)], adopt_by_time=False).decide()
+    decision = Scenario(planet=[backup(1)], adopt_by_time=False).decide()
     assert isinstance(decision, Ambiguous)
     assert decision.candidates == (backup(1),)
 
@@ -284,7 +284,7 @@ def test_adoption_by_time_can_be_switched_off() -> None:
 def test_several_unexplained_backups_are_reported() -> None:
     """Nothing decides between two: newest first."""
     one, two = backup(1), backup(2, started_at=NOW + timedelta(seconds=1))
-    decision = World(planet=[one, two]).decide()
+    decision = Scenario(planet=[one, two]).decide()
     assert isinstance(decision, Ambiguous)
     assert decision.candidates == (two, one)
     assert decision.reason == "2 backups have appeared that this client cannot explain"
@@ -292,20 +292,20 @@ def test_several_unexplained_backups_are_reported() -> None:
 
 def test_backups_of_the_baseline_are_no_candidates() -> None:
     """They existed before, whatever they show but the marker."""
-    world = World(planet=[backup(1), backup(2), backup(3)], baseline=Baseline.from_ids("planet", [1, 3]))
-    assert world.decide() == Adopt(backup(2), "time")
+    scenario = Scenario(planet=[backup(1), backup(2), backup(3)], baseline=Baseline.from_ids("planet", [1, 3]))
+    assert scenario.decide() == Adopt(backup(2), "time")
 
 
 def test_own_backups_are_no_candidates() -> None:
     """This client has created them, for this planet or another one."""
-    assert World(planet=[backup(1), backup(2)], owners=owned(PLANET, 1)).decide() == Adopt(backup(2), "time")
+    assert Scenario(planet=[backup(1), backup(2)], owners=owned(PLANET, 1)).decide() == Adopt(backup(2), "time")
     for owner in (PLANET, MARS):
-        assert World(planet=[backup(1)], owners=owned(owner, 1)).decide() == Absent()
+        assert Scenario(planet=[backup(1)], owners=owned(owner, 1)).decide() == Absent()
 
 
 def test_list_of_several_planets_proves_nothing_about_a_new_backup() -> None:
     """A "planet's list" that shows another planet's backup, too: the new one may be of any planet."""
-    decision = World(planet=[backup(1), backup(2)], owners=owned(MARS, 1)).decide()
+    decision = Scenario(planet=[backup(1), backup(2)], owners=owned(MARS, 1)).decide()
     assert isinstance(decision, Ambiguous)
     assert decision.candidates == (backup(2),)
 
@@ -313,21 +313,21 @@ def test_list_of_several_planets_proves_nothing_about_a_new_backup() -> None:
 def test_name_proves_whose_a_new_backup_of_such_a_list_is() -> None:
     """The new backup shows this planet's name, and names are known to be planets' ids."""
     listed = [backup(1, name="mars"), backup(2, name="earth")]
-    world = World(planet=listed, owners=owned(MARS, 1))
-    assert isinstance(world.decide(), Ambiguous)
-    assert attrs.evolve(world, names=names_seen(equal=True)).decide() == Adopt(listed[1], "time")
+    scenario = Scenario(planet=listed, owners=owned(MARS, 1))
+    assert isinstance(scenario.decide(), Ambiguous)
+    assert attrs.evolve(scenario, names=names_seen(equal=True)).decide() == Adopt(listed[1], "time")
 
 
 def test_case_4_id_of_another_planet_that_came_again_is_a_candidate() -> None:
     """The id belonged to a backup of mars, and now the backup shows this planet's name."""
-    world = World(planet=[backup(1, name="earth")], owners=owned(MARS, 1), names=names_seen(equal=True))
-    assert world.decide() == Adopt(backup(1, name="earth"), "time")
+    scenario = Scenario(planet=[backup(1, name="earth")], owners=owned(MARS, 1), names=names_seen(equal=True))
+    assert scenario.decide() == Adopt(backup(1, name="earth"), "time")
 
 
 def test_backup_of_another_planet_is_explained_once_names_are_known_to_be_planets() -> None:
     """The planet's list may show too much."""
     listed = [backup(1, name="mars"), backup(2, name="earth")]
-    assert World(planet=listed, names=names_seen(equal=True)).decide() == Adopt(listed[1], "time")
+    assert Scenario(planet=listed, names=names_seen(equal=True)).decide() == Adopt(listed[1], "time")
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_name_excludes_nothing_while_it_may_mean_something_else(names: PlanetNam
 
     It is not adopted either if its name is that of another planet of this client.
     """
-    decision = World(planet=[backup(1, name="mars")], names=names).decide()
+    decision = Scenario(planet=[backup(1, name="mars")], names=names).decide()
     assert isinstance(decision, Adopt | Ambiguous)
     if names.is_other("earth", backup(1, name="mars")):
         assert isinstance(decision, Ambiguous)
@@ -350,8 +350,8 @@ def test_star_systems_baseline_is_compared_with_that_list() -> None:
     """A planet's list may show backups that the star system's list does not: it is unknown whether they are new."""
     baseline = Baseline.from_ids("star_system", [5])
     listed = [backup(1)]
-    assert World(planet=listed, star_system=listed, baseline=baseline).decide() == Adopt(backup(1), "time")
-    decision = World(planet=listed, star_system=[backup(5)], baseline=baseline).decide()
+    assert Scenario(planet=listed, star_system=listed, baseline=baseline).decide() == Adopt(backup(1), "time")
+    decision = Scenario(planet=listed, star_system=[backup(5)], baseline=baseline).decide()
     assert isinstance(decision, Ambiguous)
     assert decision.candidates == (backup(1),)
 
@@ -359,8 +359,8 @@ def test_star_systems_baseline_is_compared_with_that_list() -> None:
 def test_star_systems_list_may_show_what_the_planets_list_does_not() -> None:
     """A new backup there with this planet's name is a candidate."""
     one = backup(1, name="earth")
-    world = World(star_system=[one], baseline=Baseline.from_ids("star_system", []), names=names_seen(equal=True))
-    assert world.decide() == Adopt(one, "time")
+    scenario = Scenario(star_system=[one], baseline=Baseline.from_ids("star_system", []), names=names_seen(equal=True))
+    assert scenario.decide() == Adopt(one, "time")
 
 
 # -- without a baseline
@@ -368,7 +368,7 @@ def test_star_systems_list_may_show_what_the_planets_list_does_not() -> None:
 
 def test_nothing_is_adopted_by_time_without_a_baseline() -> None:
     """It is unknown which ones are new: a backup that may be the one is reported."""
-    decision = World(planet=[backup(1)], baseline=None).decide()
+    decision = Scenario(planet=[backup(1)], baseline=None).decide()
     assert isinstance(decision, Ambiguous)
     assert decision.candidates == (backup(1),)
 
@@ -384,7 +384,7 @@ def test_nothing_is_adopted_by_time_without_a_baseline() -> None:
 )
 def test_certainly_other_backups_do_not_block_without_a_baseline(old: Backup) -> None:
     """Only what no clock and no alteration explains away."""
-    assert World(planet=[old], star_system=[old], baseline=None).decide() == Absent()
+    assert Scenario(planet=[old], star_system=[old], baseline=None).decide() == Absent()
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ def test_certainly_other_backups_do_not_block_without_a_baseline(old: Backup) ->
 )
 def test_all_other_backups_block_without_a_baseline(one: Backup) -> None:
     """A time zone may be wrong by hours, a queued backup may have started long ago, a description may be replaced."""
-    assert isinstance(World(planet=[one], star_system=[one], baseline=None).decide(), Ambiguous)
+    assert isinstance(Scenario(planet=[one], star_system=[one], baseline=None).decide(), Ambiguous)
 
 
 # -- absence
@@ -406,12 +406,12 @@ def test_all_other_backups_block_without_a_baseline(one: Backup) -> None:
 
 def test_absence_waits_for_the_settle_time() -> None:
     """A service may take a while to list a new backup."""
-    assert World().decide(settled=False) == Wait()
+    assert Scenario().decide(settled=False) == Wait()
 
 
 def test_empty_lists_prove_nothing() -> None:
     """The error says why: nothing was ever seen in them."""
-    decision = World().decide()
+    decision = Scenario().decide()
     assert isinstance(decision, Ambiguous)
     assert "has been seen to show" in decision.reason
     assert decision.candidates == ()
@@ -420,24 +420,27 @@ def test_empty_lists_prove_nothing() -> None:
 OLD, NEW = backup(1), backup(2, description=OTHER.text)
 STAR = Baseline.from_ids("star_system", [1, 9])
 VISIBILITY_CASES = {
-    "old backup of the planet": (World(planet=[OLD], baseline=Baseline.from_ids("planet", [1])), Visibility.PLANET),
-    "new backup of the planet": (World(planet=[OLD, NEW], baseline=Baseline.from_ids("planet", [1])), Visibility.NEW),
-    "own backup of the planet": (World(planet=[OLD], owners=owned(PLANET, 1)), Visibility.OWN),
+    "old backup of the planet": (Scenario(planet=[OLD], baseline=Baseline.from_ids("planet", [1])), Visibility.PLANET),
+    "new backup of the planet": (
+        Scenario(planet=[OLD, NEW], baseline=Baseline.from_ids("planet", [1])),
+        Visibility.NEW,
+    ),
+    "own backup of the planet": (Scenario(planet=[OLD], owners=owned(PLANET, 1)), Visibility.OWN),
     "own backup in another planet's list": (
-        World(siblings={MARS: [backup(3)]}, owners=owned(MARS, 3)),
+        Scenario(siblings={MARS: [backup(3)]}, owners=owned(MARS, 3)),
         Visibility.OWN,
     ),
-    "own backup in the star system's list": (World(star_system=[backup(3)], owners=owned(MARS, 3)), Visibility.OWN),
+    "own backup in the star system's list": (Scenario(star_system=[backup(3)], owners=owned(MARS, 3)), Visibility.OWN),
     "new backup in the star system's list": (
-        World(star_system=[OLD, NEW], baseline=STAR),
+        Scenario(star_system=[OLD, NEW], baseline=STAR),
         Visibility.NEW,
     ),
     "old backup with this planet's name": (
-        World(star_system=[backup(9, name="earth")], baseline=STAR),
+        Scenario(star_system=[backup(9, name="earth")], baseline=STAR),
         Visibility.PLANET,
     ),
-    "old backup of another planet": (World(star_system=[backup(9, name="mars")], baseline=STAR), Visibility.NONE),
-    "nothing": (World(baseline=STAR), Visibility.NONE),
+    "old backup of another planet": (Scenario(star_system=[backup(9, name="mars")], baseline=STAR), Visibility.NONE),
+    "nothing": (Scenario(baseline=STAR), Visibility.NONE),
 }
 
 
@@ -445,8 +448,8 @@ VISIBILITY_CASES = {
 @pytest.mark.parametrize("name", VISIBILITY_CASES)
 def test_absence_requires_evidence_of_visibility(name: str, required: Visibility) -> None:
     """A create is sent again only if lists were seen to show such backups, as much as the policy requires."""
-    world, evidence = VISIBILITY_CASES[name]
-    decision = attrs.evolve(world, required=required).decide()
+    scenario, evidence = VISIBILITY_CASES[name]
+    decision = attrs.evolve(scenario, required=required).decide()
     if evidence >= max(required, Visibility.PLANET):
         assert decision == Absent()
     else:
@@ -473,12 +476,12 @@ def test_case_7_list_that_is_404_is_no_evidence() -> None:
 
 def test_new_backups_without_a_planet_block_a_resend() -> None:
     """The planet's list shows old backups only; a new one in the star system's list may be this planet's."""
-    world = World(planet=[OLD], star_system=[OLD, backup(2)], baseline=Baseline.from_ids("star_system", [1]))
-    decision = world.decide()
+    scenario = Scenario(planet=[OLD], star_system=[OLD, backup(2)], baseline=Baseline.from_ids("star_system", [1]))
+    decision = scenario.decide()
     assert isinstance(decision, Ambiguous)
     assert decision.candidates == (backup(2),)
-    assert attrs.evolve(world, owners=owned(MARS, 2)).decide() == Absent()
-    named = attrs.evolve(world, star_system=[OLD, backup(2, name="mars")], names=names_seen(equal=True))
+    assert attrs.evolve(scenario, owners=owned(MARS, 2)).decide() == Absent()
+    named = attrs.evolve(scenario, star_system=[OLD, backup(2, name="mars")], names=names_seen(equal=True))
     assert named.decide() == Absent()
 
 
@@ -492,9 +495,9 @@ def test_absence_needs_both_lists() -> None:
 def test_sibling_is_a_planet_with_a_backup_since_the_baseline() -> None:
     """Backups that the baseline has, other star systems and this planet prove nothing about new ones."""
     owners = owned(MARS, 1) | {BackupRef("lunar", 5): PlanetRef("lunar", "base")} | owned(PLANET, 8)
-    world = World(owners=owners, baseline=Baseline.from_ids("star_system", [1]))
-    assert FetchPlanetList(MARS) not in world.trace()
-    later = attrs.evolve(world, owners=owners | owned(MARS, 2))
+    scenario = Scenario(owners=owners, baseline=Baseline.from_ids("star_system", [1]))
+    assert FetchPlanetList(MARS) not in scenario.trace()
+    later = attrs.evolve(scenario, owners=owners | owned(MARS, 2))
     assert FetchPlanetList(MARS) in later.trace()
 
 
@@ -503,15 +506,15 @@ def test_sibling_is_a_planet_with_a_backup_since_the_baseline() -> None:
 
 def test_details_of_each_candidate_are_fetched_once() -> None:
     """A GET may show metadata that a list does not."""
-    world = World(planet=[backup(1), backup(2)], details={2: backup(2, description=OTHER.text)})
-    assert world.trace() == [FetchDetails((1, 2)), Adopt(backup(1), "time")]
+    scenario = Scenario(planet=[backup(1), backup(2)], details={2: backup(2, description=OTHER.text)})
+    assert scenario.trace() == [FetchDetails((1, 2)), Adopt(backup(1), "time")]
 
 
 def test_too_many_candidates_are_not_fetched() -> None:
     """Dozens of GETs would take too long; the candidates are reported."""
-    world = World(planet=[backup(number) for number in range(MOST_DETAILS + 1)])
-    assert world.decide(settled=False) == Wait()
-    (decision,) = world.trace()
+    scenario = Scenario(planet=[backup(number) for number in range(MOST_DETAILS + 1)])
+    assert scenario.decide(settled=False) == Wait()
+    (decision,) = scenario.trace()
     assert isinstance(decision, Ambiguous)
     assert len(decision.candidates) == MOST_DETAILS + 1
 
@@ -554,14 +557,14 @@ NAMES = st.builds(
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def scenarios(draw: st.DrawFn) -> Scenario:
     """Draw a situation in which each list shows some of the same backups."""
     known = draw(LISTS)
     showing = [draw(st.lists(st.sampled_from(known), unique_by=lambda one: one.id)) if known else [] for _ in range(3)]
     details = {one.id: attrs.evolve(draw(BACKUPS), id=one.id) for one in known if draw(st.booleans())}
     ids = draw(st.frozensets(IDS, max_size=3))
     scope = draw(st.sampled_from(["planet", "star_system", None]))
-    return World(
+    return Scenario(
         planet=showing[0],
         star_system=showing[1],
         siblings={MARS: showing[2]},
@@ -578,93 +581,93 @@ def worlds(draw: st.DrawFn) -> World:
     )
 
 
-any_world = settings(max_examples=300)
+any_scenario = settings(max_examples=300)
 
 
-def shown_in(world: World, one: Backup) -> Backup:
-    return world.details.get(one.id, one)
+def shown_in(scenario: Scenario, one: Backup) -> Backup:
+    return scenario.details.get(one.id, one)
 
 
-def is_unexplained(world: World, one: Backup) -> bool:
+def is_unexplained(scenario: Scenario, one: Backup) -> bool:
     """Return True if nothing proves that a backup of the planet's list is not this create's: the promise, in short."""
-    is_new = world.baseline is not None and one.id not in world.baseline.keys
-    fields = shown_in(world, one)
+    is_new = scenario.baseline is not None and one.id not in scenario.baseline.keys
+    fields = shown_in(scenario, one)
     return (
         is_new
-        and BackupRef("solar", one.id) not in world.owners
+        and BackupRef("solar", one.id) not in scenario.owners
         and not any(has_marker(shown) for shown in (one, fields))
         and not any(
-            shown.environment is not None and shown.environment.name not in {None, "earth"} and world.names.usable
+            shown.environment is not None and shown.environment.name not in {None, "earth"} and scenario.names.usable
             for shown in (one, fields)
         )
     )
 
 
-@any_world
-@given(worlds(), st.booleans())
-def test_no_other_creates_backup_is_adopted(world: World, settled: bool) -> None:
+@any_scenario
+@given(scenarios(), st.booleans())
+def test_no_other_creates_backup_is_adopted(scenario: Scenario, settled: bool) -> None:
     """Never one that shows another create's complete marker and not this one's, whatever else speaks for it."""
-    decision = world.decide(settled=settled)
+    decision = scenario.decide(settled=settled)
     if isinstance(decision, Adopt):
-        marker = world.request.marker
+        marker = scenario.request.marker
         assert (marker is not None and marker.is_shown_by(decision.backup)) or not has_marker(decision.backup)
         assert (decision.by == "marker") == (marker is not None and marker.is_shown_by(decision.backup))
 
 
-@any_world
-@given(worlds(), st.booleans())
-def test_nothing_is_sent_again_while_anything_new_is_unexplained(world: World, settled: bool) -> None:
+@any_scenario
+@given(scenarios(), st.booleans())
+def test_nothing_is_sent_again_while_anything_new_is_unexplained(scenario: Scenario, settled: bool) -> None:
     """Absent is said only after the settle time, of a planet whose new backups are all explained."""
-    if world.decide(settled=settled) == Absent():
+    if scenario.decide(settled=settled) == Absent():
         assert settled
-        assert not [one for one in world.planet if is_unexplained(world, one)]
-        marker = world.request.marker
-        assert marker is None or not any(map(marker.is_shown_by, world.planet))
+        assert not [one for one in scenario.planet if is_unexplained(scenario, one)]
+        marker = scenario.request.marker
+        assert marker is None or not any(map(marker.is_shown_by, scenario.planet))
 
 
-@any_world
-@given(worlds(), st.booleans())
-def test_adoption_by_time_is_of_exactly_one_unexplained_backup(world: World, settled: bool) -> None:
+@any_scenario
+@given(scenarios(), st.booleans())
+def test_adoption_by_time_is_of_exactly_one_unexplained_backup(scenario: Scenario, settled: bool) -> None:
     """With a baseline, after the settle time, unless it is switched off."""
-    decision = world.decide(settled=settled)
+    decision = scenario.decide(settled=settled)
     if isinstance(decision, Adopt) and decision.by == "time":
         assert settled
-        assert world.adopt_by_time
-        assert world.baseline is not None
-        assert decision.backup.id not in world.baseline.keys
-        assert {one.id for one in world.planet if is_unexplained(world, one)} <= {decision.backup.id}
+        assert scenario.adopt_by_time
+        assert scenario.baseline is not None
+        assert decision.backup.id not in scenario.baseline.keys
+        assert {one.id for one in scenario.planet if is_unexplained(scenario, one)} <= {decision.backup.id}
         assert decision.duplicates == ()
 
 
-@any_world
-@given(worlds())
-def test_marker_in_the_planets_list_is_always_adopted(world: World) -> None:
+@any_scenario
+@given(scenarios())
+def test_marker_in_the_planets_list_is_always_adopted(scenario: Scenario) -> None:
     """At once, with all other backups that show it as duplicates."""
     marker = MARKER
-    marked = {one.id for one in world.planet if marker.is_shown_by(one)}
-    decision = attrs.evolve(world, request=REQUEST).decide(settled=False)
+    marked = {one.id for one in scenario.planet if marker.is_shown_by(one)}
+    decision = attrs.evolve(scenario, request=REQUEST).decide(settled=False)
     if marked:
         assert isinstance(decision, Adopt)
         assert decision.by == "marker"
         assert {decision.backup.id, *(one.id for one in decision.duplicates)} == marked
 
 
-@any_world
-@given(worlds(), st.booleans(), st.randoms(use_true_random=False))
-def test_decisions_do_not_depend_on_the_order_of_lists(world: World, settled: bool, chance: Any) -> None:
+@any_scenario
+@given(scenarios(), st.booleans(), st.randoms(use_true_random=False))
+def test_decisions_do_not_depend_on_the_order_of_lists(scenario: Scenario, settled: bool, chance: Any) -> None:
     """Services list in any order, which may change from list to list."""
     shuffled = attrs.evolve(
-        world,
-        planet=chance.sample(world.planet, len(world.planet)),
-        star_system=chance.sample(world.star_system, len(world.star_system)),
-        siblings={MARS: chance.sample(world.siblings[MARS], len(world.siblings[MARS]))},
+        scenario,
+        planet=chance.sample(scenario.planet, len(scenario.planet)),
+        star_system=chance.sample(scenario.star_system, len(scenario.star_system)),
+        siblings={MARS: chance.sample(scenario.siblings[MARS], len(scenario.siblings[MARS]))},
     )
-    assert shuffled.decide(settled=settled) == world.decide(settled=settled)
+    assert shuffled.decide(settled=settled) == scenario.decide(settled=settled)
 
 
-@any_world
-@given(worlds(), st.booleans(), st.lists(st.integers(-(10**6), 10**6), min_size=7, max_size=7))
-def test_start_times_decide_nothing(world: World, settled: bool, shifts: list[int]) -> None:
+@any_scenario
+@given(scenarios(), st.booleans(), st.lists(st.integers(-(10**6), 10**6), min_size=7, max_size=7))
+def test_start_times_decide_nothing(scenario: Scenario, settled: bool, shifts: list[int]) -> None:
     """No clock has to agree with another: start times only order what is reported."""
 
     def shifted(backups: Sequence[Backup]) -> list[Backup]:
@@ -676,13 +679,13 @@ def test_start_times_decide_nothing(world: World, settled: bool, shifts: list[in
         ]
 
     other = attrs.evolve(
-        world,
-        planet=shifted(world.planet),
-        star_system=shifted(world.star_system),
-        siblings={MARS: shifted(world.siblings[MARS])},
-        details={number: shifted([one])[0] for number, one in world.details.items()},
+        scenario,
+        planet=shifted(scenario.planet),
+        star_system=shifted(scenario.star_system),
+        siblings={MARS: shifted(scenario.siblings[MARS])},
+        details={number: shifted([one])[0] for number, one in scenario.details.items()},
     )
-    assert without_order(other.decide(settled=settled)) == without_order(world.decide(settled=settled))
+    assert without_order(other.decide(settled=settled)) == without_order(scenario.decide(settled=settled))
 
 
 def without_order(decision: Decision) -> Any:
@@ -695,15 +698,15 @@ def without_order(decision: Decision) -> Any:
             return decision
 
 
-@any_world
-@given(worlds())
-def test_candidates_are_distinct_and_newest_first(world: World) -> None:
+@any_scenario
+@given(scenarios())
+def test_candidates_are_distinct_and_newest_first(scenario: Scenario) -> None:
     """An error names each backup once."""
-    decision = world.decide()
+    decision = scenario.decide()
     if isinstance(decision, Ambiguous):
         ids = [one.id for one in decision.candidates]
         assert len(ids) == len(set(ids))
-        assert decision.candidates == newest_first(decision.candidates)
+        assert decision.candidates == sort_newest_first(decision.candidates)
 
 
 # -- names of planets
@@ -771,21 +774,21 @@ def test_names_are_usable_once_seen_and_never_contradicted() -> None:
 )
 def test_contradiction(shown: Backup, reason: str | None) -> None:
     """Marker, planet and mechanism are compared, in this order; what is not shown contradicts nothing."""
-    assert contradiction(REQUEST, shown, names_seen(equal=True)) == reason
+    assert find_contradiction(REQUEST, shown, names_seen(equal=True)) == reason
 
 
 def test_mechanism_that_is_not_documented_is_not_compared() -> None:
     """The service may name it differently."""
     request = attrs.evolve(REQUEST, spec=attrs.evolve(SPEC, mechanism="fast"))
-    assert contradiction(request, backup(mechanism="snapshot"), PlanetNames()) is None
+    assert find_contradiction(request, backup(mechanism="snapshot"), PlanetNames()) is None
 
 
-@given(worlds())
-def test_backup_with_the_marker_contradicts_nothing(world: World) -> None:
+@given(scenarios())
+def test_backup_with_the_marker_contradicts_nothing(scenario: Scenario) -> None:
     """The marker is the strongest sign there is."""
-    for one in world.planet:
+    for one in scenario.planet:
         if MARKER.is_shown_by(one):
-            assert contradiction(REQUEST, one, world.names) is None
+            assert find_contradiction(REQUEST, one, scenario.names) is None
 
 
 # -- order
@@ -794,9 +797,9 @@ def test_backup_with_the_marker_contradicts_nothing(world: World) -> None:
 @given(st.lists(st.builds(Backup, id=st.one_of(st.integers(0, 99)), started_at=TIMES), max_size=6), st.randoms())
 def test_newest_first_is_a_total_order(backups: list[Backup], chance: Any) -> None:
     """By start time, then id; a backup without a start time comes last."""
-    ordered = newest_first(backups)
+    ordered = sort_newest_first(backups)
     assert sorted(map(repr, ordered)) == sorted(map(repr, backups))
-    assert newest_first(chance.sample(backups, len(backups))) == ordered
+    assert sort_newest_first(chance.sample(backups, len(backups))) == ordered
     times = [one.started_at for one in ordered if one.started_at is not None]
     assert times == sorted(times, reverse=True)
     assert all(one.started_at is None for one in ordered[len(times) :])
@@ -804,7 +807,7 @@ def test_newest_first_is_a_total_order(backups: list[Backup], chance: Any) -> No
 
 def test_ids_are_ordered_as_numbers() -> None:
     """10 is newer than 9."""
-    assert [one.id for one in newest_first([backup(9), backup(10), backup(2)])] == [10, 9, 2]
+    assert [one.id for one in sort_newest_first([backup(9), backup(10), backup(2)])] == [10, 9, 2]
 
 
 def test_request_is_sent_with_its_marker() -> None:
