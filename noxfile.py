@@ -23,6 +23,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def universe(session: nox.Session) -> None:
+    """Run 100,000 simulated universes, or those of the arguments (`--seeds 0-999`)."""
+    session.install("-e", TEST_REQUIREMENT)
+    arguments = session.posargs or ["--seeds", "0-99999", "--keep-going"]
+    session.run("python", "-m", "tests.universe", "--processes", "2", *arguments)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Measure branch coverage of the package; at least 95%."""
     session.install("-e", TEST_REQUIREMENT)

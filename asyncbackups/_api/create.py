@@ -32,6 +32,7 @@ from asyncbackups._api.reconcile import (
     Wait,
     contradiction,
     shown_name,
+    shows_other_metadata,
 )
 from asyncbackups._api.responses import CreateResponse
 from asyncbackups._base.clock import Clock
@@ -61,6 +62,8 @@ _KEYS = 10_000
 """Creates with a key that are remembered: the same key again gives the same backup."""
 _OWNED = 100_000
 """Backups of which it is remembered that this client created them."""
+_STAR_SYSTEMS = 1_000
+"""Star systems that are remembered: a response with an id of one may have been meant for it."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 """Seconds between two lists."""
 
@@ -144,7 +147,9 @@ class Creator:
         self.baselines: Baselines = Baselines(operations, clock=clock, enabled=policy.baseline)
         self._turns: dict[PlanetRef, tuple[asyncio.Lock, int]] = {}
         self._active: collections.Counter[str] = collections.Counter()
+        self._star_systems: LruDict[str, None] = LruDict(_STAR_SYSTEMS)
         self._owners: LruDict[BackupRef, PlanetRef] = LruDict(_OWNED)
+        self._named: LruDict[BackupRef, PlanetRef] = LruDict(_KEYS)  # by responses to creates, verified or not
         self._origins: LruDict[BackupRef, CreateOrigin] = LruDict(_KEYS)
         self._created: LruDict[tuple[PlanetRef, str], Creation] = LruDict(_KEYS)
         self._unsettled: LruDict[tuple[PlanetRef, str], Baseline | None] = LruDict(_KEYS)
@@ -226,6 +231,7 @@ class Creator:
         try:
             async with lock:
                 self._active[planet.star_system] += 1
+                self._star_systems.store(planet.star_system, None)
                 try:
                     yield
                 finally:
@@ -300,6 +306,8 @@ class Creator:
         Raises:
             AmbiguousCreateError: If it names no backup, one of another create, or one that existed before.
         """
+        if self._may_be_of_other_star_system(attempt.request, response):
+            response = attrs.evolve(response, is_certain=False)
         flaw = self._flaw_of(attempt, response)
         backup = response.backup
         if flaw is None and response.backup_id is not None and not response.is_certain:
@@ -316,22 +324,26 @@ class Creator:
                 # Meanwhile another create may have received the same id.
                 flaw = self._flaw_of(attempt, attrs.evolve(response, backup=backup))
                 if flaw is None and not self._is_of_planet(attempt, backup):
-                    flaw = f"the response to a create names {backup.id}, which may be another planet's"
+                    flaw = f"the response to a create names {backup.id}, which may be another backup"
         if flaw is None and backup is not None:
             return backup
         error = response.as_error(flaw or "the response to a create names no backup")
         raise AmbiguousCreateError(str(error), planet=attempt.request.planet) from error
 
+    def _may_be_of_other_star_system(self, request: CreateRequest, response: CreateResponse) -> bool:
+        """Return True if a response has an id of another star system, and shows nothing of the create."""
+        if response.backup is None or _shows_origin(request, response.backup):
+            return False
+        others = (star_system for star_system in self._star_systems if star_system != request.planet.star_system)
+        return any(BackupRef(other, response.backup.id) in self._owners for other in others)
+
     @staticmethod
     def _is_of_planet(attempt: _Attempt, backup: Backup) -> bool:
-        """Return False if a backup may be an earlier one of another planet, whose list would show it."""
+        """Return False if a backup may be an earlier one, or another planet's, that no baseline has."""
         request, baseline = attempt.request, attempt.baseline
-        return (
-            baseline is None
-            or baseline.scope == "star_system"
-            or (request.marker is not None and request.marker.is_shown_by(backup))
-            or shown_name(backup) == request.planet.planet.casefold()
-        )
+        if baseline is None:
+            return not shows_other_metadata(request, backup)
+        return baseline.scope == "star_system" or _shows_origin(request, backup)
 
     def _flaw_of(self, attempt: _Attempt, response: CreateResponse) -> str | None:
         """Say what is wrong with the id and the object of a response; None where nothing is."""
@@ -345,9 +357,13 @@ class Creator:
                 return f"{named}, but {reason}"
             if request.marker is not None and request.marker.is_shown_by(response.backup):
                 return None
-        owner = self._owners.get(BackupRef(request.planet.star_system, response.backup_id))
+        ref = BackupRef(request.planet.star_system, response.backup_id)
+        owner = self._owners.get(ref)
         if owner is not None:
             return f"{named}, which was created for {owner}"
+        first = self._named.look_up(ref) or self._named.store(ref, request.planet)
+        if first != request.planet and (response.backup is None or not _shows_origin(request, response.backup)):
+            return f"{named}, as the response for {first} does"
         baseline = attempt.baseline
         if not response.is_certain and baseline is not None and id_key(response.backup_id) in baseline.keys:
             return f"{named}, which existed before"
@@ -480,3 +496,9 @@ class Creator:
         marked = [backup for backup in (await self._view(planet)).planet if marker.is_shown_by(backup)]
         refs = [BackupRef(planet.star_system, backup.id) for backup in marked]
         return tuple(other for other in refs if other != ref) if ref in refs else None
+
+
+def _shows_origin(request: CreateRequest, backup: Backup) -> bool:
+    """Return True if a backup shows the marker of a create, or the name of its planet."""
+    marked = request.marker is not None and request.marker.is_shown_by(backup)
+    return marked or shown_name(backup) == request.planet.planet.casefold()

@@ -336,7 +336,7 @@ class Reconciliation:
             return False
         if self.baseline is not None:
             return True
-        return not (_ended_long_before(backup, view.at_server) or self._is_unlike(backup, strictly=True))
+        return not (_ended_long_before(backup, view.at_server) or shows_other_metadata(self.request, backup))
 
     def _conclude(self, candidates: list[Backup], view: ListView) -> Decision:
         if self._is_of_star_system and view.star_system is None:
@@ -431,28 +431,31 @@ class Reconciliation:
             and not _ended_long_before(backup, view.at_server)
         ]
 
-    def _is_unlike(self, backup: Backup, *, strictly: bool = False) -> bool:
+    def _is_unlike(self, backup: Backup) -> bool:
         """Return True if a backup shows other metadata, or another documented type or mechanism, than was sent.
 
         That is no proof of absence: such a backup is not adopted, but it blocks a resend all the same.
-
-        Args:
-            backup: The backup.
-            strictly: Whether name and description must both be shown, and both be unlike.
         """
-        spec = self.request.marked_spec
-        shown = backup.extra.get("metadata")
-        metadata = shown if isinstance(shown, dict) else {}
-        unlike = (
-            _is_unrelated(metadata.get("name"), spec.metadata.name),
-            _is_unrelated(metadata.get("description"), spec.metadata.description),
-        )
-        if strictly:
-            return all(unlike)
         kind = (backup.type or "").casefold()
-        expected = BackupType.TEMPORARY if spec.temporary else BackupType.PERMANENT
+        expected = BackupType.TEMPORARY if self.request.spec.temporary else BackupType.PERMANENT
         other_type = kind in _DOCUMENTED_TYPES and kind != expected
-        return any(unlike) or other_type or contradiction(self.request, backup, self.names) is not None
+        unlike = any(_unlike_texts(self.request, backup))
+        return unlike or other_type or contradiction(self.request, backup, self.names) is not None
+
+
+def shows_other_metadata(request: CreateRequest, backup: Backup) -> bool:
+    """Return True if a backup shows name and description, and both cannot come from those that were sent."""
+    return all(_unlike_texts(request, backup))
+
+
+def _unlike_texts(request: CreateRequest, backup: Backup) -> tuple[bool, bool]:
+    """Return whether the name and the description that a backup shows cannot come from those that were sent."""
+    sent, shown = request.marked_spec.metadata, backup.extra.get("metadata")
+    metadata = shown if isinstance(shown, dict) else {}
+    return (
+        _is_unrelated(metadata.get("name"), sent.name),
+        _is_unrelated(metadata.get("description"), sent.description),
+    )
 
 
 def _contains(backups: Iterable[Backup], backup: Backup) -> bool:

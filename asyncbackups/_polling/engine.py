@@ -119,6 +119,7 @@ class Engine:
         now = self._clock.monotonic()
         if started_at is None and (origin := self._origin(ref)) is not None:
             planet, mechanism, started_at = origin.planet, origin.mechanism, origin.started_at
+        self._deliver_events(self._scheduler.supersede(ref, planet, now))
         new = self._scheduler.add(
             ref,
             subscriber,

@@ -111,6 +111,20 @@ class Scheduler:
         self._subscribe(backup, subscriber, now, deadline)
         return True
 
+    def supersede(self, ref: BackupRef, planet: str | None, now: float) -> list[Notification]:
+        """End the waits for a backup whose id the service has assigned again, to a backup of another planet.
+
+        Args:
+            ref: The new backup.
+            planet: Its planet's id; None if unknown.
+            now: The time now, in seconds of the monotonic clock.
+        """
+        backup = self._find_tracked(ref)
+        if backup is None or planet is None or backup.planet in {None, planet}:
+            return []
+        reason = f"its id was assigned to a backup of {planet}"
+        return self._end_tracking(backup, NotFoundError(status=404, reason=reason), now)
+
     def _subscribe(self, backup: TrackedBackup, subscriber: Subscriber, now: float, deadline: float) -> None:
         deadline = self._deadlines.round_deadline(deadline, now=now)
         subscription = Subscription(subscriber, backup, now, deadline)

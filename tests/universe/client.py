@@ -25,7 +25,6 @@ from asyncbackups._bulk.run_store import RunStore
 from asyncbackups._http.credentials import Credential
 from asyncbackups._http.transport import Transport, _SendAttempt
 from asyncbackups._inputs import Planets
-from asyncbackups.errors import BackupsError
 from asyncbackups.models import PlanetRef
 
 from .faults import Gateway, LostResponse, NotConnected
@@ -297,7 +296,7 @@ class UniverseClient(BackupClient):
 
     Attributes:
         creations: What each create returned, by planet: `BackupClient.create` returns less than that.
-        errors: What each create raised, by planet.
+        creation_times: When it returned, in virtual time: a slow consumer is told much later.
     """
 
     def __init__(
@@ -314,7 +313,7 @@ class UniverseClient(BackupClient):
     ) -> None:
         self._wiring = {"gateway": gateway, "process": process, "ownership": ownership, "exchanges": exchanges}
         self.creations: dict[PlanetRef, Creation] = {}
-        self.errors: dict[PlanetRef, BackupsError] = {}
+        self.creation_times: dict[PlanetRef, float] = {}
         credentials = ClientCredentials(TOKEN_URL, "id", "secret", scopes=f"tenant.{TENANT} gcc.deployments.write")
         super().__init__(
             BASE_URL,
@@ -334,12 +333,9 @@ class UniverseClient(BackupClient):
         create = creator.create
 
         async def create_and_note(planet: PlanetRef, *args: Any, **kwargs: Any) -> Creation:
-            try:
-                creation = await create(planet, *args, **kwargs)
-            except BackupsError as exc:
-                self.errors[planet] = exc
-                raise
+            creation = await create(planet, *args, **kwargs)
             self.creations[planet] = creation
+            self.creation_times[planet] = asyncio.get_running_loop().time()
             return creation
 
         creator.create = create_and_note  # type: ignore[method-assign]

@@ -207,8 +207,7 @@ class _Judge:
                 deleted = variables.after_deletion == "status" and backup.deleted <= time
                 return "" if deleted or self._unclear else "false-failure"
             case "gone" if min(backup.deleted, backup.vanished) > time:
-                # With an id that came again, the end of the backup that had it before may be meant.
-                return "" if variables.restore_time or variables.id_reuse else "false-gone"
+                return "false-gone"
             case "expired":
                 # Half of the deadline is enough to notice.
                 return "missed-end" if backup.end_time() < time - DEADLINE / 2 and not self._unclear else ""
@@ -218,7 +217,8 @@ class _Judge:
 
     def _may_be_refused(self) -> bool:
         variables = self._variables
-        return variables.blip_kind in {"401", "403"} or variables.token_error > 0.0
+        without_tokens = self._universe.plan.renews_tokens and variables.blip_kind != "none"
+        return variables.blip_kind in {"401", "403"} or variables.token_error > 0.0 or without_tokens
 
     # Lost creates
 
@@ -236,7 +236,7 @@ class _Judge:
             self._count_share("lost, marker shown", resolved, work)
             if not resolved:
                 self._report("marker-not-recognized", f"{work.planet}: {work.outcomes[0].error!r}")
-        elif self._is_alone() and self._has_visible(work.planet):
+        elif self._is_alone() and self._variables.planet_list_scope == "planet" and self._has_visible(work.planet):
             self._count_share("lost, nothing shown", resolved, work)
 
     def _count_share(self, name: str, resolved: bool, work: Work) -> None:

@@ -30,8 +30,7 @@ def _moments(universe: Universe) -> list[tuple[float, str]]:
         moments.append((exchange.started, f"{exchange.origin}: {exchange.method} {path}"))
         if exchange.ended >= 0.0:
             moments.append((exchange.ended, f"{exchange.origin}: {exchange.method} {path} -> {exchange.result} {body}"))
-    for fault in universe.gateway.faults:
-        moments.append((fault.time, f"    fault {fault.kind} for {fault.origin}"))
+    moments += [(fault.time, f"    fault {fault.kind} for {fault.origin}") for fault in universe.gateway.faults]
     for backup in universe.service.truth:
         name = f"    truth: {backup.star_system}/{backup.planet} {backup.id}"
         moments.append((backup.created, f"{name} created by {backup.origin}, listed from {backup.list_time:.3f}"))

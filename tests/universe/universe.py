@@ -335,7 +335,7 @@ class _Program:
             creation = client.creations[event.planet]
             if (event.adopted, event.possible_duplicate) != (creation.adopted, creation.possible_duplicate):
                 self._universe.crashes.append(f"the event says something else than the create: {event} {creation}")
-            self._note_creation(event.planet, creation)
+            self._note_creation(event.planet, client)
         elif isinstance(event, CreateFailed):
             self._note_create_error(event.planet, event.error)
         else:
@@ -358,7 +358,7 @@ class _Program:
         except BackupsError as exc:
             self._note_create_error(planet, exc)
             return None
-        self._note_creation(planet, client.creations[planet])
+        self._note_creation(planet, client)
         return backup
 
     async def _run_watch(self, client: UniverseClient) -> None:
@@ -381,8 +381,8 @@ class _Program:
         async with client.watch(deadline=DEADLINE) as watch, asyncio.TaskGroup() as group:
             group.create_task(create_all())
             async for event in watch:
-                for planet in watched.pop(event.ref):
-                    self._note_final(planet, event)
+                # Several planets only if an id came again: the first of them ends first.
+                self._note_final(watched[event.ref].pop(0), event)
                 await self._consume()
 
     async def _run_waits(self, client: UniverseClient) -> None:
@@ -424,11 +424,12 @@ class _Program:
     def _note(self, text: str) -> None:
         self._universe.story.append((self._now(), f"{self._process.name}: {text}"))
 
-    def _note_creation(self, planet: PlanetRef, creation: Creation) -> None:
+    def _note_creation(self, planet: PlanetRef, client: UniverseClient) -> None:
         if self._process.dead:
             return
+        creation = client.creations[planet]
         work = self._work(planet)
-        work.creations.append((self._process, self._now(), creation))
+        work.creations.append((self._process, client.creation_times[planet], creation))
         if creation.possible_duplicate:
             work.told.append("possible_duplicate")
         if creation.duplicates:
