@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Callable, Hashable, Sized
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from asyncbackups._base.clock import Clock
 from asyncbackups._base.containers import EventStream
-from asyncbackups._bulk.report import ReportBuilder
-from asyncbackups._bulk.run_store import RunStore, Target
 from asyncbackups.events import Event
+
+if TYPE_CHECKING:  # bulk deletions start without these, which take 12 ms to import
+    from asyncbackups._bulk.report import ReportBuilder
+    from asyncbackups._bulk.run_store import RunStore, Target
 
 _Consumer = TypeVar("_Consumer", bound=Hashable)
 
