@@ -97,7 +97,7 @@ def test_faults_of_the_client_are_found(monkeypatch: pytest.MonkeyPatch) -> None
     assert "resent-though-visible" in failures
 
 
-def test_duplicates_that_nobody_is_told_of_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreported_duplicates_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the flag of a possible duplicate, the same is silent."""
 
     def decide(self: object, view: object, *, settled: bool) -> object:
