@@ -14,8 +14,8 @@ import pytest
 from asyncbackups._api import reconcile
 
 from . import invariants, shrink, universe
-from .invariants import judge
-from .story import tell_story
+from .invariants import check_invariants
+from .story import format_history
 from .trial import run_trials
 from .universe import run_universe
 from .variables import CATALOG, describe, draw
@@ -37,14 +37,14 @@ LESSONS = {
     1796: "a planet's list that is refused, so no baseline: an earlier backup of the planet was taken for a new one",
     2449: "the same, because the list could not be read",
     3241: "two creates that were answered with one id at the same moment both had it",
-    3857: "the baseline of the process that was killed counts, not that of the resumed one (the judge was wrong)",
+    3857: "the baseline of the process that was killed counts, not that of the resumed one (the check was wrong)",
     4538: "an id that came again after a restore is watched twice: the wait for the new backup ended with the old one",
     10016: "an id-only response with another planet's earlier backup, and a baseline of this planet only",
     11138: "the planet's list lags more than the star system's: absence was concluded from the slower one",
     16526: "an object without marker and environment, of a create in another star system, was taken as the response",
     16895: "after a restore the id of a watched backup came again for another planet: both succeeded",
     43381: "no list could be read: an earlier backup of the planet, with other texts, was taken as the response",
-    13278: "a refused create whose effect a stranger deleted meanwhile is refused (the judge was wrong)",
+    13278: "a refused create whose effect a stranger deleted meanwhile is refused (the check was wrong)",
 }
 
 
@@ -58,13 +58,13 @@ def test_seeds_break_no_promise(first: int) -> None:
 @pytest.mark.parametrize("seed", LESSONS, ids=str)
 def test_seed_that_failed_once(seed: int) -> None:
     """A seed that found a fault does not find it again."""
-    assert judge(run_universe(seed)).violations == []
+    assert check_invariants(run_universe(seed)).violations == []
 
 
 def test_seed_prints_the_same_story_in_every_process() -> None:
     """A seed reproduces exactly, whatever the order of sets."""
     seed = next(seed for seed in range(1000) if len(describe(draw(seed))) > 8 and draw(seed).kill_moments)
-    code = f"from tests.universe.story import tell_story; print(tell_story({seed}), end='')"
+    code = f"from tests.universe.story import format_history; print(format_history({seed}), end='')"
     stories = {
         subprocess.run(
             [sys.executable, "-c", code],
@@ -75,13 +75,13 @@ def test_seed_prints_the_same_story_in_every_process() -> None:
         ).stdout
         for hash_seed in ("1", "2")
     }
-    assert stories == {tell_story(seed)}
+    assert stories == {format_history(seed)}
 
 
 def test_disabled_variables_keep_their_defaults() -> None:
     """With everything disabled, all backups succeed, and few requests are sent."""
     ended = run_universe(5, disabled=frozenset(CATALOG) | set(universe.PLAN_NAMES))
-    assert judge(ended).violations == []
+    assert check_invariants(ended).violations == []
     assert {work.outcomes[0].kind for work in ended.work.values()} == {"succeeded"}
     assert len(ended.exchanges) < 20 * len(ended.work)
 
@@ -119,7 +119,7 @@ def test_failure_is_shrunk_to_the_variables_that_it_needs(monkeypatch: pytest.Mo
         found = [invariants.Violation("test", "")] if ended.variables.post_response_lost else []
         return invariants.Verdict(found)
 
-    monkeypatch.setattr(shrink, "judge", violate)
+    monkeypatch.setattr(shrink, "check_invariants", violate)
     seed = next(seed for seed in range(100) if draw(seed).post_response_lost and len(describe(draw(seed))) > 3)
     found = shrink.shrink(seed)
     assert found.failed
