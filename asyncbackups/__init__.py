@@ -15,6 +15,7 @@ import importlib
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncbackups._api.codec import plain
+    from asyncbackups._api.status_rule import progress_of
     from asyncbackups._bulk.bulk_create import BulkRun
     from asyncbackups._bulk.bulk_delete import BulkDeletion
     from asyncbackups._bulk.journal.lock import Holder
@@ -86,7 +87,6 @@ if TYPE_CHECKING:
         PlanetRef,
         Progress,
         Status,
-        progress_of,
     )
     from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
     from asyncbackups.regions import REGIONS, Region
@@ -178,6 +178,7 @@ _LAZY_MODULES = {
         name: module
         for module, names in {
             "_api.codec": "plain",
+            "_api.status_rule": "progress_of",
             "_bulk.bulk_create": "BulkRun",
             "_bulk.bulk_delete": "BulkDeletion",
             "_bulk.journal.lock": "Holder",
@@ -190,7 +191,7 @@ _LAZY_MODULES = {
             "events": "BackupCreated BackupDeleted BackupFailed BackupGone BackupSucceeded CreateFailed DeleteFailed "
             "Event Explanation FinalEvent WatchExpired WatchFailed",
             "models": "Backup BackupId BackupMetadata BackupRef BackupSpec BackupType Environment Health Mechanism "
-            "PlanetClass PlanetRef Progress Status progress_of",
+            "PlanetClass PlanetRef Progress Status",
             "policies": "CreatePolicy Limits PollingPolicy RetryPolicy Timeouts",
             "regions": "REGIONS Region",
         }.items()

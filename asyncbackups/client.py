@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from asyncbackups._api.operations import Operations
 from asyncbackups._api.requests import RequestBuilder
+from asyncbackups._api.status_rule import progress_of
 from asyncbackups._base.clock import ClientClock, Clock, SystemClock
 from asyncbackups._base.validation import (
     Seconds,
@@ -32,7 +33,7 @@ from asyncbackups._http.oauth import TokenSource
 from asyncbackups._http.transport import Transport
 from asyncbackups._inputs import Planets, Refs, Targets, parse_planets
 from asyncbackups.errors import ClientClosedError, ConfigurationError
-from asyncbackups.models import Backup, BackupId, BackupRef, BackupSpec, Health, PlanetRef, StatusRule, progress_of
+from asyncbackups.models import Backup, BackupId, BackupRef, BackupSpec, Health, PlanetRef, StatusRule
 from asyncbackups.policies import CreatePolicy, Limits, PollingPolicy, RetryPolicy, Timeouts
 
 if TYPE_CHECKING:

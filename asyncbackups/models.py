@@ -42,7 +42,6 @@ __all__ = [
     "StatusRule",
     "id_key",
     "id_sort_key",
-    "progress_of",
     "real_instant",
 ]
 
@@ -324,15 +323,6 @@ class Progress(enum.Enum):
 
 
 _UNSET_YEAR = 1970
-_PROGRESS_STATUSES = frozenset(
-    {
-        *("accepted", "active", "created", "creating", "executing", "initiated", "initiating", "inprogress", "new"),
-        *("notstarted", "ongoing", "pending", "processing", "provisioning", "queued", "requested", "running"),
-        *("scheduled", "started", "starting", "submitted", "waiting", "working"),
-    }
-)
-"""Words for work in progress, in lower case and without separators."""
-_FAILURE_STATUSES = frozenset({"failed", "error", "cancelled", "canceled", "aborted", "expired", "deleted"})
 
 
 def real_instant(at: datetime | None) -> datetime | None:
@@ -340,40 +330,5 @@ def real_instant(at: datetime | None) -> datetime | None:
     return at if at is not None and at.year > _UNSET_YEAR else None
 
 
-def progress_of(backup: Backup) -> Progress:
-    """Return what a backup's status means. Another function can be given to the client as `status_rule`.
-
-    Documented: "The database backup has been created if the value of `status` is `succeeded`". Other statuses are not
-    documented: a common word for failure (failed, error, cancelled, aborted, expired, deleted), in any case, means
-    failed. A common word for work (inProgress, ONGOING, running, pending, queued, creating, ...) means in progress,
-    whatever `completedAt` says. An unknown status means failed if the backup is completed (a wait confirms that with
-    another poll, and ignores a `completedAt` in the future), and in progress otherwise.
-
-    Args:
-        backup: The backup, as returned by the service.
-    """
-    known = _known_progress(backup.status)
-    if known is not None:
-        return known
-    # A `completedAt` that is not an ISO 8601 instant (an epoch number, say) is in `extra`, with the same meaning.
-    at = backup.completed_at
-    completed = bool(backup.extra.get("completedAt")) if at is None else real_instant(at) is not None
-    return Progress.FAILED if completed else Progress.IN_PROGRESS
-
-
-def has_known_status(backup: Backup) -> bool:
-    """Return True if `progress_of` knows the word of a backup's status, and infers nothing from other members."""
-    return _known_progress(backup.status) is not None
-
-
-def _known_progress(status: str | None) -> Progress | None:
-    word = (status or "").casefold()
-    if word == Status.SUCCEEDED:
-        return Progress.SUCCEEDED
-    if word in _FAILURE_STATUSES:
-        return Progress.FAILED
-    return Progress.IN_PROGRESS if "".join(filter(str.isalnum, word)) in _PROGRESS_STATUSES else None
-
-
 StatusRule = Callable[[Backup], Progress]
-"""A function that returns what a backup's status means, for instance `progress_of`."""
+"""A function that returns what a backup's status means. The default is `asyncbackups.progress_of`."""

@@ -11,11 +11,11 @@ import msgspec
 from asyncbackups import PollingPolicy
 from asyncbackups._api.operations import Operations
 from asyncbackups._api.requests import RequestBuilder
+from asyncbackups._api.status_rule import progress_of
 from asyncbackups._base.clock import SystemClock
 from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._polling.engine import Engine
 from asyncbackups._polling.scheduler import Scheduler
-from asyncbackups.models import progress_of
 
 
 def raw(star_system: str, backup_id: int, status: str = "in_progress") -> dict[str, object]:
@@ -84,4 +84,5 @@ def engine_over(sender: Memory, policy: PollingPolicy | None = None) -> Engine:
         concurrency=32,
         status_rule=progress_of,
         origin=lambda _: None,
+        is_foreign=lambda *_: False,
     )

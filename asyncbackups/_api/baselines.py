@@ -12,7 +12,7 @@ from asyncbackups._api.operations import Operations
 from asyncbackups._api.reconcile import Baseline
 from asyncbackups._base.clock import Clock
 from asyncbackups._base.containers import LruDict
-from asyncbackups.errors import BackupsError, ClientClosedError, NotFoundError, is_api_response
+from asyncbackups.errors import AuthenticationError, BackupsError, ClientClosedError, NotFoundError, is_api_response
 from asyncbackups.models import Backup, PlanetRef
 
 _log = logging.getLogger(__name__)
@@ -56,12 +56,15 @@ class Baselines:
         self.observer: Callable[[str, str | None, list[Backup]], None] | None = None
 
     async def for_planet(self, planet: PlanetRef) -> Baseline | None:
-        """Return a baseline for a single create; None if no list can be read."""
+        """Return a baseline for a single create; None if no list is available."""
         return await self._get_or_list(planet, whole=False)
 
     async def for_run(self, planet: PlanetRef) -> Baseline | None:
         """Return a baseline for a create of a bulk run: that of the whole star system."""
-        return await self._get_or_list(planet, whole=True)
+        try:
+            return await self._get_or_list(planet, whole=True)
+        except AuthenticationError:  # reported by the create itself
+            return None
 
     async def _get_or_list(self, planet: PlanetRef, *, whole: bool) -> Baseline | None:
         if not self._enabled:
@@ -100,7 +103,7 @@ class Baselines:
             # An empty list on some services, a path that does not exist on others, or an ingress without its service.
             whole = await self._try_list(planet.star_system, None)
             return whole or (Baseline("planet", frozenset()) if is_api_response(exc) else None)
-        except ClientClosedError:
+        except (AuthenticationError, ClientClosedError):
             raise
         except BackupsError as exc:
             _log.info("%s: no baseline from its list: %s", planet, exc)
@@ -109,7 +112,7 @@ class Baselines:
     async def _try_list(self, star_system: str, planet: str | None) -> Baseline | None:
         try:
             return await self._list_backups(star_system, planet)
-        except ClientClosedError:
+        except (AuthenticationError, ClientClosedError):
             raise
         except BackupsError as exc:
             _log.info("star system %s: no baseline from its list: %s", star_system, exc)

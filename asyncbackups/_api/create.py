@@ -149,6 +149,7 @@ class Creator:
         self._active: collections.Counter[str] = collections.Counter()
         self._star_systems: LruDict[str, None] = LruDict(_STAR_SYSTEMS)
         self._owners: LruDict[BackupRef, PlanetRef] = LruDict(_OWNED)
+        self._named: LruDict[BackupRef, PlanetRef] = LruDict(_KEYS)  # by responses to creates, verified or not
         self._origins: LruDict[BackupRef, CreateOrigin] = LruDict(_KEYS)
         self._created: LruDict[tuple[PlanetRef, str], Creation] = LruDict(_KEYS)
         self._unsettled: LruDict[tuple[PlanetRef, str], Baseline | None] = LruDict(_KEYS)
@@ -255,10 +256,10 @@ class Creator:
             if found is not None:
                 return found
             attempt.possible_duplicate = True
-        if attempt.baseline is None:
-            attempt.baseline = await self.baselines.for_planet(attempt.request.planet)
         for sends in itertools.count(1):
             try:
+                if sends == 1 and attempt.baseline is None:
+                    attempt.baseline = await self.baselines.for_planet(attempt.request.planet)
                 return await self._send(attempt)
             except (ApiError, TransportError, ClientClosedError) as exc:
                 if not attempt.possible_duplicate:
@@ -360,13 +361,23 @@ class Creator:
                 return f"{named}, but {reason}"
             if request.marker is not None and request.marker.is_shown_by(response.backup):
                 return None
-        owner = self._owners.get(BackupRef(request.planet.star_system, response.backup_id))
+        owner = self._other_owner(request, response.backup_id, response.backup)
         if owner is not None:
             return f"{named}, which was created for {owner}"
         baseline = attempt.baseline
         if not response.is_certain and baseline is not None and id_key(response.backup_id) in baseline.keys:
             return f"{named}, which existed before"
         return None
+
+    def _other_owner(self, request: CreateRequest, backup_id: BackupId, backup: Backup | None) -> PlanetRef | None:
+        """Return the planet whose create has this backup, or got its id first; None if there is none."""
+        ref = BackupRef(request.planet.star_system, backup_id)
+        owner = self._owners.get(ref)
+        if owner is not None:
+            return owner
+        first = self._named.look_up(ref) or self._named.store(ref, request.planet)
+        is_other = first != request.planet and (backup is None or not _shows_origin(request, backup))
+        return first if is_other else None
 
     # Reconciling
 

@@ -22,8 +22,7 @@ from asyncbackups._api.pagination import (
 from asyncbackups._api.requests import RequestBuilder
 from asyncbackups._api.responses import CreateResponse, parse_backup, parse_create_response, parse_health
 from asyncbackups._http.headers import parse_retry_after, parse_server_time
-from asyncbackups._http.messages import Request, RequestKind, Response
-from asyncbackups._http.response_errors import as_protocol_error
+from asyncbackups._http.messages import Request, RequestKind, Response, as_protocol_error
 from asyncbackups.errors import NotFoundError
 from asyncbackups.models import Backup, BackupId, BackupRef, BackupSpec, Health, PlanetRef
 

@@ -16,8 +16,7 @@ from yarl import URL
 
 from asyncbackups._api.codec import backup_from_json
 from asyncbackups._base.validation import check_backup_id, quote_value
-from asyncbackups._http.messages import Response
-from asyncbackups._http.response_errors import JSON_FAULTS, as_protocol_error
+from asyncbackups._http.messages import JSON_FAULTS, Response, as_protocol_error
 from asyncbackups._http.urls import same_origin
 from asyncbackups.errors import ConfigurationError, ProtocolError
 from asyncbackups.models import Backup, BackupId, id_key

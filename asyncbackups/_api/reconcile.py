@@ -227,9 +227,9 @@ class ListView:
 
     Attributes:
         planet: The planet's list.
-        is_missing: Whether the planet's list returned 404, as some services do for an empty one: it is no evidence.
-        sibling: The list of another planet (see `FetchPlanetList`); None if it was not fetched.
-        star_system: The star system's list; None if it was not fetched.
+        is_missing: Whether the planet's list was a 404, as an empty one is on some services: it is no evidence.
+        sibling: The list of another planet (see `FetchPlanetList`); None where it was not fetched.
+        star_system: The star system's list; None where it was not fetched.
         details: What GETs have shown, by `id_key`.
         at_server: The server's time (aware); None if no response had a `Date`.
     """

@@ -10,8 +10,7 @@ from urllib.parse import unquote
 import attrs
 
 from asyncbackups._api.codec import health_from_json, is_backup, parse_id, structure_backup
-from asyncbackups._http.messages import Response
-from asyncbackups._http.response_errors import as_protocol_error, decode_json
+from asyncbackups._http.messages import Response, as_protocol_error, decode_json
 from asyncbackups.errors import ProtocolError
 from asyncbackups.models import Backup, BackupId, Health, id_key
 

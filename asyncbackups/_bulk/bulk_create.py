@@ -177,7 +177,7 @@ class BulkRun:
             if failure is None:
                 raise
         else:
-            self._pipeline.pool.notify_consumed()
+            self._delivery.backpressure.notify_consumed()
             if event.id is not None:
                 self._acknowledgement.record_delivery(consumer, event.id)
             return event

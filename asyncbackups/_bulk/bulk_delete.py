@@ -9,6 +9,7 @@ from typing import Self
 from asyncbackups._api.operations import Operations
 from asyncbackups._base.clock import Clock
 from asyncbackups._base.containers import EventStream
+from asyncbackups._bulk.event_delivery import Backpressure
 from asyncbackups._bulk.worker_pool import WorkerPool
 from asyncbackups._inputs import Refs, parse_refs
 from asyncbackups.errors import BackupsError, ClientClosedError
@@ -39,7 +40,8 @@ class BulkDeletion:
         self._missing_ok = missing_ok
         self._clock = clock
         self._stream: EventStream[BackupDeleted | DeleteFailed] = EventStream()
-        self._pool = WorkerPool(parse_refs(refs), unread_events=lambda: len(self._stream))
+        self._backpressure = Backpressure(self._stream)
+        self._pool = WorkerPool(parse_refs(refs), wait_for_capacity=self._backpressure.wait_for_capacity)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -91,7 +93,7 @@ class BulkDeletion:
             if self._pool.failure is None:
                 raise
         else:
-            self._pool.notify_consumed()
+            self._backpressure.notify_consumed()
             return event
         raise self._pool.failure
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Protocol
 
@@ -84,17 +84,19 @@ class CreationPipeline:
         self._clock = clock
         self._claimed: set[PlanetRef] = set()
         self._tracked: dict[_CreatedBackup, BackupRef] = {}
-        self.pool: WorkerPool[Target] = WorkerPool(number_targets(()), unread_events=lambda: 0)
+        self.pool: WorkerPool[Target] = self._new_pool(number_targets(()))
 
     def prepare(self, resume_point: ResumePoint) -> None:
         """Take over what earlier processes created, and what is left to create."""
         # Until `run` ends: the stream must not end while creates may still come.
         self._delivery.add_source()
-        stream = self._delivery.stream
-        self.pool = WorkerPool(resume_point.targets, unread_events=lambda: len(stream))
+        self.pool = self._new_pool(resume_point.targets)
         self._claimed.update(resume_point.created_planets)
         for running in resume_point.running:
             self._track_again(running)
+
+    def _new_pool(self, targets: AsyncIterator[Target]) -> WorkerPool[Target]:
+        return WorkerPool(targets, wait_for_capacity=self._delivery.backpressure.wait_for_capacity)
 
     async def run(self) -> None:
         """Create the backups of all targets; returns when no more creates are started and none is in flight."""

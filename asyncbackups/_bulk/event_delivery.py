@@ -1,18 +1,45 @@
-"""Delivers the events of a bulk run: each is stored, counted, put into the stream, and acknowledged once processed."""
+"""Delivers the events of a bulk run: each is stored, counted, put into the stream, and acknowledged once processed.
+
+While 1,000 events are unread, no further backups are started (`Backpressure`).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import enum
-from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable, Sized
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from asyncbackups._base.clock import Clock
 from asyncbackups._base.containers import EventStream
-from asyncbackups._bulk.report import ReportBuilder
-from asyncbackups._bulk.run_store import RunStore, Target
 from asyncbackups.events import Event
 
+if TYPE_CHECKING:  # bulk deletions start without these, which take 12 ms to import
+    from asyncbackups._bulk.report import ReportBuilder
+    from asyncbackups._bulk.run_store import RunStore, Target
+
 _Consumer = TypeVar("_Consumer", bound=Hashable)
+
+_MAX_UNREAD = 1_000
+"""With this many events unread, nothing more is started: memory stays bounded by the backups in flight."""
+
+
+class Backpressure:
+    """Makes workers wait while the consumer of a stream of events has too many of them unread."""
+
+    def __init__(self, unread: Sized) -> None:
+        self._unread = unread
+        self._consumed = asyncio.Event()
+
+    async def wait_for_capacity(self) -> None:
+        """Wait until fewer than 1,000 events are unread."""
+        while len(self._unread) >= _MAX_UNREAD:
+            self._consumed.clear()
+            await self._consumed.wait()
+
+    def notify_consumed(self) -> None:
+        """Let waiting workers check again how many events are unread."""
+        self._consumed.set()
 
 
 class EventDelivery:
@@ -24,6 +51,7 @@ class EventDelivery:
         self._clock = clock
         self._sources = 0
         self.stream: EventStream[Event] = EventStream()
+        self.backpressure: Backpressure = Backpressure(self.stream)
 
     def add_source(self) -> None:
         """Keep the stream open: something may still produce an event, for example a tracked backup."""

@@ -14,27 +14,27 @@ from asyncbackups._base.cancellation import await_shared_work
 
 _Item = TypeVar("_Item")
 
-_MAX_UNREAD = 1_000
-"""With this many events unread, workers wait for the consumer: memory stays bounded by the items in flight."""
-
 
 class WorkerPool(Generic[_Item]):
     """Processes items with a bounded number of workers. Workers start as items come, never ahead of them.
 
     One worker at a time reads an item, and only when it can process the item at once and the consumer keeps up.
 
+    Args:
+        items: The items.
+        wait_for_capacity: Awaited before each item is read: returns when the consumer of the events keeps up.
+
     Attributes:
         failure: The error that the items or the processing raised; after one, no more items are read.
         in_progress: Number of items that are being processed.
     """
 
-    def __init__(self, items: AsyncIterator[_Item], *, unread_events: Callable[[], int]) -> None:
+    def __init__(self, items: AsyncIterator[_Item], *, wait_for_capacity: Callable[[], Awaitable[None]]) -> None:
         self._items = items
-        self._unread_events = unread_events
+        self._wait_for_capacity = wait_for_capacity
         self._reading = asyncio.Lock()
         self._waiting = 0  # workers without an item
         self._workers = 0
-        self._consumed = asyncio.Event()
         self._item_done = asyncio.Event()
         self._stopped = False
         self.failure: Exception | None = None
@@ -49,10 +49,6 @@ class WorkerPool(Generic[_Item]):
         while self.in_progress:
             self._item_done.clear()
             await self._item_done.wait()
-
-    def notify_consumed(self) -> None:
-        """Let workers that wait for the consumer check again how many events are unread."""
-        self._consumed.set()
 
     async def process_items(self, process: Callable[[_Item], Awaitable[None]], *, concurrency: int) -> None:
         """Process all items, at most `concurrency` at once.
@@ -86,9 +82,7 @@ class WorkerPool(Generic[_Item]):
 
     async def _next_item(self) -> _Item | None:
         async with self._reading:
-            while self._unread_events() >= _MAX_UNREAD:
-                self._consumed.clear()
-                await self._consumed.wait()
+            await self._wait_for_capacity()
             if self._stopped or self.failure is not None:
                 return None
             try:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from multidict import CIMultiDict, istr
 
 from asyncbackups._base.cancellation import await_shared_work
-from asyncbackups._http.messages import Request, RequestKind, Response
+from asyncbackups._http.messages import Request, RequestKind, Response, redact_response
 from asyncbackups._http.oauth import ClientCredentials, RenewableTokenSource, TokenSource, check_token
 from asyncbackups._http.redaction import Redactor
 from asyncbackups.errors import AuthenticationError, BackupsError, ConfigurationError, TransportError
@@ -113,7 +113,7 @@ class Credentials:
                 return response
             if credential.needle not in response.body and _LINK not in response.headers:
                 return response
-        return self.make_redactor().redact_response(response)
+        return redact_response(response, self.make_redactor())
 
     async def _request_token(self, get_token: Callable[[], Awaitable[str]]) -> str:
         """Get a token from the token source. Its errors are not about the request, which has not been sent."""

@@ -15,9 +15,8 @@ import attrs
 
 from asyncbackups._base.clock import Clock
 from asyncbackups._base.validation import check_flag, check_not_blank, quote_value
-from asyncbackups._http.messages import Response
+from asyncbackups._http.messages import Response, decode_json
 from asyncbackups._http.redaction import Secret, make_excerpt
-from asyncbackups._http.response_errors import decode_json
 from asyncbackups._http.urls import check_url
 from asyncbackups.errors import (
     ApiError,

@@ -1,4 +1,4 @@
-"""Keep secrets out of reprs, redact them in responses, and make excerpts that are safe to quote and to log."""
+"""Keep secrets out of reprs, redact them in texts, and make excerpts that are safe to quote and to log."""
 
 from __future__ import annotations
 
@@ -9,16 +9,9 @@ from collections.abc import Iterable
 from typing import NoReturn
 from urllib.parse import quote, quote_plus
 
-import msgspec
-from multidict import CIMultiDict, CIMultiDictProxy
-
-from asyncbackups._http.messages import Response
-
 REDACTED = "[redacted]"
 
 _EXCERPT_CHARACTERS = 500
-_ERROR_BODY_BYTES = 64 * 1024
-"""How much of an error response is kept; only an excerpt of it is ever shown."""
 _MINIMUM_LENGTH = 4
 """Shorter secrets are not redacted: they occur by chance in every text."""
 _SECRET_PATTERN = re.compile(
@@ -89,18 +82,6 @@ class Redactor:
         for form in self._forms:
             body = body.replace(form.encode("utf-8", "surrogatepass"), REDACTED.encode())
         return body
-
-    def redact_response(self, response: Response) -> Response:
-        """Return a response with the secrets replaced; of an error response only the first 64 KiB are kept.
-
-        Repeated headers are joined with ", ".
-        """
-        headers: CIMultiDict[str] = CIMultiDict()
-        for name, value in response.headers.items():
-            shown = self.redact_text(value)
-            headers[name] = f"{headers[name]}, {shown}" if name in headers else shown
-        body = response.body if 200 <= response.status < 300 else response.body[:_ERROR_BODY_BYTES]
-        return msgspec.structs.replace(response, headers=CIMultiDictProxy(headers), body=self.redact_body(body))
 
 
 def _echo_forms(secret: str) -> set[str]:

@@ -23,11 +23,10 @@ from asyncbackups._base.cancellation import await_shared_work
 from asyncbackups._base.clock import Clock, SystemClock
 from asyncbackups._base.validation import check_integer
 from asyncbackups._http.credentials import NO_CREDENTIAL, Credential, Credentials
-from asyncbackups._http.messages import Request, RequestKind, Response
+from asyncbackups._http.messages import Request, RequestKind, Response, raise_for_status
 from asyncbackups._http.oauth import ClientCredentials, TokenSource
 from asyncbackups._http.rate_limit import RateLimiter
 from asyncbackups._http.redaction import Redactor, Secret, replace_surrogates
-from asyncbackups._http.response_errors import raise_for_status
 from asyncbackups._http.retry import Retries
 from asyncbackups._http.timeouts import TimeLimit
 from asyncbackups._http.urls import Address, BaseAddress, check_proxy_url, check_url, environment_proxy

@@ -21,6 +21,7 @@ import anyio.abc
 from asyncbackups._api.create import CreateOrigin
 from asyncbackups._api.operations import Operations, ResponseInfo
 from asyncbackups._api.pagination import ListEntry
+from asyncbackups._api.status_rule import has_known_status, progress_of
 from asyncbackups._base.clock import Clock
 from asyncbackups._base.validation import quote_value
 from asyncbackups._polling.scheduler import Notification, Scheduler
@@ -28,7 +29,7 @@ from asyncbackups._polling.server_clock import ServerClock
 from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, Subscriber
 from asyncbackups.errors import BackupsError, ClientClosedError, EngineError, is_informative
 from asyncbackups.events import Explanation
-from asyncbackups.models import Backup, BackupId, BackupRef, Progress, Status, StatusRule, has_known_status, progress_of
+from asyncbackups.models import Backup, BackupId, BackupRef, Progress, Status, StatusRule
 
 _log = logging.getLogger(__name__)
 

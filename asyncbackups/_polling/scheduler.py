@@ -19,8 +19,9 @@ from asyncbackups._polling.estimation.durations import DurationEstimates
 from asyncbackups._polling.estimation.observations import LATEST_TIMESTAMP
 from asyncbackups._polling.poll_outcomes import StarSystemPolling, TrackedOutcome
 from asyncbackups._polling.shared_state import PollingState
-from asyncbackups._polling.timers import DeadlineTimers, TimerQueue
+from asyncbackups._polling.timers import TimerQueue
 from asyncbackups._polling.tracked import GetPoll, ListPoll, Observation, Poll, Subscriber, Subscription, TrackedBackup
+from asyncbackups._polling.wait_deadlines import WaitDeadlines
 from asyncbackups.errors import BackupsError, NotFoundError
 from asyncbackups.events import (
     BackupFailed,
@@ -38,12 +39,8 @@ Notification = tuple[Subscriber, FinalEvent]  # a subscriber, and the event to d
 
 _SHARE = 3  # a star system with requests in flight takes more capacity only below this many times the free capacity
 _STALL = 5.0  # if the engine is late by more than this many seconds, overdue polls are spread out
-_FINAL_POLL = 2.0
-"""A long wait is polled a last time at least this many seconds before its deadline: deadlines are rounded, too."""
-_FINAL_POLL_PART = 0.1  # a short wait is polled a last time this fraction of its duration before its deadline
 _TOGETHER = 8
 """If fewer star systems than this are due, lists that are nearly due are sent along; more would be a burst."""
-_EXPIRED_AT_ONCE = 1_000  # at most this many deadlines expire at a time: a few milliseconds' work
 
 
 class Scheduler:
@@ -60,7 +57,7 @@ class Scheduler:
             policy, retry.retry_after_maximum, draw, DurationEstimates(policy), RequestCosts(), Cohorts(policy.initial)
         )
         self._star_systems: dict[str, StarSystemPolling] = {}
-        self._deadlines: DeadlineTimers[Subscription] = DeadlineTimers(lambda subscription: subscription.open)
+        self._deadlines: WaitDeadlines = WaitDeadlines(policy.initial)
         self._waiting: TimerQueue[StarSystemPolling] = TimerQueue()
         self._ready: deque[StarSystemPolling] = deque()
         self._in_flight = 0
@@ -100,7 +97,7 @@ class Scheduler:
         backup = star_system.tracked.get(id_key(ref.backup_id))
         if backup is None:
             backup = TrackedBackup(star_system.name, ref.backup_id, planet, mechanism, started_at)
-            self._subscribe(backup, subscriber, now, deadline)
+            self._deadlines.subscribe(backup, subscriber, now, deadline)
             self._in_flight += 1
             star_system.add(backup, now, patient=patient)
             self._schedule_star_system(star_system)
@@ -108,7 +105,7 @@ class Scheduler:
         if any(subscription.subscriber is subscriber for subscription in backup.subscriptions):
             return False
         backup.planet = backup.planet or planet
-        self._subscribe(backup, subscriber, now, deadline)
+        self._deadlines.subscribe(backup, subscriber, now, deadline)
         return True
 
     def supersede(self, ref: BackupRef, planet: str | None, now: float) -> list[Notification]:
@@ -124,14 +121,6 @@ class Scheduler:
             return []
         reason = f"its id was assigned to a backup of {planet}"
         return self._end_tracking(backup, NotFoundError(status=404, reason=reason), now)
-
-    def _subscribe(self, backup: TrackedBackup, subscriber: Subscriber, now: float, deadline: float) -> None:
-        deadline = self._deadlines.round_deadline(deadline, now=now)
-        subscription = Subscription(subscriber, backup, now, deadline)
-        duration = deadline - now
-        final_poll_lead = min(max(self._shared.policy.initial, _FINAL_POLL), duration * _FINAL_POLL_PART)
-        self._deadlines.add(subscription, deadline - final_poll_lead, now=now)
-        backup.subscriptions = (*backup.subscriptions, subscription)
 
     def discard(self, ref: BackupRef, subscriber: Subscriber) -> bool:
         """End a subscription without an event; return whether there was one."""
@@ -234,17 +223,10 @@ class Scheduler:
         self._release_star_system(star_system)
 
     def expire_waits(self, now: float) -> list[Notification]:
-        """End the waits whose deadline has passed; if there are very many, some are left for the next call.
-
-        Shortly before its deadline each wait is polled a last time: a backup that has succeeded must not be reported
-        as unfinished because its next poll was scheduled for later.
-        """
+        """End the waits whose deadline has passed, after a final poll; some may be left for the next call."""
         notifications: list[Notification] = []
-        for subscription in self._deadlines.pop_due(now, limit=_EXPIRED_AT_ONCE):
+        for subscription in self._deadlines.take_expired(now, lambda near: self._schedule_final_poll(near, now)):
             backup = subscription.tracked
-            if now < subscription.deadline:
-                self._poll_before_deadline(subscription, now)
-                continue
             error = self._star_systems[backup.star_system].last_error_of(backup)
             fields = _common_fields(backup, subscription, now)
             event = WatchExpired(**fields, backup=backup.last_seen(), error=error)
@@ -252,11 +234,10 @@ class Scheduler:
             self._unsubscribe(backup, subscription)
         return notifications
 
-    def _poll_before_deadline(self, subscription: Subscription, now: float) -> None:
-        backup, left = subscription.tracked, subscription.deadline - now
-        self._deadlines.add(subscription, subscription.deadline, now=now)
-        star_system = self._star_systems[backup.star_system]
-        star_system.poll_before_deadline(backup, now, since=now - left)
+    def _schedule_final_poll(self, subscription: Subscription, now: float) -> None:
+        left = subscription.deadline - now
+        star_system = self._star_systems[subscription.tracked.star_system]
+        star_system.poll_before_deadline(subscription.tracked, now, since=now - left)
         self._schedule_star_system(star_system)
 
     def explain(self, ref: BackupRef, now: float) -> Explanation | None:

@@ -77,8 +77,15 @@ async def _record_errors(operation: Awaitable[Any], result: OperationResult) -> 
         return None
 
 
+def _add_old_backups(harness: Harness, *planets: PlanetRef) -> None:
+    """Add a backup of each planet: a create is sent again only where lists were seen to show the planet's backups."""
+    for planet in planets:
+        harness.create_backup(planet.planet, star_system=planet.star_system)
+
+
 async def create(harness: Harness) -> OperationResult:
     """Create one backup."""
+    _add_old_backups(harness, PlanetRef(STAR_SYSTEM, "earth"))
     await harness.arm_faults()
     return await _create(harness, harness.client.create(STAR_SYSTEM, "earth", SPEC))
 
@@ -173,6 +180,7 @@ async def watch(harness: Harness) -> OperationResult:
 
 async def bulk_create(harness: Harness) -> OperationResult:
     """Create and watch backups of six planets in three star systems."""
+    _add_old_backups(harness, *TARGETS)
     await harness.arm_faults()
     result = OperationResult()
     run = harness.client.bulk_create(TARGETS, SPEC, concurrency=3, deadline=harness.case.deadline)
@@ -187,6 +195,7 @@ async def bulk_create(harness: Harness) -> OperationResult:
 
 async def resume(harness: Harness) -> OperationResult:
     """Resume a journaled run: two backups in flight, one create with a lost response, three planets not started."""
+    _add_old_backups(harness, *TARGETS)
     before = harness.sim.creates.copy()
     with tempfile.TemporaryDirectory() as directory:
         journal = Path(directory) / "run.journal"

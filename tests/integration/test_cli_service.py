@@ -58,9 +58,14 @@ def test_the_terminal_is_safe_from_the_service(run: Program, monkeypatch: pytest
 
 
 def test_create_without_an_id(run: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the response names no backup and no list settles it, the create's outcome is unknown."""
+    """If the response names no backup and no list settles it, the create's outcome is unknown.
+
+    The first response is that to the list before the create.
+    """
     with hosted(
-        lambda: RawServer(respond_with(http_response(b"[]"), http_response(b"{}", status="403 Forbidden")))
+        lambda: RawServer(
+            respond_with(http_response(b"[]"), http_response(b"[]"), http_response(b"{}", status="403 Forbidden"))
+        )
     ) as (server, _):
         use_service(monkeypatch, server.url)
         ended = run("create", "alpha/prod")

@@ -172,8 +172,8 @@ async def test_header_that_is_not_utf_8_does_not_stop_a_run(path: Path) -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
         status = b"400 Bad Request" if request.startswith(b"POST") and b"/q/" in request else b"201 Created"
         status = status if request.startswith(b"POST") else b"403 Forbidden"
-        head = b"HTTP/1.1 %s\r\nServer: caf\xe9\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
-        writer.write(head % status + b'{"id": 7}')
+        head = b"HTTP/1.1 %s\r\nServer: caf\xe9\r\nContent-Type: application/json\r\nContent-Length: 31\r\n\r\n"
+        writer.write(head % status + b'{"id": 7, "mechanism": "other"}')  # a bare id would have to be checked
         await writer.drain()
 
     policy = PollingPolicy(initial=0.02, maximum=0.05)

@@ -20,6 +20,7 @@ from asyncbackups import (
     BackupSucceeded,
     ClientClosedError,
     ClientCredentials,
+    CreatePolicy,
     Limits,
     PermissionDeniedError,
     PollingPolicy,
@@ -284,8 +285,9 @@ async def test_watch_with_a_concurrency_of_one() -> None:
 
 
 async def test_watch_without_lists_and_learning() -> None:
-    """Plain backoff detects every completion, without LISTs."""
-    async with fast_service(polling=PollingPolicy(coalesce=False, learn=False)) as (sim, client):
+    """Plain backoff detects every completion, without LISTs; creates without baselines need none either."""
+    without = {"creating": CreatePolicy(baseline=False)}
+    async with fast_service(polling=PollingPolicy(coalesce=False, learn=False), client=without) as (sim, client):
         await check_events(sim, client, await watch_new_backups(client, 10))
         assert "list" not in client.requests
 

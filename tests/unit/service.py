@@ -15,11 +15,12 @@ from multidict import CIMultiDict
 
 from asyncbackups._api.operations import Operations
 from asyncbackups._api.requests import RequestBuilder
+from asyncbackups._api.status_rule import progress_of
 from asyncbackups._http.messages import Request, RequestKind, Response
 from asyncbackups._polling.engine import Engine
 from asyncbackups._polling.scheduler import Scheduler
 from asyncbackups.errors import BackupsError, NotFoundError
-from asyncbackups.models import BackupId, BackupRef, progress_of
+from asyncbackups.models import BackupId, BackupRef
 from asyncbackups.policies import PollingPolicy, RetryPolicy
 from tests.fake_clock import FakeClock
 

@@ -22,6 +22,7 @@ IMPURE = {"aiohttp", "aiosqlite", "anyio", "asyncio", "random", "sqlite3", "time
 PURE = {
     *("errors", "events", "models", "policies"),
     *("_api.codec", "_api.marker", "_api.pagination", "_api.reconcile", "_api.requests", "_api.responses"),
+    "_api.status_rule",
     *("_bulk.journal.entries", "_bulk.journal.run_state"),
 }
 """Modules that only decide. So does `_polling`, except for its engine and its watches."""

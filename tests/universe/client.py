@@ -295,8 +295,8 @@ class UniverseClient(BackupClient):
     """A client of a process.
 
     Attributes:
-        creations: The full result of each create, by planet, of which `BackupClient.create` returns only a part.
-        creation_times: When it returned, in virtual time: a slow consumer receives it much later.
+        creations: What each create returned, by planet: `BackupClient.create` returns less than that.
+        creation_times: When it returned, in virtual time: a slow consumer is notified much later.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Whole runs in simulated universes: some hundreds of seeds, and the seeds that found something.
 
-`python -m tests.universe --seeds 0-99999` runs more; `--show SEED` prints the history of one, and `--shrink SEED` finds
+`python -m tests.universe --seeds 0-99999` runs more; `--show SEED` shows the story of one, and `--shrink SEED` finds
 the variables that a failure needs.
 """
 
@@ -23,20 +23,20 @@ from .variables import CATALOG, describe, draw
 ROOT = Path(__file__).parents[2]
 CHUNK = 25
 
-# The seeds that failed once, and the fault that each found. Variables that a failure does not need are disabled.
-FAILED_SEEDS = {
+# The seeds that failed once, and what each taught. Variables that a failure does not need are disabled.
+LESSONS = {
     72: "a planet's list that shows the whole star system: a stranger's backup of another planet was adopted by time",
     324: "a list in {'_embedded': {'backups': [...]}} was not read, so that a lost create stayed unresolved",
     330: "GETs lag behind the list from which a backup was adopted: it was reported as gone after five seconds",
     368: "a list in {'data': {'items': [...]}}",
     422: "a list in [{'backups': [...]}]",
-    847: "a job's id whose GET returned HTML was taken for a backup",
-    1147: "an ingress whose service restarts returns 404 with a page for some seconds: all backups were gone",
+    847: "a job's id whose GET was answered with HTML was taken for a backup",
+    1147: "an ingress whose service restarts answers 404 with a page for some seconds: all backups were gone",
     1188: "a job's id whose GET got no response during an outage was taken for a backup",
     1240: "an id that was used already, whose GET got 403 for a moment, was taken for a new backup",
     1796: "a planet's list that is refused, so no baseline: an earlier backup of the planet was taken for a new one",
     2449: "the same, because the list could not be read",
-    3241: "two creates with the same id in their responses at the same moment both took it",
+    3241: "two creates that were answered with one id at the same moment both had it",
     3857: "the baseline of the process that was killed counts, not that of the resumed one (the check was wrong)",
     4538: "an id that came again after a restore is watched twice: the wait for the new backup ended with the old one",
     10016: "an id-only response with another planet's earlier backup, and a baseline of this planet only",
@@ -49,23 +49,23 @@ FAILED_SEEDS = {
 
 
 @pytest.mark.parametrize("first", range(0, 300, CHUNK))
-def test_seeds_violate_no_invariant(first: int) -> None:
+def test_seeds_break_no_promise(first: int) -> None:
     """No seed ends with a violation."""
     trial = run_trials(range(first, first + CHUNK))
     assert trial.failures == {}
 
 
-@pytest.mark.parametrize("seed", FAILED_SEEDS, ids=str)
+@pytest.mark.parametrize("seed", LESSONS, ids=str)
 def test_seed_that_failed_once(seed: int) -> None:
     """A seed that found a fault does not find it again."""
     assert check_invariants(run_universe(seed)).violations == []
 
 
-def test_seed_has_the_same_history_in_every_process() -> None:
+def test_seed_prints_the_same_story_in_every_process() -> None:
     """A seed reproduces exactly, whatever the order of sets."""
     seed = next(seed for seed in range(1000) if len(describe(draw(seed))) > 8 and draw(seed).kill_moments)
     code = f"from tests.universe.story import format_history; print(format_history({seed}), end='')"
-    histories = {
+    stories = {
         subprocess.run(
             [sys.executable, "-c", code],
             env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": hash_seed},
@@ -75,7 +75,7 @@ def test_seed_has_the_same_history_in_every_process() -> None:
         ).stdout
         for hash_seed in ("1", "2")
     }
-    assert histories == {format_history(seed)}
+    assert stories == {format_history(seed)}
 
 
 def test_disabled_variables_keep_their_defaults() -> None:
@@ -97,7 +97,7 @@ def test_faults_of_the_client_are_found(monkeypatch: pytest.MonkeyPatch) -> None
     assert "resent-though-visible" in failures
 
 
-def test_duplicates_that_are_not_reported_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreported_duplicates_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the flag of a possible duplicate, the same is silent."""
 
     def decide(self: object, view: object, *, settled: bool) -> object:
@@ -130,7 +130,7 @@ def test_killed_process_sends_nothing_more() -> None:
     """After a kill, no request of the process arrives, and none of its events counts."""
     seed = next(seed for seed in range(1000) if len(draw(seed).kill_moments) > 1)
     ended = run_universe(seed)
-    moments = {text.split()[0]: time for time, text in ended.history if text.endswith("is killed")}
+    moments = {text.split()[0]: time for time, text in ended.story if text.endswith("is killed")}
     assert moments
     for exchange in ended.exchanges:
         assert exchange.started <= moments.get(exchange.origin.partition("#")[0], 1e9)

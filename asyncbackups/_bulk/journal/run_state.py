@@ -131,7 +131,7 @@ class RunState:
     def resend_intent(self, number: int) -> Intent:
         """Return the intent with which to reconcile a create that an earlier process may have sent."""
         target = self.targets[number]
-        baseline = None if target.baseline is None else self._baselines.get(target.baseline)
+        baseline = None if target.baseline is None else self._baselines[target.baseline]
         return Intent(key=target.key, may_exist=True, since=target.intended_at, baseline=baseline)
 
     def count_states(self) -> collections.Counter[TargetState]:
@@ -176,6 +176,8 @@ class RunState:
         if entry.kind is EntryKind.INTENT:
             intent = msgspec.json.decode(entry.data)
             target.key, target.baseline, target.intended_at = intent["key"], intent.get("baseline"), entry.at
+            if target.baseline is not None and target.baseline not in self._baselines:
+                raise InconsistentEntryError(f"entry {entry.id} (intent) names entry {target.baseline}, no baseline")
         elif entry.kind is EntryKind.CREATED:
             target.ref, target.created_at = _decode_ref(entry), entry.at
         target.state = after

@@ -132,6 +132,17 @@ async def test_no_baseline_where_the_planets_list_is_refused(service: FakeOperat
     assert service.lists == [("solar", "earth"), ("solar", None)]
 
 
+@pytest.mark.parametrize("error", REFUSALS, ids=lambda error: type(error).__name__)
+async def test_star_systems_list_is_used_where_the_planets_list_is_refused(
+    service: FakeOperations, error: BackupsError
+) -> None:
+    """It shows at least as much."""
+    service.list_error = lambda star_system, planet: None if planet is None else error
+    baseline = await baselines(service).for_planet(EARTH)
+    assert baseline is not None
+    assert (baseline.scope, baseline.keys) == ("star_system", {1, 2, 3})
+
+
 @pytest.mark.parametrize("error", [*REFUSALS, NotFoundError(status=404)], ids=lambda error: type(error).__name__)
 async def test_each_planets_list_is_what_is_left(service: FakeOperations, error: BackupsError) -> None:
     """If a star system's list is refused, a run lists each planet, once."""
@@ -175,7 +186,7 @@ async def test_refused_star_systems_list_is_tried_again_after_five_minutes(servi
         ("", True, None),
     ],
 )
-async def test_case_7_list_that_returns_404(
+async def test_case_7_list_that_is_404(
     service: FakeOperations, excerpt: str, whole_refused: bool, scope: str | None
 ) -> None:
     """The star system's list says more; without it, the API's own 404 is an empty list, a gateway's is nothing."""

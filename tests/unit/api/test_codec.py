@@ -22,7 +22,7 @@ from asyncbackups._api.codec import (
     plain,
     spec_from_json,
 )
-from asyncbackups._http.response_errors import decode_json
+from asyncbackups._http.messages import decode_json
 from asyncbackups.errors import ConfigurationError, ProtocolError
 from asyncbackups.models import Backup, BackupMetadata, BackupSpec, Environment, Health, Mechanism
 

@@ -87,7 +87,7 @@ def made_now(service: FakeOperations, planet: PlanetRef) -> list[int]:
 
 
 def assert_one_each(service: FakeOperations, creations: list[Creation], *, by: str | None) -> None:
-    """Check the service's own state: one backup for each planet, recognized as given, and no possible duplicate."""
+    """Check against the truth of the service: one backup for each planet, recognized as expected, and without doubt."""
     for planet, creation in zip(PLANETS, creations, strict=True):
         assert made_now(service, planet) == [creation.backup.id]
         assert (creation.adopted, creation.possible_duplicate, creation.duplicates) == (by, False, ())
@@ -220,8 +220,8 @@ async def test_case_3_strangers_backup_before_the_baseline_is_not_adopted(servic
     assert (creation.adopted, creation.possible_duplicate, service.sends) == (None, True, 1)
 
 
-async def test_case_3_strangers_backup_after_the_baseline_is_reported(service: FakeOperations) -> None:
-    """The only unexplained backup is adopted by time, which the result reports; `adopt_by_time=False` forbids it."""
+async def test_case_3_strangers_backup_after_the_baseline_is_labelled(service: FakeOperations) -> None:
+    """The only unexplained backup is adopted by time, which the result says; it can be switched off."""
     service.metadata_in = "none"
     baseline = await creator(service).baselines.for_run(PLANET)
     stranger = service.make(PLANET)
@@ -254,8 +254,8 @@ async def test_case_4_marker_is_adopted_although_the_id_had_another_owner(servic
     assert ([creation.backup.id], creation.adopted) == (made_now(service, PLANET), "marker")
 
 
-async def test_case_4_response_with_a_reused_id(service: FakeOperations) -> None:
-    """If the response shows the marker, its id is accepted without another request."""
+async def test_case_4_response_with_an_id_that_came_again(service: FakeOperations) -> None:
+    """With the marker it is accepted at once."""
     creating = creator(service)
     creating.claim_backup(BackupRef("solar", service.next_id), MARS)
     creation = await creating.create(PLANET, SPEC)
@@ -263,7 +263,7 @@ async def test_case_4_response_with_a_reused_id(service: FakeOperations) -> None
 
 
 async def test_case_4_backup_of_another_planet_is_foreign(service: FakeOperations) -> None:
-    """After a restart the watch checks claimed backups: their names show to which planet they belong."""
+    """After a restart, claimed backups are polled: their names show the planets that they belong to."""
     creating = creator(service)
     for number, planet in enumerate(PLANETS):
         creating.claim_backup(BackupRef("solar", number), planet)
@@ -284,7 +284,7 @@ async def test_case_4_backup_of_another_planet_is_foreign(service: FakeOperation
 
 @pytest.mark.parametrize("names", [True, False], ids=["names shown", "no names"])
 async def test_case_5_whole_object_of_another_planet(service: FakeOperations, names: bool) -> None:
-    """The response to the POST for mars is the backup of earth: it counts as lost, and the backup is found."""
+    """The POST for mars returns the backup of earth: the response is lost, and the backup found."""
     service.names = names
     creating = creator(service, settle=FEW_SECONDS)
     first = await creating.create(PLANET, SPEC)
@@ -297,7 +297,7 @@ async def test_case_5_whole_object_of_another_planet(service: FakeOperations, na
 @pytest.mark.parametrize("metadata_in", ["both", "none"])
 @pytest.mark.parametrize("bulk", [True, False], ids=["at once", "one by one"])
 async def test_case_5_one_bare_id_for_all(service: FakeOperations, metadata_in: str, bulk: bool) -> None:
-    """Three POSTs return the id of the first one's backup: no planet gets another planet's backup."""
+    """Three POSTs return the id of the first one's backup: no planet gets the backup of another one."""
     service.metadata_in = metadata_in
     creating = creator(service, settle=FEW_SECONDS)
     baseline = await creating.baselines.for_run(PLANET)
@@ -393,7 +393,7 @@ async def test_case_6_bare_id_that_cannot_be_checked(
 async def test_case_6_bare_id_is_ambiguous_if_the_client_closes(
     service: FakeOperations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The POST was sent, and the client can send no more requests."""
+    """The POST was sent, and the client can send nothing more."""
 
     async def closed(self: FakeOperations, ref: BackupRef) -> Backup:
         raise ClientClosedError("left")
@@ -410,7 +410,7 @@ async def test_case_6_bare_id_is_ambiguous_if_the_client_closes(
 
 @pytest.mark.parametrize("excerpt", ['{"message": "no backups"}', "<html>"], ids=["API", "gateway"])
 @pytest.mark.parametrize(("metadata_in", "by"), [("both", "marker"), ("none", "time")])
-async def test_case_7_list_returns_404_for_a_while(clock: FakeClock, excerpt: str, metadata_in: str, by: str) -> None:
+async def test_case_7_list_is_404_for_a_while(clock: FakeClock, excerpt: str, metadata_in: str, by: str) -> None:
     """The planet is empty, and its list 404 until it shows the new backup."""
     service = FakeOperations(clock, list_lag=0.5, metadata_in=metadata_in, faults=[Lost(DOWN)])
 
@@ -424,7 +424,7 @@ async def test_case_7_list_returns_404_for_a_while(clock: FakeClock, excerpt: st
 
 
 async def test_case_7_list_that_stays_404_is_no_evidence(service: FakeOperations) -> None:
-    """A gateway responds for the planet's list: another planet's list must not prove that nothing was created."""
+    """The planet's list is a 404 of a gateway: another planet's list must not prove that nothing was created."""
     creating = creator(service, settle=FEW_SECONDS)
     await creating.create(MARS, SPEC)
     service.list_error = lambda star_system, planet: (
@@ -614,7 +614,7 @@ async def test_policy_requires_evidence(service: FakeOperations, visibility: str
 
 
 async def test_list_that_shows_only_finished_backups(service: FakeOperations) -> None:
-    """With the default policy that cannot be noticed (see docs/guarantees.md), but the second backup is reported."""
+    """The default policy cannot notice that (see docs/guarantees.md), but reports the possible duplicate."""
     service.hidden, service.faults = True, [Lost(DOWN)]
     creation = await creator(service).create(PLANET, SPEC)
     assert (len(made_now(service, PLANET)), creation.possible_duplicate) == (2, True)
@@ -770,7 +770,7 @@ async def test_one_unreadable_list_is_repeated(service: FakeOperations) -> None:
     assert (await creator(service).create(PLANET, SPEC)).adopted == "marker"
 
 
-async def test_candidate_without_a_get_is_decided_by_the_list(service: FakeOperations) -> None:
+async def test_candidate_missing_from_get_is_decided_by_the_list(service: FakeOperations) -> None:
     """LIST and GET may disagree for a while."""
     service.faults, service.metadata_in, service.get_lag = [Lost(DOWN)], "none", 1e6
     assert (await creator(service).create(PLANET, SPEC)).adopted == "time"
@@ -838,7 +838,7 @@ async def test_backup_of_an_earlier_attempt_is_adopted_by_its_key(service: FakeO
 
 
 async def test_earlier_attempt_with_a_baseline_is_adopted_by_time(service: FakeOperations) -> None:
-    """The backup that has appeared since then, and no older one (before issue 11 the journal's clock decided)."""
+    """A backup that has appeared since then, and no older one; no clock decides."""
     service.metadata_in = "none"
     service.make(PLANET, ago=1)
     baseline = await creator(service).baselines.for_run(PLANET)

@@ -210,7 +210,7 @@ async def test_incomplete_list_poll_is_an_error() -> None:
     ids=["object", "wrapped", "array"],
 )
 async def test_create_returns_the_parsed_response(created: Response) -> None:
-    """The response may have any supported form; the create is sent once, and the caller evaluates the response."""
+    """The response may have any supported form; the create is sent once, and the caller evaluates it."""
     operations, sender = scripted(created)
     parsed = await operations.create(PLANET, BackupSpec())
     assert (parsed.backup_id, parsed.is_certain) == (7, True)

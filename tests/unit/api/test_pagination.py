@@ -161,7 +161,7 @@ def test_invalid_json_is_refused(body: bytes) -> None:
 )
 @pytest.mark.parametrize("before", [0, 1, 300])
 def test_an_entry_that_is_not_a_backup_is_named(entry: bytes, why: str, before: int) -> None:
-    """Both decoders refuse the list: the error has the entry's position over all pages, and the reason."""
+    """Both decoders refuse the list: the error has the entry's position over all pages, and why it is not a backup."""
     entries = b",".join([b'{"id": "a"}'] * before + [entry, b'{"id": 1}'])
     page = parse_page(response(b"[" + entries + b"]"))
     for start in (0, 1000):

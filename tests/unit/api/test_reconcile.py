@@ -68,7 +68,7 @@ def names_seen(*, equal: bool = False, different: bool = False, planets: Iterabl
 
 @attrs.frozen(kw_only=True)
 class Scenario:
-    """The state before a decision, and what lists and GETs would show; `trace` fetches what the decision needs.
+    """All that is known before, and all that lists and GETs show; `decide` supplies the lists that decisions request.
 
     Attributes:
         refused: Whether the lists of the star system and of other planets show nothing.
@@ -92,7 +92,7 @@ class Scenario:
         return self.trace(settled=settled)[-1]
 
     def trace(self, *, settled: bool = True) -> list[Decision]:
-        """Return all decisions up to the one that needs no further request."""
+        """Return all decisions up to the one that requests nothing more."""
         case = Reconciliation(
             request=self.request,
             baseline=self.baseline,
@@ -216,7 +216,7 @@ def test_provisional_id_of_another_backup_is_not_adopted(scenario: Scenario) -> 
 
 
 def test_only_unexplained_backup_is_adopted_after_the_settle_time() -> None:
-    """It is new and has no other owner: its times do not matter. Before that, another one may still appear."""
+    """It is new and belongs to no other create: its times do not matter. Before that, another one may still appear."""
     for hours in (-24, -1, 0, 1):
         one = backup(1, started_at=NOW + timedelta(hours=hours))
         assert Scenario(planet=[one]).decide() == Adopt(one, "time")
@@ -262,7 +262,7 @@ def test_unlike_backup_is_not_adopted_but_blocks_a_resend(changes: dict[str, Any
     ],
 )
 def test_case_1_cut_metadata_does_not_exclude(description: str) -> None:
-    """A part of the text that was sent neither identifies nor excludes the backup."""
+    """A part of the text that was sent speaks neither for nor against the backup."""
     one = backup(1, description=description)
     assert Scenario(planet=[one]).decide() == Adopt(one, "time")
 
@@ -310,6 +310,14 @@ def test_list_of_several_planets_proves_nothing_about_a_new_backup() -> None:
     assert decision.candidates == (backup(2),)
 
 
+def test_name_proves_whose_a_new_backup_of_such_a_list_is() -> None:
+    """The new backup shows this planet's name, and names are known to be planets' ids."""
+    listed = [backup(1, name="mars"), backup(2, name="earth")]
+    scenario = Scenario(planet=listed, owners=owned(MARS, 1))
+    assert isinstance(scenario.decide(), Ambiguous)
+    assert attrs.evolve(scenario, names=names_seen(equal=True)).decide() == Adopt(listed[1], "time")
+
+
 def test_case_4_id_of_another_planet_that_came_again_is_a_candidate() -> None:
     """The id belonged to a backup of mars, and now the backup shows this planet's name."""
     scenario = Scenario(planet=[backup(1, name="earth")], owners=owned(MARS, 1), names=names_seen(equal=True))
@@ -339,7 +347,7 @@ def test_name_excludes_nothing_while_it_may_mean_something_else(names: PlanetNam
 
 
 def test_star_systems_baseline_is_compared_with_that_list() -> None:
-    """A planet's list may show backups that the star system's list does not: they may be older than the baseline."""
+    """A planet's list may show backups that the star system's list does not: it is unknown whether they are new."""
     baseline = Baseline.from_ids("star_system", [5])
     listed = [backup(1)]
     assert Scenario(planet=listed, star_system=listed, baseline=baseline).decide() == Adopt(backup(1), "time")
@@ -359,7 +367,7 @@ def test_star_systems_list_may_show_what_the_planets_list_does_not() -> None:
 
 
 def test_nothing_is_adopted_by_time_without_a_baseline() -> None:
-    """It is unknown which backups are new: a backup that may be the one is reported."""
+    """It is unknown which ones are new: a backup that may be the one is reported."""
     decision = Scenario(planet=[backup(1)], baseline=None).decide()
     assert isinstance(decision, Ambiguous)
     assert decision.candidates == (backup(1),)
@@ -449,10 +457,10 @@ def test_absence_requires_evidence_of_visibility(name: str, required: Visibility
         assert decision.candidates == ()
 
 
-def test_case_7_list_that_returns_404_is_no_evidence() -> None:
+def test_case_7_list_that_is_404_is_no_evidence() -> None:
     """It may be an empty list, a wrong path or a gateway without its service: the star system's list decides.
 
-    Other planets' lists are not requested, because they prove nothing about this one.
+    Other planets' lists are not requested, because they say nothing about this one.
     """
     sibling = attrs.evolve(VISIBILITY_CASES["own backup in another planet's list"][0], is_missing=True)
     decisions = sibling.trace()
@@ -550,7 +558,7 @@ NAMES = st.builds(
 
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
-    """Draw a scenario in which every list shows the same members of a backup, or fewer backups."""
+    """Draw a situation in which each list shows some of the same backups."""
     known = draw(LISTS)
     showing = [draw(st.lists(st.sampled_from(known), unique_by=lambda one: one.id)) if known else [] for _ in range(3)]
     details = {one.id: attrs.evolve(draw(BACKUPS), id=one.id) for one in known if draw(st.booleans())}
@@ -770,7 +778,7 @@ def test_contradiction(shown: Backup, reason: str | None) -> None:
 
 
 def test_mechanism_that_is_not_documented_is_not_compared() -> None:
-    """The service may show it under another name."""
+    """The service may name it differently."""
     request = attrs.evolve(REQUEST, spec=attrs.evolve(SPEC, mechanism="fast"))
     assert find_contradiction(request, backup(mechanism="snapshot"), PlanetNames()) is None
 

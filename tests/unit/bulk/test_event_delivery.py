@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncbackups._bulk.event_delivery import Acknowledgement, ConsumerState
+from asyncbackups._bulk.event_delivery import Acknowledgement, Backpressure, ConsumerState
 from tests.fake_clock import settle
 from tests.unit.bulk.stage import Stage, all_of, planets
 
@@ -33,6 +33,21 @@ async def test_failing_store_does_not_hang_the_run(stage: Stage) -> None:
         with pytest.raises(LookupError):
             await task
     assert run.report.succeeded + run.report.create_failed == run.report.created
+
+
+async def test_workers_wait_for_the_consumer() -> None:
+    """With a thousand events unread, nothing is started until one is consumed."""
+    unread = [0] * 1_000
+    backpressure = Backpressure(unread)
+    waiting = asyncio.create_task(backpressure.wait_for_capacity())
+    await settle()
+    assert not waiting.done()
+    backpressure.notify_consumed()
+    await settle()
+    assert not waiting.done()
+    unread.pop()
+    backpressure.notify_consumed()
+    await waiting
 
 
 def test_requesting_the_next_event_acknowledges_the_last_one() -> None:

@@ -17,9 +17,12 @@ async def each(numbers: Iterable[int]) -> AsyncIterator[int]:
         yield number
 
 
-def pool_of(numbers: Iterable[int], unread: list[int] | None = None) -> WorkerPool[int]:
-    waiting = unread if unread is not None else [0]
-    return WorkerPool(each(numbers), unread_events=lambda: waiting[0])
+async def keep_up() -> None:
+    """Wait for nothing, as the consumer has no event unread."""
+
+
+def pool_of(numbers: Iterable[int]) -> WorkerPool[int]:
+    return WorkerPool(each(numbers), wait_for_capacity=keep_up)
 
 
 async def test_every_item_is_processed_once() -> None:
@@ -54,22 +57,25 @@ async def test_items_are_not_read_ahead() -> None:
         await task
 
 
-async def test_workers_wait_for_the_consumer() -> None:
-    """With a thousand events unread, no item is read until one is consumed."""
-    unread, done = [1_000], []
+async def test_workers_wait_for_capacity() -> None:
+    """No item is read before."""
+    capacity, read, done = asyncio.Event(), [], []
+
+    async def wait_for_capacity() -> None:
+        await capacity.wait()
+
+    async def numbers() -> AsyncIterator[int]:
+        read.append(1)
+        yield 1
 
     async def process(number: int) -> None:
         done.append(number)
 
-    pool = pool_of([1], unread)
+    pool = WorkerPool(numbers(), wait_for_capacity=wait_for_capacity)
     task = asyncio.create_task(pool.process_items(process, concurrency=1))
     await settle()
-    assert done == []
-    pool.notify_consumed()
-    await settle()
-    assert done == []
-    unread[0] = 999
-    pool.notify_consumed()
+    assert read == []
+    capacity.set()
     await task
     assert done == [1]
 
@@ -88,7 +94,7 @@ async def test_failing_items_end_the_reading_only() -> None:
         await finish.wait()
         done.append(number)
 
-    pool = WorkerPool(numbers(), unread_events=lambda: 0)
+    pool = WorkerPool(numbers(), wait_for_capacity=keep_up)
     task = asyncio.create_task(pool.process_items(process, concurrency=2))
     await settle()
     finish.set()
@@ -130,7 +136,7 @@ async def test_stray_cancellation_is_a_failure(where: str) -> None:
         if where == "process":
             await shared
 
-    pool = WorkerPool(items(), unread_events=lambda: 0)
+    pool = WorkerPool(items(), wait_for_capacity=keep_up)
     await pool.process_items(process, concurrency=2)
     assert isinstance(pool.failure, RuntimeError)
 
@@ -182,7 +188,7 @@ async def test_item_that_comes_after_the_stop_is_dropped() -> None:
     async def process(number: int) -> None:
         done.append(number)
 
-    pool = WorkerPool(numbers(), unread_events=lambda: 0)
+    pool = WorkerPool(numbers(), wait_for_capacity=keep_up)
     task = asyncio.create_task(pool.process_items(process, concurrency=2))
     await settle()
     pool.stop()
@@ -222,7 +228,7 @@ async def test_idle_worker_takes_the_next_item() -> None:
         tasks.add(asyncio.current_task())
         await asyncio.sleep(0)
 
-    await WorkerPool(numbers(), unread_events=lambda: 0).process_items(process, concurrency=10)
+    await WorkerPool(numbers(), wait_for_capacity=keep_up).process_items(process, concurrency=10)
     assert len(tasks) <= 2
 
 

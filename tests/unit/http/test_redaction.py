@@ -11,9 +11,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from multidict import CIMultiDict
 
-from asyncbackups._http.messages import Response
 from asyncbackups._http.redaction import REDACTED, Redactor, Secret, make_excerpt
 
 SECRET = 'p&ss/w"ord+é '
@@ -64,26 +62,6 @@ def test_secret_is_redacted_in_any_context(secret: str, before: str, after: str)
 def test_repr_of_a_redactor_hides_the_secrets() -> None:
     """It only shows their number."""
     assert "hunter2" not in repr(Redactor(["hunter2"]))
-
-
-def response(status: int, body: bytes, headers: CIMultiDict[str] | None = None) -> Response:
-    return Response(status=status, headers=headers or CIMultiDict(), body=body, method="GET", url="https://x.example/")
-
-
-def test_redact_response() -> None:
-    """Body and headers are redacted; repeated headers are joined."""
-    headers = CIMultiDict([("Link", "<a>"), ("X-Echo", "Bearer hunter2"), ("link", "<b>")])
-    shown = Redactor(["hunter2"]).redact_response(response(200, b"[hunter2]", headers))
-    assert shown.body == b"[[redacted]]"
-    assert sorted(shown.headers.values()) == ["<a>, <b>", "Bearer [redacted]"]
-    assert shown.headers["LINK"] == "<a>, <b>"
-
-
-def test_body_of_an_error_is_truncated() -> None:
-    """The body of an error is only quoted; that of a successful response stays complete."""
-    body = b"x" * 100_000
-    assert len(Redactor([]).redact_response(response(500, body)).body) == 65_536
-    assert len(Redactor([]).redact_response(response(200, body)).body) == 100_000
 
 
 def test_excerpt_is_one_bounded_line() -> None:

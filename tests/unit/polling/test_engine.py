@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from asyncbackups._api import pagination as lists
+from asyncbackups._api.status_rule import progress_of
 from asyncbackups._http.messages import RequestKind
 from asyncbackups._polling.engine import Engine
 from asyncbackups.errors import (
@@ -25,7 +26,7 @@ from asyncbackups.errors import (
     ServiceUnavailableError,
 )
 from asyncbackups.events import BackupFailed, BackupGone, BackupSucceeded, WatchExpired, WatchFailed
-from asyncbackups.models import Backup, BackupRef, Progress, progress_of
+from asyncbackups.models import Backup, BackupRef, Progress
 from asyncbackups.policies import RetryPolicy
 from tests.fake_clock import FakeClock, settle
 from tests.unit.polling.scenario import RecordingSubscriber

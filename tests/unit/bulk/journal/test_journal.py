@@ -7,11 +7,13 @@ import contextlib
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from asyncbackups._api.reconcile import Baseline
 from asyncbackups._bulk.journal import database
 from asyncbackups._bulk.journal.lock import Lock, find_holder
 from asyncbackups._bulk.journal.run_state import TargetState
@@ -81,9 +83,9 @@ async def test_ids_of_any_type_resume(path: Path, backup_id: int | str) -> None:
             one, Target(1, PLANETS[1]), created(Target(1, PLANETS[1]), 7), succeeded(Target(1, PLANETS[1]), 7)
         )
     ref = BackupRef("s0", backup_id)
-    owned: list[BackupRef] = []
-    async with opened(path, claim=lambda ref, _: owned.append(ref)) as (one, earlier):
-        assert owned == [ref, BackupRef("s1", 7)]
+    owned: dict[BackupRef, PlanetRef] = {}
+    async with opened(path, claim=owned.__setitem__) as (one, earlier):
+        assert owned == {ref: PLANETS[0], BackupRef("s1", 7): PLANETS[1]}
         assert list(earlier.events) == delivered
         (running,) = earlier.running
         assert (running.ref.backup_id, type(running.ref.backup_id)) == (backup_id, type(backup_id))
@@ -94,6 +96,40 @@ async def test_ids_of_any_type_resume(path: Path, backup_id: int | str) -> None:
     assert caught.value.created == (ref, BackupRef("s1", 7))
     assert type(caught.value.created[0].backup_id) is type(backup_id)
     assert delivered[-1].backup.id == backup_id
+
+
+async def test_case_3_intent_resumes_with_its_baseline(path: Path) -> None:
+    """The ids that existed before the first attempt are read from the journal, whatever the clock at the restart."""
+    targets = [Target(number, planet) for number, planet in enumerate(PLANETS)]
+    first = Baseline.from_ids("star_system", [3, "a-b", 2**63])
+    second = Baseline.from_ids("planet", [])
+    async with opened(path) as (one, _):
+        assert all(map(one.needs_baseline, targets))
+        intent = await one.record_intent(targets[0], first)
+        assert (intent.baseline, intent.may_exist) == (first, False)
+        await asyncio.gather(*(one.record_intent(target, first) for target in (targets[2], targets[4])))
+        await one.record_intent(targets[1], second)
+        await one.record_intent(targets[3], None)
+    assert execute(path, "SELECT count(*) FROM log WHERE kind = 'baseline'") == [(2,)], "shared ones are written once"
+    ahead = FakeClock(utc=datetime(2099, 1, 1, tzinfo=UTC))
+    async with opened(path, clock=ahead) as (one, _):
+        assert not any(map(one.needs_baseline, targets))
+        for target, known in ((targets[0], first), (targets[2], first), (targets[4], first), (targets[1], second)):
+            resumed = await one.record_intent(target, Baseline.from_ids("planet", [99]))
+            assert resumed.may_exist
+            assert resumed.baseline is not None
+            assert (resumed.baseline.scope, resumed.baseline.keys) == (known.scope, known.keys)
+        assert (await one.record_intent(targets[3], None)).baseline is None
+    assert execute(path, "SELECT count(*) FROM log WHERE kind = 'baseline'") == [(2,)]
+
+
+async def test_baseline_is_written_before_its_intent(path: Path) -> None:
+    """A crash between the two leaves no intent whose baseline is unknown: both are in one transaction."""
+    async with opened(path) as (one, _):
+        await done(one, Target(0, PLANETS[0]), created(Target(0, PLANETS[0]), 10))
+        await one.record_intent(Target(1, PLANETS[1]), Baseline.from_ids("star_system", [1]))
+    kinds = [kind for (kind,) in execute(path, "SELECT kind FROM log ORDER BY id")]
+    assert kinds[-2:] == ["baseline", "intent"]
 
 
 async def test_journal_alone_is_enough_to_resume(path: Path) -> None:
@@ -380,6 +416,11 @@ async def test_journal_of_a_newer_version_is_refused(path: Path) -> None:
         "DELETE FROM log WHERE kind = 'begun'",
         "UPDATE log SET data = replace(data, '\"backup\"', '\"backdown\"') WHERE kind = 'created'",
         "UPDATE log SET data = '{}' WHERE kind = 'begun'",
+        "UPDATE log SET data = '{' WHERE kind = 'baseline'",
+        """UPDATE log SET data = '{"scope": "tenant", "ids": []}' WHERE kind = 'baseline'""",
+        """UPDATE log SET data = '{"scope": "planet", "ids": [{}]}' WHERE kind = 'baseline'""",
+        "UPDATE log SET target = 0 WHERE kind = 'baseline'",
+        "DELETE FROM log WHERE kind = 'baseline'",
         "DROP TABLE log",
     ],
 )
@@ -387,6 +428,7 @@ async def test_damaged_entries_are_refused(path: Path, damage: str) -> None:
     """Any change to the entries is found before anything is sent."""
     async with opened(path) as (one, _):
         await done(one, Target(0, PLANETS[0]), created(Target(0, PLANETS[0]), 10))
+        await one.record_intent(Target(1, PLANETS[1]), Baseline.from_ids("planet", [1]))
     execute(path, damage)
     with pytest.raises(JournalError, match=r"is damaged|cannot be used"):
         await journal(path).open(PLANETS)

@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from asyncbackups._api.reconcile import Baseline
 from asyncbackups._bulk.journal.journal import Journal
 from asyncbackups._bulk.journal.run_state import TargetState
 from asyncbackups._bulk.journal.status import read_status
@@ -22,6 +23,11 @@ from tests.unit.bulk.journal.journals import created, journal, succeeded
 
 PLANETS = [PlanetRef("s", f"p{number}") for number in range(4)]
 NUMBERS = st.integers(0, len(PLANETS) - 1)
+
+
+SHARED = Baseline.from_ids("star_system", [1, "a"])
+BASELINES = (SHARED, None, SHARED, Baseline.from_ids("planet", []), SHARED)
+"""What is known to exist before the create of each target."""
 
 
 class JournalMachine(RuleBasedStateMachine):
@@ -60,10 +66,16 @@ class JournalMachine(RuleBasedStateMachine):
     def intend(self, number: int) -> None:
         if number in self.created:
             return
-        intent = self.run(self.journal.record_intent(self.target(number), None))
+        target = self.target(number)
+        baseline = BASELINES[number] if self.journal.needs_baseline(target) else None
+        intent = self.run(self.journal.record_intent(target, baseline))
         before = self.intents.setdefault(number, intent)
         assert intent.key == before.key, "a create keeps its key in every process"
         assert intent.since == before.since
+        known = BASELINES[number]
+        assert (intent.baseline is None) == (known is None)
+        if intent.baseline is not None and known is not None:
+            assert (intent.baseline.scope, intent.baseline.keys) == (known.scope, known.keys)
 
     @rule(number=NUMBERS, flushed=st.booleans())
     def create(self, number: int, flushed: bool) -> None:

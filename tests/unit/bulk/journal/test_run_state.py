@@ -23,6 +23,7 @@ TARGET = (EntryKind.TARGET, 0, '["s","p"]')
 INTENT = (EntryKind.INTENT, 0, '{"key":"k"}')
 CREATED = (EntryKind.CREATED, 0, '{"named":["s",362],"backup":{}}')
 SUCCEEDED = (EntryKind.SUCCEEDED, 0, "{}")
+BASELINE = (EntryKind.BASELINE, None, '{"star_system":"s","scope":"planet","ids":[1,"a"]}')
 LISTED = (EntryKind.LISTED, None, "")
 HEADER = Header(tenant="t", base_url="https://x", spec=BackupSpec())
 A, B, C, D, E = (PlanetRef("s", name) for name in "abcde")
@@ -51,6 +52,16 @@ def test_target_passes_through_its_states() -> None:
     assert add_up(*way, LISTED).is_finished
 
 
+def test_intent_has_the_baseline_that_it_names() -> None:
+    """An intent of an earlier version has none; one without a baseline, neither."""
+    run = add_up(STARTED, TARGET, BASELINE, (EntryKind.INTENT, 0, '{"key":"k","baseline":3}'))
+    intent = run.resend_intent(0)
+    assert (intent.key, intent.may_exist, intent.since) == ("k", True, NOW)
+    assert intent.baseline is not None
+    assert (intent.baseline.scope, intent.baseline.keys) == ("planet", {1, "a"})
+    assert add_up(STARTED, TARGET, BASELINE, INTENT).resend_intent(0).baseline is None
+
+
 def test_greatest_acknowledgement_counts() -> None:
     """An older acknowledgement changes nothing."""
     acknowledged = [(EntryKind.ACKNOWLEDGED, None, number) for number in ("3", "7", "5")]
@@ -71,6 +82,9 @@ def test_greatest_acknowledgement_counts() -> None:
         [STARTED, TARGET, TARGET],
         [STARTED, LISTED, TARGET],
         [STARTED, (EntryKind.INTENT, None, "")],
+        [STARTED, TARGET, BASELINE, (EntryKind.INTENT, 0, '{"key":"k","baseline":2}')],
+        [STARTED, TARGET, (EntryKind.INTENT, 0, '{"key":"k","baseline":4}')],
+        [STARTED, TARGET, (EntryKind.BASELINE, 0, BASELINE[2])],
         [STARTED, TARGET, (EntryKind.LISTED, 0, "")],
     ],
 )
