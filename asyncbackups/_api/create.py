@@ -396,6 +396,8 @@ class Creator:
             except (TransportError, ApiError, ProtocolError) as exc:
                 failures += 1
                 decision = Wait()
+                # A list that failed is repeated sooner than one that showed nothing.
+                pause = min(_FIRST_PAUSE * 2 ** (failures - 1), _LONGEST_PAUSE)
                 if elapsed >= self._policy.patience or ends_reconcile(exc, failures=failures):
                     reason = f"listing the planet's backups failed: {exc}"
                     return self._give_up(attempt, Ambiguous(reason), cause or exc)
@@ -478,7 +480,7 @@ class Creator:
         """Return the list of a planet or of a star system; an empty one if it is refused."""
         try:
             backups, _ = await self._operations.list_with_date(
-                star_system, None if planet is None else planet.planet, attempts=1
+                star_system, None if planet is None else planet.planet, attempts=2
             )
         except (ApiError, ProtocolError) as exc:
             if is_transient(exc):
