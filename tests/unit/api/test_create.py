@@ -736,6 +736,15 @@ async def test_reconciling_continues_while_the_service_is_down(service: FakeOper
     assert (creation.adopted, service.sends) == ("marker", 1)
 
 
+async def test_failed_list_is_repeated_sooner(service: FakeOperations, clock: FakeClock) -> None:
+    """The pause between lists grows to half a minute, and is one second again after a list that fails."""
+    service.faults, service.list_lag = [Lost(DOWN)], 1e6
+    service.list_faults = [None, *[None] * 6, *[DOWN] * 3]
+    with pytest.raises(AmbiguousCreateError):
+        await creator(service, settle=100.0).create(PLANET, SPEC)
+    assert clock.slept[:9] == [1, 2, 4, 8, 16, 30, 1, 2, 4]
+
+
 @pytest.mark.parametrize(
     "list_faults",
     [[PermissionDeniedError(status=403)], [ProtocolError("?")] * 3, [DOWN] * 99],
