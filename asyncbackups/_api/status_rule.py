@@ -1,4 +1,4 @@
-"""What a backup's status means: which words mean success, work in progress and failure, and what others mean."""
+"""The meaning of a backup's status: the words for success, work in progress and failure, and unknown words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def progress_of(backup: Backup) -> Progress:
     documented: a common word for failure (failed, error, cancelled, aborted, expired, deleted), in any case, means
     failed. A common word for work (inProgress, ONGOING, running, pending, queued, creating, ...) means in progress,
     whatever `completedAt` says. An unknown status means failed if the backup is completed (a wait confirms that with
-    another poll, and never believes a `completedAt` in the future), and in progress otherwise.
+    another poll, and ignores a `completedAt` in the future), and in progress otherwise.
 
     Args:
         backup: The backup, as returned by the service.

@@ -130,7 +130,7 @@ def test_killed_process_sends_nothing_more() -> None:
     """After a kill, no request of the process arrives, and none of its events counts."""
     seed = next(seed for seed in range(1000) if len(draw(seed).kill_moments) > 1)
     ended = run_universe(seed)
-    moments = {text.split()[0]: time for time, text in ended.story if text.endswith("is killed")}
+    moments = {text.split()[0]: time for time, text in ended.history if text.endswith("is killed")}
     assert moments
     for exchange in ended.exchanges:
         assert exchange.started <= moments.get(exchange.origin.partition("#")[0], 1e9)

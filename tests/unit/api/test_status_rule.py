@@ -1,4 +1,4 @@
-"""What a backup's status means: documented, common and unknown words."""
+"""The meaning of a backup's status: documented, common and unknown words."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_common_words_for_work_are_in_progress(status: str, ended: datetime | No
 
 @pytest.mark.parametrize(("status", "known"), [("succeeded", True), ("FAILED", True), ("zzz", False), (None, False)])
 def test_known_status_is_not_inferred(status: str | None, known: bool) -> None:
-    """Only an unknown word is judged by other members."""
+    """Only an unknown word is interpreted by other members."""
     assert has_known_status(Backup(id=1, status=status, completed_at=NOW)) is known
 
 
