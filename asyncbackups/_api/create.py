@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import attrs
 
@@ -110,6 +110,7 @@ class _Attempt:
     baseline: Baseline | None
     provisional_id: BackupId | None = None
     possible_duplicate: bool = False
+    details: dict[BackupId, Backup] = attrs.field(factory=dict)
 
 
 class Creator:
@@ -452,14 +453,17 @@ class Creator:
             adopt_by_time=self._policy.adopt_by_time,
             required=_VISIBILITY[self._policy.visibility],
         )
-        view = await self._fetch_view(planet)
+        # With many candidates, each look gets the details of some; the last one trusts no earlier details.
+        view = attrs.evolve(await self._fetch_view(planet), details={} if settled else dict(attempt.details))
         while True:
             decision = case.decide(view, settled=settled)
             match decision:
-                case FetchDetails():
-                    view = attrs.evolve(
-                        view, details={**view.details, **await self._fetch_details(view, planet, decision)}
-                    )
+                case FetchDetails(ids):
+                    found = await self._fetch_details(planet, ids)
+                    attempt.details |= found
+                    listed = {id_key(backup.id): backup for backup in (*view.planet, *(view.star_system or ()))}
+                    details = {**view.details, **{key: listed[key] for key in map(id_key, ids)}, **found}
+                    view = attrs.evolve(view, details=details, fetched=view.fetched + len(ids))
                 case FetchPlanetList():
                     view = attrs.evolve(
                         view, sibling=await self._fetch_list(decision.planet.star_system, decision.planet)
@@ -488,18 +492,12 @@ class Creator:
             return ()
         return tuple(backups)
 
-    async def _fetch_details(
-        self, view: ListView, planet: PlanetRef, needed: FetchDetails
-    ) -> Mapping[BackupId, Backup]:
-        """Return what GETs show, which may be more than a list does."""
-        listed = {id_key(backup.id): backup for backup in (*view.planet, *(view.star_system or ()))}
+    async def _fetch_details(self, planet: PlanetRef, ids: Iterable[BackupId]) -> dict[BackupId, Backup]:
+        """Return the backups that GETs find; they may show more than a list does."""
         details: dict[BackupId, Backup] = {}
-        for backup_id in needed.ids:
-            key = id_key(backup_id)
-            try:
-                details[key] = await self._operations.get(BackupRef(planet.star_system, backup_id))
-            except NotFoundError:
-                details[key] = listed[key]
+        for backup_id in ids:
+            with contextlib.suppress(NotFoundError):
+                details[id_key(backup_id)] = await self._operations.get(BackupRef(planet.star_system, backup_id))
         return details
 
     # After a resend

@@ -62,7 +62,7 @@ async def stage(**settings: Any) -> AsyncIterator[Any]:
 
 
 async def run_all(client: BackupClient, targets: Any = PLANETS, **options: Any) -> tuple[list[Any], BulkReport]:
-    async with client.bulk_create(targets, BackupSpec(), deadline=20, **options) as run:
+    async with client.bulk_create(targets, BackupSpec(), deadline=45, **options) as run:
         events = [event async for event in run]
     return events, run.report
 
