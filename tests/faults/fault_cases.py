@@ -278,7 +278,7 @@ FAULT_CASES: list[FaultCase] = [
     FaultCase(
         name="redirect, once",
         faults=lambda harness: fault_once(_redirect(harness))(harness),
-        # A redirected create may have been processed. The lists of the bulk run prove that it was not. The single create
+        # A redirected create may have been processed. The lists of the bulk run prove that it was not. A single create
         # has no baseline, because its lists are redirected, too: an old backup is a candidate.
         expected=expect_unreadable_once(
             REDIRECT, delete=REDIRECT, create=AMBIGUOUS, bulk=f"1 {REDIRECT}", resume=f"1 {REDIRECT}"
