@@ -329,8 +329,8 @@ FAULT_CASES: list[FaultCase] = [
         name="503 once, planets without backups",
         faults=fault_once(Respond(503)),
         has_old_backups=False,
-        # No list has shown a backup of the planet, so that its absence proves nothing. Those of other planets do, but for
-        # the create of the resumed run, which is alone in its star system.
+        # Lists that have shown no backup of the planet prove nothing. In a bulk run other planets' backups are evidence,
+        # but the resumed create is alone in its star system.
         expected={"create": AMBIGUOUS, "resume": f"1 {AMBIGUOUS}"},
     ),
     FaultCase(name="503 often", faults=fault_often(Respond(503)), **PERSISTENT),
