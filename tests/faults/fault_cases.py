@@ -286,7 +286,7 @@ FAULT_CASES: list[FaultCase] = [
     FaultCase(
         name="redirect, once",
         faults=lambda harness: fault_once(_redirect(harness))(harness),
-        # A redirected create may have been processed, so it is reconciled; the lists of the bulk run prove that it was not.
+        # A redirected create may have been processed. The lists of a bulk run prove that it was not.
         expected=expect_no_baseline_once(REDIRECT, delete=REDIRECT, bulk=f"1 {REDIRECT}", resume=f"1 {REDIRECT}"),
     ),
     FaultCase(
@@ -355,8 +355,8 @@ FAULT_CASES: list[FaultCase] = [
         name="503 once, planets without backups",
         faults=fault_once(Respond(503)),
         has_old_backups=False,
-        # Lists that have shown no backup of the planet prove nothing. In a bulk run other planets' backups are evidence,
-        # but the resumed create is alone in its star system.
+        # Lists that have shown no backup of the planet prove nothing. In a bulk run other planets' backups are evidence;
+        # the resumed create is alone in its star system.
         expected={"create": AMBIGUOUS, "resume": f"1 {AMBIGUOUS}"},
     ),
     FaultCase(name="503 often", faults=fault_often(Respond(503)), **PERSISTENT),
