@@ -355,8 +355,8 @@ FAULT_CASES: list[FaultCase] = [
         name="503 once, planets without backups",
         faults=fault_once(Respond(503)),
         has_old_backups=False,
-        # Lists that have shown no backup of the planet prove nothing. In a bulk run other planets' backups are evidence;
-        # the resumed create is alone in its star system.
+        # Lists that have shown no backup of the planet prove nothing. In a bulk run other planets' backups are
+        # evidence, but the resumed create is alone in its star system.
         expected={"create": AMBIGUOUS, "resume": f"1 {AMBIGUOUS}"},
     ),
     FaultCase(name="503 often", faults=fault_often(Respond(503)), **PERSISTENT),
