@@ -269,11 +269,13 @@ class Creator:
                 reason = f"{exc}; an earlier attempt had no response, and has not appeared"
                 raise AmbiguousCreateError(reason, planet=attempt.request.planet) from exc
             except AmbiguousCreateError as exc:
-                found = await self._reconcile(attempt, cause=exc.__cause__)
-                if found is not None:
-                    return found
-                self._check_resend(attempt, exc.__cause__, sends)
-                attempt.possible_duplicate = True
+                cause = exc.__cause__
+            # Not in the handler: an error that is raised again would be part of its own context.
+            found = await self._reconcile(attempt, cause=cause)
+            if found is not None:
+                return found
+            self._check_resend(attempt, cause, sends)
+            attempt.possible_duplicate = True
         raise AssertionError  # pragma: no cover - count has no end
 
     def _check_resend(self, attempt: _Attempt, cause: BaseException | None, sends: int) -> None:

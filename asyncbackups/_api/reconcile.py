@@ -345,8 +345,12 @@ class Reconciliation:
             return FetchStarSystemList()
         if len(candidates) == 1 and self.adopt_by_time and self._may_adopt(candidates[0], view):
             return Adopt(candidates[0], "time")
-        several = f"{len(candidates)} backups have appeared that this client cannot explain"
-        reason = several if len(candidates) > 1 else "a backup has appeared that may be another one"
+        if self.baseline is None:
+            reason = "no list from before the create is known, so each backup of the planet may be new"
+        elif len(candidates) > 1:
+            reason = f"{len(candidates)} backups have appeared that this client cannot explain"
+        else:
+            reason = "a backup has appeared that may be another one"
         return Ambiguous(reason, sort_newest_first(candidates))
 
     @property

@@ -151,14 +151,16 @@ class CreationPipeline:
                 return
             # Delivered but not stored, here and below: the outcome is unknown, so resuming reconciles the create.
             self._delivery.deliver(self._create_failed(target, exc, started))
-            raise closed from None
         except (asyncio.CancelledError, Exception) as exc:
             cause = "the run was left" if isinstance(exc, asyncio.CancelledError) else type(exc).__name__
             error = AmbiguousCreateError(f"{cause} while the create was in flight", planet=target.planet)
             error.__cause__ = exc
             self._delivery.deliver(self._create_failed(target, error, started))
             raise
-        self._handle_creation(target, creation, started)
+        else:
+            self._handle_creation(target, creation, started)
+            return
+        raise closed  # not in the handler: the delivered error, whose cause it is, would be its context
 
     def _handle_creation(self, target: Target, creation: Creation, started: float) -> None:
         now = self._clock.monotonic()

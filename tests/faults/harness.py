@@ -70,6 +70,7 @@ class FaultCase:
         disrupt: Called once, when the first request of the operation arrives; that request is held until it returns.
         disrupt_after_effect: Whether that request takes effect before `disrupt` is called.
         prepare: Called just before the operation starts.
+        has_old_backups: Whether each planet has an older backup when a create starts.
         behavior: The API behavior of the simulator.
         token_life: The lifetime of tokens, in seconds.
         has_token: Whether the client has a token when the operation starts.
@@ -87,6 +88,7 @@ class FaultCase:
     disrupt: Callable[[Harness], Awaitable[None]] | None = None
     disrupt_after_effect: bool = False
     prepare: Callable[[Harness], Awaitable[None]] | None = None
+    has_old_backups: bool = True
     behavior: ApiBehavior = attrs.field(factory=ApiBehavior)
     token_life: float = 3600.0
     has_token: bool = True

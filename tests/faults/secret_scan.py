@@ -81,8 +81,10 @@ def error_texts(error: BaseException) -> list[str]:
     report = traceback.TracebackException.from_exception(error, capture_locals=True)
     _drop_test_frames(report)
     texts = [str(error), repr(error), *report.format()]
-    link: BaseException | None = error
+    link, followed = error, set[BaseException | None]()
     while link is not None:
+        assert link not in followed, f"{error!r} is its own cause or context"
+        followed.add(link)
         texts += [repr(link.args), repr(vars(link))]
         link = link.__cause__ or link.__context__
     texts.append(pickle.dumps(error).decode("latin-1"))

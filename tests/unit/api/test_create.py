@@ -468,6 +468,7 @@ async def test_case_9_error_without_effect(service: FakeOperations, error: Backu
         with pytest.raises(type(error)) as caught:
             await creator(service, settle=60).create(PLANET, SPEC)
         assert caught.value is error
+        assert error.__context__ is None  # a cycle of causes and contexts never ends for code that follows it
     else:
         creation = await creator(service, settle=60).create(PLANET, SPEC)
         assert (creation.adopted, creation.possible_duplicate) == (None, True)

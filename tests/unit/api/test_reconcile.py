@@ -373,6 +373,7 @@ def test_nothing_is_adopted_by_time_without_a_baseline() -> None:
     decision = Scenario(planet=[backup(1)], baseline=None).decide()
     assert isinstance(decision, Ambiguous)
     assert decision.candidates == (backup(1),)
+    assert "no list from before the create" in decision.reason
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,21 @@ async def test_closed_client_ends_the_run(stage: Stage) -> None:
     assert adds_up(run.report)
 
 
+async def test_error_of_a_closed_client_is_not_its_own_context(stage: Stage) -> None:
+    """The delivered error has it as its cause; a cycle never ends for code that follows causes and contexts."""
+    closed = ClientClosedError("left")
+
+    async def held(planet: PlanetRef) -> None:
+        raise AmbiguousCreateError("left", planet=planet) from closed
+
+    stage.before = held
+    async with stage.run(planets(1)) as run:
+        with pytest.raises(ClientClosedError) as caught:
+            await all_of(run)
+    assert caught.value is closed
+    assert closed.__context__ is None
+
+
 async def test_backup_created_while_the_client_closes_is_unchecked(stage: Stage) -> None:
     """It exists but is not watched, which its event says; nothing hangs."""
     gate = asyncio.Event()
