@@ -34,7 +34,7 @@ class Stage:
         before: Awaited before each create; may raise.
         creating: Number of creates in flight, and its maximum so far.
         adopted: How creates report to have found their backups.
-        baselines: The baseline of each planet that has one.
+        baselines: The baseline of each planet that has one; an error is raised.
         duplicates: What the list of a planet shows of other backups of its create; an error is raised.
         searches: The arguments of each search for duplicates.
         keys: The key of each create that may have made a duplicate.
@@ -47,7 +47,7 @@ class Stage:
     before: Callable[[PlanetRef], Awaitable[None]] | None = None
     creating: list[int] = attrs.field(factory=lambda: [0, 0])
     adopted: Any = None
-    baselines: dict[PlanetRef, Baseline] = attrs.field(factory=dict)
+    baselines: dict[PlanetRef, Baseline | Exception] = attrs.field(factory=dict)
     duplicates: dict[PlanetRef, Any] = attrs.field(factory=dict)
     searches: list[tuple[PlanetRef, str, BackupRef]] = attrs.field(factory=list)
     keys: dict[PlanetRef, str] = attrs.field(factory=dict)
@@ -73,7 +73,10 @@ class Stage:
 
     async def take_baseline(self, planet: PlanetRef) -> Baseline | None:
         await asyncio.sleep(0)
-        return self.baselines.get(planet)
+        baseline = self.baselines.get(planet)
+        if isinstance(baseline, Exception):
+            raise baseline
+        return baseline
 
     async def find_duplicates(self, planet: PlanetRef, key: str, ref: BackupRef) -> tuple[BackupRef, ...] | None:
         self.searches.append((planet, key, ref))
