@@ -275,6 +275,11 @@ class CreationPipeline:
             found = await await_shared_work(
                 lambda: self._find_duplicates(target.planet, key, event.ref), _stray_cancellation
             )
+        except ClientClosedError:
+            # Delivered but not stored: resuming gets the final event again, and repeats the search.
+            self._delivery.deliver(event)
+            self._delivery.remove_source()
+            return
         except BackupsError as exc:
             _log.info("%s: it remains unknown whether it was created twice: %s", target.planet, exc)
         except Exception as exc:  # noqa: BLE001 - a bug; the iteration of the run ends with it

@@ -11,6 +11,7 @@ import pytest
 
 from asyncbackups._api.reconcile import Baseline
 from asyncbackups._bulk.bulk_create import BulkRun
+from asyncbackups._bulk.run_store import MemoryRunStore, Target
 from asyncbackups._http.messages import RequestKind
 from asyncbackups.errors import (
     AmbiguousCreateError,
@@ -364,6 +365,21 @@ async def test_closed_client_searches_nothing(stage: Stage) -> None:
         await stage.engine.close()
         assert [type(event) for event in await all_of(run)][2:] == [WatchFailed] * 2
     assert stage.searches == []
+
+
+async def test_client_closed_during_a_search(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The final event is delivered but not stored: a journal repeats the search."""
+    stored: list[Any] = []
+
+    def record_event(self: MemoryRunStore, target: Target, event: Any, deliver: Any) -> None:
+        stored.append(event)
+        deliver(event)
+
+    monkeypatch.setattr(MemoryRunStore, "record_event", record_event)
+    stage.duplicates[IN_DOUBT] = ClientClosedError("left")
+    events, run = await run_in_doubt(stage)
+    assert [event for event in events if event not in stored] == [run.report.outcomes[IN_DOUBT].event]
+    assert (run.report.possible_duplicates, run.report.succeeded) == (1, 3)
 
 
 async def test_refused_credentials_end_a_create_before_it_is_sent(stage: Stage) -> None:
