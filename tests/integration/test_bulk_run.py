@@ -158,7 +158,7 @@ async def test_backup_that_was_created_twice_is_reported(has_journal: bool, tmp_
 
 
 async def test_doubt_remains_where_markers_are_not_shown() -> None:
-    """A list does not say which create has made a backup."""
+    """Without markers, a list does not prove that there is only one backup."""
     hidden = attrs.evolve(LATE_LISTS, echo_metadata=MetadataEcho.NONE)
     async with stage(behavior=hidden, workload=LONG) as (sim, client):
         events, report = await resend_all(client, sim)
