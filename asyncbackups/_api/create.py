@@ -94,12 +94,14 @@ class Creation:
         adopted: How it was recognized; None if a response named it.
         possible_duplicate: Whether there may be another one, because the create was sent again.
         duplicates: Other backups that this create has certainly made: they show the same marker.
+        key: The identity of the create, for `Creator.find_duplicates`; None if there may be no other backup.
     """
 
     backup: Backup
     adopted: Adoption | None = None
     possible_duplicate: bool = False
     duplicates: tuple[BackupRef, ...] = ()
+    key: str | None = None
 
 
 @attrs.define(eq=False)
@@ -208,6 +210,8 @@ class Creator:
                 if key is not None:
                     self._unsettled.store(name, attempt.baseline)
                 raise
+            if creation.possible_duplicate:
+                creation = attrs.evolve(creation, key=name[1])
             self._record_creation(attempt.request, creation)
             self._unsettled.pop(name, None)
             if key is not None:
@@ -426,7 +430,8 @@ class Creator:
         if decision.by is not None:
             _log.warning("%s: adopted backup %s, recognized by %s", planet, decision.backup.id, decision.by)
         if duplicates:
-            _log.warning("%s: the create made several backups: %s", planet, ", ".join(map(str, duplicates)))
+            refs = (BackupRef(planet.star_system, decision.backup.id), *duplicates)
+            _log.warning("%s: created %d times: %s; delete all but one", planet, len(refs), ", ".join(map(str, refs)))
         return Creation(
             backup=decision.backup,
             adopted=decision.by,
@@ -505,15 +510,26 @@ class Creator:
     # After a resend
 
     async def find_duplicates(self, planet: PlanetRef, key: str, ref: BackupRef) -> tuple[BackupRef, ...] | None:
-        """Find other backups that a create has made.
+        """Find other backups that a create has made, with one LIST.
+
+        Args:
+            planet: The planet.
+            key: The identity of the create, see `Creation.key`.
+            ref: The backup that is known.
 
         Returns:
-            The backups that show the create's marker; None if the service shows no markers, so that nothing is known.
+            The other backups that show the create's marker; None if the list does not show the marker at all, so that
+            nothing is known.
         """
+        if not self._policy.marker:
+            return None
         marker = marker_for(planet, key)
         marked = [backup for backup in (await self._fetch_view(planet)).planet if marker.is_shown_by(backup)]
-        refs = [BackupRef(planet.star_system, backup.id) for backup in marked]
-        return tuple(other for other in refs if other != ref) if ref in refs else None
+        refs = dict.fromkeys(BackupRef(planet.star_system, backup.id) for backup in marked)
+        duplicates = tuple(other for other in refs if other != ref)
+        for duplicate in duplicates:
+            self._owners.store(duplicate, planet)
+        return duplicates if refs else None
 
 
 def _shows_origin(request: CreateRequest, backup: Backup) -> bool:
