@@ -329,7 +329,7 @@ FAULT_CASES: list[FaultCase] = [
         name="503 once, planets without backups",
         faults=fault_once(Respond(503)),
         has_old_backups=False,
-        # Lists that have shown no backup of the planet prove nothing. Other planets' backups in a bulk run are evidence,
+        # Lists that have shown no backup of the planet prove nothing. In a bulk run, other planets' backups are proof,
         # but the resumed create is alone in its star system.
         expected={"create": AMBIGUOUS, "resume": f"1 {AMBIGUOUS}"},
     ),
