@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         BackupSucceeded,
         CreateFailed,
         DeleteFailed,
+        DuplicateFound,
         Event,
         Explanation,
         FinalEvent,
@@ -128,6 +129,7 @@ __all__ = [
     "CreateFailed",
     "CreatePolicy",
     "DeleteFailed",
+    "DuplicateFound",
     "EngineError",
     "Environment",
     "Event",
@@ -189,7 +191,7 @@ _LAZY_MODULES = {
             "_polling.watch": "Watch",
             "client": "BackupClient",
             "events": "BackupCreated BackupDeleted BackupFailed BackupGone BackupSucceeded CreateFailed DeleteFailed "
-            "Event Explanation FinalEvent WatchExpired WatchFailed",
+            "DuplicateFound Event Explanation FinalEvent WatchExpired WatchFailed",
             "models": "Backup BackupId BackupMetadata BackupRef BackupSpec BackupType Environment Health Mechanism "
             "PlanetClass PlanetRef Progress Status",
             "policies": "CreatePolicy Limits PollingPolicy RetryPolicy Timeouts",

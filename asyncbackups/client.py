@@ -402,13 +402,20 @@ class BackupClient:
     def _creator(self) -> Creator:
         from asyncbackups._api.create import Creator  # noqa: PLC0415 - on first use
 
-        return Creator(
+        creator = Creator(
             self._operations,
             policy=self._creating,
             retry=self._retry,
             clock=self._clock,
             draw=self._random.random,
         )
+        creator.baselines.observer = self._record_baseline_list
+        return creator
+
+    def _record_baseline_list(self, star_system: str, planet: str | None, backups: builtins.list[Backup]) -> None:
+        """Feed the duration estimates from a list that was read for another purpose."""
+        if self._engine is not None:
+            self._engine.record_listed(star_system, planet, backups)
 
     def _new_engine(self) -> Engine:
         from asyncbackups._polling.engine import Engine  # noqa: PLC0415 - on first use
@@ -445,6 +452,7 @@ class BackupClient:
             self._require_engine(),
             create=self._creator.create,
             take_baseline=self._creator.baselines.for_run,
+            find_duplicates=self._creator.find_duplicates,
             store=store,
             planets=planets,
             concurrency=check_integer(concurrency, "concurrency", minimum=1),

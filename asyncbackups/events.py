@@ -18,6 +18,7 @@ __all__ = [
     "BackupSucceeded",
     "CreateFailed",
     "DeleteFailed",
+    "DuplicateFound",
     "Event",
     "Explanation",
     "FinalEvent",
@@ -114,13 +115,28 @@ class BackupCreated(_BackupEvent):
     Attributes:
         backup: The backup, as returned by the create.
         adopted: How the backup was identified after a lost response; None if the response named it.
-        possible_duplicate: Whether a second backup may exist, because the create was sent again without proof that the
-            first one did nothing (only with `CreatePolicy(unresolved="duplicate")`).
+        possible_duplicate: Whether a second backup may exist, because the create was sent again. When the backup ends,
+            a list of the planet decides: see `DuplicateFound`.
+        duplicates: Other backups that this create has certainly made, as far as known by then.
     """
 
     backup: Backup
     adopted: Adoption | None = None
     possible_duplicate: bool = False
+    duplicates: tuple[BackupRef, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class DuplicateFound(_BackupEvent):
+    """A bulk run's create made several backups of a planet: it was sent again, and all of them carry its marker.
+
+    It comes before the final event of the backup.
+
+    Attributes:
+        duplicates: The other backups; all but one can be deleted.
+    """
+
+    duplicates: tuple[BackupRef, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -161,7 +177,7 @@ class DeleteFailed(_BackupEvent):
 FinalEvent = BackupSucceeded | BackupFailed | BackupGone | WatchExpired | WatchFailed
 """The last event of a backup: each backup added to a watch gets exactly one."""
 
-Event = FinalEvent | BackupCreated | CreateFailed
+Event = FinalEvent | BackupCreated | CreateFailed | DuplicateFound
 """The events of a bulk run."""
 
 

@@ -60,11 +60,12 @@ class Baselines:
         return await self._get_or_list(planet, whole=False)
 
     async def for_run(self, planet: PlanetRef) -> Baseline | None:
-        """Return a baseline for a create of a bulk run: that of the whole star system."""
-        try:
-            return await self._get_or_list(planet, whole=True)
-        except AuthenticationError:  # reported by the create itself
-            return None
+        """Return a baseline for a create of a bulk run: that of the whole star system.
+
+        Raises:
+            AuthenticationError: If the credentials are refused: the create would be refused, too.
+        """
+        return await self._get_or_list(planet, whole=True)
 
     async def _get_or_list(self, planet: PlanetRef, *, whole: bool) -> Baseline | None:
         if not self._enabled:

@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import attrs
 
@@ -94,12 +94,14 @@ class Creation:
         adopted: How it was recognized; None if a response named it.
         possible_duplicate: Whether there may be another one, because the create was sent again.
         duplicates: Other backups that this create has certainly made: they show the same marker.
+        key: The identity of the create, for `Creator.find_duplicates`; None if there may be no other backup.
     """
 
     backup: Backup
     adopted: Adoption | None = None
     possible_duplicate: bool = False
     duplicates: tuple[BackupRef, ...] = ()
+    key: str | None = None
 
 
 @attrs.define(eq=False)
@@ -110,6 +112,7 @@ class _Attempt:
     baseline: Baseline | None
     provisional_id: BackupId | None = None
     possible_duplicate: bool = False
+    details: dict[BackupId, Backup] = attrs.field(factory=dict)
 
 
 class Creator:
@@ -207,6 +210,8 @@ class Creator:
                 if key is not None:
                     self._unsettled.store(name, attempt.baseline)
                 raise
+            if creation.possible_duplicate:
+                creation = attrs.evolve(creation, key=name[1])
             self._record_creation(attempt.request, creation)
             self._unsettled.pop(name, None)
             if key is not None:
@@ -425,7 +430,8 @@ class Creator:
         if decision.by is not None:
             _log.warning("%s: adopted backup %s, recognized by %s", planet, decision.backup.id, decision.by)
         if duplicates:
-            _log.warning("%s: the create made several backups: %s", planet, ", ".join(map(str, duplicates)))
+            refs = (BackupRef(planet.star_system, decision.backup.id), *duplicates)
+            _log.warning("%s: created %d times: %s; delete all but one", planet, len(refs), ", ".join(map(str, refs)))
         return Creation(
             backup=decision.backup,
             adopted=decision.by,
@@ -454,14 +460,17 @@ class Creator:
             adopt_by_time=self._policy.adopt_by_time,
             required=_VISIBILITY[self._policy.visibility],
         )
-        view = await self._fetch_view(planet)
+        # With many candidates, each look gets the details of some; the last one trusts no earlier details.
+        view = attrs.evolve(await self._fetch_view(planet), details={} if settled else dict(attempt.details))
         while True:
             decision = case.decide(view, settled=settled)
             match decision:
-                case FetchDetails():
-                    view = attrs.evolve(
-                        view, details={**view.details, **await self._fetch_details(view, planet, decision)}
-                    )
+                case FetchDetails(ids):
+                    found = await self._fetch_details(planet, ids)
+                    attempt.details |= found
+                    listed = {id_key(backup.id): backup for backup in (*view.planet, *(view.star_system or ()))}
+                    details = {**view.details, **{key: listed[key] for key in map(id_key, ids)}, **found}
+                    view = attrs.evolve(view, details=details, fetched=view.fetched + len(ids))
                 case FetchPlanetList():
                     view = attrs.evolve(
                         view, sibling=await self._fetch_list(decision.planet.star_system, decision.planet)
@@ -490,32 +499,37 @@ class Creator:
             return ()
         return tuple(backups)
 
-    async def _fetch_details(
-        self, view: ListView, planet: PlanetRef, needed: FetchDetails
-    ) -> Mapping[BackupId, Backup]:
-        """Return what GETs show, which may be more than a list does."""
-        listed = {id_key(backup.id): backup for backup in (*view.planet, *(view.star_system or ()))}
+    async def _fetch_details(self, planet: PlanetRef, ids: Iterable[BackupId]) -> dict[BackupId, Backup]:
+        """Return the backups that GETs find; they may show more than a list does."""
         details: dict[BackupId, Backup] = {}
-        for backup_id in needed.ids:
-            key = id_key(backup_id)
-            try:
-                details[key] = await self._operations.get(BackupRef(planet.star_system, backup_id))
-            except NotFoundError:
-                details[key] = listed[key]
+        for backup_id in ids:
+            with contextlib.suppress(NotFoundError):
+                details[id_key(backup_id)] = await self._operations.get(BackupRef(planet.star_system, backup_id))
         return details
 
     # After a resend
 
     async def find_duplicates(self, planet: PlanetRef, key: str, ref: BackupRef) -> tuple[BackupRef, ...] | None:
-        """Find other backups that a create has made.
+        """Find other backups that a create has made, with one LIST.
+
+        Args:
+            planet: The planet.
+            key: The identity of the create, see `Creation.key`.
+            ref: The backup that is known.
 
         Returns:
-            The backups that show the create's marker; None if the service shows no markers, so that nothing is known.
+            The other backups that show the create's marker; None if the list does not show the marker at all, so that
+            nothing is known.
         """
+        if not self._policy.marker:
+            return None
         marker = marker_for(planet, key)
         marked = [backup for backup in (await self._fetch_view(planet)).planet if marker.is_shown_by(backup)]
-        refs = [BackupRef(planet.star_system, backup.id) for backup in marked]
-        return tuple(other for other in refs if other != ref) if ref in refs else None
+        refs = dict.fromkeys(BackupRef(planet.star_system, backup.id) for backup in marked)
+        duplicates = tuple(other for other in refs if other != ref)
+        for duplicate in duplicates:
+            self._owners.store(duplicate, planet)
+        return duplicates if refs else None
 
 
 def _shows_origin(request: CreateRequest, backup: Backup) -> bool:

@@ -18,7 +18,7 @@ from asyncbackups.events import Adoption
 from asyncbackups.models import Backup, BackupId, BackupRef, BackupSpec, BackupType, Mechanism, PlanetRef, id_key
 
 MOST_DETAILS = 20
-"""With more candidates than this, a GET of each would take too long."""
+"""At most this many GETs for the details of candidates, between two lists: the newest candidates first."""
 _OLD = timedelta(days=1)
 """Without a baseline, a backup that ended this long before is old: no clock or time zone is wrong by more."""
 _DOCUMENTED_TYPES = frozenset(BackupType)
@@ -230,7 +230,8 @@ class ListView:
         is_missing: Whether the planet's list was a 404, as an empty one is on some services: it is no evidence.
         sibling: The list of another planet (see `FetchPlanetList`); None where it was not fetched.
         star_system: The star system's list; None where it was not fetched.
-        details: What GETs have shown, by `id_key`.
+        details: What GETs have shown, also for an earlier view, by `id_key`.
+        fetched: The number of GETs that were sent for this view.
         at_server: The server's time (aware); None if no response had a `Date`.
     """
 
@@ -239,6 +240,7 @@ class ListView:
     sibling: tuple[Backup, ...] | None = None
     star_system: tuple[Backup, ...] | None = None
     details: Mapping[BackupId, Backup] = attrs.field(factory=dict)
+    fetched: int = 0
     at_server: datetime | None = None
 
 
@@ -276,9 +278,9 @@ class Reconciliation:
         if recognized is not None:
             return recognized
         candidates = [backup for backup in listed if self._is_unexplained(backup, view)]
-        missing = [backup.id for backup in candidates if id_key(backup.id) not in view.details]
-        if missing and len(candidates) <= MOST_DETAILS:
-            return FetchDetails(tuple(missing))
+        missing = sort_newest_first([backup for backup in candidates if id_key(backup.id) not in view.details])
+        if missing and view.fetched < MOST_DETAILS:
+            return FetchDetails(tuple(backup.id for backup in missing[: MOST_DETAILS - view.fetched]))
         if not settled:
             return Wait()
         return self._conclude_presence(candidates, view) if candidates else self._conclude_absence(view)
@@ -343,8 +345,12 @@ class Reconciliation:
             return FetchStarSystemList()
         if len(candidates) == 1 and self.adopt_by_time and self._may_adopt(candidates[0], view):
             return Adopt(candidates[0], "time")
-        several = f"{len(candidates)} backups have appeared that this client cannot explain"
-        reason = several if len(candidates) > 1 else "a backup has appeared that may be another one"
+        if self.baseline is None:
+            reason = "no list from before the create is known, so each backup of the planet may be new"
+        elif len(candidates) > 1:
+            reason = f"{len(candidates)} backups have appeared that this client cannot explain"
+        else:
+            reason = "a backup has appeared that may be another one"
         return Ambiguous(reason, sort_newest_first(candidates))
 
     @property

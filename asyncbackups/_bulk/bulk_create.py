@@ -11,7 +11,7 @@ from typing import Self
 
 from asyncbackups._api.reconcile import Baseline
 from asyncbackups._base.clock import Clock
-from asyncbackups._bulk.creation_pipeline import CreateFunction, CreationPipeline, monotonic_at
+from asyncbackups._bulk.creation_pipeline import CreateFunction, CreationPipeline, FindDuplicatesFunction, monotonic_at
 from asyncbackups._bulk.event_delivery import Acknowledgement, ConsumerState, EventDelivery
 from asyncbackups._bulk.report import BulkReport, ReportBuilder
 from asyncbackups._bulk.run_store import ResumePoint, RunStore
@@ -35,6 +35,7 @@ class BulkRun:
         engine: The client's polling engine.
         create: Creates one backup.
         take_baseline: Returns the backups that exist in a planet's star system now, or None if that is unknown.
+        find_duplicates: Finds other backups that a create has made.
         store: Stores the progress of the run.
         planets: The targets, see `parse_planets`; None for those that the store has.
         concurrency: Maximum number of creates in flight.
@@ -49,6 +50,7 @@ class BulkRun:
         *,
         create: CreateFunction,
         take_baseline: Callable[[PlanetRef], Awaitable[Baseline | None]],
+        find_duplicates: FindDuplicatesFunction,
         store: RunStore,
         planets: Planets,
         concurrency: int,
@@ -65,6 +67,7 @@ class BulkRun:
             engine,
             create=create,
             take_baseline=take_baseline,
+            find_duplicates=find_duplicates,
             store=store,
             delivery=self._delivery,
             report=self._report,
@@ -112,9 +115,12 @@ class BulkRun:
     async def _leave(self) -> None:
         self._pipeline.untrack_all()
         try:
-            await self._store.close()
+            await self._pipeline.cancel_checks()
         finally:
-            self._delivery.close()
+            try:
+                await self._store.close()
+            finally:
+                self._delivery.close()
 
     def _resume_from(self, point: ResumePoint) -> None:
         """Restore what earlier processes did; for a new run there is nothing to restore."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Protocol
@@ -11,6 +13,7 @@ import attrs
 
 from asyncbackups._api.create import Creation
 from asyncbackups._api.reconcile import Baseline
+from asyncbackups._base.cancellation import await_shared_work
 from asyncbackups._base.clock import Clock
 from asyncbackups._bulk.event_delivery import EventDelivery
 from asyncbackups._bulk.report import ReportBuilder
@@ -19,14 +22,18 @@ from asyncbackups._bulk.worker_pool import WorkerPool
 from asyncbackups._polling.engine import Engine
 from asyncbackups.errors import (
     AmbiguousCreateError,
+    AuthenticationError,
     BackupsError,
     ClientClosedError,
     ConfigurationError,
     JournalError,
     find_client_closed,
+    is_client_shutdown,
 )
-from asyncbackups.events import BackupCreated, CreateFailed, FinalEvent, WatchFailed
+from asyncbackups.events import BackupCreated, CreateFailed, DuplicateFound, Event, FinalEvent, WatchFailed
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
+
+_log = logging.getLogger(__name__)
 
 
 class CreateFunction(Protocol):
@@ -42,6 +49,14 @@ class CreateFunction(Protocol):
         baseline: Baseline | None,
     ) -> Creation:
         """Create it; the keyword arguments are those of an `Intent`."""
+        ...
+
+
+class FindDuplicatesFunction(Protocol):
+    """Finds other backups that a create has made."""
+
+    async def __call__(self, planet: PlanetRef, key: str, ref: BackupRef) -> tuple[BackupRef, ...] | None:
+        """Return them; None if the service does not show which create has made a backup."""
         ...
 
 
@@ -66,6 +81,7 @@ class CreationPipeline:
         *,
         create: CreateFunction,
         take_baseline: Callable[[PlanetRef], Awaitable[Baseline | None]],
+        find_duplicates: FindDuplicatesFunction,
         store: RunStore,
         delivery: EventDelivery,
         report: ReportBuilder,
@@ -76,6 +92,7 @@ class CreationPipeline:
         self._engine = engine
         self._create = create
         self._take_baseline = take_baseline
+        self._find_duplicates = find_duplicates
         self._store = store
         self._delivery = delivery
         self._report = report
@@ -84,6 +101,10 @@ class CreationPipeline:
         self._clock = clock
         self._claimed: set[PlanetRef] = set()
         self._tracked: dict[_CreatedBackup, BackupRef] = {}
+        # The few backups whose creates were sent again, with the creates' keys.
+        self._in_doubt: dict[_CreatedBackup, str] = {}
+        self._checks: set[asyncio.Task[None]] = set()
+        self._context = contextvars.copy_context()
         self.pool: WorkerPool[Target] = self._new_pool(number_targets(()))
 
     def prepare(self, resume_point: ResumePoint) -> None:
@@ -100,6 +121,8 @@ class CreationPipeline:
 
     async def run(self) -> None:
         """Create the backups of all targets; returns when no more creates are started and none is in flight."""
+        # Final events come from the engine's task, which has no context: checks run in that of the caller.
+        self._context = contextvars.copy_context()
         try:
             await self.pool.process_items(self._create_backup, concurrency=self._concurrency)
         finally:
@@ -111,6 +134,13 @@ class CreationPipeline:
             self._engine.untrack(ref, backup)
         self._tracked.clear()
 
+    async def cancel_checks(self) -> None:
+        """Cancel the searches for duplicates. A journal repeats them: the final events were not recorded."""
+        for check in self._checks:
+            check.cancel()
+        if self._checks:
+            await asyncio.wait(self._checks)
+
     async def _create_backup(self, target: Target) -> None:
         started = self._clock.monotonic()
         try:
@@ -121,7 +151,7 @@ class CreationPipeline:
             # Without a stored intent, nothing may be sent. The store keeps the error.
             self.pool.stop()
             return
-        except ConfigurationError as exc:
+        except (ConfigurationError, AuthenticationError) as exc:  # a planet that is listed twice; no baseline
             self._report.planets += 1
             self._record_failure(target, exc, started)
             return
@@ -172,10 +202,12 @@ class CreationPipeline:
             elapsed=now - started,
             adopted=creation.adopted,
             possible_duplicate=creation.possible_duplicate,
+            duplicates=creation.duplicates,
         )
         self._record(target, created)
         # An adopted backup may have started long ago: its age is unknown, so it is polled at once.
-        self._track(target, ref, started=started, created_at=now if creation.adopted is None else None)
+        created_at = now if creation.adopted is None else None
+        self._track(target, ref, started=started, created_at=created_at, key_in_doubt=creation.key)
 
     def _record_failure(self, target: Target, error: BackupsError, started: float) -> None:
         self._record(target, self._create_failed(target, error, started))
@@ -183,7 +215,7 @@ class CreationPipeline:
     def _create_failed(self, target: Target, error: BackupsError, started: float) -> CreateFailed:
         return CreateFailed(planet=target.planet, error=error, elapsed=self._clock.monotonic() - started)
 
-    def _record(self, target: Target, event: BackupCreated | CreateFailed | FinalEvent) -> None:
+    def _record(self, target: Target, event: Event) -> None:
         try:
             self._delivery.record(target, event)
         except Exception as exc:  # noqa: BLE001 - a bug; the iteration of the run ends with it
@@ -191,11 +223,17 @@ class CreationPipeline:
 
     def _track_again(self, running: RunningBackup) -> None:
         started, created_at = (monotonic_at(self._clock, at) for at in (running.intended_at, running.created_at))
-        self._track(running.target, running.ref, started=started, created_at=created_at)
+        self._track(
+            running.target, running.ref, started=started, created_at=created_at, key_in_doubt=running.key_in_doubt
+        )
 
-    def _track(self, target: Target, ref: BackupRef, *, started: float, created_at: float | None) -> None:
+    def _track(
+        self, target: Target, ref: BackupRef, *, started: float, created_at: float | None, key_in_doubt: str | None
+    ) -> None:
         backup = _CreatedBackup(self, target, started)
         self._tracked[backup] = ref
+        if key_in_doubt is not None:
+            self._in_doubt[backup] = key_in_doubt
         self._delivery.add_source()
         try:
             self._engine.track(
@@ -215,11 +253,50 @@ class CreationPipeline:
             raise
 
     def handle_final_event(self, backup: _CreatedBackup, event: FinalEvent) -> None:
-        """Record the final event of a tracked backup; called by the engine."""
+        """Record the final event of a tracked backup, after a search for possible duplicates; called by the engine."""
         del self._tracked[backup]
         elapsed = self._clock.monotonic() - backup.started
-        self._record(backup.target, attrs.evolve(event, planet=backup.target.planet, elapsed=elapsed))
+        event = attrs.evolve(event, planet=backup.target.planet, elapsed=elapsed)
+        key = self._in_doubt.pop(backup, None)
+        if key is None or (isinstance(event, WatchFailed) and is_client_shutdown(event.error)):
+            self._record_final_event(backup.target, event)
+            return
+        check = self._check_duplicates(backup.target, key, event)
+        task = asyncio.get_running_loop().create_task(check, name="asyncbackups-duplicates", context=self._context)
+        self._checks.add(task)
+        task.add_done_callback(self._checks.discard)
+
+    def _record_final_event(self, target: Target, event: FinalEvent) -> None:
+        self._record(target, event)
         self._delivery.remove_source()
+
+    async def _check_duplicates(self, target: Target, key: str, event: FinalEvent) -> None:
+        """Record whether a create that was sent again has made other backups, then the final event of the known one."""
+        found = None
+        try:
+            found = await await_shared_work(
+                lambda: self._find_duplicates(target.planet, key, event.ref), _stray_cancellation
+            )
+        except ClientClosedError:
+            # Delivered but not stored: resuming gets the final event again, and repeats the search.
+            self._delivery.deliver(event)
+            self._delivery.remove_source()
+            return
+        except BackupsError as exc:
+            _log.info("%s: it remains unknown whether it was created twice: %s", target.planet, exc)
+        except Exception as exc:  # noqa: BLE001 - a bug; the iteration of the run ends with it
+            self.pool.failure = exc
+        if found:
+            duplicate = DuplicateFound(ref=event.ref, planet=target.planet, elapsed=event.elapsed, duplicates=found)
+            self._record(target, duplicate)
+        elif found is not None:
+            _log.info("%s: created once, although the create was sent again", target.planet)
+            self._report.settle_doubt(event.ref)
+        self._record_final_event(target, event)
+
+
+def _stray_cancellation() -> Exception:
+    return RuntimeError("a task that a search for duplicates shares with another task was cancelled by that other task")
 
 
 def monotonic_at(clock: Clock, moment: datetime) -> float:

@@ -16,11 +16,12 @@ from asyncbackups.events import (
     BackupGone,
     BackupSucceeded,
     CreateFailed,
+    DuplicateFound,
     Event,
     WatchExpired,
     WatchFailed,
 )
-from asyncbackups.models import PlanetRef
+from asyncbackups.models import BackupRef, PlanetRef
 
 
 @attrs.frozen(kw_only=True)
@@ -48,6 +49,7 @@ class Counts:
         gone: Backups that were deleted while watched, or never existed.
         expired: Backups that were in progress when their deadline passed.
         unchecked: Backups that could no longer be checked.
+        duplicate_found: Backups whose create has made others, too.
     """
 
     created: int = 0
@@ -57,6 +59,7 @@ class Counts:
     gone: int = 0
     expired: int = 0
     unchecked: int = 0
+    duplicate_found: int = 0
 
     @property
     def final_events(self) -> int:
@@ -81,12 +84,16 @@ class BulkReport(Counts):
     Attributes:
         planets: Number of targets that were started.
         outcomes: The outcome of each planet; a planet in flight has none yet.
+        duplicates: Further backups that creates of this run have certainly made.
+        possible_duplicates: Number of backups of which it is unknown whether their create has made another one.
         requests: Requests that the client has sent since the run started, by kind; for a resumed run, since it resumed.
         seconds: Duration of the run in seconds; for a resumed run, since it first started.
     """
 
     planets: int = 0
     outcomes: dict[PlanetRef, Outcome] = attrs.field(factory=dict)
+    duplicates: tuple[BackupRef, ...] = ()
+    possible_duplicates: int = 0
     requests: collections.Counter[RequestKind] = attrs.field(factory=collections.Counter)
     seconds: float = 0.0
 
@@ -113,6 +120,8 @@ class ReportBuilder:
         # The outcomes of the first `_built` of them: reading outcomes again costs only the events added since.
         self._outcomes: dict[PlanetRef, Outcome] = {}
         self._built = 0
+        self._duplicates: dict[BackupRef, None] = {}
+        self._in_doubt: set[BackupRef] = set()
         self._requests = requests
         self._requests_before: collections.Counter[RequestKind] | None = None
         self._started_at: float | None = None
@@ -136,6 +145,16 @@ class ReportBuilder:
         self._counts.count(event)
         if _is_outcome(event):
             self._outcome_events.append(event)
+        elif isinstance(event, BackupCreated | DuplicateFound):
+            self._duplicates.update(dict.fromkeys(event.duplicates))
+            if event.duplicates:
+                self._in_doubt.discard(event.ref)
+            elif isinstance(event, BackupCreated) and event.possible_duplicate:
+                self._in_doubt.add(event.ref)
+
+    def settle_doubt(self, ref: BackupRef) -> None:
+        """Record that the create of a backup has made no other one."""
+        self._in_doubt.discard(ref)
 
     def snapshot(self, now: float) -> BulkReport:
         """Return the report as it is `now`, in monotonic seconds. Its cost does not grow with the run."""
@@ -144,6 +163,8 @@ class ReportBuilder:
         return _ReportSnapshot(
             functools.partial(self._outcomes_after, len(self._outcome_events)),
             planets=self.planets,
+            duplicates=tuple(self._duplicates),
+            possible_duplicates=len(self._in_doubt),
             requests=collections.Counter() if before is None else collections.Counter(self._requests) - before,
             seconds=0.0 if self._started_at is None else ended_at - self._started_at,
             **attrs.asdict(self._counts),
@@ -181,7 +202,7 @@ class _ReportSnapshot(BulkReport):
 
 
 def _is_outcome(event: Event) -> bool:
-    return event.planet is not None and not isinstance(event, BackupCreated)
+    return event.planet is not None and not isinstance(event, BackupCreated | DuplicateFound)
 
 
 def _add_outcome(outcomes: dict[PlanetRef, Outcome], event: Event) -> None:
@@ -202,5 +223,6 @@ STATE_NAMES: dict[type[Event], str] = {
     BackupGone: "gone",
     WatchExpired: "expired",
     WatchFailed: "unchecked",
+    DuplicateFound: "duplicate_found",
 }
-"""The name of the state that each event leads to, in reports and journals."""
+"""The name of the count of each event in reports, and of its entry in journals."""

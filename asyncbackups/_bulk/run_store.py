@@ -42,12 +42,17 @@ class Target:
 
 @attrs.frozen(kw_only=True)
 class RunningBackup:
-    """A backup that an earlier process created and that had no outcome yet; times are aware, UTC."""
+    """A backup that an earlier process created and that had no outcome yet; times are aware, UTC.
+
+    Attributes:
+        key_in_doubt: The identity of its create if that may have made another backup; None if it has not.
+    """
 
     target: Target
     ref: BackupRef
     intended_at: datetime
     created_at: datetime
+    key_in_doubt: str | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -277,12 +277,31 @@ class Engine:
         except BackupsError as exc:  # an entry is not a backup; the parts recorded before are valid
             self._handle_failure(poll, exc)
 
-    def _select_entries(self, poll: ListPoll, entries: Iterable[ListEntry]) -> set[BackupId]:
+    def record_listed(self, star_system: str, planet: str | None, backups: Iterable[Backup]) -> None:
+        """Record the durations of the finished backups in a list that was not polled, for the estimates."""
+        now = self._clock.monotonic()
+        # Not the caller's status rule, which may raise: a duration does not depend on it.
+        server_time = self._server_clock.time_at(now, otherwise=self._clock.utcnow())
+        observations = (
+            Observation(
+                backup=backup,
+                progress=progress_of(backup),
+                age=_seconds_between(backup.started_at, server_time),
+                duration=_seconds_between(backup.started_at, backup.completed_at),
+            )
+            for backup in backups
+            if backup.completed_at is not None
+        )
+        self._scheduler.record_listed(star_system, planet, observations, now, latest=self._latest_timestamp())
+
+    def _latest_timestamp(self) -> str:
         server_time = self._server_clock.time_at(self._clock.monotonic(), otherwise=self._clock.utcnow())
+        return (server_time + _TIME_ZONES).isoformat()
+
+    def _select_entries(self, poll: ListPoll, entries: Iterable[ListEntry]) -> set[BackupId]:
         # A custom status rule may depend on more than the status and whether the backup is completed.
         every = self._status_rule is not progress_of
-        latest = (server_time + _TIME_ZONES).isoformat()
-        return self._scheduler.select_entries(poll, entries, latest=latest, every=every)
+        return self._scheduler.select_entries(poll, entries, latest=self._latest_timestamp(), every=every)
 
     def _handle_failure(self, poll: Poll, error: BackupsError) -> None:
         uninformative = not is_informative(error)

@@ -16,7 +16,7 @@ from asyncbackups._api.pagination import ListEntry
 from asyncbackups._polling.cost_model import RequestCosts
 from asyncbackups._polling.estimation.censoring import Cohorts
 from asyncbackups._polling.estimation.durations import DurationEstimates
-from asyncbackups._polling.estimation.observations import LATEST_TIMESTAMP
+from asyncbackups._polling.estimation.observations import LATEST_TIMESTAMP, record_listed
 from asyncbackups._polling.poll_outcomes import StarSystemPolling, TrackedOutcome
 from asyncbackups._polling.shared_state import PollingState
 from asyncbackups._polling.timers import TimerQueue
@@ -289,6 +289,14 @@ class Scheduler:
         If `every` is true, a backup may have changed although its status has not.
         """
         return self._star_systems[poll.star_system].select_entries(poll, entries, latest=latest, every=every)
+
+    def record_listed(
+        self, star_system: str, planet: str | None, observations: Iterable[Observation], now: float, *, latest: str
+    ) -> None:
+        """Record the durations of finished backups in a list that was not polled; it says nothing of tracked ones."""
+        polling = self._star_systems.get(star_system)
+        tracked = () if polling is None else polling.tracked
+        record_listed(self._shared, (star_system, planet), observations, now, tracked=tracked, latest=latest)
 
     def record_get(
         self, poll: GetPoll, observation: Observation, response: ResponseInfo, now: float

@@ -29,7 +29,7 @@ class PollingState:
     durations: DurationEstimates
     costs: RequestCosts
     cohorts: Cohorts  # the tracked backups by start time
-    # The latest backups whose durations were recorded while tracked; lists will show them again.
+    # The latest backups whose durations were recorded while tracked or from a baseline; lists will show them again.
     recorded: LruDict[tuple[str, BackupId], None] = attrs.field(factory=lambda: LruDict(_REMEMBERED))
     # Until when the server wants lists to pause that came with a `Retry-After`.
     list_pauses: LruDict[ListScope, float] = attrs.field(factory=lambda: LruDict(_REMEMBERED))

@@ -189,7 +189,9 @@ class ShownRun:
                 except JournalError as exc:
                     self.report.error = exc
         self.report.interrupted = follower.interrupted
-        self.report.requests, self.report.seconds = _requests_by_name(run), run.report.seconds
+        report = run.report
+        self.report.requests, self.report.seconds = _requests_by_name(run), report.seconds
+        self.report.possible_duplicates = report.possible_duplicates
         return view
 
     def _print_start(self) -> None:

@@ -37,7 +37,12 @@ def _status_of(result: AnyEvent | BaseException) -> ExitStatus:
 
     status = ExitStatus.UNCHECKED
     match result:
-        case asyncbackups.BackupCreated() | asyncbackups.BackupSucceeded() | asyncbackups.BackupDeleted():
+        case (
+            asyncbackups.BackupCreated()
+            | asyncbackups.DuplicateFound()
+            | asyncbackups.BackupSucceeded()
+            | asyncbackups.BackupDeleted()
+        ):
             status = ExitStatus.OK
         case asyncbackups.BackupFailed() | asyncbackups.BackupGone():
             status = ExitStatus.FAILED

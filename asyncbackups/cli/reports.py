@@ -28,6 +28,8 @@ class RunReport:
         error: Why nothing more was started: the journal cannot be written any more; None if there was no such error.
         in_flight: Backups that have not ended, in the order in which they appeared.
         unknown: The number of failed creates that may have been done all the same.
+        possible_duplicates: The number of backups of which it is unknown whether their create has made another one.
+        duplicates: The creates that have made several backups.
     """
 
     targets: int | None = None
@@ -38,9 +40,11 @@ class RunReport:
     seconds: float = 0.0
     interrupted: bool = False
     error: BackupsError | None = None
+    possible_duplicates: int = 0
     by_star_system: dict[str, Counts] = attrs.field(factory=dict, init=False)
     in_flight: dict[BackupRef, None] = attrs.field(factory=dict, init=False)
     unknown: int = attrs.field(default=0, init=False)
+    duplicates: list[events.DuplicateFound] = attrs.field(factory=list, init=False)
     _worst: ExitStatus = attrs.field(default=ExitStatus.OK, init=False)
 
     def add_watched(self, refs: Iterable[BackupRef]) -> None:
@@ -55,6 +59,8 @@ class RunReport:
         self._counts_of(where.star_system).count(event)
         if isinstance(event, events.BackupCreated):
             self.in_flight[event.ref] = None
+        elif isinstance(event, events.DuplicateFound):
+            self.duplicates.append(event)
         elif not isinstance(event, events.CreateFailed):
             self.in_flight.pop(event.ref, None)
         elif isinstance(event.error, AmbiguousCreateError):
@@ -98,6 +104,8 @@ class RunReport:
             "in_flight": total.in_flight,
             "final_events": total.final_events,
             "still_running": [str(ref) for ref in self.in_flight],
+            "duplicates": [str(ref) for event in self.duplicates for ref in event.duplicates],
+            "possible_duplicates": self.possible_duplicates,
             "requests": dict(self.requests),
             "seconds": round(self.seconds, 3),
             "interrupted": self.interrupted,
@@ -117,9 +125,12 @@ class RunReport:
             "gone": total.gone,
             "past the deadline": total.expired,
             "could not be checked": total.unchecked,
+            "created twice": len(self.duplicates),
+            "perhaps created twice": self.possible_duplicates,
         }
         created = f"{format_count(total.created, 'backup')} {verb}"
-        return [_summary_line(self, created, numbers), *self._describe_rest()]
+        duplicates = map(describe_duplicate, self.duplicates)
+        return [_summary_line(self, created, numbers), *duplicates, *self._describe_rest()]
 
     def _describe_rest(self) -> list[str]:
         lines = [] if self.error is None else [str(self.error)]
@@ -199,6 +210,13 @@ class DeletionReport:
             advice = "; to delete them: the same command with --missing-ok" if self.remaining else ""
             lines.append(f"interrupted: {format_count(self.remaining, 'backup')} left{advice}")
         return lines
+
+
+def describe_duplicate(event: events.DuplicateFound) -> str:
+    """Return a line with all backups that one create has made: "alpha/prod: created twice: alpha/1, alpha/2; ..."."""
+    refs = (event.ref, *event.duplicates)
+    count, advice = ("twice", "one of them") if len(refs) == 2 else (f"{len(refs)} times", "all but one")
+    return f"{event.planet}: created {count}: {', '.join(map(str, refs))}; delete {advice}"
 
 
 def error_json(error: BackupsError) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from asyncbackups import AmbiguousCreateError, events, plain
 from asyncbackups.cli.exits import AnyEvent
 from asyncbackups.cli.output import OutputError, format_duration, is_terminal, print_json, print_message
-from asyncbackups.cli.reports import RequestCounts, RunReport, error_json
+from asyncbackups.cli.reports import RequestCounts, RunReport, describe_duplicate, error_json
 
 
 def event_json(event: AnyEvent) -> dict[str, Any]:
@@ -37,11 +37,17 @@ def _event_details(event: AnyEvent) -> dict[str, Any]:
             return {"error": error_json(event.error)}
         case events.BackupCreated():
             origin = {"adopted": event.adopted, "possible_duplicate": event.possible_duplicate}
-            return {**origin, "backup": _backup_json(event)}
+            return {**origin, "duplicates": _duplicates_json(event), "backup": _backup_json(event)}
+        case events.DuplicateFound():
+            return {"duplicates": _duplicates_json(event)}
         case events.WatchFailed() | events.WatchExpired() if event.error is not None:
             return {"error": error_json(event.error), "backup": _backup_json(event)}
         case _:
             return {"backup": _backup_json(event)}
+
+
+def _duplicates_json(event: events.BackupCreated | events.DuplicateFound) -> list[Any]:
+    return [ref.backup_id for ref in event.duplicates]
 
 
 def _backup_json(event: events.FinalEvent | events.BackupCreated) -> Any:
@@ -61,6 +67,8 @@ def event_text(event: AnyEvent, *, has_journal: bool = False) -> str:
             return f"{event.ref}: not deleted: {event.error}"
         case events.BackupDeleted():
             return f"{event.ref} deleted"
+        case events.DuplicateFound():
+            return describe_duplicate(event)
     backup = f"{event.ref}" if event.planet is None else f"{event.planet}: backup {event.ref.backup_id}"
     return f"{backup} {_describe_event(event)}"
 

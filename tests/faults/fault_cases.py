@@ -41,6 +41,7 @@ PERSISTENT = {
 }
 
 AMBIGUOUS = "AmbiguousCreateError"
+CONFLICT = "ConflictError"
 DENIED = "PermissionDeniedError"
 DEPENDED = "FailedDependencyError"
 INTERNAL = "InternalServerError"
@@ -63,6 +64,11 @@ def fault_always(action: Action | None = None, **settings: Any) -> Faults:
 def fault_often(action: Action | None = None, **settings: Any) -> Faults:
     """Affect one request in three."""
     return fault_always(action, probability=0.33, **settings)
+
+
+def fault_creates(action: Action) -> Faults:
+    """Affect every create, and nothing else."""
+    return lambda _: [Fault(action, kind="create")]
 
 
 def fault_lists(action: Action) -> Faults:
@@ -175,21 +181,33 @@ def _retry_after_date(seconds: float) -> Faults:
 
 
 def _refusal_cases() -> Iterator[FaultCase]:
-    for status, name in {
-        405: "MethodNotAllowedError",
-        422: "UnprocessableError",
-    }.items():
+    for status, name in {405: "MethodNotAllowedError", 422: "UnprocessableError"}.items():
         yield FaultCase(name=f"{status} once", faults=fault_once(Respond(status)), expected=expect_refused_once(name))
         resumed = format_counts(**{AMBIGUOUS: 1, name: 3, "WatchExpired": 2})
         ends = expect_refused(name, wait="WatchExpiredError", watch="WatchExpired", resume=resumed)
         yield FaultCase(name=f"{status} always", faults=fault_always(Respond(status)), expected=ends)
-    # The second one of a gateway that repeats a create gets a 409, too: the first may have been processed.
-    once = expect_refused_once("ConflictError", create=AMBIGUOUS)
-    yield FaultCase(name="409 once", faults=fault_once(Respond(409)), expected=once)
-    resumed = format_counts(**{AMBIGUOUS: 4, "WatchExpired": 2})
-    unknown = {"create": AMBIGUOUS, "bulk": AMBIGUOUS, "resume": resumed}
-    ends = expect_refused("ConflictError", wait="WatchExpiredError", watch="WatchExpired", **unknown)
-    yield FaultCase(name="409 always", faults=fault_always(Respond(409)), expected=ends)
+
+
+def _conflict_cases() -> Iterator[FaultCase]:
+    """Yield the cases of 409, which a gateway also returns if it has sent a create twice: the first may have succeeded.
+
+    Lists decide. A list with a baseline to compare it with proves that the create was rejected. Where the lists return
+    409, too, nothing is known. Where only the first lists do, there is no baseline: an old backup is a candidate.
+    """
+    conflict = Respond(409)
+    yield FaultCase(
+        name="409 once", faults=fault_once(conflict), expected=expect_refused_once(CONFLICT, create=AMBIGUOUS)
+    )
+    yield FaultCase(
+        name="409 for creates, always",
+        faults=fault_creates(conflict),
+        expected={"create": CONFLICT, "bulk": CONFLICT, "resume": f"3 {CONFLICT}"},
+    )
+    yield FaultCase(
+        name="409 always",
+        faults=fault_always(conflict),
+        expected=expect_ambiguous(CONFLICT, wait="WatchExpiredError", watch="WatchExpired"),
+    )
 
 
 # A kept-alive connection may break after the create was sent, or be known to be closed before that.
@@ -268,8 +286,13 @@ FAULT_CASES: list[FaultCase] = [
     FaultCase(
         name="redirect, once",
         faults=lambda harness: fault_once(_redirect(harness))(harness),
-        # A create that was redirected is reconciled, since it may have been processed, and not sent again.
+        # A redirected create may have been processed. The lists of a bulk run prove that it was not.
         expected=expect_no_baseline_once(REDIRECT, delete=REDIRECT, bulk=f"1 {REDIRECT}", resume=f"1 {REDIRECT}"),
+    ),
+    FaultCase(
+        name="redirect of creates, always",
+        faults=lambda harness: fault_creates(_redirect(harness))(harness),
+        expected={"create": REDIRECT, "bulk": REDIRECT, "resume": f"3 {REDIRECT}"},
     ),
     FaultCase(
         name="redirect, always",
@@ -282,7 +305,7 @@ FAULT_CASES: list[FaultCase] = [
     FaultCase(
         name="404 once",
         faults=fault_once(Respond(404)),
-        # A list that is 404 may be an empty one: reconciling continues.
+        # A list that returns 404 may be an empty one, so it is repeated: the next one shows the earlier backup.
         expected=expect_refused_once("NotFoundError", create_again="ok", resume="1 NotFoundError"),
     ),
     FaultCase(
@@ -309,9 +332,12 @@ FAULT_CASES: list[FaultCase] = [
     ),
     FaultCase(name="403 always", faults=fault_always(Respond(403)), expected=expect_refused(DENIED)),
     *_refusal_cases(),
+    *_conflict_cases(),
     FaultCase(name="408 once", faults=fault_once(Respond(408))),
     FaultCase(name="408 after the effect, once", faults=fault_once(Respond(408, when=When.AFTER))),
+    # A create may have been processed before its dependency failed: it is reconciled, and sent again if it is absent.
     FaultCase(name="424 once", faults=fault_once(Respond(424))),
+    FaultCase(name="424 after the effect, once", faults=fault_once(Respond(424, when=When.AFTER))),
     FaultCase(name="424 always", faults=fault_always(Respond(424)), expected=expect_ambiguous(DEPENDED)),
     FaultCase(
         name="500 once", faults=fault_once(Respond(500)), expected=expect_no_baseline_once(INTERNAL, delete=INTERNAL)
@@ -329,8 +355,8 @@ FAULT_CASES: list[FaultCase] = [
         name="503 once, planets without backups",
         faults=fault_once(Respond(503)),
         has_old_backups=False,
-        # Lists that have shown no backup of the planet prove nothing. In a bulk run, other planets' backups are proof,
-        # but the resumed create is alone in its star system.
+        # Lists that have shown no backup of the planet prove nothing. In a bulk run other planets' backups are
+        # evidence, but the resumed create is alone in its star system.
         expected={"create": AMBIGUOUS, "resume": f"1 {AMBIGUOUS}"},
     ),
     FaultCase(name="503 often", faults=fault_often(Respond(503)), **PERSISTENT),

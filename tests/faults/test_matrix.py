@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,12 @@ def test_expectations_name_existing_operations():
     """Each expectation is for an existing operation, and the names of the rows are unique."""
     assert len(BY_NAME) == len(FAULT_CASES)
     assert {name for case in FAULT_CASES for name in case.expected} <= set(OPERATIONS)
+
+
+def test_documentation_states_the_number_of_faults():
+    """`docs/guarantees.md` names as many kinds of faults as there are rows."""
+    guarantees = Path(__file__).parents[2] / "docs" / "guarantees.md"
+    assert f"Under {len(FAULT_CASES)} kinds of faults" in guarantees.read_text(encoding="utf-8")
 
 
 async def test_table_shows_failed_cells():

@@ -6,8 +6,10 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from asyncbackups import (
@@ -17,6 +19,7 @@ from asyncbackups import (
     BulkReport,
     CreateFailed,
     CreatePolicy,
+    DuplicateFound,
     PlanetRef,
     PollingPolicy,
     RetryPolicy,
@@ -26,6 +29,7 @@ from asyncbackups.simulator import (
     CreateAnswer,
     Drop,
     Fault,
+    Fixed,
     Html,
     Lognormal,
     Malformed,
@@ -62,7 +66,7 @@ async def stage(**settings: Any) -> AsyncIterator[Any]:
 
 
 async def run_all(client: BackupClient, targets: Any = PLANETS, **options: Any) -> tuple[list[Any], BulkReport]:
-    async with client.bulk_create(targets, BackupSpec(), deadline=20, **options) as run:
+    async with client.bulk_create(targets, BackupSpec(), deadline=45, **options) as run:
         events = [event async for event in run]
     return events, run.report
 
@@ -120,6 +124,56 @@ async def test_lost_responses_cause_no_duplicates(fault: Fault) -> None:
         assert report.created == len(PLANETS)
         assert set(sim.state.creates.values()) == {1}
         assert any(isinstance(event, BackupCreated) and event.adopted == "marker" for event in events)
+
+
+async def resend_all(client: BackupClient, sim: Simulator, **options: Any) -> tuple[list[Any], BulkReport]:
+    """Lose the response to the first create of three planets whose lists show backups late, and run to the end."""
+    planets = [f"sun-0/planet-{number}" for number in (1, 2, 3)]
+    sim.faults.append(Fault(Drop(When.AFTER), kind=OperationKind.CREATE, planet="planet-1", count=1))
+    sim.faults.append(Fault(Drop(When.BEFORE), kind=OperationKind.CREATE, planet="planet-2", count=1))
+    return await run_all(client, planets, **options)
+
+
+LATE_LISTS = ApiBehavior(list_lag=0.3)
+LONG = Workload(duration=Fixed(500), history=40)
+
+
+@pytest.mark.parametrize("has_journal", [False, True])
+async def test_backup_that_was_created_twice_is_reported(has_journal: bool, tmp_path: Path) -> None:
+    """Both ids are named when it ends; a create that was sent again, but was processed once, is cleared."""
+    options = {"journal": tmp_path / "run.journal"} if has_journal else {}
+    async with stage(behavior=LATE_LISTS, workload=LONG) as (sim, client):
+        events, report = await resend_all(client, sim, **options)
+        assert adds_up(report)
+        in_doubt = {event.ref for event in events if isinstance(event, BackupCreated) and event.possible_duplicate}
+        (found,) = [event for event in events if isinstance(event, DuplicateFound)]
+        assert (str(found.planet), len(in_doubt), (found.id is not None)) == ("sun-0/planet-1", 2, has_journal)
+        assert sim.state.creates[found.planet.star_system, found.planet.planet] == 2
+        listed = await client.list("sun-0", "planet-1")
+        made = {backup.id for backup in listed if "asyncbackups" in str(backup.extra)}
+        assert {found.ref.backup_id, *(ref.backup_id for ref in found.duplicates)} == made
+        assert (report.duplicates, report.possible_duplicates, report.ok) == (found.duplicates, 0, True)
+        last = [event for event in events if event.planet == found.planet][-1]
+        assert report.outcomes[found.planet].event is last
+
+
+async def test_doubt_remains_where_markers_are_not_shown() -> None:
+    """Without markers, a list does not prove that there is only one backup."""
+    hidden = attrs.evolve(LATE_LISTS, echo_metadata=MetadataEcho.NONE)
+    async with stage(behavior=hidden, workload=LONG) as (sim, client):
+        events, report = await resend_all(client, sim)
+        assert not any(isinstance(event, DuplicateFound) for event in events)
+        assert (report.duplicates, report.possible_duplicates, report.ok) == ((), 2, True)
+
+
+async def test_baseline_list_feeds_the_duration_estimates() -> None:
+    """The first interval is learned from 30 backups that had finished before, with one LIST in all."""
+    workload = Workload(duration=Lognormal(600, 0.2), history=30)
+    async with stage(workload=workload) as (_, client), client.bulk_create(["sun-0/planet-1"], BackupSpec()) as run:
+        created = await anext(run)
+        explanation = client.watch([created.ref]).explain(created.ref)
+        assert client.requests["list"] == 1
+        assert (explanation.learned_from, explanation.polls) == (30, 0)
 
 
 async def test_refused_planet_does_not_stop_the_others() -> None:

@@ -21,6 +21,7 @@ FIELDS: dict[str, Any] = {
     "polls": 3,
     "backup": Backup(id=362),
     "error": NotFoundError(status=404),
+    "duplicates": (BackupRef("alpha", 363),),
 }
 
 

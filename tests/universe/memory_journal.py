@@ -10,7 +10,7 @@ from asyncbackups._base.clock import Clock
 from asyncbackups._bulk.run_store import Intent, ResumePoint, RunningBackup, Target
 from asyncbackups._inputs import Planets
 from asyncbackups.errors import JournalError, is_client_shutdown
-from asyncbackups.events import BackupCreated, CreateFailed, Event, WatchFailed
+from asyncbackups.events import BackupCreated, CreateFailed, DuplicateFound, Event, WatchFailed
 from asyncbackups.models import BackupRef, BackupSpec, PlanetRef
 
 from .client import Process
@@ -22,6 +22,7 @@ class _Progress:
     intent: Intent | None = None
     created: BackupCreated | None = None
     created_at: datetime | None = None
+    is_in_doubt: bool = False
     outcome: Event | None = None
 
 
@@ -88,6 +89,7 @@ class MemoryJournal:
                         ref=entry.created.ref,
                         intended_at=entry.intent.since,
                         created_at=entry.created_at,
+                        key_in_doubt=entry.intent.key if entry.is_in_doubt else None,
                     )
                 )
         left = [target for target, entry in numbered if entry.created is None and entry.outcome is None]
@@ -124,6 +126,9 @@ class MemoryJournal:
             self._observer(event)
             if isinstance(event, BackupCreated):
                 entry.created, entry.created_at = event, self._clock.utcnow()
+                entry.is_in_doubt = event.possible_duplicate
+            elif isinstance(event, DuplicateFound):
+                entry.is_in_doubt = False
             else:
                 entry.outcome = event
         deliver(event)

@@ -30,6 +30,7 @@ from asyncbackups.events import (
     BackupGone,
     BackupSucceeded,
     CreateFailed,
+    DuplicateFound,
     Event,
     WatchExpired,
     WatchFailed,
@@ -338,6 +339,9 @@ class _Program:
             self._note_creation(event.planet, client)
         elif isinstance(event, CreateFailed):
             self._note_create_error(event.planet, event.error)
+        elif isinstance(event, DuplicateFound):
+            assert event.planet is not None
+            self._work(event.planet).duplicate_reports.append("duplicates")
         else:
             assert event.planet is not None
             self._note_final(event.planet, event)

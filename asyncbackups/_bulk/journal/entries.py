@@ -20,7 +20,7 @@ from asyncbackups._api.reconcile import Baseline, Scope
 from asyncbackups._bulk.report import STATE_NAMES
 from asyncbackups._http.redaction import replace_surrogates
 from asyncbackups.errors import BackupsError
-from asyncbackups.events import CreateFailed, Event
+from asyncbackups.events import CreateFailed, DuplicateFound, Event
 from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
 
 Row: TypeAlias = "tuple[int, int | None, str, str, str]"
@@ -50,6 +50,7 @@ class EntryKind(enum.StrEnum):
     GONE = "gone"
     EXPIRED = "expired"
     UNCHECKED = "unchecked"
+    DUPLICATE_FOUND = "duplicate_found"
     ACKNOWLEDGED = "acknowledged"
     """The consumer has dealt with all events up to one."""
 
@@ -174,7 +175,7 @@ def _event_decoder(kind: EntryKind) -> msgspec.json.Decoder[Event]:
 
 
 def _without_details(event: Event) -> Event:
-    if isinstance(event, CreateFailed) or event.backup is None:
+    if isinstance(event, CreateFailed | DuplicateFound) or event.backup is None:
         return event
     return attrs.evolve(event, backup=_without_backup_details(event.backup))
 

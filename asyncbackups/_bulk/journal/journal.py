@@ -245,6 +245,7 @@ class Journal:
                 ref=target.ref,
                 intended_at=target.intended_at or target.created_at,
                 created_at=target.created_at,
+                key_in_doubt=target.key if number in self._log.state.in_doubt else None,
             )
             for number, target in self._log.state.targets_in_state(TargetState.RUNNING)
             if target.ref is not None and target.created_at is not None

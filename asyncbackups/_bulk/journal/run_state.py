@@ -51,6 +51,7 @@ _OPEN_STATES = frozenset({TargetState.WAITING, TargetState.CREATING, TargetState
 _TRANSITIONS: dict[EntryKind, tuple[frozenset[TargetState], TargetState]] = {
     EntryKind.INTENT: (frozenset({TargetState.WAITING}), TargetState.CREATING),
     EntryKind.CREATED: (frozenset({TargetState.CREATING}), TargetState.RUNNING),
+    EntryKind.DUPLICATE_FOUND: (frozenset({TargetState.RUNNING}), TargetState.RUNNING),
     # A planet that is listed twice is refused before its create is intended.
     EntryKind.CREATE_FAILED: (frozenset({TargetState.WAITING, TargetState.CREATING}), TargetState.CREATE_FAILED),
     **{
@@ -95,6 +96,7 @@ class RunState:
         listed: Whether `targets` is complete.
         acknowledged: The id of the last event that the consumer has dealt with.
         last_id: The id of the last entry.
+        in_doubt: Numbers of the targets in progress whose create may have made another backup.
     """
 
     def __init__(self) -> None:
@@ -106,6 +108,7 @@ class RunState:
         self.listed: bool = False
         self.acknowledged: int = 0
         self.last_id: int = 0
+        self.in_doubt: set[int] = set()
         self._baselines: dict[int, Baseline] = {}
 
     def apply_entry(self, entry: Entry) -> None:
@@ -179,20 +182,23 @@ class RunState:
             if target.baseline is not None and target.baseline not in self._baselines:
                 raise InconsistentEntryError(f"entry {entry.id} (intent) names entry {target.baseline}, no baseline")
         elif entry.kind is EntryKind.CREATED:
-            target.ref, target.created_at = _decode_ref(entry), entry.at
+            created = _CREATED_DECODER.decode(entry.data)
+            target.ref, target.created_at = BackupRef(*created.named), entry.at
+            if created.possible_duplicate:
+                self.in_doubt.add(number)
+        else:
+            self.in_doubt.discard(number)
         target.state = after
 
 
-class _RefOnly(msgspec.Struct):
+class _StoredCreation(msgspec.Struct):
+    """The members of a `BackupCreated` that the state depends on."""
+
     named: tuple[str, BackupId]
+    possible_duplicate: bool = False
 
 
-_REF_DECODER = msgspec.json.Decoder(_RefOnly)
-
-
-def _decode_ref(entry: Entry) -> BackupRef:
-    """Read the backup of an entry without decoding the rest."""
-    return BackupRef(*_REF_DECODER.decode(entry.data).named)
+_CREATED_DECODER = msgspec.json.Decoder(_StoredCreation)
 
 
 def describe_header_difference(journal: Header, here: Header) -> str | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import heapq
 import operator
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from asyncbackups._api.pagination import ListEntry
 from asyncbackups._polling.cost_model import ListScope
 from asyncbackups._polling.estimation.censoring import FinishedBackup
 from asyncbackups._polling.shared_state import PollingState
 from asyncbackups._polling.tracked import Observation, TrackedBackup
-from asyncbackups.models import BackupId
+from asyncbackups.models import BackupId, id_key
 
 LATEST_TIMESTAMP = "3000"
 """A greater `completedAt`, compared as text, is not credible: it is no timestamp, or one in the far future."""
@@ -51,6 +51,32 @@ class FinishedSelection:
             self._shared.recorded_until.store(self._scope, self._newest)
         newest = heapq.nlargest(_PER_LIST, self._found, key=operator.itemgetter(0))  # ids may have different types
         return {backup_id for _, backup_id in newest}
+
+
+def record_listed(
+    shared: PollingState,
+    scope: ListScope,
+    observations: Iterable[Observation],
+    now: float,
+    *,
+    tracked: Container[BackupId],
+    latest: str,
+) -> None:
+    """Record the durations of a list that was not polled; later lists do not record these backups again."""
+    finished = FinishedSelection(shared, scope, latest)
+    by_key: dict[BackupId, Observation] = {}
+    for observation in observations:
+        backup = observation.backup
+        if backup.completed_at is not None:
+            key = id_key(backup.id)
+            # As the service writes it, for the comparison with later lists.
+            text = f"{backup.completed_at.replace(tzinfo=None).isoformat()}Z"
+            finished.consider(ListEntry(key, completedAt=text), tracked=key in tracked)
+            by_key[key] = observation
+    chosen = finished.choose_ids()
+    for key in chosen:
+        shared.recorded.store((scope[0], key), None)
+    record_durations(shared, scope, map(by_key.__getitem__, chosen), now)
 
 
 def record_tracked(

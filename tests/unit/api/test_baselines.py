@@ -8,6 +8,7 @@ import pytest
 
 from asyncbackups._api.baselines import Baselines
 from asyncbackups.errors import (
+    AuthenticationError,
     BackupsError,
     ClientClosedError,
     NotFoundError,
@@ -207,6 +208,16 @@ async def test_closed_client_is_an_error(service: FakeOperations, bulk: bool) ->
     service.list_error = lambda star_system, planet: closed
     taken = baselines(service)
     with pytest.raises(ClientClosedError):
+        await (taken.for_run(EARTH) if bulk else taken.for_planet(EARTH))
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_refused_credentials_are_an_error(service: FakeOperations, bulk: bool) -> None:
+    """The create would be refused, too."""
+    refused = AuthenticationError(status=401)
+    service.list_error = lambda star_system, planet: refused
+    taken = baselines(service)
+    with pytest.raises(AuthenticationError):
         await (taken.for_run(EARTH) if bulk else taken.for_planet(EARTH))
 
 

@@ -532,6 +532,36 @@ async def test_case_12_duplicate_is_found_later(service: FakeOperations) -> None
     assert await creating.find_duplicates(PLANET, "k", ref) == (BackupRef("solar", first),)
 
 
+async def test_case_12_duplicate_of_a_deleted_backup_is_found(service: FakeOperations) -> None:
+    """The marker proves it, also if the known backup is not there any more."""
+    service.faults = [Lost(DOWN, late=60.0)]
+    creating = creator(service, settle=FEW_SECONDS)
+    await creating.create(PLANET, SPEC, key="k")
+    service.clock.advance(60)
+    found = await creating.find_duplicates(PLANET, "k", BackupRef("solar", "deleted"))
+    assert found is not None
+    assert {ref.backup_id for ref in found} == set(made_now(service, PLANET))
+
+
+async def test_case_12_only_a_create_that_was_sent_again_has_a_key(service: FakeOperations) -> None:
+    """Nothing needs to be looked up for any other one."""
+    creating = creator(service, settle=FEW_SECONDS)
+    assert (await creating.create(PLANET, SPEC)).key is None
+    service.faults = [Never(DOWN)]
+    creation = await creating.create(PLANET, SPEC)
+    assert creation.key is not None
+    ref, lists = BackupRef("solar", creation.backup.id), len(service.lists)
+    assert await creating.find_duplicates(PLANET, creation.key, ref) == ()
+    assert len(service.lists) == lists + 1
+
+
+async def test_case_12_duplicates_are_not_looked_up_without_markers(service: FakeOperations) -> None:
+    """No request is sent."""
+    creating = creator(service, marker=False)
+    assert await creating.find_duplicates(PLANET, "k", BackupRef("solar", 1)) is None
+    assert service.lists == []
+
+
 async def test_case_12_duplicates_are_unknown_where_no_marker_is_shown(service: FakeOperations) -> None:
     """Only a list that shows the marker of the backup itself proves that there is no other one."""
     creating = creator(service)

@@ -111,7 +111,9 @@ class Scenario:
             match decision:
                 case FetchDetails():
                     shown = {number: self.details.get(number, listed[number]) for number in decision.ids}
-                    view = attrs.evolve(view, details={**view.details, **shown})
+                    view = attrs.evolve(
+                        view, details={**view.details, **shown}, fetched=view.fetched + len(decision.ids)
+                    )
                 case FetchPlanetList():
                     view = attrs.evolve(view, sibling=tuple(self.siblings.get(decision.planet, ())))
                 case FetchStarSystemList():
@@ -371,6 +373,7 @@ def test_nothing_is_adopted_by_time_without_a_baseline() -> None:
     decision = Scenario(planet=[backup(1)], baseline=None).decide()
     assert isinstance(decision, Ambiguous)
     assert decision.candidates == (backup(1),)
+    assert "no list from before the create" in decision.reason
 
 
 @pytest.mark.parametrize(
@@ -507,16 +510,17 @@ def test_sibling_is_a_planet_with_a_backup_since_the_baseline() -> None:
 def test_details_of_each_candidate_are_fetched_once() -> None:
     """A GET may show metadata that a list does not."""
     scenario = Scenario(planet=[backup(1), backup(2)], details={2: backup(2, description=OTHER.text)})
-    assert scenario.trace() == [FetchDetails((1, 2)), Adopt(backup(1), "time")]
+    assert scenario.trace() == [FetchDetails((2, 1)), Adopt(backup(1), "time")]
 
 
-def test_too_many_candidates_are_not_fetched() -> None:
-    """Dozens of GETs would take too long; the candidates are reported."""
+def test_details_of_the_newest_of_many_candidates_are_fetched() -> None:
+    """Dozens of GETs would take too long: each look gets the details of some, and the rest is reported."""
     scenario = Scenario(planet=[backup(number) for number in range(MOST_DETAILS + 1)])
-    assert scenario.decide(settled=False) == Wait()
-    (decision,) = scenario.trace()
+    fetch, decision = scenario.trace()
+    assert fetch == FetchDetails(tuple(range(MOST_DETAILS, 0, -1)))
     assert isinstance(decision, Ambiguous)
     assert len(decision.candidates) == MOST_DETAILS + 1
+    assert scenario.trace(settled=False)[1:] == [Wait()]
 
 
 # -- whatever is known and shown

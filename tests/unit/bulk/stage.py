@@ -18,7 +18,7 @@ from asyncbackups._bulk.run_store import MemoryRunStore
 from asyncbackups._http.messages import RequestKind
 from asyncbackups._inputs import parse_planets
 from asyncbackups._polling.engine import Engine
-from asyncbackups.models import Backup, BackupSpec, PlanetRef
+from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
 from tests.fake_clock import FakeClock
 from tests.unit.service import Service
 
@@ -34,7 +34,10 @@ class Stage:
         before: Awaited before each create; may raise.
         creating: Number of creates in flight, and its maximum so far.
         adopted: How creates report to have found their backups.
-        baselines: The baseline of each planet that has one.
+        baselines: The baseline of each planet that has one; an error is raised.
+        duplicates: What the list of a planet shows of other backups of its create; an error is raised.
+        searches: The arguments of each search for duplicates.
+        keys: The key of each create that may have made a duplicate.
         received: The keyword arguments of the create of each planet.
     """
 
@@ -44,7 +47,10 @@ class Stage:
     before: Callable[[PlanetRef], Awaitable[None]] | None = None
     creating: list[int] = attrs.field(factory=lambda: [0, 0])
     adopted: Any = None
-    baselines: dict[PlanetRef, Baseline] = attrs.field(factory=dict)
+    baselines: dict[PlanetRef, Baseline | Exception] = attrs.field(factory=dict)
+    duplicates: dict[PlanetRef, Any] = attrs.field(factory=dict)
+    searches: list[tuple[PlanetRef, str, BackupRef]] = attrs.field(factory=list)
+    keys: dict[PlanetRef, str] = attrs.field(factory=dict)
     received: dict[PlanetRef, Any] = attrs.field(factory=dict)
     numbers: Iterator[int] = attrs.field(factory=lambda: itertools.count(1))
     requests: collections.Counter[RequestKind] = attrs.field(factory=collections.Counter)
@@ -61,17 +67,34 @@ class Stage:
         finally:
             self.creating[0] -= 1
         (ref,) = self.service.begin(next(self.numbers), star_system=planet.star_system)
-        return Creation(backup=Backup(id=ref.backup_id), adopted=self.adopted)
+        key = self.keys.get(planet)
+        backup = Backup(id=ref.backup_id)
+        return Creation(backup=backup, adopted=self.adopted, possible_duplicate=key is not None, key=key)
 
     async def take_baseline(self, planet: PlanetRef) -> Baseline | None:
         await asyncio.sleep(0)
-        return self.baselines.get(planet)
+        baseline = self.baselines.get(planet)
+        if isinstance(baseline, Exception):
+            raise baseline
+        return baseline
+
+    async def find_duplicates(self, planet: PlanetRef, key: str, ref: BackupRef) -> tuple[BackupRef, ...] | None:
+        self.searches.append((planet, key, ref))
+        await asyncio.sleep(0)
+        found = self.duplicates.get(planet)
+        if isinstance(found, Exception):
+            raise found
+        if isinstance(found, asyncio.Event):
+            await found.wait()
+            return None
+        return found
 
     def run(self, targets: Any, *, concurrency: int = 3, deadline: float = 1e4) -> BulkRun:
         return BulkRun(
             self.engine,
             create=self.create,
             take_baseline=self.take_baseline,
+            find_duplicates=self.find_duplicates,
             store=MemoryRunStore(BackupSpec()),
             planets=parse_planets(targets, whole=False),
             concurrency=concurrency,

@@ -10,9 +10,25 @@ from typing import Any
 import pytest
 
 from asyncbackups._api.reconcile import Baseline
+from asyncbackups._bulk.bulk_create import BulkRun
+from asyncbackups._bulk.run_store import MemoryRunStore, Target
 from asyncbackups._http.messages import RequestKind
-from asyncbackups.errors import AmbiguousCreateError, ClientClosedError, ConfigurationError, ServiceUnavailableError
-from asyncbackups.events import BackupCreated, BackupFailed, BackupSucceeded, CreateFailed, WatchExpired, WatchFailed
+from asyncbackups.errors import (
+    AmbiguousCreateError,
+    AuthenticationError,
+    ClientClosedError,
+    ConfigurationError,
+    ServiceUnavailableError,
+)
+from asyncbackups.events import (
+    BackupCreated,
+    BackupFailed,
+    BackupSucceeded,
+    CreateFailed,
+    DuplicateFound,
+    WatchExpired,
+    WatchFailed,
+)
 from asyncbackups.models import BackupRef, PlanetRef
 from tests.fake_clock import settle
 from tests.unit.bulk.stage import Stage, adds_up, all_of, planets
@@ -284,3 +300,108 @@ async def test_adopted_backup_is_polled_at_once(stage: Stage) -> None:
         assert stage.service.count(RequestKind.GET) == 1
         await stage.clock.run(20)
         assert isinstance(await anext(run), BackupFailed)
+
+
+# -- duplicates
+
+
+IN_DOUBT = PlanetRef("sun", "planet-1")
+OTHER = BackupRef("sun", 99)
+
+
+async def run_in_doubt(stage: Stage, number: int = 3) -> tuple[list[Any], BulkRun]:
+    """Run to the end; the create of one planet was sent again."""
+    stage.keys[IN_DOUBT] = "the key"
+    async with stage.run(planets(number), concurrency=1) as run:
+        await settle(100)
+        assert (run.report.possible_duplicates, stage.searches) == (1, []), "nothing is known before the backup ends"
+        await stage.finish()
+        return await all_of(run), run
+
+
+async def test_duplicate_is_found_when_the_backup_ends(stage: Stage) -> None:
+    """Its event names both, and precedes the final event, which stays the planet's outcome."""
+    stage.duplicates[IN_DOUBT] = (OTHER,)
+    events, run = await run_in_doubt(stage)
+    about = [event for event in events if event.planet == IN_DOUBT]
+    assert [type(event) for event in about] == [BackupCreated, DuplicateFound, BackupSucceeded]
+    assert (about[1].ref, about[1].duplicates) == (about[0].ref, (OTHER,))
+    report = run.report
+    assert (report.duplicates, report.possible_duplicates, report.duplicate_found) == ((OTHER,), 0, 1)
+    assert report.outcomes[IN_DOUBT].event is about[2]
+    assert adds_up(report)
+
+
+async def test_only_creates_that_were_sent_again_are_checked(stage: Stage) -> None:
+    """One search, with the key of the create."""
+    events, _ = await run_in_doubt(stage)
+    created = next(event for event in events if event.planet == IN_DOUBT)
+    assert stage.searches == [(IN_DOUBT, "the key", created.ref)]
+
+
+@pytest.mark.parametrize(("found", "in_doubt"), [((), 0), (None, 1), (DOWN, 1)], ids=["one", "unknown", "down"])
+async def test_doubt_ends_only_on_evidence(stage: Stage, found: Any, in_doubt: int) -> None:
+    """A list that shows no markers, and one that fails, prove nothing; the final event comes all the same."""
+    stage.duplicates[IN_DOUBT] = found
+    events, run = await run_in_doubt(stage)
+    assert not any(isinstance(event, DuplicateFound) for event in events)
+    assert (run.report.possible_duplicates, run.report.succeeded, run.report.ok) == (in_doubt, 3, True)
+
+
+async def test_bug_in_a_search_is_raised(stage: Stage) -> None:
+    """After all events, the final one included."""
+    stage.keys[IN_DOUBT], stage.duplicates[IN_DOUBT] = "the key", ZeroDivisionError("mine")
+    async with stage.run(planets(2)) as run:
+        await settle(100)
+        await stage.finish()
+        with pytest.raises(ZeroDivisionError):
+            await all_of(run)
+    assert run.report.succeeded == 2
+
+
+async def test_leaving_cancels_a_search(stage: Stage) -> None:
+    """The backup has no final event then, so that a journal repeats the search."""
+    stage.keys[IN_DOUBT], stage.duplicates[IN_DOUBT] = "the key", asyncio.Event()
+    before = asyncio.all_tasks()
+    async with stage.run(planets(2)) as run:
+        await settle(100)
+        await stage.finish()
+        assert len(stage.searches) == 1
+    await stage.engine.close()
+    assert asyncio.all_tasks() == before
+    assert (run.report.succeeded, run.report.in_flight) == (1, 1)
+
+
+async def test_closed_client_searches_nothing(stage: Stage) -> None:
+    """The end of the client says nothing about the backup."""
+    stage.keys[IN_DOUBT] = "the key"
+    async with stage.run(planets(2)) as run:
+        await settle(100)
+        await stage.engine.close()
+        assert [type(event) for event in await all_of(run)][2:] == [WatchFailed] * 2
+    assert stage.searches == []
+
+
+async def test_client_closed_during_a_search(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The final event is delivered but not stored: a journal repeats the search."""
+    stored: list[Any] = []
+
+    def record_event(self: MemoryRunStore, target: Target, event: Any, deliver: Any) -> None:
+        stored.append(event)
+        deliver(event)
+
+    monkeypatch.setattr(MemoryRunStore, "record_event", record_event)
+    stage.duplicates[IN_DOUBT] = ClientClosedError("left")
+    events, run = await run_in_doubt(stage)
+    assert [event for event in events if event not in stored] == [run.report.outcomes[IN_DOUBT].event]
+    assert (run.report.possible_duplicates, run.report.succeeded) == (1, 3)
+
+
+async def test_refused_credentials_end_a_create_before_it_is_sent(stage: Stage) -> None:
+    """The list of the baseline was refused, and the create would be."""
+    refused = AuthenticationError(status=401)
+    stage.baselines[PlanetRef("sun", "planet-0")] = refused
+    async with stage.run(planets(1)) as run:
+        (event,) = await all_of(run)
+    assert event.error is refused
+    assert (run.report.planets, run.report.create_failed, stage.received) == (1, 1, {})

@@ -11,7 +11,7 @@ import attrs
 from asyncbackups._bulk.report import BulkReport, Outcome, ReportBuilder
 from asyncbackups._http.messages import RequestKind
 from asyncbackups.errors import ConfigurationError, NotFoundError
-from asyncbackups.events import BackupCreated, BackupFailed, BackupSucceeded, CreateFailed, Event
+from asyncbackups.events import BackupCreated, BackupFailed, BackupSucceeded, CreateFailed, DuplicateFound, Event
 from asyncbackups.models import Backup, BackupRef, PlanetRef
 
 PLANETS = [PlanetRef("sun", f"p{number}") for number in range(3)]
@@ -44,6 +44,20 @@ def test_events_are_counted_and_outcomes_kept() -> None:
         PLANETS[0]: Outcome(event=succeeded(0), seconds=9.0),
         PLANETS[1]: Outcome(event=failed(1), seconds=7.0),
     }
+
+
+def test_duplicates_and_doubts() -> None:
+    """A doubt ends with a duplicate that is found, or with a proof that there is none."""
+    in_doubt = [attrs.evolve(created(number), possible_duplicate=True) for number in range(3)]
+    builder = build(*in_doubt)
+    assert builder.snapshot(0.0).possible_duplicates == 3
+    builder.add_event(DuplicateFound(ref=in_doubt[0].ref, planet=PLANETS[0], duplicates=(BackupRef("sun", 7),)))
+    builder.settle_doubt(in_doubt[1].ref)
+    report = builder.snapshot(0.0)
+    assert (report.possible_duplicates, report.duplicates) == (1, (BackupRef("sun", 7),))
+    known = attrs.evolve(in_doubt[0], duplicates=(BackupRef("sun", 8),))
+    assert build(known).snapshot(0.0).duplicates == (BackupRef("sun", 8),)
+    assert (report.outcomes, report.in_flight) == ({}, 3)
 
 
 def test_snapshot_does_not_change() -> None:

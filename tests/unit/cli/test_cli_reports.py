@@ -14,6 +14,7 @@ from asyncbackups import (
     ConnectError,
     Counts,
     CreateFailed,
+    DuplicateFound,
     JournalError,
     PlanetRef,
     WatchExpired,
@@ -76,9 +77,12 @@ def test_report_for_programs() -> None:
         "gone": 0,
         "expired": 1,
         "unchecked": 0,
+        "duplicate_found": 0,
         "in_flight": 1,
         "final_events": 3,
         "still_running": ["beta/3"],
+        "duplicates": [],
+        "possible_duplicates": 0,
         "requests": {"create": 4, "get": 2},
         "seconds": 1.235,
         "interrupted": True,
@@ -105,6 +109,23 @@ def test_create_with_unknown_outcome_is_perhaps_created() -> None:
     report.record_event(CreateFailed(planet=planet, error=AmbiguousCreateError("no response", planet=planet)))
     assert report.as_lines()[0].startswith("4 backups created, 1 not created, 1 perhaps created, 1 succeeded, ")
     assert report.as_json()["create_failed"] == 2
+
+
+def test_duplicates_are_named() -> None:
+    """A user learns what to delete; the backup is still in flight, and the exit status is not affected."""
+    report = RunReport(targets=1)
+    ref = BackupRef("alpha", 31)
+    report.record_event(BackupCreated(ref=ref, backup=BACKUP, possible_duplicate=True))
+    planet, duplicates = PlanetRef("alpha", "prod"), (BackupRef("alpha", 32),)
+    report.record_event(DuplicateFound(ref=ref, planet=planet, duplicates=duplicates))
+    assert list(report.in_flight) == [ref]
+    report.record_event(BackupSucceeded(ref=ref, backup=BACKUP))
+    report.possible_duplicates = 1
+    first, second = report.as_lines()
+    assert first.startswith("1 backup created, 1 succeeded, 1 created twice, 1 perhaps created twice; ")
+    assert second == "alpha/prod: created twice: alpha/31, alpha/32; delete one of them"
+    members = report.as_json()
+    assert (members["duplicates"], members["possible_duplicates"], members["exit_status"]) == (["alpha/32"], 1, 0)
 
 
 def test_command_to_continue_repeats_the_connection() -> None:

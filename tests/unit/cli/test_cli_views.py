@@ -19,6 +19,7 @@ from asyncbackups import (
     BackupSucceeded,
     CreateFailed,
     DeleteFailed,
+    DuplicateFound,
     PlanetRef,
     WatchExpired,
     WatchFailed,
@@ -39,6 +40,16 @@ EVENTS: list[tuple[AnyEvent, str, str]] = [
         BackupCreated(backup=BACKUP, adopted="time", possible_duplicate=True, **KNOWN),
         "backup_created",
         "alpha/prod: backup 7 created (its response was lost; identified by its time); there may be a duplicate",
+    ),
+    (
+        DuplicateFound(duplicates=(BackupRef("alpha", 8),), **KNOWN),
+        "duplicate_found",
+        "alpha/prod: created twice: alpha/7, alpha/8; delete one of them",
+    ),
+    (
+        DuplicateFound(duplicates=(BackupRef("alpha", 8), BackupRef("alpha", "x")), **KNOWN),
+        "duplicate_found",
+        "alpha/prod: created 3 times: alpha/7, alpha/8, alpha/x; delete all but one",
     ),
     (BackupSucceeded(backup=BACKUP, ref=REF, elapsed=131), "backup_succeeded", "alpha/7 succeeded after 2 min 11 s"),
     (
@@ -121,6 +132,14 @@ def test_ids_are_shown_as_they_are(backup_id: int | str) -> None:
     members = json.loads(json.dumps(event_json(event)))
     assert (members["backup_id"], members["backup"]["id"]) == (backup_id, backup_id)
     assert f"alpha/prod: backup {backup_id} " in event_text(event)
+
+
+def test_duplicates_are_named() -> None:
+    """A program gets the ids of all further backups of a create."""
+    others = (BackupRef("alpha", 8), BackupRef("alpha", "x"))
+    assert event_json(BackupCreated(backup=BACKUP, duplicates=others, **KNOWN))["duplicates"] == [8, "x"]
+    found = event_json(DuplicateFound(duplicates=others, **KNOWN))
+    assert (found["backup_id"], found["duplicates"]) == (7, [8, "x"])
 
 
 def test_errors_as_json() -> None:

@@ -26,6 +26,7 @@ from asyncbackups.events import (
     BackupGone,
     BackupSucceeded,
     CreateFailed,
+    DuplicateFound,
     Event,
     WatchExpired,
     WatchFailed,
@@ -45,6 +46,8 @@ BACKUP = Backup(
 WHERE: dict[str, Any] = {"ref": REF, "planet": PLANET, "elapsed": 1.5, "polls": 3}
 PLAIN: list[Event] = [
     BackupCreated(backup=BACKUP, adopted="time", possible_duplicate=True, **WHERE),
+    BackupCreated(backup=BACKUP, possible_duplicate=True, duplicates=(REF, BackupRef("a", "x")), **WHERE),
+    DuplicateFound(duplicates=(BackupRef("a", 2**63), BackupRef("a", "00362")), **WHERE),
     BackupSucceeded(backup=BACKUP, **WHERE),
     BackupFailed(backup=BACKUP, **WHERE),
     BackupGone(backup=None, **WHERE),

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from asyncbackups._api.reconcile import Baseline
@@ -20,7 +21,7 @@ from asyncbackups._bulk.journal.run_state import TargetState
 from asyncbackups._bulk.journal.status import read_status
 from asyncbackups._bulk.run_store import ResumePoint, Target
 from asyncbackups.errors import ClientClosedError, ConfigurationError, EngineError, JournalError, NotFoundError
-from asyncbackups.events import CreateFailed, Event, WatchFailed
+from asyncbackups.events import CreateFailed, DuplicateFound, Event, WatchFailed
 from asyncbackups.models import Backup, BackupRef, BackupSpec, PlanetRef
 from tests.fake_clock import FakeClock, settle
 from tests.unit.bulk.journal.journals import PLANETS, SPEC, Change, created, done, execute, journal, opened, succeeded
@@ -277,6 +278,26 @@ async def test_shutdown_of_the_client_is_not_an_outcome(path: Path, error: Any) 
     async with opened(path) as (_, earlier):
         assert [running.ref for running in earlier.running] == [ref]
         assert (await left(earlier))[0] == 1
+
+
+async def test_search_for_duplicates_survives_a_kill(path: Path) -> None:
+    """A create that was sent again keeps its key until its duplicates are known; then they are delivered again."""
+    target = Target(0, PLANETS[0])
+    in_doubt = attrs.evolve(created(target, 10), possible_duplicate=True)
+    duplicates = (BackupRef("s0", 11), BackupRef("s0", "x"))
+    found = DuplicateFound(ref=in_doubt.ref, planet=target.planet, duplicates=duplicates)
+    async with opened(path) as (one, _):
+        intent = await one.record_intent(target, None)
+        one.record_event(target, in_doubt, lambda _: None)
+        await done(one, Target(1, PLANETS[1]), created(Target(1, PLANETS[1]), 12))
+    async with opened(path) as (one, earlier):
+        assert [running.key_in_doubt for running in earlier.running] == [intent.key, None]
+        one.record_event(target, found, lambda _: None)
+    async with opened(path) as (one, earlier):
+        assert [running.key_in_doubt for running in earlier.running] == [None, None]
+        assert [attrs.evolve(event, id=None) for event in earlier.undelivered][2:] == [found]
+        one.record_event(target, succeeded(target, 10), lambda _: None)
+    assert read_status(path).states[TargetState.SUCCEEDED] == 1
 
 
 async def test_failed_create_is_not_repeated(path: Path) -> None:

@@ -11,7 +11,7 @@ import attrs
 import msgspec
 import pytest
 
-from asyncbackups._polling.estimation.observations import FinishedSelection, record_durations
+from asyncbackups._polling.estimation.observations import FinishedSelection, record_durations, record_listed
 from asyncbackups._polling.tracked import Observation
 from tests.unit.polling.scenario import CHEAP, START, Scenario, list_entry, observation, scheduler, shared_state
 
@@ -103,6 +103,26 @@ def test_duration_from_a_get_is_not_recorded_again_from_a_list() -> None:
     assert chosen(scenario.shared, [list_entry(5, "succeeded", "2024-01-03"), list_entry(6, "succeeded", "2024")]) == {
         6
     }
+
+
+def test_listed_backups_are_recorded_once() -> None:
+    """Not again from a later list, whatever the form of its times; tracked ones when their tracking ends."""
+    shared = shared_state()
+    seen: list[float] = []
+    shared.durations.record_at_level = lambda star_system, *what, place: seen.append(what[-1]) if star_system else None
+    listed = [observation(number, "succeeded", age=9000.0, duration=60.0 * number) for number in (1, 2, 3)]
+    for _ in range(2):
+        record_listed(shared, WHERE, [*listed, observation(4)], 0.0, tracked={3}, latest="2025")
+    assert seen == [60.0, 120.0]
+    later = [list_entry(number, "succeeded", f"2024-01-29T09:0{number}:00.5Z") for number in (1, 2, 3, 4)]
+    assert chosen(shared, later, tracked=frozenset({3})) == {4}
+
+
+def test_listed_backups_are_not_recorded_if_learning_is_off() -> None:
+    """As with polled lists."""
+    shared = shared_state(learn=False)
+    shared.durations.record_at_level = None
+    record_listed(shared, WHERE, [observation(1, "succeeded", age=9.0, duration=6.0)], 0.0, tracked=(), latest="2025")
 
 
 def learned(shared: Any, observations: list[Observation], now: float = 0.0) -> list[float]:
