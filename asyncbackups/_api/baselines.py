@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 
 _MAX_AGE = 300.0
 """Seconds after which a baseline is taken again, so that other clients' backups do not accumulate after it."""
+_MAX_AGE_OF_FAILURE = 60.0
+"""Seconds after which a list that failed is read again."""
 _STAR_SYSTEMS = 4096
 
 
@@ -95,7 +97,9 @@ class Baselines:
 
     @staticmethod
     def _is_fresh(taken: tuple[float, Baseline | None] | None, now: float) -> bool:
-        return taken is not None and now - taken[0] < _MAX_AGE
+        if taken is None:
+            return False
+        return now - taken[0] < (_MAX_AGE_OF_FAILURE if taken[1] is None else _MAX_AGE)
 
     async def _list_planet(self, planet: PlanetRef) -> Baseline | None:
         try:
