@@ -77,7 +77,7 @@ async def changes(path: Path, planets: int) -> float:
         base_url="https://example.com",
         spec=BackupSpec(),
         since=None,
-        claim=lambda _: None,
+        claim=lambda ref, planet: None,
         clock=SystemClock(),
     )
     await journal.open([PlanetRef("a", f"p{number}") for number in range(planets)])
@@ -92,7 +92,7 @@ async def changes(path: Path, planets: int) -> float:
         for number in range(first, planets, WORKERS):
             target, ref = Planned(number, PlanetRef("a", f"p{number}")), BackupRef("a", number)
             backup = Backup(id=number, status="in_progress", mechanism="logical")
-            await journal.record_intent(target)
+            await journal.record_intent(target, None)
             journal.record_event(target, BackupCreated(ref=ref, planet=target.planet, backup=backup), deliver)
             journal.record_event(target, BackupSucceeded(ref=ref, planet=target.planet, backup=backup), deliver)
 

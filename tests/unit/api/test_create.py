@@ -1,6 +1,6 @@
 """Creates over a service in memory: each once, recognized if the response is lost, reported if nothing can be known.
 
-The numbered cases are those of issue 11, as far as they concern one client.
+Cases are numbered: each is a way in which a service may treat a lost create.
 """
 
 from __future__ import annotations
@@ -377,7 +377,7 @@ async def test_case_6_bare_id_of_the_backup(service: FakeOperations, lag: float,
 async def test_case_6_bare_id_that_cannot_be_checked(
     service: FakeOperations, monkeypatch: pytest.MonkeyPatch, metadata_in: str
 ) -> None:
-    """The GET fails: the planet's list decides (before issue 11 the id was accepted, and a job watched)."""
+    """The GET fails: the planet's list decides."""
 
     async def down(self: FakeOperations, ref: BackupRef) -> Backup:
         raise DOWN
@@ -613,7 +613,7 @@ async def test_create_is_sent_again_after_the_settle_time(service: FakeOperation
 
 
 async def test_nothing_is_sent_again_where_lists_were_never_seen_to_show_anything(clock: FakeClock) -> None:
-    """An empty planet in an empty star system: its absence proves nothing. Before issue 11 it was sent again."""
+    """An empty planet in an empty star system: its absence proves nothing."""
     service = FakeOperations(clock, faults=[Never(DOWN)])
     with pytest.raises(AmbiguousCreateError, match="absence proves nothing") as caught:
         await creator(service).create(PLANET, SPEC)

@@ -160,7 +160,7 @@ def test_marker_in_the_star_systems_list_is_adopted() -> None:
 
 
 def test_case_12_all_backups_with_the_marker_are_reported() -> None:
-    """The newest is adopted, and the others are certain duplicates (before issue 11 neither was adopted)."""
+    """The newest is adopted, and the others are certain duplicates."""
     one, two, three = (
         backup(number, description=SENT, started_at=NOW + timedelta(seconds=number)) for number in (1, 2, 3)
     )
@@ -246,7 +246,7 @@ def test_case_2_other_words_for_the_mechanism_do_not_exclude(mechanism: str | No
     ids=str,
 )
 def test_unlike_backup_is_not_adopted_but_blocks_a_resend(changes: dict[str, Any]) -> None:
-    """A mismatch is not absence: such a backup was no candidate before issue 11, and the create was sent again."""
+    """A mismatch is not absence: such a backup blocks a resend."""
     unlike = backup(1, **changes)
     decision = Scenario(planet=[unlike]).decide()
     assert isinstance(decision, Ambiguous)

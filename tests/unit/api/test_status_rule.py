@@ -32,7 +32,7 @@ def test_common_failure_statuses_are_failure(status: str) -> None:
 )
 @pytest.mark.parametrize("ended", [None, NOW], ids=["no end", "an end"])
 def test_common_words_for_work_are_in_progress(status: str, ended: datetime | None) -> None:
-    """Whatever `completedAt` says: services write the expected end early (this was a failure before issue 11)."""
+    """Whatever `completedAt` says: services write the expected end early."""
     backup = Backup(id=1, status=status, completed_at=ended, extra={"completedAt": 5})
     assert progress_of(backup) is Progress.IN_PROGRESS
     assert has_known_status(backup)
