@@ -42,7 +42,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
 from asyncbackups._base.errors import BackupsError, ClientClosedError, ConfigurationError
-from asyncbackups._base.status_meaning import CREDENTIALS_REFUSED, Meaning, meaning_of_status
+from asyncbackups._base.http_statuses import CREDENTIALS_REFUSED, Meaning, meaning_of_status
 from asyncbackups.models import Backup, BackupRef, PlanetRef
 
 __all__ = [
@@ -378,7 +378,7 @@ def _truncate_text(text: str) -> str:
     return text if len(text) <= 500 else f"{text[:499]}…"
 
 
-# What an error means: decided here and nowhere else, by its class and its status (`_base/status_meaning`). Callers
+# What an error means: decided here and nowhere else, by its class and its status (`_base/http_statuses`). Callers
 # decide what to do about it.
 
 
