@@ -38,11 +38,11 @@ Every error can be pickled, and none contains a token: the transport redacts wha
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
 from asyncbackups._base.errors import BackupsError, ClientClosedError, ConfigurationError
+from asyncbackups._base.http_statuses import CREDENTIALS_REFUSED, Meaning, meaning_of_status
 from asyncbackups.models import Backup, BackupRef, PlanetRef
 
 __all__ = [
@@ -378,71 +378,25 @@ def _truncate_text(text: str) -> str:
     return text if len(text) <= 500 else f"{text[:499]}…"
 
 
-# What an error means: decided here and nowhere else. Callers decide what to do about it.
+# What an error means: decided here and nowhere else, by its class and its status (`_base/http_statuses`). Callers
+# decide what to do about it.
 
-
-class _Meaning(enum.Flag):
-    """The meanings of a status, about the request and about the service."""
-
-    TRANSIENT = enum.auto()  # sending the request again may help
-    MAYBE_PROCESSED = enum.auto()  # the request may have been processed all the same
-    NOT_PROCESSED = enum.auto()  # rejected before it was processed: even a create may be sent again
-    SERVICE_FAULT = enum.auto()  # about the state of the service or the way to it, not about the request
-    OVERLOAD = enum.auto()  # the service requests a lower rate
-    REFUSAL = enum.auto()  # the service understood the request and refused it for good
-    INFORMATIVE = enum.auto()  # reported to the subscriber of a wait, hence not counted as trouble with polling
-    ENDS_WAIT = enum.auto()  # a wait cannot succeed any more
-
-
-_CREDENTIALS_REFUSED = _Meaning.INFORMATIVE | _Meaning.ENDS_WAIT
-_NOT_FOUND = _Meaning.INFORMATIVE | _Meaning.REFUSAL
-_GATEWAY_FAULT = _Meaning.TRANSIENT | _Meaning.MAYBE_PROCESSED | _Meaning.SERVICE_FAULT
-
-_MEANINGS: dict[int, _Meaning] = {
-    400: _Meaning.REFUSAL,
-    401: _CREDENTIALS_REFUSED,
-    403: _CREDENTIALS_REFUSED,
-    404: _NOT_FOUND,
-    405: _Meaning.REFUSAL,
-    408: _GATEWAY_FAULT,  # documented as "try again", as 424 and 503 are
-    409: _Meaning.REFUSAL | _Meaning.MAYBE_PROCESSED,  # also the second one of a gateway that repeated the request
-    410: _NOT_FOUND,
-    422: _Meaning.REFUSAL,
-    424: _Meaning.TRANSIENT | _Meaning.SERVICE_FAULT | _Meaning.MAYBE_PROCESSED,
-    425: _GATEWAY_FAULT,
-    429: _Meaning.TRANSIENT | _Meaning.NOT_PROCESSED | _Meaning.SERVICE_FAULT | _Meaning.OVERLOAD,
-    500: _Meaning.MAYBE_PROCESSED | _Meaning.SERVICE_FAULT,  # not transient: documented as "contact support"
-    501: _Meaning(0),  # the server says that it did nothing, as with 505
-    502: _GATEWAY_FAULT,
-    # nginx's `limit_req` responds with 503 by default. A create rejected that way has to be reconciled, so sending at
-    # full speed costs more than it gains.
-    503: _GATEWAY_FAULT | _Meaning.OVERLOAD,
-    504: _GATEWAY_FAULT,
-    505: _Meaning(0),
-}
-_REFUSED_UNPROCESSED = frozenset({402, 406, 407, 411, 412, 413, 414, 415, 416, 417, 421, 426, 428, 431, 451})
-"""Other statuses with which HTTP says that a request was rejected before it was processed."""
-_OTHER_5XX = _Meaning.MAYBE_PROCESSED  # a gateway's own status does not say what the service did
 
 _PROTOCOL_ERRORS = 3
 """After this many responses in a row that cannot be understood, the next one will not be understood either."""
 
 
-def _meaning_of(error: BaseException) -> _Meaning:
+def _meaning_of(error: BaseException) -> Meaning:
     if isinstance(error, AuthenticationError):  # its status may be the token endpoint's, or None
-        return _CREDENTIALS_REFUSED
-    status = (error.status if isinstance(error, ApiError) else None) or 0
-    if status in _MEANINGS:
-        return _MEANINGS[status]
-    # A status that HTTP does not define (499, 520 to 527, ...) does not show what the service did.
-    return _Meaning(0) if status < 400 or status in _REFUSED_UNPROCESSED else _OTHER_5XX
+        return CREDENTIALS_REFUSED
+    return meaning_of_status((error.status if isinstance(error, ApiError) else None) or 0)
 
 
 def is_transient(error: BackupsError) -> bool:
     """Return True if sending the request again may help; whether that is safe is another question (see a POST)."""
     if isinstance(error, TransportError):
         return not isinstance(error, CertificateError)
-    return _Meaning.TRANSIENT in _meaning_of(error)
+    return Meaning.TRANSIENT in _meaning_of(error)
 
 
 def is_transient_for_token(error: BackupsError) -> bool:
@@ -454,14 +408,14 @@ def may_have_been_processed(error: BackupsError) -> bool:
     """Return True if the service may have processed the request although it failed with this error."""
     if isinstance(error, TransportError):
         return error.sent  # not, for example, if no token could be obtained
-    return isinstance(error, ProtocolError) or _Meaning.MAYBE_PROCESSED in _meaning_of(error)
+    return isinstance(error, ProtocolError) or Meaning.MAYBE_PROCESSED in _meaning_of(error)
 
 
 def may_resend_create(error: BackupsError) -> bool:
     """Return True if a create that failed with this error was not processed, and sending it again may help."""
     if isinstance(error, ConnectError):
         return is_transient(error)
-    return _Meaning.NOT_PROCESSED in _meaning_of(error)
+    return Meaning.NOT_PROCESSED in _meaning_of(error)
 
 
 def rejects_create(error: BaseException | None) -> bool:
@@ -503,27 +457,27 @@ def is_gateway_page(error: ApiError) -> bool:
 
 def is_service_fault(error: BackupsError) -> bool:
     """Return True if an error is about the state of the service or the way to it, not about the request."""
-    return isinstance(error, TransportError) or _Meaning.SERVICE_FAULT in _meaning_of(error)
+    return isinstance(error, TransportError) or Meaning.SERVICE_FAULT in _meaning_of(error)
 
 
 def is_overload(status: int) -> bool:
     """Return True if a response with this status requests a lower rate."""
-    return _Meaning.OVERLOAD in _MEANINGS.get(status, _Meaning(0))
+    return Meaning.OVERLOAD in meaning_of_status(status)
 
 
 def is_informative(error: BackupsError) -> bool:
     """Return True if an error of a poll is a result for the subscriber: it is not counted as trouble with polling."""
-    return _Meaning.INFORMATIVE in _meaning_of(error)
+    return Meaning.INFORMATIVE in _meaning_of(error)
 
 
 def ends_wait(error: BackupsError) -> bool:
     """Return True if a backup can no longer be checked after this error, so that a wait for it ends."""
-    return isinstance(error, ClientClosedError) or _Meaning.ENDS_WAIT in _meaning_of(error)
+    return isinstance(error, ClientClosedError) or Meaning.ENDS_WAIT in _meaning_of(error)
 
 
 def is_refusal(error: BaseException) -> bool:
     """Return True if the service understood the request and refused it for good: a result, not a failure to get one."""
-    return _Meaning.REFUSAL in _meaning_of(error)
+    return Meaning.REFUSAL in _meaning_of(error)
 
 
 def is_client_shutdown(error: BackupsError) -> bool:

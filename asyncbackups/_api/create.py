@@ -168,6 +168,8 @@ class Creator:
 
     def is_foreign(self, star_system: str, backup: Backup) -> bool:
         """Return True if a backup with the id of one that was created here certainly belongs to another planet."""
+        if not self._owners:
+            return False  # nothing was created here: no reference is built for each backup of a list
         owner = self._owners.get(BackupRef(star_system, backup.id))
         return owner is not None and self.names.is_other(owner.planet, backup)
 
