@@ -77,7 +77,7 @@ async def changes(path: Path, planets: int) -> float:
         base_url="https://example.com",
         spec=BackupSpec(),
         since=None,
-        claim=lambda ref, planet: None,
+        claim=lambda _ref, _planet: None,
         clock=SystemClock(),
     )
     await journal.open([PlanetRef("a", f"p{number}") for number in range(planets)])
