@@ -26,7 +26,7 @@ _STAR_SYSTEMS = 4096
 
 @attrs.define
 class _StarSystem:
-    """The baselines of one star system, and when each was taken; None if its list is refused."""
+    """The baselines of one star system, and when each was taken; None if its list failed."""
 
     lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     whole: tuple[float, Baseline | None] | None = None
@@ -62,7 +62,7 @@ class Baselines:
         return await self._get_or_list(planet, whole=False)
 
     async def for_run(self, planet: PlanetRef) -> Baseline | None:
-        """Return a baseline for a create of a bulk run: that of the whole star system.
+        """Return the star system's baseline for a bulk run's create, else the planet's; None if both lists failed.
 
         Raises:
             AuthenticationError: If the credentials are refused: the create would be refused, too.

@@ -94,7 +94,7 @@ class Creation:
         adopted: How it was recognized; None if a response named it.
         possible_duplicate: Whether there may be another one, because the create was sent again.
         duplicates: Other backups that this create has certainly made: they show the same marker.
-        key: The identity of the create, for `Creator.find_duplicates`; None if there may be no other backup.
+        key: The identity of the create, for `Creator.find_duplicates`; None unless `possible_duplicate` is set.
     """
 
     backup: Backup
@@ -391,7 +391,7 @@ class Creator:
     # Reconciling
 
     async def _reconcile(self, attempt: _Attempt, *, cause: BaseException | None) -> Creation | None:
-        """List until the create is settled; None if the lists prove that it was not processed."""
+        """List until the create is settled; None if it may be sent again."""
         started = self._clock.monotonic()
         pause, failures = _FIRST_PAUSE, 0
         while True:
@@ -462,7 +462,7 @@ class Creator:
             adopt_by_time=self._policy.adopt_by_time,
             required=_VISIBILITY[self._policy.visibility],
         )
-        # With many candidates, each look gets the details of some; the last one trusts no earlier details.
+        # With many candidates, each round fetches the details of some; after `settle`, earlier details are discarded.
         view = attrs.evolve(await self._fetch_view(planet), details={} if settled else dict(attempt.details))
         while True:
             decision = case.decide(view, settled=settled)

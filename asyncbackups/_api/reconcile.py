@@ -20,7 +20,7 @@ from asyncbackups.models import Backup, BackupId, BackupRef, BackupSpec, BackupT
 MOST_DETAILS = 20
 """At most this many GETs for the details of candidates, between two lists: the newest candidates first."""
 _OLD = timedelta(days=1)
-"""Without a baseline, a backup that ended this long before is old: no clock or time zone is wrong by more."""
+"""A backup that ended this long ago is old where no baseline says so: no clock or time zone is wrong by more."""
 _DOCUMENTED_TYPES = frozenset(BackupType)
 _DOCUMENTED_MECHANISMS = frozenset(Mechanism)
 
@@ -202,7 +202,7 @@ class Wait:
 
 @attrs.frozen
 class Absent:
-    """The lists show new backups, and none of this create."""
+    """The lists give the required evidence of visibility, and show no backup of this create."""
 
 
 @attrs.frozen
@@ -223,7 +223,7 @@ Decision = Adopt | FetchDetails | FetchPlanetList | FetchStarSystemList | Wait |
 
 @attrs.frozen(kw_only=True)
 class ListView:
-    """The result of lists and GETs at one moment. A list that is refused or returns 404 is empty.
+    """The result of lists and GETs at one moment. A 404 is an empty list, a refused star system list too.
 
     Attributes:
         planet: The planet's list.
@@ -450,7 +450,7 @@ class Reconciliation:
 
 
 def shows_other_metadata(request: CreateRequest, backup: Backup) -> bool:
-    """Return True if a backup shows name and description, and both cannot come from those that were sent."""
+    """Return True if a backup shows a name and a description, and neither can come from what was sent."""
     return all(_unlike_texts(request, backup))
 
 

@@ -705,7 +705,7 @@ class Variables:
         0.03,
         SHARE,
         group="faults",
-        impossible="a gateway that repeats POSTs makes a second backup that no client asked for",
+        impossible="a gateway that repeats POSTs makes a second backup for which no client sent a request",
     )
     repeat_delay: float = variable(
         0.0, "Seconds until the repeated POST.", 1.0, one_of(0.0, 0.5, 5.0), group="faults", needs="post_repeated"
